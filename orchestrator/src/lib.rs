@@ -1,0 +1,3 @@
+//! The orchestrator: API, shard engine, store and the `amends` command.
+
+pub mod dev;
