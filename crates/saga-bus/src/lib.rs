@@ -15,8 +15,6 @@ use tokio::sync::{mpsc, oneshot};
 pub mod in_process;
 pub mod kafka;
 
-pub use in_process::InProcess;
-pub use kafka::Kafka;
 
 /// One partition of a topic.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
