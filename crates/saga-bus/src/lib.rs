@@ -14,7 +14,14 @@ use tokio::sync::{mpsc, oneshot};
 
 pub mod in_process;
 pub mod kafka;
+mod partitioner;
 
+pub use in_process::{Faults, InProcess};
+// pub use kafka::{Kafka, KafkaConfig};
+
+/// The largest record that is published, in bytes of key and data: twice what a saga may hold, so that a
+/// command with its saga's whole payload always fits.
+pub const RECORD_BYTES_MAX: usize = 2 * saga_protocol::SAGA_BYTES_MAX;
 
 /// One partition of a topic.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,7 +39,7 @@ impl fmt::Debug for TopicPartition {
 }
 
 /// A record that was read.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Where it stood.
     pub at: TopicPartition,
