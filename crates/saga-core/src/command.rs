@@ -1,2 +1,190 @@
 //! Rebuilds a command's bytes from definition, state and payloads: live sending, the sweep and recovery all
 //! go through here, so that every attempt of a round carries the same input.
+//!
+//! Owns how an input is resolved. It must not decide anything about the saga.
+
+use std::sync::Arc;
+
+use saga_protocol::{Command, Direction, SagaId, Undoes};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::definition::{Definition, EvalError, Scope, StepIx, Template, Work};
+use crate::payloads::Payloads;
+use crate::state::{Cell, CellRef, Run, State, Track};
+
+/// For how long a command may take effect, in ms from the round's first sending.
+pub const EXPIRY_MS: i64 = 7 * 24 * 60 * 60 * 1000;
+
+/// Why a command cannot be rebuilt. Every kind is our own bug or lost data: it parks the saga.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BuildError {
+    /// The state names a step or track that is not there.
+    #[error("the saga has no such track")]
+    NoTrack,
+    /// The step is not a worker's.
+    #[error("step `{0}` sends no command in this direction")]
+    NoCommand(String),
+    /// The track was never sent.
+    #[error("the track was never sent")]
+    NeverSent,
+    /// A history row that the state points to is missing.
+    #[error("revision {0} does not hold what the state says")]
+    NoPayload(u32),
+    /// The input has no value any more.
+    #[error("the input cannot be resolved again: {0}")]
+    Input(#[from] EvalError),
+    /// The input resolved to something else than what was first sent.
+    #[error("the input is not what was first sent")]
+    OtherInput,
+}
+
+/// Runs `f` with the scope of a saga: what every expression of it sees. `item` is the element of a `foreach`.
+pub fn with_scope<R>(
+    definition: &Definition,
+    saga: SagaId,
+    state: &State,
+    payloads: &Payloads,
+    item: Option<(u32, Arc<Value>)>,
+    f: impl FnOnce(&Scope<'_>) -> R,
+) -> R {
+    let steps = |name: &str| output_of(definition, state, payloads, definition.find(name)?);
+    f(&Scope { input: &payloads.input, steps: &steps, item, saga })
+}
+
+/// A step's output: of a `foreach`, the list of its items' outputs. A step that succeeded without one has `null`;
+/// one that did not succeed, or was skipped without one, has none.
+pub fn output_of(definition: &Definition, state: &State, payloads: &Payloads, step: StepIx) -> Option<Arc<Value>> {
+    if definition.step(step)?.foreach.is_none() {
+        return track_output(&state.cell(step, None)?.execute, payloads);
+    }
+    let mut cells = state.cells.iter().filter(|cell| cell.step == step).peekable();
+    cells.peek()?;
+    let mut outputs = Vec::new();
+    for Cell { item, execute, .. } in cells {
+        match (item, execute.run, execute.output) {
+            // The cell without an item stands for the whole step: an empty list, or what an operator decided.
+            (None, Run::Succeeded, None) => {}
+            (None, ..) => return track_output(execute, payloads),
+            (Some(_), ..) => outputs.push(Arc::unwrap_or_clone(track_output(execute, payloads)?)),
+        }
+    }
+    Some(Arc::new(Value::Array(outputs)))
+}
+
+fn track_output(track: &Track, payloads: &Payloads) -> Option<Arc<Value>> {
+    match (track.run, track.output) {
+        (Run::Succeeded | Run::Skipped, Some(revision)) => payloads.at(revision).cloned(),
+        (Run::Succeeded, None) => Some(Arc::new(Value::Null)),
+        _ => None,
+    }
+}
+
+/// Resolves a template in the scope of a saga.
+///
+/// # Errors
+/// At the first expression without a value.
+pub fn resolve(
+    template: &Template,
+    definition: &Definition,
+    saga: SagaId,
+    state: &State,
+    payloads: &Payloads,
+    item: Option<(u32, Arc<Value>)>,
+) -> Result<Arc<Value>, EvalError> {
+    with_scope(definition, saga, state, payloads, item, |scope| template.resolve(scope))
+}
+
+/// The input of a track's round: what its history row holds, else the step's template resolved again. A compensate
+/// has its execute's.
+///
+/// # Errors
+/// When it is held nowhere and cannot be resolved.
+pub fn input_of(
+    definition: &Definition,
+    saga: SagaId,
+    state: &State,
+    payloads: &Payloads,
+    at: CellRef,
+) -> Result<Arc<Value>, BuildError> {
+    let cell = state.cell(at.step, at.item).ok_or(BuildError::NoTrack)?;
+    // An operator may have edited the input of the compensation alone.
+    let edited = cell.undo.as_ref().filter(|undo| at.direction == Direction::Compensate && undo.input.is_some());
+    let track = edited.unwrap_or(&cell.execute);
+    if let Some(revision) = track.input {
+        return payloads.inputs.get(&(revision, at.input_key())).cloned().ok_or(BuildError::NoPayload(revision));
+    }
+    let step = definition.step(at.step).ok_or(BuildError::NoTrack)?;
+    Ok(resolve(&step.input, definition, saga, state, payloads, None)?)
+}
+
+/// A hash of an input's bytes (FNV-1a, 32 bits): a check, not a secret.
+pub fn input_hash(input: &Value) -> u32 {
+    struct Fnv(u32);
+    impl std::io::Write for Fnv {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 = bytes.iter().fold(self.0, |hash, &byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut fnv = Fnv(0x811c_9dc5);
+    serde_json::to_writer(&mut fnv, input).expect("a JSON value has string keys and the hash takes every byte");
+    fnv.0
+}
+
+/// Rebuilds the command of a track's newest attempt.
+///
+/// # Errors
+/// When the state names what is not there, or the input is not what was first sent.
+pub fn build(
+    definition: &Definition,
+    saga: SagaId,
+    state: &State,
+    payloads: &Payloads,
+    at: CellRef,
+) -> Result<Command, BuildError> {
+    let cell = state.cell(at.step, at.item).ok_or(BuildError::NoTrack)?;
+    let track = state.track(at).ok_or(BuildError::NoTrack)?;
+    let step = definition.step(at.step).ok_or(BuildError::NoTrack)?;
+    let action = match (&step.work, at.direction, &step.compensation) {
+        (Work::Action { action, .. }, Direction::Execute, _) => action,
+        (Work::Action { .. }, Direction::Compensate, Some(compensation)) => &compensation.action,
+        _ => return Err(BuildError::NoCommand(step.name.to_string())),
+    };
+    let (Some(first_sent_at), Some(sent_at)) = (track.first_sent_at, track.sent_at) else {
+        return Err(BuildError::NeverSent);
+    };
+    let input = input_of(definition, saga, state, payloads, at)?;
+    if track.input_hash.is_some_and(|hash| hash != input_hash(&input)) {
+        return Err(BuildError::OtherInput);
+    }
+    let undoes = (at.direction == Direction::Compensate)
+        .then(|| Undoes { round: cell.execute.round, succeeded: cell.execute.run == Run::Succeeded });
+    let output = undoes.and_then(|_| cell.execute.output).map(|revision| {
+        payloads.at(revision).map(|output| raw(output)).ok_or(BuildError::NoPayload(revision))
+    });
+    Ok(Command {
+        saga,
+        definition: definition.name.clone(),
+        step: step.name.clone(),
+        item: at.item,
+        direction: at.direction,
+        round: track.round,
+        attempt: track.attempt,
+        action: action.clone(),
+        undoes,
+        first_sent_at_ms: first_sent_at.0,
+        sent_at_ms: sent_at.0,
+        expires_at_ms: (first_sent_at + EXPIRY_MS).0,
+        input: raw(&input),
+        output: output.transpose()?,
+    })
+}
+
+fn raw(value: &Value) -> Box<RawValue> {
+    serde_json::value::to_raw_value(value).expect("a JSON value has string keys")
+}

@@ -10,12 +10,14 @@ use saga_protocol::StepName;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+mod evaluate;
 pub mod expression;
 pub mod graph;
 pub mod load;
+pub mod path;
 pub mod source;
 
-pub use expression::{Expression, Template};
+pub use expression::{EvalError, Expression, Scope, Template};
 pub use load::{Diagnostic, load};
 
 /// A step's place in its definition: the order of the file. It is what states refer to.

@@ -1,0 +1,443 @@
+//! Expressions in definitions: `${…}` around CEL, alone or within a JSON value.
+//!
+//! Owns what an expression may read and how a template is filled in. A plain path never touches CEL; everything
+//! else is parsed by the `cel` crate and run by [`super::evaluate`] with a bound on its work. Nothing here knows
+//! a clock or a random source: the same scope yields the same value, always.
+
+use std::fmt;
+use std::sync::Arc;
+
+use saga_protocol::{SagaId, StepName};
+use serde_json::{Map, Value};
+
+use super::evaluate::Program;
+use super::path::{self, Path};
+
+/// The longest expression, in bytes.
+pub const EXPRESSION_BYTES_MAX: usize = 2_000;
+
+/// What an expression sees.
+pub struct Scope<'a> {
+    /// The saga's input: `input`.
+    pub input: &'a Value,
+    /// A step's output by the step's name: `steps.NAME.output`. None while the step has none.
+    pub steps: &'a dyn Fn(&str) -> Option<Arc<Value>>,
+    /// The index and element within a `foreach`: `index` and `item`.
+    pub item: Option<(u32, Arc<Value>)>,
+    /// The saga's id: `saga.id`.
+    pub saga: SagaId,
+}
+
+/// One thing that an expression reads.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Read {
+    /// The saga's input, at a path.
+    Input(Path),
+    /// A step's output, at a path.
+    Output {
+        /// The step.
+        step: StepName,
+        /// Where in its output.
+        path: Path,
+        /// The expression asks `has(steps.NAME.output)` before, so a step without output is no error.
+        guarded: bool,
+    },
+    /// The element of a `foreach`, at a path.
+    Item(Path),
+    /// Its index.
+    Index,
+    /// The saga's id.
+    SagaId,
+}
+
+/// What is wrong with an expression's text.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}`: {reason}")]
+pub struct ExpressionError {
+    /// The expression, at most 120 characters of it.
+    pub text: String,
+    /// Why it cannot stand.
+    pub reason: String,
+    /// Where in the template it stands, as a JSON pointer.
+    pub pointer: String,
+}
+
+impl ExpressionError {
+    pub(super) fn new(text: &str, reason: impl Into<String>) -> Self {
+        Self { text: shorten(text), reason: reason.into(), pointer: String::new() }
+    }
+}
+
+/// Why an expression has no value in this scope.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EvalError {
+    /// A path leads nowhere.
+    #[error("there is no `{path}`")]
+    Missing {
+        /// The path as it was written.
+        path: String,
+    },
+    /// The data at hand do not fit the expression.
+    #[error("`{expression}`: {reason}")]
+    Failed {
+        /// The expression, at most 120 characters of it.
+        expression: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// One expression, without its `${…}`.
+#[derive(Clone, Debug)]
+pub struct Expression {
+    text: Arc<str>,
+    kind: Kind,
+    reads: Vec<Read>,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Plain(Read),
+    Cel(Arc<Program>),
+}
+
+impl PartialEq for Expression {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl fmt::Display for Expression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Expression {
+    /// Parses an expression, with or without `${…}` around it.
+    ///
+    /// # Errors
+    /// When it is not an expression, or reads or calls what does not exist.
+    pub fn parse(text: &str) -> Result<Self, ExpressionError> {
+        let text = text.trim();
+        let text = whole(text).unwrap_or(text).trim();
+        if text.len() > EXPRESSION_BYTES_MAX {
+            return Err(ExpressionError::new(text, format!("it is longer than {EXPRESSION_BYTES_MAX} bytes")));
+        }
+        if let Some((root, path)) = path::parse(text)
+            && let Some(read) = read_of(root, &path, false)
+        {
+            return Ok(Self { text: text.into(), kind: Kind::Plain(read.clone()), reads: vec![read] });
+        }
+        let (program, reads) = Program::parse(text)?;
+        Ok(Self { text: text.into(), kind: Kind::Cel(Arc::new(program)), reads })
+    }
+
+    /// Its text, without `${…}`.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it is a plain path into what is held anyway, so that its value is never stored again. An `item`
+    /// is not: it comes from a list that may have been computed.
+    pub fn is_plain(&self) -> bool {
+        matches!(&self.kind, Kind::Plain(read) if !matches!(read, Read::Item(_) | Read::Index))
+    }
+
+    /// What it reads.
+    pub fn reads(&self) -> impl Iterator<Item = &Read> {
+        self.reads.iter()
+    }
+
+    /// Its value. A plain path clones no more than the value that it leads to.
+    ///
+    /// # Errors
+    /// When a path leads nowhere, or the data do not fit.
+    pub fn resolve(&self, scope: &Scope<'_>) -> Result<Arc<Value>, EvalError> {
+        match &self.kind {
+            Kind::Plain(read) => follow(read, scope).ok_or_else(|| EvalError::Missing { path: self.text.to_string() }),
+            Kind::Cel(program) => {
+                let value = program.run(scope).map_err(|reason| self.failed(reason))?;
+                Ok(Arc::new(value))
+            }
+        }
+    }
+
+    /// Its value as a yes or no.
+    ///
+    /// # Errors
+    /// As [`Self::resolve`], and when the value is not a boolean.
+    pub fn truth(&self, scope: &Scope<'_>) -> Result<bool, EvalError> {
+        let value = self.resolve(scope)?;
+        value.as_bool().ok_or_else(|| self.failed(format!("{} is neither true nor false", kind_of(&value))))
+    }
+
+    fn failed(&self, reason: impl Into<String>) -> EvalError {
+        EvalError::Failed { expression: shorten(&self.text), reason: reason.into() }
+    }
+}
+
+/// What a root and path read, if there is such a thing.
+pub(super) fn read_of(root: &str, path: &Path, guarded: bool) -> Option<Read> {
+    match root {
+        "input" => Some(Read::Input(path.clone())),
+        "item" => Some(Read::Item(path.clone())),
+        "index" if path.0.is_empty() => Some(Read::Index),
+        "saga" => match path.split_first_key() {
+            Some(("id", rest)) if rest.0.is_empty() => Some(Read::SagaId),
+            _ => None,
+        },
+        "steps" => {
+            let (step, rest) = path.split_first_key()?;
+            let (output, path) = rest.split_first_key()?;
+            let step = StepName::new(step).ok()?;
+            (output == "output").then_some(Read::Output { step, path, guarded })
+        }
+        _ => None,
+    }
+}
+
+fn follow(read: &Read, scope: &Scope<'_>) -> Option<Arc<Value>> {
+    let within = |whole: Arc<Value>, path: &Path| {
+        if path.0.is_empty() { Some(whole) } else { path.follow(&whole).cloned().map(Arc::new) }
+    };
+    match read {
+        Read::Input(path) => path.follow(scope.input).cloned().map(Arc::new),
+        Read::Output { step, path, .. } => within((scope.steps)(step.as_str())?, path),
+        Read::Item(path) => within(Arc::clone(&scope.item.as_ref()?.1), path),
+        Read::Index => Some(Arc::new(Value::from(scope.item.as_ref()?.0))),
+        Read::SagaId => Some(Arc::new(Value::from(scope.saga.to_string()))),
+    }
+}
+
+/// A JSON value whose strings may hold `${…}`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Template(Node);
+
+#[derive(Clone, Debug, PartialEq)]
+enum Node {
+    /// No expression anywhere below.
+    Literal(Arc<Value>),
+    /// `${…}` and nothing else: keeps its type.
+    Whole(Expression),
+    /// `${…}` within a string.
+    Text(Vec<Piece>),
+    List(Vec<Node>),
+    Object(Vec<(String, Node)>),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Piece {
+    Literal(String),
+    Expression(Expression),
+}
+
+impl Default for Template {
+    /// The literal `null`.
+    fn default() -> Self {
+        Self(Node::Literal(Arc::new(Value::Null)))
+    }
+}
+
+impl Template {
+    /// Parses a template.
+    ///
+    /// # Errors
+    /// Every expression that cannot stand, each with its place.
+    pub fn parse(value: &Value) -> Result<Self, Vec<ExpressionError>> {
+        let mut errors = Vec::new();
+        let node = node(value, &mut String::new(), &mut errors);
+        if errors.is_empty() { Ok(Self(node)) } else { Err(errors) }
+    }
+
+    /// The value with everything filled in.
+    ///
+    /// # Errors
+    /// At the first expression without a value.
+    pub fn resolve(&self, scope: &Scope<'_>) -> Result<Arc<Value>, EvalError> {
+        match &self.0 {
+            Node::Literal(value) => Ok(Arc::clone(value)),
+            Node::Whole(expression) => expression.resolve(scope),
+            node => fill(node, scope).map(Arc::new),
+        }
+    }
+
+    /// Whether it holds only literals and plain paths into what is held anyway, so that its value can always be
+    /// resolved again and is never stored.
+    pub fn is_plain(&self) -> bool {
+        self.expressions().iter().all(|expression| expression.is_plain())
+    }
+
+    /// What its expressions read.
+    pub fn reads(&self) -> impl Iterator<Item = &Read> {
+        self.expressions().into_iter().flat_map(Expression::reads)
+    }
+
+    /// Its expressions, in order.
+    pub fn expressions(&self) -> Vec<&Expression> {
+        let mut found = Vec::new();
+        collect(&self.0, &mut found);
+        found
+    }
+}
+
+fn collect<'t>(node: &'t Node, found: &mut Vec<&'t Expression>) {
+    match node {
+        Node::Literal(_) => {}
+        Node::Whole(expression) => found.push(expression),
+        Node::Text(pieces) => found.extend(pieces.iter().filter_map(|piece| match piece {
+            Piece::Literal(_) => None,
+            Piece::Expression(expression) => Some(expression),
+        })),
+        Node::List(nodes) => nodes.iter().for_each(|node| collect(node, found)),
+        Node::Object(members) => members.iter().for_each(|(_, node)| collect(node, found)),
+    }
+}
+
+fn fill(node: &Node, scope: &Scope<'_>) -> Result<Value, EvalError> {
+    match node {
+        Node::Literal(value) => Ok(Value::clone(value)),
+        Node::Whole(expression) => Ok(Arc::unwrap_or_clone(expression.resolve(scope)?)),
+        Node::Text(pieces) => {
+            let mut text = String::new();
+            for piece in pieces {
+                match piece {
+                    Piece::Literal(literal) => text.push_str(literal),
+                    Piece::Expression(expression) => interpolate(expression, scope, &mut text)?,
+                }
+            }
+            Ok(Value::String(text))
+        }
+        Node::List(nodes) => nodes.iter().map(|node| fill(node, scope)).collect::<Result<_, _>>().map(Value::Array),
+        Node::Object(members) => {
+            let filled = members.iter().map(|(key, node)| Ok((key.clone(), fill(node, scope)?)));
+            filled.collect::<Result<Map<_, _>, EvalError>>().map(Value::Object)
+        }
+    }
+}
+
+fn interpolate(expression: &Expression, scope: &Scope<'_>, text: &mut String) -> Result<(), EvalError> {
+    match &*expression.resolve(scope)? {
+        Value::String(value) => text.push_str(value),
+        Value::Number(value) => text.push_str(&value.to_string()),
+        Value::Bool(value) => text.push_str(if *value { "true" } else { "false" }),
+        other => return Err(expression.failed(format!("{} cannot stand within a string", kind_of(other)))),
+    }
+    Ok(())
+}
+
+fn node(value: &Value, pointer: &mut String, errors: &mut Vec<ExpressionError>) -> Node {
+    let here = pointer.len();
+    let mut child = |segment: &str, value: &Value| {
+        pointer.push('/');
+        pointer.push_str(&segment.replace('~', "~0").replace('/', "~1"));
+        let node = node(value, pointer, errors);
+        pointer.truncate(here);
+        node
+    };
+    match value {
+        Value::Array(values) => {
+            let nodes: Vec<Node> =
+                values.iter().enumerate().map(|(at, value)| child(&at.to_string(), value)).collect();
+            let literals: Option<Vec<Value>> = nodes.iter().map(literal).collect();
+            literals.map_or(Node::List(nodes), |literals| Node::Literal(Arc::new(literals.into())))
+        }
+        Value::Object(members) => {
+            let nodes: Vec<(String, Node)> =
+                members.iter().map(|(key, value)| (key.clone(), child(key, value))).collect();
+            let literals: Option<Map<String, Value>> =
+                nodes.iter().map(|(key, node)| Some((key.clone(), literal(node)?))).collect();
+            literals.map_or(Node::Object(nodes), |literals| Node::Literal(Arc::new(literals.into())))
+        }
+        Value::String(text) => string(text).unwrap_or_else(|mut error| {
+            error.pointer.clone_from(pointer);
+            errors.push(error);
+            Node::Text(Vec::new())
+        }),
+        other => Node::Literal(Arc::new(other.clone())),
+    }
+}
+
+fn literal(node: &Node) -> Option<Value> {
+    match node {
+        Node::Literal(value) => Some(Value::clone(value)),
+        _ => None,
+    }
+}
+
+fn string(text: &str) -> Result<Node, ExpressionError> {
+    if let Some(inner) = whole(text) {
+        return Expression::parse(inner).map(Node::Whole);
+    }
+    let mut pieces = Vec::new();
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("${") {
+        if let Some(before) = rest[..at].strip_suffix('$') {
+            plain.push_str(before);
+            plain.push_str("${");
+            rest = &rest[at + 2..];
+            continue;
+        }
+        plain.push_str(&rest[..at]);
+        let inside = &rest[at + 2..];
+        let end = end_of(inside).ok_or_else(|| ExpressionError::new(&rest[at..], "its `}` is missing"))?;
+        if !plain.is_empty() {
+            pieces.push(Piece::Literal(std::mem::take(&mut plain)));
+        }
+        pieces.push(Piece::Expression(Expression::parse(&inside[..end])?));
+        rest = &inside[end + 1..];
+    }
+    plain.push_str(rest);
+    if pieces.is_empty() {
+        return Ok(Node::Literal(Arc::new(Value::String(plain))));
+    }
+    if !plain.is_empty() {
+        pieces.push(Piece::Literal(plain));
+    }
+    Ok(Node::Text(pieces))
+}
+
+/// The inside of `${…}` when nothing else surrounds it.
+fn whole(text: &str) -> Option<&str> {
+    let inside = text.strip_prefix("${")?;
+    let end = end_of(inside)?;
+    (end + 1 == inside.len()).then(|| &inside[..end])
+}
+
+/// Where the expression that `text` begins with ends: at the first `}` outside of quotes and inner braces.
+fn end_of(text: &str) -> Option<usize> {
+    let mut depth = 0usize;
+    let mut quote = None;
+    let mut escaped = false;
+    for (at, c) in text.char_indices() {
+        match (quote, c) {
+            (Some(_), _) if escaped => escaped = false,
+            (Some(_), '\\') => escaped = true,
+            (Some(open), _) if c == open => quote = None,
+            (Some(_), _) => {}
+            (None, '\'' | '"') => quote = Some(c),
+            (None, '{') => depth += 1,
+            (None, '}') if depth == 0 => return Some(at),
+            (None, '}') => depth -= 1,
+            (None, _) => {}
+        }
+    }
+    None
+}
+
+fn shorten(text: &str) -> String {
+    if text.chars().count() <= 120 { text.to_owned() } else { text.chars().take(119).chain(['…']).collect() }
+}
+
+/// The kind of a value, in words for messages.
+pub(super) const fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
