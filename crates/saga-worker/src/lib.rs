@@ -18,6 +18,7 @@
 //! ```
 
 mod answer;
+mod barrier;
 mod clock;
 mod command;
 mod external;

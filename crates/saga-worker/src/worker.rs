@@ -1,6 +1,6 @@
 //! A worker: its name, its actions and its database, and how it is started.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,10 +30,22 @@ pub(crate) struct Shared {
     pub(crate) version: String,
     pub(crate) pool: PgPool,
     pub(crate) actions: Vec<Action>,
-    pub(crate) lookup: BTreeMap<(Direction, String), usize>,
+    /// Action by direction and name.
+    pub(crate) lookup: HashMap<Direction, HashMap<String, usize>>,
     pub(crate) retention_ms: i64,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tuning: Tuning,
+}
+
+impl Shared {
+    /// The name by which an action is asked for in a direction.
+    pub(crate) fn action_name(&self, index: usize, direction: Direction) -> &str {
+        let info = &self.actions[index].info;
+        match direction {
+            Direction::Execute => &info.action,
+            Direction::Compensate => info.compensation.as_deref().unwrap_or("-"),
+        }
+    }
 }
 
 /// One registered action.
@@ -90,7 +102,7 @@ impl Worker {
             version: version.into(),
             pool,
             actions: Vec::new(),
-            lookup: BTreeMap::new(),
+            lookup: HashMap::new(),
             retention: RETENTION_DEFAULT,
             clock: Arc::new(SystemClock),
             tuning: Tuning::default(),
@@ -132,7 +144,7 @@ pub struct WorkerBuilder {
     version: String,
     pool: PgPool,
     actions: Vec<Action>,
-    lookup: BTreeMap<(Direction, String), usize>,
+    lookup: HashMap<Direction, HashMap<String, usize>>,
     retention: Duration,
     clock: Arc<dyn Clock>,
     tuning: Tuning,
@@ -169,7 +181,8 @@ impl WorkerBuilder {
         let names = [(Direction::Execute, Some(action)), (Direction::Compensate, compensation)];
         for (direction, name) in names {
             let Some(name) = name else { continue };
-            if self.lookup.insert((direction, name.to_owned()), index).is_some() {
+            let names = self.lookup.entry(direction).or_default();
+            if names.insert(name.to_owned(), index).is_some() {
                 self.mistakes.push(format!("`{name}` is registered twice"));
             }
         }
@@ -245,15 +258,15 @@ impl WorkerBuilder {
 /// Why a worker could not run.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
-    /// The inbox tables could not be reached; `saga_worker::migrate` makes them.
-    #[error("inbox")]
-    Inbox(#[from] sqlx::Error),
+    /// The inbox tables are missing, or not for this role; `saga_worker::migrate` makes them.
+    #[error("the inbox cannot be used ({0}): run the worker's migrations")]
+    NoInbox(String),
+    /// The database could not be reached.
+    #[error("database")]
+    Database(#[from] sqlx::Error),
     /// The inbox tables could not be made.
     #[error("migrating the inbox")]
     Migrate(#[from] sqlx::migrate::MigrateError),
-    /// The bus could not be joined.
-    #[error("bus")]
-    Bus(#[from] saga_bus::BusError),
     /// A part of the worker ended although nobody asked it to.
     #[error("{0}")]
     Broken(&'static str),

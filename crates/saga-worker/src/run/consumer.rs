@@ -1,0 +1,272 @@
+//! The consumer of one direction: reads its topic, understands the records, feeds the lanes.
+//!
+//! Each direction has a consumer, a group and lanes of its own, so that a compensate never queues
+//! behind executes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use saga_bus::{Bus, BusError, Event, Record, Start, Subscription, TopicPartition};
+use saga_protocol::{Direction, Topics};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::announce::Teller;
+use super::backoff::Backoff;
+use super::job::{Job, Letter, Read, Slot, read};
+use super::ledger::Ledger;
+use super::meters::{Meters, side};
+use super::replies::{self, Finished, Replies};
+use super::{external, transactional};
+use crate::answer::Answer;
+use crate::worker::{Kind, Shared};
+
+/// What each waiting command takes of the room at least, in KiB; so the room bounds both their
+/// number and their bytes.
+const SHARE_KIB_MIN: usize = 16;
+/// How long a partition that is called back is waited for. Longer would hold up the whole group;
+/// what is not finished is asked of the new owner again, and met by the barrier.
+const REVOKE_WAIT_MS: u64 = 3_000;
+
+/// One direction of a worker.
+pub(crate) struct Consumer {
+    shared: Arc<Shared>,
+    bus: Arc<dyn Bus>,
+    topics: Topics,
+    direction: Direction,
+    stop: CancellationToken,
+    ledger: Arc<Ledger>,
+    room: Arc<Semaphore>,
+    room_kib: usize,
+}
+
+/// Where commands go.
+struct Lanes {
+    transactional: mpsc::Sender<Box<Job>>,
+    external: mpsc::Sender<Box<Job>>,
+    replies: Replies,
+}
+
+/// Why reading ended.
+#[derive(PartialEq)]
+enum Ended {
+    /// The worker is to stop.
+    Stop,
+    /// The membership ended; join again.
+    Subscription,
+    /// A lane ended although nobody closed it.
+    Lane,
+}
+
+impl Consumer {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        bus: Arc<dyn Bus>,
+        topics: Topics,
+        direction: Direction,
+        stop: CancellationToken,
+    ) -> Self {
+        let room_kib = (shared.tuning.pending_max * SHARE_KIB_MIN).max(2_048);
+        let room = Arc::new(Semaphore::new(room_kib));
+        Self { shared, bus, topics, direction, stop, ledger: Arc::default(), room, room_kib }
+    }
+
+    /// Works until told to stop, then drains.
+    pub(crate) async fn run(self) {
+        let meters = Arc::new(Meters::new(&self.shared, self.direction));
+        let (replies, waiter) = replies::channel(
+            self.shared.clone(),
+            self.bus.clone(),
+            &self.topics,
+            meters.clone(),
+            self.ledger.clone(),
+        );
+        let (transactional, jobs) = mpsc::channel(self.shared.tuning.pending_max);
+        let lane = transactional::Lane {
+            shared: self.shared.clone(),
+            direction: self.direction,
+            jobs,
+            replies: replies.clone(),
+            meters: meters.clone(),
+        };
+        let (external, jobs) = mpsc::channel(self.shared.tuning.pending_max);
+        let outside = external::Lane::new(self.shared.clone(), self.direction, jobs, replies.clone(), meters);
+        // Dropping the set stops its tasks: a worker that is torn down leaves nothing running.
+        let mut tasks = JoinSet::new();
+        tasks.spawn(lane.run());
+        tasks.spawn(outside.run());
+        tasks.spawn(waiter.run());
+
+        let mut lanes = Some(Lanes { transactional, external, replies });
+        let mut backoff = Backoff::default();
+        while let (Some(open), Some(subscription)) = (&lanes, self.subscribe(&mut backoff).await) {
+            let Subscription { mut events, control } = subscription;
+            let teller = Arc::new(Teller {
+                shared: self.shared.clone(),
+                bus: self.bus.clone(),
+                topic: self.topics.workers().into(),
+                ledger: self.ledger.clone(),
+                control,
+            });
+            let mut telling = JoinSet::new();
+            telling.spawn({
+                let teller = teller.clone();
+                async move { teller.run().await }
+            });
+            let ended = self.consume(&mut events, open, &teller, &mut tasks).await;
+            if ended == Ended::Lane {
+                // A bug of ours. What it had in hand is lost, so the worker ends; a new one is asked again.
+                tracing::error!(worker = self.shared.name, "a lane broke");
+                return;
+            }
+            if ended == Ended::Stop {
+                // Closing the lanes lets each finish what it has, and the waiter after them.
+                lanes = None;
+                while let Some(ended) = tasks.join_next().await {
+                    if let Err(error) = ended {
+                        tracing::error!(worker = self.shared.name, %error, "a lane broke while draining");
+                    }
+                }
+                drop(telling);
+                teller.commit().await;
+                teller.tell(&mut Vec::new()).await;
+                teller.control.leave().await;
+            } else {
+                tracing::warn!(
+                    worker = self.shared.name,
+                    direction = side(self.direction),
+                    "the subscription ended; joining again"
+                );
+                self.ledger.clear();
+                backoff.wait().await;
+            }
+        }
+    }
+
+    /// Joins the group; `None` when told to stop first.
+    async fn subscribe(&self, backoff: &mut Backoff) -> Option<Subscription> {
+        let topic = self.topics.commands(&self.shared.name, self.direction);
+        loop {
+            if self.stop.is_cancelled() {
+                return None;
+            }
+            // The group has the topic's name: each direction is rebalanced by itself.
+            match self.bus.subscribe(&topic, std::slice::from_ref(&topic)).await {
+                Ok(subscription) => {
+                    *backoff = Backoff::default();
+                    return Some(subscription);
+                }
+                Err(error) => {
+                    tracing::warn!(worker = self.shared.name, topic, %error, "cannot join the group yet");
+                    tokio::select! {
+                        () = backoff.wait() => {}
+                        () = self.stop.cancelled() => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads events until told to stop or the subscription ends.
+    async fn consume(
+        &self,
+        events: &mut mpsc::Receiver<Event>,
+        lanes: &Lanes,
+        teller: &Teller,
+        tasks: &mut JoinSet<()>,
+    ) -> Ended {
+        loop {
+            let event = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Ended::Stop,
+                _ = tasks.join_next() => return Ended::Lane,
+                event = events.recv() => event,
+            };
+            match event {
+                None => return Ended::Subscription,
+                Some(Event::Records(records)) => {
+                    for record in records {
+                        tokio::select! {
+                            biased;
+                            () = self.stop.cancelled() => return Ended::Stop,
+                            _ = tasks.join_next() => return Ended::Lane,
+                            () = self.take(record, lanes) => {}
+                        }
+                    }
+                }
+                Some(Event::Assigned { partitions, start }) => {
+                    self.ledger.assign(&partitions);
+                    let starts = partitions.into_iter().map(|partition| (partition, Start::Committed));
+                    // Nobody listens when the group has moved on already; another event follows.
+                    let _ = start.send(starts.collect());
+                }
+                Some(Event::Revoked { partitions, done }) => {
+                    self.hand_over(&partitions, teller).await;
+                    let _ = done.send(());
+                }
+                Some(Event::Lost { partitions }) => self.ledger.forget(&partitions),
+                Some(Event::OutOfRange { partition }) => self.start_anew(partition, teller).await,
+            }
+        }
+    }
+
+    /// Understands a record and gives it to its lane; waits while there is no room.
+    async fn take(&self, record: Record, lanes: &Lanes) {
+        let bytes = record.data.as_ref().map_or(0, bytes::Bytes::len);
+        let share_kib = (2 * bytes / 1_024).clamp(SHARE_KIB_MIN, self.room_kib);
+        let share = self.room.clone().acquire_many_owned(u32::try_from(share_kib).unwrap_or(u32::MAX)).await;
+        let Ok(room) = share else { return };
+        let slot = Slot { at: record.at.clone(), offset: record.offset };
+        let read = read(Letter { record, _room: room }, self.direction, &self.shared);
+        let time_ms = match &read {
+            Read::Job(job) | Read::Stranger(job) => job.command.sent_at_ms,
+            Read::Poison(..) => i64::MIN,
+        };
+        if !self.ledger.read(&slot, time_ms) {
+            return;
+        }
+        match read {
+            Read::Job(job) => {
+                let lane = match self.shared.actions[job.meta.action].kind {
+                    Kind::Transactional(_) => &lanes.transactional,
+                    Kind::External(..) => &lanes.external,
+                };
+                // A lane ends before its sender only when the worker is torn down.
+                let _ = lane.send(job).await;
+            }
+            Read::Stranger(job) => {
+                let message = format!("this worker has no action `{}` in that direction", job.command.action);
+                let answer = Answer::own_trouble("unknown_action", message);
+                lanes.replies.send(vec![Finished::Answered(job, answer)]).await;
+            }
+            Read::Poison(letter, reason) => lanes.replies.send(vec![Finished::Poison(letter, reason)]).await,
+        }
+    }
+
+    /// Finishes what is in flight of partitions that go to another member, within a bound.
+    async fn hand_over(&self, partitions: &[TopicPartition], teller: &Teller) {
+        let deadline = tokio::time::Instant::now() + Duration::from_millis(REVOKE_WAIT_MS);
+        while !self.ledger.is_settled(partitions) && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        teller.commit().await;
+        self.ledger.forget(partitions);
+    }
+
+    /// The log does not have what we wanted to read next: it was deleted or cut. Everything that it
+    /// still has is read; the barrier answers what was done before.
+    async fn start_anew(&self, partition: TopicPartition, teller: &Teller) {
+        tracing::error!(
+            worker = self.shared.name,
+            topic = &*partition.topic,
+            partition = partition.partition,
+            "the log does not have the committed offset: reading from its beginning"
+        );
+        self.ledger.assign(std::slice::from_ref(&partition));
+        let result: Result<(), BusError> = teller.control.seek(partition, Start::Earliest).await;
+        if let Err(error) = result {
+            tracing::warn!(worker = self.shared.name, %error, "could not start anew");
+        }
+    }
+}

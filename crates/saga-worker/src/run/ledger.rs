@@ -1,0 +1,225 @@
+//! How far each partition has been read and answered: what may be committed, what may be claimed.
+//!
+//! Owns no IO. An offset is done when its reply is acknowledged; only an unbroken run of done
+//! offsets moves the commit.
+
+use std::collections::{HashMap, VecDeque};
+
+use parking_lot::Mutex;
+use saga_bus::TopicPartition;
+
+use super::job::Slot;
+
+/// Commands of one partition come roughly in the order of their `ce_time`, not exactly: several
+/// orchestrators write, and a sweep may publish late. Claims stay this far behind.
+const SKEW_MS: i64 = 1_000;
+
+/// The ledger of one consumer.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    partitions: Mutex<HashMap<TopicPartition, Page>>,
+}
+
+/// One partition.
+#[derive(Debug, Default)]
+struct Page {
+    /// Read and not yet committed, in the order of offsets.
+    open: VecDeque<Entry>,
+    /// The offset that will be read next; unknown until a record came.
+    position: Option<i64>,
+    /// Up to where everything is answered.
+    answered: Option<i64>,
+    committed: Option<i64>,
+    /// The newest `ce_time` among what is answered.
+    answered_time_ms: Option<i64>,
+    /// When the partition was last found to be read to its end, with nothing open.
+    drained_ms: Option<i64>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    offset: i64,
+    time_ms: i64,
+    done: bool,
+}
+
+impl Ledger {
+    /// Begins pages for partitions that were assigned, or read anew.
+    pub(crate) fn assign(&self, partitions: &[TopicPartition]) {
+        let mut pages = self.partitions.lock();
+        for partition in partitions {
+            pages.insert(partition.clone(), Page::default());
+        }
+    }
+
+    /// Forgets partitions that went away.
+    pub(crate) fn forget(&self, partitions: &[TopicPartition]) {
+        let mut pages = self.partitions.lock();
+        for partition in partitions {
+            pages.remove(partition);
+        }
+    }
+
+    /// Forgets everything: the membership ended.
+    pub(crate) fn clear(&self) {
+        self.partitions.lock().clear();
+    }
+
+    /// A record was read. `false` when its partition is not ours any more.
+    pub(crate) fn read(&self, slot: &Slot, time_ms: i64) -> bool {
+        let mut pages = self.partitions.lock();
+        let Some(page) = pages.get_mut(&slot.at) else { return false };
+        page.position = Some(slot.offset + 1);
+        page.open.push_back(Entry { offset: slot.offset, time_ms, done: false });
+        true
+    }
+
+    /// Records are answered, and the answers acknowledged.
+    pub(crate) fn done<'a>(&self, slots: impl Iterator<Item = &'a Slot>) {
+        let mut pages = self.partitions.lock();
+        for slot in slots {
+            let Some(page) = pages.get_mut(&slot.at) else { continue };
+            let Ok(index) = page.open.binary_search_by_key(&slot.offset, |entry| entry.offset) else {
+                continue; // read under an earlier assignment
+            };
+            page.open[index].done = true;
+            while let Some(entry) = page.open.front().filter(|entry| entry.done) {
+                page.answered = Some(entry.offset + 1);
+                page.answered_time_ms = page.answered_time_ms.max(Some(entry.time_ms));
+                page.open.pop_front();
+            }
+        }
+    }
+
+    /// The offsets that may be committed and are not.
+    pub(crate) fn committable(&self) -> Vec<(TopicPartition, i64)> {
+        let pages = self.partitions.lock();
+        let due = pages.iter().filter(|(_, page)| page.answered > page.committed);
+        due.filter_map(|(partition, page)| Some((partition.clone(), page.answered?))).collect()
+    }
+
+    /// These offsets were committed.
+    pub(crate) fn committed(&self, offsets: &[(TopicPartition, i64)]) {
+        let mut pages = self.partitions.lock();
+        for (partition, offset) in offsets {
+            if let Some(page) = pages.get_mut(partition) {
+                page.committed = page.committed.max(Some(*offset));
+            }
+        }
+    }
+
+    /// Whether nothing of these partitions is open.
+    pub(crate) fn is_settled(&self, partitions: &[TopicPartition]) -> bool {
+        let pages = self.partitions.lock();
+        partitions.iter().all(|partition| pages.get(partition).is_none_or(|page| page.open.is_empty()))
+    }
+
+    /// The partitions of which nothing is open: those that may prove to be drained.
+    pub(crate) fn idle(&self) -> Vec<TopicPartition> {
+        let pages = self.partitions.lock();
+        pages.iter().filter(|(_, page)| page.open.is_empty()).map(|(at, _)| at.clone()).collect()
+    }
+
+    /// The partition ended at `high` (its log began at `low`) by a look taken at `at_ms`. Notes it as
+    /// drained when that is as far as we have read and nothing is open.
+    pub(crate) fn looked(&self, partition: &TopicPartition, low: i64, high: i64, at_ms: i64) {
+        let mut pages = self.partitions.lock();
+        let Some(page) = pages.get_mut(partition) else { return };
+        // Before the first record the position is known only if the log is empty.
+        let read_to_end = page.position.map_or(low == high, |position| position >= high);
+        if read_to_end && page.open.is_empty() {
+            page.drained_ms = page.drained_ms.max(Some(at_ms));
+        }
+    }
+
+    /// What may be claimed: for each partition, the instant up to which every command is answered.
+    pub(crate) fn reached(&self) -> Vec<(TopicPartition, i64)> {
+        let pages = self.partitions.lock();
+        pages.iter().filter_map(|(partition, page)| Some((partition.clone(), page.reached_ms()?))).collect()
+    }
+}
+
+impl Page {
+    fn reached_ms(&self) -> Option<i64> {
+        let answered = self.answered_time_ms.map(|time_ms| time_ms - SKEW_MS);
+        let known = answered.max(self.drained_ms)?;
+        let oldest_open = self.open.iter().filter(|entry| !entry.done).map(|entry| entry.time_ms).min();
+        Some(oldest_open.map_or(known, |oldest| known.min(oldest - 1)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(partition: i32) -> TopicPartition {
+        TopicPartition { topic: "t".into(), partition }
+    }
+
+    fn slot(offset: i64) -> Slot {
+        Slot { at: at(0), offset }
+    }
+
+    fn ledger(times_ms: &[i64]) -> Ledger {
+        let ledger = Ledger::default();
+        ledger.assign(&[at(0)]);
+        for (offset, time_ms) in (0..).zip(times_ms) {
+            assert!(ledger.read(&slot(offset), *time_ms));
+        }
+        ledger
+    }
+
+    #[test]
+    fn only_an_unbroken_run_is_committed() {
+        let ledger = ledger(&[10_000, 20_000, 30_000]);
+        ledger.done([slot(2), slot(1)].iter());
+        assert_eq!(ledger.committable(), []);
+        ledger.done([slot(0)].iter());
+        assert_eq!(ledger.committable(), [(at(0), 3)]);
+        ledger.committed(&[(at(0), 3)]);
+        assert_eq!(ledger.committable(), []);
+    }
+
+    #[test]
+    fn a_claim_never_passes_an_open_command() {
+        let ledger = ledger(&[10_000, 20_000, 15_000]);
+        assert_eq!(ledger.reached(), []);
+        ledger.done([slot(0), slot(1)].iter());
+        assert_eq!(ledger.reached(), [(at(0), 14_999)], "the third was sent at 15,000");
+        ledger.done([slot(2)].iter());
+        assert_eq!(ledger.reached(), [(at(0), 19_000)], "behind the newest, for senders' skew");
+    }
+
+    #[test]
+    fn drained_is_claimed_only_with_everything_read_and_answered() {
+        let ledger = ledger(&[10_000]);
+        ledger.looked(&at(0), 0, 1, 50_000);
+        assert_eq!(ledger.reached(), [], "read, but not answered");
+        ledger.done([slot(0)].iter());
+        ledger.looked(&at(0), 0, 2, 60_000);
+        assert_eq!(ledger.reached(), [(at(0), 9_000)], "there is one more to read");
+        ledger.looked(&at(0), 0, 1, 70_000);
+        assert_eq!(ledger.reached(), [(at(0), 70_000)]);
+        assert!(ledger.read(&slot(1), 69_000));
+        assert_eq!(ledger.reached(), [(at(0), 68_999)], "a late one takes the claim back");
+    }
+
+    #[test]
+    fn an_unknown_position_is_drained_only_in_an_empty_log() {
+        let ledger = ledger(&[]);
+        ledger.looked(&at(0), 0, 5, 1_000);
+        assert_eq!(ledger.reached(), []);
+        ledger.looked(&at(0), 5, 5, 2_000);
+        assert_eq!(ledger.reached(), [(at(0), 2_000)]);
+    }
+
+    #[test]
+    fn what_was_read_under_an_earlier_assignment_commits_nothing() {
+        let ledger = ledger(&[10_000]);
+        ledger.assign(&[at(0)]);
+        ledger.done([slot(0)].iter());
+        assert_eq!(ledger.committable(), []);
+        ledger.forget(&[at(0)]);
+        assert!(!ledger.read(&slot(0), 1));
+    }
+}

@@ -1,0 +1,125 @@
+//! A worker at work: two consumers, their lanes, announcements and maintenance, from start to drain.
+
+mod announce;
+mod backoff;
+mod breaker;
+mod calls;
+mod consumer;
+mod external;
+mod failure;
+mod job;
+mod ledger;
+mod meters;
+mod replies;
+mod transactional;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use saga_bus::{Bus, TopicSpec};
+use saga_protocol::{Direction, Topics};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use announce::Announcer;
+use backoff::Backoff;
+use consumer::Consumer;
+use failure::Failure;
+
+use crate::inbox;
+use crate::worker::{Shared, WorkerError};
+
+const MAINTENANCE_EVERY: Duration = Duration::from_secs(3_600);
+const DAY_MS: i64 = 24 * 3_600 * 1_000;
+
+/// Runs a worker until `shutdown`. Dropping the future tears it down at once, as a crash would.
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    bus: Arc<dyn Bus>,
+    topics: Topics,
+    shutdown: CancellationToken,
+) -> Result<(), WorkerError> {
+    tokio::select! {
+        () = shutdown.cancelled() => return Ok(()),
+        ready = prepare(&shared, &*bus, &topics) => ready?,
+    }
+    let stop = CancellationToken::new();
+    let mut consumers = JoinSet::new();
+    for direction in [Direction::Execute, Direction::Compensate] {
+        let consumer = Consumer::new(shared.clone(), bus.clone(), topics.clone(), direction, stop.clone());
+        consumers.spawn(consumer.run());
+    }
+    let announcer = Arc::new(Announcer::new(shared.clone(), bus.clone(), &topics));
+    let mut background = JoinSet::new();
+    background.spawn({
+        let announcer = announcer.clone();
+        async move { announcer.run().await }
+    });
+    background.spawn(maintain(shared.clone()));
+    tracing::info!(worker = shared.name, version = shared.version, "the worker runs");
+
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        _ = consumers.join_next() => return Err(WorkerError::Broken("a consumer ended unasked")),
+    }
+    stop.cancel();
+    let drain = async { while consumers.join_next().await.is_some() {} };
+    if tokio::time::timeout(Duration::from_millis(shared.tuning.drain_ms), drain).await.is_err() {
+        tracing::warn!(
+            worker = shared.name,
+            "drained incompletely: what is left is answered after a restart"
+        );
+    }
+    drop(background);
+    announcer.announce(true).await;
+    tracing::info!(worker = shared.name, "the worker has left");
+    Ok(())
+}
+
+/// Waits for the database and the bus, and makes the topics that do not exist.
+async fn prepare(shared: &Shared, bus: &dyn Bus, topics: &Topics) -> Result<(), WorkerError> {
+    let mut backoff = Backoff::default();
+    // A missing table is a mistake that waiting does not mend; a missing server may come.
+    while let Err(error) =
+        sqlx::query("select version from saga_inbox.barrier limit 0").execute(&shared.pool).await
+    {
+        let message = error.to_string();
+        match Failure::from(error) {
+            Failure::Transient(message) => {
+                tracing::warn!(worker = shared.name, error = message, "the database is not there yet");
+                backoff.wait().await;
+            }
+            Failure::Data(_) | Failure::Own(_) => return Err(WorkerError::NoInbox(message)),
+        }
+    }
+    let partitions = shared.tuning.partitions;
+    let commands = |direction| TopicSpec {
+        name: topics.commands(&shared.name, direction),
+        partitions,
+        compacted: false,
+        retention_ms: 7 * DAY_MS,
+    };
+    let specs = [
+        commands(Direction::Execute),
+        commands(Direction::Compensate),
+        TopicSpec { name: topics.workers(), partitions: 1, compacted: true, retention_ms: 0 },
+        TopicSpec { name: topics.dead_letters(), partitions: 1, compacted: false, retention_ms: 30 * DAY_MS },
+    ];
+    while let Err(error) = bus.ensure_topics(&specs).await {
+        tracing::warn!(worker = shared.name, %error, "the bus is not there yet");
+        backoff.wait().await;
+    }
+    Ok(())
+}
+
+/// Makes and drops the inbox's partitions, for ever.
+async fn maintain(shared: Arc<Shared>) {
+    let mut every = tokio::time::interval(MAINTENANCE_EVERY);
+    loop {
+        every.tick().await;
+        let now_ms = shared.clock.now_ms();
+        if let Err(error) = inbox::maintain(&shared.pool, now_ms, Some(shared.retention_ms)).await {
+            tracing::warn!(worker = shared.name, %error, "the inbox could not be maintained; tried again");
+        }
+    }
+}
