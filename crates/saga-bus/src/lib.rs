@@ -17,7 +17,7 @@ pub mod kafka;
 mod partitioner;
 
 pub use in_process::{Faults, InProcess};
-// pub use kafka::{Kafka, KafkaConfig};
+pub use kafka::{Kafka, KafkaConfig};
 
 /// The largest record that is published, in bytes of key and data: twice what a saga may hold, so that a
 /// command with its saga's whole payload always fits.

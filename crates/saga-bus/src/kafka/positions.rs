@@ -1,0 +1,81 @@
+//! From where a partition is read. Owns the translation between our words and librdkafka's; it must
+//! not remember anything.
+
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::KafkaResult;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::assignment::Begin;
+use super::config::REQUEST_TIMEOUT_MS;
+use crate::{Start, TopicPartition};
+
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_millis(REQUEST_TIMEOUT_MS as u64);
+
+pub(super) fn of(list: &TopicPartitionList) -> Vec<TopicPartition> {
+    let elements = list.elements();
+    elements.iter().map(|it| TopicPartition { topic: it.topic().into(), partition: it.partition() }).collect()
+}
+
+pub(super) fn list(partitions: &[TopicPartition], offset: Offset) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for at in partitions {
+        let mut element = list.add_partition(&at.topic, at.partition);
+        // Only an offset that cannot be represented is refused.
+        element.set_offset(offset).expect("a logical offset");
+    }
+    list
+}
+
+/// The offset itself, when it is one.
+pub(super) fn known(begin: Begin) -> Option<i64> {
+    match begin {
+        Some(Offset::Offset(offset)) => Some(offset),
+        _ => None,
+    }
+}
+
+/// Where each partition begins. Asks the group and the brokers where that is needed; blocks.
+pub(super) fn resolve<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    wanted: &[(TopicPartition, Start)],
+) -> KafkaResult<Vec<(TopicPartition, Begin)>> {
+    let asked: Vec<TopicPartition> =
+        wanted.iter().filter(|(_, start)| *start == Start::Committed).map(|(at, _)| at.clone()).collect();
+    let committed = if asked.is_empty() {
+        TopicPartitionList::new()
+    } else {
+        consumer.committed_offsets(list(&asked, Offset::Invalid), REQUEST_TIMEOUT)?
+    };
+    let mut begins = Vec::with_capacity(wanted.len());
+    for (at, start) in wanted {
+        let begin = match start {
+            Start::Earliest => Some(Offset::Beginning),
+            // Logical offsets are negative to librdkafka; to us no log has them.
+            Start::At(offset) => (*offset >= 0).then_some(Offset::Offset(*offset)),
+            Start::Committed => {
+                Some(match committed.find_partition(&at.topic, at.partition).map(|it| it.offset()) {
+                    Some(Offset::Offset(offset)) => still_there(consumer, at, offset)?,
+                    _ => Offset::Beginning,
+                })
+            }
+        };
+        begins.push((at.clone(), begin));
+    }
+    Ok(begins)
+}
+
+/// The offset, or the beginning when the log does not have it any more.
+fn still_there<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    at: &TopicPartition,
+    offset: i64,
+) -> KafkaResult<Offset> {
+    let (low, high) = consumer.fetch_watermarks(&at.topic, at.partition, REQUEST_TIMEOUT)?;
+    if (low..=high).contains(&offset) {
+        return Ok(Offset::Offset(offset));
+    }
+    tracing::warn!(partition = ?at, offset, low, high, "the committed offset is gone: reading from the earliest record");
+    Ok(Offset::Beginning)
+}
