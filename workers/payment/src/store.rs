@@ -1,0 +1,209 @@
+//! The shop's own record of its payments: one row a payment key.
+//!
+//! Functions take a connection; the caller owns begin and commit. What the vendor says always wins
+//! over what is here, and refunds are never taken back by an older answer.
+
+use chrono::{DateTime, Utc};
+use saga_protocol::Fault;
+use saga_worker::Command;
+use serde::Serialize;
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use crate::input::{self, Cancelled, Confirmed, PaymentKey};
+use crate::toss;
+
+/// The schema that the worker's tables live in.
+pub const SCHEMA: &str = "amends_payment";
+/// How many payments of one order are shown, the newest first.
+const SHOWN_MAX: i64 = 100;
+
+/// A payment, as the read API shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, sqlx::FromRow)]
+pub struct Payment {
+    /// The payment's key.
+    pub payment_key: String,
+    /// The shop's order.
+    pub order_id: String,
+    /// The saga that paid.
+    pub saga: Uuid,
+    /// Its step.
+    pub step: String,
+    /// What was asked for, in whole won.
+    pub amount: i64,
+    /// ISO 4217.
+    pub currency: String,
+    /// Money that was taken.
+    pub captured_amount: i64,
+    /// Money that was given back.
+    pub refunded_amount: i64,
+    /// As the vendor spells it; `REFUSED` when it was never confirmed.
+    pub status: String,
+    /// How it was paid.
+    pub method: Option<String>,
+    /// Where the receipt is.
+    pub receipt_url: Option<String>,
+    /// When it was captured.
+    pub approved_at: Option<DateTime<Utc>>,
+    /// Why a confirm was refused, or a refund waits for a human.
+    pub fault_code: Option<String>,
+    /// The same in words.
+    pub fault_message: Option<String>,
+    /// When the row was made.
+    pub created_at: DateTime<Utc>,
+    /// When it changed last.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// Records a confirm that took effect.
+pub(crate) async fn confirmed(
+    tx: &mut PgConnection,
+    command: &Command,
+    asked: &input::Payment,
+    output: Confirmed,
+) -> Result<(), sqlx::Error> {
+    // The key may have been refused for an earlier round; a capture by another order is never overwritten.
+    sqlx::query(
+        "insert into amends_payment.payment (payment_key, order_id, saga, step, amount, currency, captured_amount,
+             refunded_amount, status, method, receipt_url, approved_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+         on conflict (payment_key) do update set
+             saga = excluded.saga, step = excluded.step, amount = excluded.amount, status = excluded.status,
+             captured_amount = excluded.captured_amount,
+             refunded_amount = least(excluded.captured_amount, greatest(payment.refunded_amount, excluded.refunded_amount)),
+             method = excluded.method, receipt_url = excluded.receipt_url, approved_at = excluded.approved_at,
+             order_id = excluded.order_id, fault_code = null, fault_message = null, updated_at = now()
+         where payment.order_id = excluded.order_id or payment.captured_amount = 0",
+    )
+    .bind(asked.payment_key.as_str())
+    .bind(asked.order_id.as_str())
+    .bind(command.saga.0)
+    .bind(command.step.as_str())
+    .bind(asked.amount)
+    .bind(&asked.currency)
+    .bind(output.captured_amount)
+    .bind(output.refunded_amount)
+    .bind(storable(&output.status))
+    .bind(output.method.as_deref().map(storable))
+    .bind(output.receipt_url.as_deref().map(storable))
+    .bind(instant(output.approved_at.as_deref()))
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Records a confirm that was refused.
+pub(crate) async fn refused(
+    tx: &mut PgConnection,
+    command: &Command,
+    asked: &input::Payment,
+    fault: &Fault,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "insert into amends_payment.payment
+             (payment_key, order_id, saga, step, amount, currency, status, fault_code, fault_message)
+         values ($1, $2, $3, $4, $5, $6, 'REFUSED', $7, $8)
+         on conflict (payment_key) do update set
+             fault_code = excluded.fault_code, fault_message = excluded.fault_message, updated_at = now()
+         where payment.order_id = excluded.order_id and payment.captured_amount = 0",
+    )
+    .bind(asked.payment_key.as_str())
+    .bind(asked.order_id.as_str())
+    .bind(command.saga.0)
+    .bind(command.step.as_str())
+    .bind(asked.amount)
+    .bind(&asked.currency)
+    .bind(storable(&fault.code))
+    .bind(storable(&fault.message))
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Records a cancel that took effect.
+pub(crate) async fn cancelled(tx: &mut PgConnection, output: &Cancelled) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "update amends_payment.payment set status = $2, fault_code = null, fault_message = null, updated_at = now(),
+             refunded_amount = least(captured_amount, greatest(refunded_amount, $3))
+         where payment_key = $1",
+    )
+    .bind(&output.payment_key)
+    .bind(storable(&output.status))
+    .bind(output.refunded_amount)
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Records a refund that a human must see to.
+pub(crate) async fn refund_refused(
+    tx: &mut PgConnection,
+    payment_key: &PaymentKey,
+    fault: &Fault,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "update amends_payment.payment set fault_code = $2, fault_message = $3, updated_at = now() where payment_key = $1",
+    )
+    .bind(payment_key.as_str())
+    .bind(storable(&fault.code))
+    .bind(storable(&fault.message))
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Brings a row up to what the vendor was just heard to say; answers its saga, or `None` when there
+/// is no such row.
+pub(crate) async fn follow(
+    tx: &mut PgConnection,
+    truth: &toss::Payment,
+) -> Result<Option<Uuid>, sqlx::Error> {
+    sqlx::query_scalar(
+        "update amends_payment.payment set status = $2, captured_amount = $3,
+             refunded_amount = least($3, greatest(refunded_amount, $4)),
+             approved_at = coalesce($5, approved_at), updated_at = now()
+         where payment_key = $1 and order_id = $6 returning saga",
+    )
+    .bind(&truth.payment_key)
+    .bind(truth.status.as_str())
+    .bind(truth.captured_amount())
+    .bind(truth.refunded_amount())
+    .bind(instant(truth.approved_at.as_deref()))
+    .bind(&truth.order_id)
+    .fetch_optional(tx)
+    .await
+}
+
+/// The payment with this key.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn by_key(pool: &PgPool, payment_key: &PaymentKey) -> Result<Option<Payment>, sqlx::Error> {
+    sqlx::query_as("select * from amends_payment.payment where payment_key = $1")
+        .bind(payment_key.as_str())
+        .fetch_optional(pool)
+        .await
+}
+
+/// An order's payments, the newest first; at most a hundred.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn of_order(pool: &PgPool, order_id: &input::OrderId) -> Result<Vec<Payment>, sqlx::Error> {
+    sqlx::query_as(
+        "select * from amends_payment.payment where order_id = $1 order by created_at desc limit $2",
+    )
+    .bind(order_id.as_str())
+    .bind(SHOWN_MAX)
+    .fetch_all(pool)
+    .await
+}
+
+/// Text that Postgres takes: the vendor's words may hold anything that JSON can spell.
+fn storable(text: &str) -> String {
+    text.chars().filter(|it| *it != '\0').take(1_000).collect()
+}
+
+fn instant(text: Option<&str>) -> Option<DateTime<Utc>> {
+    DateTime::parse_from_rfc3339(text?).ok().map(|at| at.with_timezone(&Utc))
+}
