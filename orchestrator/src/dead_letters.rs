@@ -1,0 +1,98 @@
+//! Keeps what workers could not understand or answer, where operators see it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use saga_bus::{Bus, Event, Record, Start, Subscription, TopicPartition};
+use saga_protocol::Topics;
+use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::store::{Store, StoreError};
+
+#[derive(Deserialize)]
+struct About {
+    saga: Uuid,
+}
+
+/// Moves records of the dead letters' topic into the table, until shut down.
+pub(crate) async fn keep(store: Store, bus: Arc<dyn Bus>, topics: Topics, shutdown: CancellationToken) {
+    let group = format!("{}.engine.dead-letters", topics.prefix());
+    while !shutdown.is_cancelled() {
+        match bus.subscribe(&group, &[topics.dead_letters()]).await {
+            Ok(subscription) => follow(&store, subscription, &shutdown).await,
+            Err(error) => tracing::warn!(%error, "cannot follow the dead letters; trying again"),
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+    }
+}
+
+async fn follow(store: &Store, mut subscription: Subscription, shutdown: &CancellationToken) {
+    loop {
+        let event = tokio::select! {
+            event = subscription.events.recv() => event,
+            () = shutdown.cancelled() => break,
+        };
+        match event {
+            None => return,
+            Some(Event::Assigned { partitions, start }) => {
+                let _ = start.send(partitions.into_iter().map(|it| (it, Start::Committed)).collect());
+            }
+            Some(Event::Revoked { done, .. }) => {
+                let _ = done.send(());
+            }
+            Some(Event::Lost { .. }) => {}
+            Some(Event::OutOfRange { partition }) => {
+                if let Err(error) = subscription.control.seek(partition, Start::Earliest).await {
+                    tracing::warn!(%error, "cannot seek in the dead letters");
+                }
+            }
+            Some(Event::Records(records)) => {
+                if let Err(error) = store.keep_dead_letters(&records).await {
+                    tracing::warn!(%error, "dead letters cannot be kept yet; reading them again");
+                    return;
+                }
+                let offsets: BTreeMap<TopicPartition, i64> =
+                    records.iter().map(|record| (record.at.clone(), record.offset + 1)).collect();
+                if let Err(error) = subscription.control.commit(offsets.into_iter().collect()).await {
+                    tracing::debug!(%error, "the dead letters' offset was not committed; they are kept once all the same");
+                }
+            }
+        }
+    }
+    subscription.control.leave().await;
+}
+
+impl Store {
+    async fn keep_dead_letters(&self, records: &[Record]) -> Result<(), StoreError> {
+        for record in records {
+            let data = record.data.as_deref().unwrap_or_default();
+            let reason = record.headers.get("reason").unwrap_or("unknown").replace('\0', "\u{fffd}");
+            let headers: BTreeMap<&str, String> = record
+                .headers
+                .0
+                .iter()
+                .map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value).replace('\0', "\u{fffd}")))
+                .collect();
+            let saga = serde_json::from_slice::<About>(data).ok().map(|about| about.saga);
+            let source = format!("{}/{}/{}", record.at.topic, record.at.partition, record.offset);
+            sqlx::query(
+                "insert into dead_letter (source, reason, headers, data, saga_id) values ($1, $2, $3, $4, $5)
+                 on conflict do nothing",
+            )
+            .bind(source)
+            .bind(reason)
+            .bind(serde_json::to_string(&headers).unwrap_or_default())
+            .bind(data)
+            .bind(saga)
+            .execute(self.hot())
+            .await?;
+        }
+        Ok(())
+    }
+}

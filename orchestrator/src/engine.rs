@@ -1,0 +1,246 @@
+//! Puts the engine together: store, lane, sweep, starts, and the followers of topics.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use saga_bus::{Bus, Outgoing, TopicSpec};
+use saga_core::definition::Work;
+use saga_protocol::{Direction, InboxRecord, SagaId, Topics};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::clock;
+use crate::dead_letters;
+use crate::health::Health;
+use crate::hints::Waiters;
+use crate::shard::Claims;
+use crate::shard::lane::{Context, Doors, Lane};
+use crate::start::{Parts, Starter};
+use crate::store::Store;
+use crate::store::definitions::{Definitions, Published};
+use crate::store::sweep::Swept;
+use crate::workers::WorkerRegistry;
+
+/// How long records of the inbox and command topics stay, in ms: longer than any outage that is to be
+/// survived without sending everything again.
+const RETENTION_MS: i64 = 7 * 24 * 3_600_000;
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// What the engine is made with.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// This process, for people: host and process id.
+    pub node: String,
+    /// Partitions of each command topic that has to be made.
+    pub command_partitions: u32,
+}
+
+/// The running engine, as the API sees it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    /// The database.
+    pub store: Store,
+    /// The definitions.
+    pub definitions: Arc<Definitions>,
+    /// Starts sagas.
+    pub starter: Starter,
+    /// Waits for sagas.
+    pub waiters: Waiters,
+    /// Knows the workers.
+    pub workers: Arc<WorkerRegistry>,
+    /// How it is.
+    pub health: Arc<Health>,
+    /// This process.
+    pub node: String,
+    /// The bus.
+    pub bus: Arc<dyn Bus>,
+    /// The topics.
+    pub topics: Topics,
+    command_partitions: u32,
+}
+
+/// The engine's tasks.
+#[derive(Debug)]
+pub struct Running(JoinSet<()>);
+
+impl Running {
+    /// Waits until every task has ended: after the shutdown was asked for, or because one failed.
+    pub async fn ended(mut self) {
+        while self.0.join_next().await.is_some() {}
+    }
+}
+
+impl Engine {
+    /// Starts the engine on a migrated database.
+    ///
+    /// # Errors
+    /// When the database has no shards, or the bus cannot be reached.
+    pub async fn start(
+        config: EngineConfig,
+        store: Store,
+        bus: Arc<dyn Bus>,
+        topics: Topics,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<(Self, Running)> {
+        let shards = store.shards().await.context("cannot read the shards; was the database migrated? (`amends db migrate`)")?;
+        anyhow::ensure!(shards > 0, "the database has no shards; run `amends db migrate`");
+        bus.ensure_topics(&engine_topics(&topics, shards)).await.context("cannot make the engine's topics")?;
+
+        let (claims, health, waiters) = (Claims::default(), Arc::<Health>::default(), Waiters::default());
+        let (definitions, workers) = (Arc::<Definitions>::default(), Arc::<WorkerRegistry>::default());
+        let sweep_now = Arc::<Notify>::default();
+        let (handovers, handed_over) = mpsc::unbounded_channel();
+        let (acknowledge, acknowledged) = mpsc::unbounded_channel();
+        let (swept, sweeps) = mpsc::channel(1);
+        let context = Context {
+            store: store.clone(),
+            bus: Arc::clone(&bus),
+            topics: topics.clone(),
+            definitions: Arc::clone(&definitions),
+            waiters: waiters.clone(),
+            workers: Arc::clone(&workers),
+            health: Arc::clone(&health),
+            claims: claims.clone(),
+            node: config.node.clone(),
+            sweep_now: Arc::clone(&sweep_now),
+        };
+        let (starter, _) = Starter::new(Parts {
+            store: store.clone(),
+            bus: Arc::clone(&bus),
+            topics: topics.clone(),
+            claims: claims.clone(),
+            health: Arc::clone(&health),
+            shards,
+            handovers,
+            acknowledged: acknowledge.clone(),
+        });
+        let engine = Self {
+            store: store.clone(),
+            definitions: Arc::clone(&definitions),
+            starter,
+            waiters: waiters.clone(),
+            workers: Arc::clone(&workers),
+            health,
+            node: config.node.clone(),
+            bus: Arc::clone(&bus),
+            topics: topics.clone(),
+            command_partitions: config.command_partitions.max(1),
+        };
+        definitions.refresh(&store).await.context("cannot read the definitions")?;
+        for published in definitions.all_active() {
+            engine.ensure_command_topics(&published).await?;
+        }
+
+        let group = format!("{}.engine", topics.prefix());
+        let subscription = bus.subscribe(&group, &[topics.inbox()]).await.context("cannot join the engine's group")?;
+        let doors = Doors { handovers: handed_over, acknowledged, swept: sweeps };
+        let lane = Lane::new(context, subscription, doors, acknowledge);
+        let mut tasks = JoinSet::new();
+        let stop = shutdown.clone();
+        tasks.spawn(async move {
+            lane.run(stop.clone()).await;
+            if !stop.is_cancelled() {
+                tracing::error!("the lane has ended; shutting down");
+                stop.cancel();
+            }
+        });
+        tasks.spawn(sweep(store.clone(), claims, swept, sweep_now, shutdown.clone()));
+        tasks.spawn(housekeeping(engine.clone(), shutdown.clone()));
+        tasks.spawn(waiters.follow(Arc::clone(&bus), topics.saga_events(), config.node, shutdown.clone()));
+        tasks.spawn(workers.follow(Arc::clone(&bus), topics.workers(), shutdown.clone()));
+        tasks.spawn(dead_letters::keep(store, bus, topics, shutdown));
+        Ok((engine, Running(tasks)))
+    }
+
+    /// Publishes a definition's text and makes its topics.
+    ///
+    /// # Errors
+    /// See [`Definitions::publish`].
+    pub async fn publish(&self, source: &str) -> Result<(Arc<Published>, bool), crate::store::definitions::PublishError> {
+        let (published, fresh) = self.definitions.publish(&self.store, source).await?;
+        if let Err(error) = self.ensure_command_topics(&published).await {
+            tracing::warn!(%error, "the definition's topics could not be made yet; its workers make them");
+        }
+        Ok((published, fresh))
+    }
+
+    /// Tells a saga's owner that its mailbox holds something. Only a hint: the sweep finds it too.
+    pub async fn nudge(&self, saga: SagaId, shard: i32, mail: Uuid) {
+        let message = InboxRecord::nudge(saga, &mail.to_string(), clock::now().0);
+        let record = Outgoing { topic: self.topics.inbox().into(), partition: Some(shard), message };
+        drop(self.bus.publish(vec![record], saga_bus::Pace::Now).await);
+    }
+
+    async fn ensure_command_topics(&self, published: &Published) -> anyhow::Result<()> {
+        let mut names = Vec::new();
+        for step in &published.definition.steps {
+            if let Work::Action { worker, .. } = &step.work {
+                names.push(self.topics.commands(worker, Direction::Execute));
+                names.push(self.topics.commands(worker, Direction::Compensate));
+            }
+        }
+        names.sort_unstable();
+        names.dedup();
+        let specs: Vec<TopicSpec> = names
+            .into_iter()
+            .map(|name| TopicSpec { name, partitions: self.command_partitions, compacted: false, retention_ms: RETENTION_MS })
+            .collect();
+        self.bus.ensure_topics(&specs).await.context("cannot make the command topics")
+    }
+}
+
+fn engine_topics(topics: &Topics, shards: u32) -> Vec<TopicSpec> {
+    let topic = |name, partitions, compacted, retention_ms| TopicSpec { name, partitions, compacted, retention_ms };
+    vec![
+        topic(topics.inbox(), shards, false, RETENTION_MS),
+        topic(topics.saga_events(), 1, false, 3_600_000),
+        topic(topics.workers(), 1, true, RETENTION_MS),
+        topic(topics.dead_letters(), 1, false, RETENTION_MS),
+    ]
+}
+
+/// The one poll of the owned shards.
+async fn sweep(store: Store, claims: Claims, swept: mpsc::Sender<Swept>, now: Arc<Notify>, shutdown: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(SWEEP_EVERY) => {}
+            () = now.notified() => {}
+        }
+        let shards = claims.shards();
+        if shards.is_empty() {
+            continue;
+        }
+        match store.sweep(&shards).await {
+            Ok(found) => {
+                if swept.send(found).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the sweep failed; again in a second"),
+        }
+    }
+}
+
+/// The active definitions each second, partitions each hour.
+async fn housekeeping(engine: Engine, shutdown: CancellationToken) {
+    let mut seconds: u64 = 0;
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+        if let Err(error) = engine.definitions.refresh(&engine.store).await {
+            tracing::warn!(%error, "the definitions cannot be read; going on with those that are known");
+        }
+        seconds += 1;
+        if seconds.is_multiple_of(3_600)
+            && let Err(error) = engine.store.make_partitions(chrono::Utc::now()).await
+        {
+            tracing::error!(%error, "the coming weeks' history partitions cannot be made");
+        }
+    }
+}

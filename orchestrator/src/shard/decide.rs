@@ -1,0 +1,475 @@
+//! One batch: inputs become transitions, and transitions become rows.
+//!
+//! Changes only the lane's cache; what it changed is dropped when the commit fails. It must not touch the
+//! database or the bus.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use saga_core::event::{Answer, Due};
+use saga_core::transition::Anomaly;
+use saga_core::{Effect, Event, Millis, State, Status, Transition, What};
+use saga_protocol::{OUTPUT_BYTES_MAX, Outcome, Reply, SAGA_BYTES_MAX, SagaChanged, SagaId};
+use serde_json::Value;
+
+use super::lane::Lane;
+use super::sagas::Saga;
+use super::{Handover, Incoming, Input};
+use crate::outbox::{self, Ready};
+use crate::store::batch::{AnomalyRow, Batch};
+use crate::store::mail::event_of;
+use crate::store::sweep::Mail;
+use crate::{clock, hints};
+
+/// Ignored records that are kept a saga while it is in memory.
+const IGNORED_MAX: u32 = 50;
+/// A hand-over older than this may be stale: the sweep publishes rows of [`crate::store::sweep::SWEEP_AGE_MS`].
+const HANDOVER_FRESH: Duration = Duration::from_millis(1_500);
+/// When a timeout that may not fire yet is looked at again, in ms.
+const NOT_CAUGHT_UP_MS: i64 = 50;
+const QUEUED_MS: i64 = 1_000;
+
+/// What a batch will write, publish and note once it is committed.
+#[derive(Debug, Default)]
+pub(crate) struct Decision {
+    pub(crate) batch: Batch,
+    pub(crate) ready: Vec<Ready>,
+    pub(crate) changed: HashMap<SagaId, SagaChanged>,
+    /// Sagas that the batch has touched in the cache.
+    pub(crate) touched: HashSet<SagaId>,
+    /// When each touched saga is to be looked at again; `None` when it ended.
+    pub(crate) timers: Vec<(i32, SagaId, Next)>,
+    /// The offset to be read next, by shard.
+    pub(crate) offsets: BTreeMap<i32, i64>,
+    /// Shards whose watermark is wanted.
+    pub(crate) watermarks: HashSet<i32>,
+}
+
+/// What becomes of a saga's timer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// It runs, and is due then.
+    At(Option<Millis>),
+    /// It ended.
+    Ended,
+}
+
+impl Decision {
+    pub(crate) fn at(&mut self, shard: i32, saga: SagaId, next: Next) {
+        self.timers.push((shard, saga, next));
+    }
+}
+
+impl Lane {
+    /// Decides about one input.
+    pub(crate) fn decide(&mut self, input: &Input, decision: &mut Decision) {
+        match input {
+            Input::Record { shard, offset, record } => {
+                decision.offsets.insert(*shard, offset + 1);
+                let source = format!("{}/{shard}/{offset}", self.context.topics.inbox());
+                match record.as_ref() {
+                    Incoming::Reply(reply) => self.take_reply(*shard, reply, &source, decision),
+                    Incoming::Load { saga, .. } => self.arm(*shard, *saga, decision),
+                    Incoming::Dead { reason, headers, data } => {
+                        let headers = outbox_headers(headers);
+                        dead_letter(decision, *shard, source, reason.clone(), headers, data.clone(), None);
+                    }
+                }
+            }
+            Input::Handover(handover) => self.arm(handover.shard, handover.saga, decision),
+            Input::Due { shard, saga } => self.take_due(*shard, *saga, decision),
+            Input::Mail(mail) => self.take_mail(mail, decision),
+            Input::Republish { shard, saga, key } => self.republish(*shard, *saga, key, decision),
+            Input::Tell { saga, what, .. } => {
+                if self.sagas.contains(*saga) {
+                    self.apply(*saga, what.clone(), decision);
+                }
+            }
+        }
+    }
+
+    fn take_reply(&mut self, shard: i32, reply: &Reply, source: &str, decision: &mut Decision) {
+        if self.waits_for_definition.contains(&reply.saga) {
+            let body = serde_json::to_string(reply).expect("a reply has string keys");
+            let id = uuid::Uuid::now_v7();
+            decision.batch.mail.push((shard, id, reply.saga.0, "record".into(), body, None));
+            return;
+        }
+        let answers = self.sagas.get(reply.saga).filter(|saga| saga.shard == shard).is_some();
+        if !answers {
+            let data = serde_json::to_vec(reply).unwrap_or_default();
+            dead_letter(decision, shard, source.to_owned(), "no such saga in this shard".into(), String::new(), data, Some(reply.saga));
+            return;
+        }
+        let answer = answer_of(reply, self.bytes_of(reply.saga));
+        self.apply(reply.saga, What::Answer(answer), decision);
+    }
+
+    fn bytes_of(&mut self, saga: SagaId) -> usize {
+        // Outputs are bounded one by one, so that their number bounds the sum; only sagas with many of them
+        // need to be measured.
+        let Some(saga) = self.sagas.get(saga) else { return 0 };
+        if saga.payloads.by_revision.len() < SAGA_BYTES_MAX / OUTPUT_BYTES_MAX / 2 {
+            return 0;
+        }
+        let input = saga.payloads.input.to_string().len();
+        input + saga.payloads.by_revision.values().map(|value| value.to_string().len()).sum::<usize>()
+    }
+
+    /// Takes a start over from memory before anything is loaded; a stale one only says what to load.
+    pub(crate) fn receive(&mut self, handover: &Handover) {
+        let current = self.shards.get(&handover.shard).is_some_and(|owned| owned.token == handover.token);
+        let fresh = handover.began.elapsed() < HANDOVER_FRESH && !self.timers.knows(handover.saga);
+        if current && fresh {
+            self.sagas.hand_over(handover.saga, &handover.loaded);
+        }
+    }
+
+    /// Arms the timer of a saga that is in the cache.
+    fn arm(&mut self, shard: i32, saga: SagaId, decision: &mut Decision) {
+        if let Some(loaded) = self.sagas.get(saga) {
+            let next = next_of(&loaded.state);
+            decision.at(shard, saga, next);
+        }
+    }
+
+    fn take_due(&mut self, shard: i32, id: SagaId, decision: &mut Decision) {
+        let now = clock::now();
+        let Some(saga) = self.sagas.get(id) else {
+            // Ended, or its definition is missing.
+            let next = if self.waits_for_definition.contains(&id) { Next::At(Some(now + 5_000)) } else { Next::Ended };
+            decision.at(shard, id, next);
+            return;
+        };
+        let Some(due) = saga_core::next_due(&saga.state).filter(|due| *due <= now) else {
+            return self.arm(shard, id, decision);
+        };
+        let queued: Vec<_> = saga
+            .state
+            .tracks()
+            .filter(|(_, track)| track.run.is_open() && track.due.is_some_and(|due| due <= now))
+            .filter(|(cell, track)| {
+                let route = self.outbox.route(&saga.definition.definition, id, *cell);
+                let reached = route.and_then(|(topic, partition)| self.context.workers.reached(&topic, partition));
+                reached.zip(track.sent_at).is_some_and(|(reached, sent_at)| reached < sent_at)
+            })
+            .map(|(cell, _)| cell)
+            .collect();
+        let Some(owned) = self.shards.get_mut(&shard) else { return };
+        let next_offset = decision.offsets.get(&shard).copied().unwrap_or(owned.next_offset);
+        let caught_up = owned.caught_up(due, next_offset) && owned.may_resend(now);
+        if !caught_up {
+            decision.watermarks.insert(shard);
+        }
+        let wait_ms = if caught_up && !queued.is_empty() { QUEUED_MS } else { NOT_CAUGHT_UP_MS };
+        let changed = self.apply(id, What::Due(Due { caught_up, queued }), decision);
+        if !changed {
+            decision.at(shard, id, Next::At(Some(now + wait_ms)));
+        }
+    }
+
+    fn take_mail(&mut self, mail: &Mail, decision: &mut Decision) {
+        let saga = SagaId(mail.saga);
+        if self.waits_for_definition.contains(&saga) {
+            return;
+        }
+        if !self.sagas.contains(saga) {
+            decision.batch.taken.push((mail.shard, mail.id, "refused: there is no such saga".into()));
+            return;
+        }
+        let what = if mail.kind == "record" {
+            serde_json::from_str::<Reply>(&mail.body).map(|reply| What::Answer(answer_of(&reply, 0)))
+        } else {
+            event_of(&mail.body, mail.payload.as_deref()).map(|event| event.what)
+        };
+        let result = match what {
+            Err(error) => format!("refused: {error}"),
+            Ok(what) => {
+                let ignored = decision.batch.ignored.len();
+                match self.apply_for(saga, what, decision) {
+                    Outcomes::Changed => "applied".to_owned(),
+                    Outcomes::Refused(reason) => format!("refused: {reason}"),
+                    Outcomes::Unchanged(reason) => {
+                        decision.batch.ignored.truncate(ignored);
+                        format!("ignored: {reason}")
+                    }
+                }
+            }
+        };
+        decision.batch.taken.push((mail.shard, mail.id, result));
+    }
+
+    fn republish(&mut self, shard: i32, id: SagaId, key: &str, decision: &mut Decision) {
+        if self.waits_for_definition.contains(&id) {
+            return;
+        }
+        let current = outbox::parse(key).and_then(|(cell, round, attempt)| {
+            let saga = self.sagas.get(id)?;
+            let track = saga.state.track(cell)?;
+            let open = track.run.is_open() && !saga.state.status.is_end();
+            (open && track.round == round && track.attempt == attempt).then_some((cell, saga))
+        });
+        match current {
+            Some((cell, saga)) => {
+                match self.outbox.ready(&saga.definition.definition, shard, id, &saga.state, &saga.payloads, cell) {
+                    Ok(ready) => {
+                        metrics::counter!("amends_outbox_swept_total").increment(1);
+                        decision.ready.push(ready);
+                    }
+                    Err(reason) => {
+                        let reason = format!("the command {key} cannot be rebuilt: {reason}");
+                        self.apply(id, What::Poison(reason), decision);
+                        decision.batch.sent.push((shard, id.0, key.to_owned()));
+                    }
+                }
+            }
+            // Answered, superseded or ended meanwhile.
+            None => decision.batch.sent.push((shard, id.0, key.to_owned())),
+        }
+        if !self.timers.knows(id) {
+            self.arm(shard, id, decision);
+        }
+    }
+
+    /// Applies an event. `true` when it changed the saga.
+    fn apply(&mut self, id: SagaId, what: What, decision: &mut Decision) -> bool {
+        matches!(self.apply_for(id, what, decision), Outcomes::Changed)
+    }
+
+    fn apply_for(&mut self, id: SagaId, what: What, decision: &mut Decision) -> Outcomes {
+        let event = Event::new(clock::now(), rand::random(), what);
+        let Some(saga) = self.sagas.get(id) else { return Outcomes::Unchanged("no such saga") };
+        let (event, transition) = step_or_park(saga, id, event);
+        let Some(transition) = transition else {
+            // Not even parking works: only the coarse status can say so.
+            let shard = saga.shard;
+            decision.batch.statuses.push((shard, id.0, 1));
+            let reason = "the saga's state cannot be changed; only its coarse status says so".to_owned();
+            dead_letter(decision, shard, format!("saga/{id}/{}", event.at.0), reason, String::new(), Vec::new(), Some(id));
+            decision.at(shard, id, Next::At(None));
+            self.sagas.forget(id);
+            return Outcomes::Unchanged("the state cannot be changed");
+        };
+        self.record(id, &event, transition, decision)
+    }
+
+    /// Turns a transition into rows.
+    fn record(&mut self, id: SagaId, event: &Event, transition: Transition, decision: &mut Decision) -> Outcomes {
+        let Some(saga) = self.sagas.get(id) else { return Outcomes::Unchanged("no such saga") };
+        let changed = transition.state.revision != saga.state.revision;
+        let (shard, published) = (saga.shard, Arc::clone(&saga.definition));
+        let definition = &published.definition;
+        let mut outcome = if changed { Outcomes::Changed } else { Outcomes::Unchanged("nothing to do") };
+        let coarse_before = coarse(&saga.state.status);
+        if changed {
+            saga.payloads.take_in(&transition);
+            decision.batch.history.push(history_row(shard, id, event, &transition));
+        }
+        saga.state = transition.state;
+        for effect in transition.effects {
+            match effect {
+                Effect::Send { cell, round, attempt } => {
+                    decision.batch.sends.push((shard, id.0, outbox::spell(cell, round, attempt)));
+                    match self.outbox.ready(definition, shard, id, &saga.state, &saga.payloads, cell) {
+                        Ok(ready) => decision.ready.push(ready),
+                        // The row stays; the sweep parks the saga in a batch of its own.
+                        Err(reason) => tracing::error!(saga.id = %id, reason, "a command cannot be built"),
+                    }
+                }
+                Effect::Anomaly(anomaly) => {
+                    metrics::counter!("amends_anomalies_total", "kind" => anomaly.kind).increment(1);
+                    tracing::error!(saga.id = %id, kind = anomaly.kind, "an effect was proved that nobody undoes");
+                    decision.batch.anomalies.push(anomaly_row(shard, id, saga, event.at, &anomaly));
+                }
+                Effect::Ignored(reason) => {
+                    outcome = Outcomes::Unchanged(reason);
+                    // Timers that find nothing due say nothing worth keeping.
+                    let worth = !matches!(event.what, What::Due(_) | What::LogLost | What::Hold);
+                    if worth && saga.ignored < IGNORED_MAX {
+                        saga.ignored += 1;
+                        let text = serde_json::to_string(event).unwrap_or_default();
+                        decision.batch.ignored.push((shard, id.0, event.at.0, reason.to_owned(), text));
+                    }
+                }
+                Effect::Refused(reason) => outcome = Outcomes::Refused(reason),
+                Effect::StartChild { .. } | Effect::Tell { .. } => {
+                    tracing::error!(saga.id = %id, "child sagas are not served by this build; the loader refuses them");
+                }
+                Effect::Ended { .. } => {}
+            }
+        }
+        if changed {
+            let after = coarse(&saga.state.status);
+            if coarse_before != after {
+                if !saga.state.status.is_end() {
+                    decision.batch.statuses.push((shard, id.0, after));
+                }
+                count_end(definition.name.as_str(), &saga.state, event.at);
+            }
+            decision.changed.insert(id, hints::changed(id, &saga.state));
+        }
+        if changed || matches!(event.what, What::LogLost) {
+            decision.touched.insert(id);
+            let next = next_of(&saga.state);
+            decision.at(shard, id, next);
+        }
+        outcome
+    }
+
+    /// Writes the newest state of every touched saga into the batch: once each, however many transitions.
+    pub(crate) fn finish(&mut self, decision: &mut Decision) {
+        for id in decision.changed.keys() {
+            let Some(saga) = self.sagas.get(*id) else { continue };
+            let text = serde_json::to_string(&saga.state).expect("a state has string keys");
+            let status = coarse(&saga.state.status);
+            if saga.state.status.is_end() {
+                decision.batch.ended.push((saga.shard, id.0, status, clock::now().0, text));
+            } else {
+                let revision = i32::try_from(saga.state.revision).unwrap_or(i32::MAX);
+                let due = saga_core::next_due(&saga.state).map(|due| due.0);
+                decision.batch.states.push((saga.shard, id.0, revision, due, text));
+            }
+        }
+        // A saga may park and go on within one batch: one row, its last word.
+        let last: HashMap<_, _> = decision.batch.statuses.iter().map(|row| (row.1, *row)).collect();
+        let ended: HashSet<_> = decision.batch.ended.iter().map(|row| row.1).collect();
+        decision.batch.statuses = last.into_values().filter(|row| !ended.contains(&row.1)).collect();
+    }
+}
+
+/// What an event led to.
+enum Outcomes {
+    Changed,
+    Unchanged(&'static str),
+    Refused(&'static str),
+}
+
+/// Runs `step`. A panic or an `Illegal` is our own bug: the saga is parked instead, and the alarm rings.
+/// Returns the event that was applied in the end.
+fn step_or_park(saga: &Saga, id: SagaId, event: Event) -> (Event, Option<Transition>) {
+    let reason = match guarded(saga, &event) {
+        Ok(transition) => return (event, Some(transition)),
+        Err(reason) => reason,
+    };
+    metrics::counter!("amends_illegal_total").increment(1);
+    tracing::error!(saga.id = %id, reason, event = ?event.what, "a saga is parked because of our own bug");
+    let parked = Event { what: What::Illegal(reason), ..event };
+    let transition = guarded(saga, &parked).ok();
+    (parked, transition)
+}
+
+fn guarded(saga: &Saga, event: &Event) -> Result<Transition, String> {
+    let run = || saga_core::step(&saga.definition.definition, &saga.state, event, &saga.payloads);
+    match std::panic::catch_unwind(AssertUnwindSafe(run)) {
+        Ok(result) => result.map_err(|illegal| illegal.to_string()),
+        Err(panic) => {
+            let text = panic.downcast_ref::<&str>().map(|it| (*it).to_owned());
+            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+            Err(format!("panic: {}", text.unwrap_or_default()))
+        }
+    }
+}
+
+fn next_of(state: &State) -> Next {
+    if state.status.is_end() { Next::Ended } else { Next::At(saga_core::next_due(state)) }
+}
+
+/// The coarse status as the table spells it.
+pub(crate) const fn coarse(status: &Status) -> i16 {
+    match status {
+        Status::Running => 0,
+        Status::Parked(_) => 1,
+        Status::Completed => 2,
+        Status::Compensated => 3,
+        Status::Abandoned => 4,
+    }
+}
+
+/// A reply as an event. An output that is too large, or not to be read, is left out: the step did succeed.
+fn answer_of(reply: &Reply, saga_bytes: usize) -> Answer {
+    let text = reply.output.as_ref().map(|raw| raw.get());
+    let fits = |text: &&str| text.len() <= OUTPUT_BYTES_MAX && text.len() + saga_bytes <= SAGA_BYTES_MAX;
+    let oversized = reply.outcome == Outcome::Succeeded && text.is_some_and(|text| !fits(&text));
+    let output = text.filter(fits).and_then(|text| serde_json::from_str::<Value>(text).ok()).map(Arc::new);
+    Answer {
+        step: reply.step.clone(),
+        item: reply.item,
+        direction: reply.direction,
+        round: reply.round,
+        attempt: reply.attempt,
+        outcome: reply.outcome,
+        output,
+        oversized,
+        error: reply.error.clone().map(|mut fault| {
+            fault.code = fault.code.chars().take(100).collect();
+            fault.message = fault.message.chars().take(1_000).collect();
+            fault
+        }),
+        uncharged: reply.uncharged,
+        retry_after_ms: reply.retry_after_ms,
+    }
+}
+
+type HistoryRow = (i32, uuid::Uuid, i32, String, Option<String>, Option<String>);
+
+pub(crate) fn history_row(shard: i32, id: SagaId, event: &Event, transition: &Transition) -> HistoryRow {
+    let revision = i32::try_from(transition.state.revision).unwrap_or(i32::MAX);
+    let text = serde_json::to_string(event).expect("an event has string keys");
+    let payload = transition.payload.as_ref().map(|payload| payload.to_string());
+    let inputs = (!transition.inputs.is_empty())
+        .then(|| serde_json::to_string(&transition.inputs).expect("inputs have string keys"));
+    (shard, id.0, revision, text, payload, inputs)
+}
+
+fn anomaly_row(shard: i32, id: SagaId, saga: &Saga, at: Millis, anomaly: &Anomaly) -> AnomalyRow {
+    let definition = &saga.definition.definition;
+    let cell = anomaly.cell;
+    let step = definition.step(cell.step).map_or("?", |step| step.name.as_str());
+    let item = cell.item.map(|item| format!(".{item}")).unwrap_or_default();
+    AnomalyRow {
+        shard,
+        saga: id.0,
+        effect_key: format!("{id}:{step}{item}:{}{}", cell.direction.letter(), anomaly.round),
+        kind: anomaly.kind.to_owned(),
+        at_ms: at.0,
+        amount: definition.amount_of(&saga.payloads.input).ok().flatten(),
+        currency: definition.currency_of(&saga.payloads.input).ok().flatten(),
+        output: anomaly.output.as_ref().map(|output| output.to_string()),
+    }
+}
+
+fn count_end(definition: &str, state: &State, at: Millis) {
+    let labels = [("definition", definition.to_owned()), ("status", state.status.word().to_owned())];
+    metrics::counter!("amends_sagas_total", &labels).increment(1);
+    if state.status.is_end() {
+        #[allow(clippy::cast_precision_loss, reason = "a histogram")]
+        metrics::histogram!("amends_saga_seconds", &labels).record((at - state.started) as f64 / 1_000.0);
+    }
+}
+
+fn outbox_headers(headers: &saga_protocol::Headers) -> String {
+    let map: BTreeMap<&str, String> =
+        headers.0.iter().map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value).into_owned())).collect();
+    serde_json::to_string(&map).unwrap_or_default().replace('\0', "")
+}
+
+/// The most of a dead letter's data that is kept, in bytes.
+const DEAD_BYTES_MAX: usize = 256 * 1024;
+
+pub(crate) fn dead_letter(
+    decision: &mut Decision,
+    shard: i32,
+    source: String,
+    reason: String,
+    headers: String,
+    mut data: Vec<u8>,
+    saga: Option<SagaId>,
+) {
+    metrics::counter!("amends_dead_letters_total").increment(1);
+    tracing::warn!(source, reason, "a dead letter");
+    data.truncate(DEAD_BYTES_MAX);
+    let reason = reason.replace('\0', "\u{fffd}");
+    decision.batch.dead_letters.push((shard, source, reason, headers, data, saga.map(|saga| saga.0)));
+}

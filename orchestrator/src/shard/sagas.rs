@@ -1,0 +1,87 @@
+//! The sagas that a lane has in memory: loaded on demand, least recently used go.
+
+use std::collections::HashSet;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use lru::LruCache;
+use saga_core::{Payloads, State};
+use saga_protocol::SagaId;
+
+use crate::store::definitions::Published;
+
+/// How many sagas a lane keeps.
+const SAGAS_MAX: usize = 50_000;
+
+/// One saga in memory.
+#[derive(Clone, Debug)]
+pub(crate) struct Saga {
+    pub(crate) shard: i32,
+    pub(crate) definition: Arc<Published>,
+    pub(crate) state: State,
+    pub(crate) payloads: Payloads,
+    /// How many ignored records were kept for it since it was loaded; the log of them is bounded.
+    pub(crate) ignored: u32,
+}
+
+/// The cache.
+#[derive(Debug)]
+pub(crate) struct Sagas {
+    cached: LruCache<SagaId, Saga>,
+    /// Sagas that were loaded or ended lately, in two generations: a start's hand-over that arrives after
+    /// that is stale.
+    seen: [HashSet<SagaId>; 2],
+}
+
+impl Default for Sagas {
+    fn default() -> Self {
+        let max = const { NonZeroUsize::new(SAGAS_MAX).expect("not zero") };
+        Self { cached: LruCache::new(max), seen: Default::default() }
+    }
+}
+
+impl Sagas {
+    pub(crate) fn contains(&self, saga: SagaId) -> bool {
+        self.cached.contains(&saga)
+    }
+
+    pub(crate) fn get(&mut self, saga: SagaId) -> Option<&mut Saga> {
+        self.cached.get_mut(&saga)
+    }
+
+    /// Keeps what was read from the database.
+    pub(crate) fn loaded(&mut self, id: SagaId, saga: Saga) {
+        self.seen[0].insert(id);
+        self.cached.put(id, saga);
+    }
+
+    /// Keeps what was handed over, unless the saga has been seen under this claim.
+    pub(crate) fn hand_over(&mut self, id: SagaId, saga: &Saga) -> bool {
+        if self.cached.contains(&id) || self.seen.iter().any(|generation| generation.contains(&id)) {
+            return false;
+        }
+        self.cached.put(id, saga.clone());
+        true
+    }
+
+    /// Lets go of a saga that ended, or that is to be read again.
+    pub(crate) fn forget(&mut self, id: SagaId) {
+        self.cached.pop(&id);
+        self.seen[0].insert(id);
+    }
+
+    /// Lets go of a whole shard.
+    pub(crate) fn forget_shard(&mut self, shard: i32) {
+        let gone: Vec<SagaId> =
+            self.cached.iter().filter(|(_, saga)| saga.shard == shard).map(|(id, _)| *id).collect();
+        for id in gone {
+            self.cached.pop(&id);
+        }
+    }
+
+    /// Called once a sweep: what was seen two turns ago cannot meet a hand-over that is still taken.
+    pub(crate) fn turn_generation(&mut self) {
+        self.seen.swap(0, 1);
+        self.seen[0].clear();
+    }
+}

@@ -1,0 +1,364 @@
+//! Starting sagas, from any node: group commit, hand-over to the owner, first commands.
+//!
+//! Owns the way from an accepted request to a durable saga. A start is the only write to a saga that its
+//! shard's owner does not make.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use saga_bus::{Bus, Outgoing, Pace};
+use saga_core::{Event, Payloads, State, What};
+use saga_protocol::{InboxRecord, SagaId, Topics};
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+use crate::clock;
+use crate::health::Health;
+use crate::outbox::{Outbox, Published, Ready, spell};
+use crate::shard::decide::{coarse, history_row};
+use crate::shard::sagas::Saga;
+use crate::shard::{Claims, Handover};
+use crate::store::definitions::Published as PublishedDefinition;
+use crate::store::start::{NewSaga, Taken};
+use crate::store::{Store, StoreError};
+
+/// Starts that may wait for their group; beyond, they are refused.
+const QUEUE_MAX: usize = 4_096;
+/// Starts of one transaction, at most.
+const GROUP_MAX: usize = 512;
+/// Groups of at least this many are load: their commands may wait for company.
+const LOAD_FROM: usize = 8;
+/// How long the ids of a commit with an unknown outcome are asked for.
+const LOOK_UP_TRIES: u32 = 10;
+
+/// A request to start a saga.
+#[derive(Clone, Debug)]
+pub struct StartRequest {
+    /// The definition's version.
+    pub definition: Arc<PublishedDefinition>,
+    /// The input, valid by the definition's schema.
+    pub input: Arc<Value>,
+    /// A hash of the request, to tell a repetition from another request.
+    pub body_hash: [u8; 32],
+    /// Who asks.
+    pub principal: String,
+    /// The header `Idempotency-Key`.
+    pub idempotency_key: Option<String>,
+}
+
+/// A saga that exists, durably.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Started {
+    /// Its id.
+    pub saga: SagaId,
+    /// It was started by this request; otherwise by an earlier one with the same key and body.
+    pub fresh: bool,
+}
+
+/// Why a saga was not started. Nothing was written, but for [`StartError::Unavailable`], after which the same
+/// request with the same key finds out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// The key was used with another body.
+    #[error("the key was used before, with another body; saga {saga}")]
+    KeyReused {
+        /// The saga of that key.
+        saga: SagaId,
+    },
+    /// The key belongs to somebody else.
+    #[error("the key is taken")]
+    KeyOfAnother,
+    /// Too much waits already.
+    #[error("too busy; try again in {retry_after_s} s")]
+    Busy {
+        /// When to try again, in seconds.
+        retry_after_s: u32,
+    },
+    /// The database does not answer; it may or may not have been started.
+    #[error("the start cannot be confirmed: {0}; repeat it with the same key")]
+    Unavailable(String),
+    /// An expression of the definition cannot be evaluated with this input.
+    #[error("{0}")]
+    BadInput(String),
+}
+
+struct Pending {
+    row: NewSaga,
+    saga: Saga,
+    ready: Vec<Ready>,
+    answer: oneshot::Sender<Result<Started, StartError>>,
+}
+
+/// Starts sagas. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Starter {
+    queue: mpsc::Sender<Pending>,
+    outbox: Outbox,
+    claims: Claims,
+    health: Arc<Health>,
+    shards: u32,
+}
+
+/// What the group commit needs.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) store: Store,
+    pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) topics: Topics,
+    pub(crate) claims: Claims,
+    pub(crate) health: Arc<Health>,
+    pub(crate) shards: u32,
+    pub(crate) handovers: mpsc::UnboundedSender<Handover>,
+    pub(crate) acknowledged: mpsc::UnboundedSender<Published>,
+}
+
+impl Starter {
+    /// Makes a starter and its group commit, which runs until the last starter is gone.
+    pub(crate) fn new(parts: Parts) -> (Self, tokio::task::JoinHandle<()>) {
+        let (queue, pending) = mpsc::channel(QUEUE_MAX);
+        let outbox = Outbox::new(Arc::clone(&parts.bus), parts.topics.clone());
+        let starter = Self {
+            queue,
+            outbox: outbox.clone(),
+            claims: parts.claims.clone(),
+            health: Arc::clone(&parts.health),
+            shards: parts.shards.max(1),
+        };
+        let group = Group { parts, outbox };
+        (starter, tokio::spawn(group.run(pending)))
+    }
+
+    /// Starts a saga, or finds the one that the key names. When it returns, the saga is durable.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(&self, request: StartRequest) -> Result<Started, StartError> {
+        if !self.health.accepts_starts() {
+            return Err(StartError::Busy { retry_after_s: 5 });
+        }
+        let (answer, answered) = oneshot::channel();
+        let pending = self.prepare(request, answer)?;
+        self.queue.try_send(pending).map_err(|_| StartError::Busy { retry_after_s: 1 })?;
+        answered.await.map_err(|_| StartError::Unavailable("the orchestrator is shutting down".into()))?
+    }
+
+    fn prepare(
+        &self,
+        request: StartRequest,
+        answer: oneshot::Sender<Result<Started, StartError>>,
+    ) -> Result<Pending, StartError> {
+        let StartRequest { definition: published, input, body_hash, principal, idempotency_key } = request;
+        let definition = &published.definition;
+        let bad = |error: saga_core::definition::EvalError| StartError::BadInput(error.to_string());
+        let key = definition.key_of(&input).map_err(bad)?;
+        let id = SagaId(Uuid::now_v7());
+        let shard = self.choose(id);
+        let now = clock::now();
+        let event = Event::new(now, rand::random(), What::Start);
+        let fresh = State::new(now, definition.deadline_ms.map(|ms| now + ms), None);
+        let mut payloads = Payloads::new(id, Arc::clone(&input));
+        let mut transition = saga_core::step(definition, &fresh, &event, &payloads)
+            .map_err(|illegal| StartError::BadInput(illegal.to_string()))?;
+        // The start's row holds the input, whatever the transition says.
+        transition.payload = Some(Arc::clone(&input));
+        payloads.inputs.extend(
+            transition.inputs.iter().map(|(key, value)| ((transition.state.revision, key.clone()), Arc::clone(value))),
+        );
+        let mut ready = Vec::new();
+        let mut commands = Vec::new();
+        for effect in &transition.effects {
+            if let saga_core::Effect::Send { cell, round, attempt } = effect {
+                commands.push(spell(*cell, *round, *attempt));
+                let built = self.outbox.ready(definition, shard, id, &transition.state, &payloads, *cell);
+                ready.push(built.map_err(StartError::BadInput)?);
+            }
+        }
+        let mut keys = Vec::new();
+        if let Some(key) = &key {
+            keys.push((format!("key:{}", definition.name), key.clone()));
+        }
+        if let Some(key) = idempotency_key {
+            keys.push((format!("request:{principal}"), key));
+        }
+        let (_, _, _, event, payload, inputs) = history_row(shard, id, &event, &transition);
+        let row = NewSaga {
+            id: id.0,
+            shard,
+            definition: published.id,
+            key,
+            principal,
+            amount: definition.amount_of(&input).map_err(bad)?,
+            currency: definition.currency_of(&input).map_err(bad)?,
+            started_ms: now.0,
+            state: serde_json::to_string(&transition.state).expect("a state has string keys"),
+            status: coarse(&transition.state.status),
+            due: saga_core::next_due(&transition.state).map(|due| due.0),
+            event,
+            payload: payload.unwrap_or_default(),
+            inputs,
+            commands,
+            keys,
+            body_hash: body_hash.to_vec(),
+        };
+        let saga = Saga { shard, definition: published, state: transition.state, payloads, ignored: 0 };
+        Ok(Pending { row, saga, ready, answer })
+    }
+
+    /// A shard of this process, so that the saga stays in it; any shard when it owns none.
+    fn choose(&self, saga: SagaId) -> i32 {
+        let (_, random) = saga.0.as_u64_pair();
+        let mut own = self.claims.shards();
+        own.sort_unstable();
+        let pick = |count: usize| usize::try_from(random % (count.max(1) as u64)).unwrap_or(0);
+        let any = || i32::try_from(pick(self.shards as usize)).unwrap_or(0);
+        own.get(pick(own.len())).copied().unwrap_or_else(any)
+    }
+}
+
+struct Group {
+    parts: Parts,
+    outbox: Outbox,
+}
+
+impl Group {
+    async fn run(self, mut pending: mpsc::Receiver<Pending>) {
+        while let Some(first) = pending.recv().await {
+            let mut group = vec![first];
+            while group.len() < GROUP_MAX
+                && let Ok(next) = pending.try_recv()
+            {
+                group.push(next);
+            }
+            metrics::histogram!("amends_start_group_size").record(u32::try_from(group.len()).unwrap_or(u32::MAX));
+            self.commit(group).await;
+        }
+    }
+
+    async fn commit(&self, group: Vec<Pending>) {
+        // Noted before the transaction: a claim that is younger than it has read its sagas itself.
+        let tokens: Vec<Option<Uuid>> = group.iter().map(|it| self.parts.claims.token(it.row.shard)).collect();
+        let began = Instant::now();
+        let rows: Vec<NewSaga> = group.iter().map(|it| it.row.clone()).collect();
+        match self.parts.store.start(&rows).await {
+            Ok(started) => self.answer(group, tokens, began, |id| match started.taken.get(&id) {
+                None => Ok(()),
+                Some(taken) => Err(Some(taken.clone())),
+            })
+            .await,
+            Err(StoreError::Data(error)) if group.len() > 1 => {
+                tracing::warn!(%error, starts = group.len(), "a group of starts is refused for its data; one by one");
+                for one in group {
+                    Box::pin(self.commit(vec![one])).await;
+                }
+            }
+            Err(StoreError::Data(error)) => {
+                for one in group {
+                    let _ = one.answer.send(Err(StartError::BadInput(error.to_string())));
+                }
+            }
+            Err(error) => {
+                tracing::warn!(error = ?error, starts = group.len(), "the outcome of a group of starts is unknown");
+                let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+                let existing = self.look_up(&ids).await;
+                let found = |id| if existing.contains(&id) { Ok(()) } else { Err(None) };
+                // Somebody else may have moved them on meanwhile: no hand-over, the owner loads them.
+                let none = vec![None; group.len()];
+                self.answer(group, none, began, found).await;
+            }
+        }
+    }
+
+    async fn look_up(&self, ids: &[Uuid]) -> std::collections::HashSet<Uuid> {
+        for attempt in 1..=LOOK_UP_TRIES {
+            match self.parts.store.existing(ids).await {
+                Ok(found) => return found,
+                Err(error) => tracing::warn!(%error, attempt, "started sagas cannot be looked up yet"),
+            }
+            tokio::time::sleep(Duration::from_millis(100) * attempt).await;
+        }
+        std::collections::HashSet::new()
+    }
+
+    async fn answer(
+        &self,
+        group: Vec<Pending>,
+        tokens: Vec<Option<Uuid>>,
+        began: Instant,
+        outcome: impl Fn(Uuid) -> Result<(), Option<Taken>>,
+    ) {
+        let pace = if group.len() >= LOAD_FROM { Pace::Batch } else { Pace::Now };
+        let (mut own, mut foreign) = (Vec::new(), Vec::new());
+        for (pending, token) in group.into_iter().zip(tokens) {
+            let Pending { row, saga, ready, answer } = pending;
+            let id = SagaId(row.id);
+            match outcome(row.id) {
+                Err(Some(taken)) => {
+                    let _ = answer.send(judge(&row, &taken));
+                }
+                Err(None) => {
+                    let _ = answer.send(Err(StartError::Unavailable("the database did not answer".into())));
+                }
+                Ok(()) => {
+                    metrics::counter!("amends_starts_total").increment(1);
+                    match token {
+                        Some(token) => {
+                            // Before the commands leave: the answer must find the saga known.
+                            let handover = Handover { shard: row.shard, saga: id, token, began, loaded: saga };
+                            let _ = self.parts.handovers.send(handover);
+                            own.extend(ready);
+                        }
+                        None => foreign.push((row.shard, id, ready)),
+                    }
+                    let _ = answer.send(Ok(Started { saga: id, fresh: true }));
+                }
+            }
+        }
+        self.outbox.publish(own, pace, self.parts.acknowledged.clone()).await;
+        if !foreign.is_empty() {
+            self.publish_foreign(foreign, pace).await;
+        }
+    }
+
+    /// First commands of sagas whose owner is another process: their rows go once the commands and the
+    /// owner's `started` records are acknowledged.
+    async fn publish_foreign(&self, sagas: Vec<(i32, SagaId, Vec<Ready>)>, pace: Pace) {
+        let inbox: Arc<str> = self.parts.topics.inbox().into();
+        let (mut rows, mut records) = (Vec::new(), Vec::new());
+        let mut spans = Vec::new();
+        for (shard, saga, ready) in sagas {
+            let first = records.len();
+            let message = InboxRecord::started(saga, clock::now().0);
+            records.push(Outgoing { topic: Arc::clone(&inbox), partition: Some(shard), message });
+            let keys: Vec<_> = ready.iter().map(|it| (it.row.shard, it.row.saga.0, it.row.key.clone())).collect();
+            records.extend(ready.into_iter().map(|it| it.record));
+            spans.push(first..records.len());
+            rows.push(keys);
+        }
+        let receipt = self.parts.bus.publish(records, pace).await;
+        let store = self.parts.store.clone();
+        tokio::spawn(async move {
+            let results = receipt.await;
+            let done: Vec<_> = spans
+                .into_iter()
+                .zip(rows)
+                .filter(|(span, _)| results.get(span.clone()).is_some_and(|part| part.iter().all(Result::is_ok)))
+                .flat_map(|(_, keys)| keys)
+                .collect();
+            if let Err(error) = store.forget_first_commands(&done).await {
+                tracing::warn!(%error, "first commands stay in the outbox; their owner publishes them again");
+            }
+        });
+    }
+}
+
+/// What a taken key means for the request.
+fn judge(row: &NewSaga, taken: &Taken) -> Result<Started, StartError> {
+    if taken.principal != row.principal {
+        Err(StartError::KeyOfAnother)
+    } else if taken.body_hash != row.body_hash {
+        Err(StartError::KeyReused { saga: SagaId(taken.saga) })
+    } else {
+        Ok(Started { saga: SagaId(taken.saga), fresh: false })
+    }
+}

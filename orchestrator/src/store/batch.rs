@@ -1,0 +1,188 @@
+//! The one statement of a lane's batch: fence, states, history, outbox and everything else, or nothing.
+//!
+//! Every written row is joined to the shard rows that the fence updated. A shard whose epoch, token or seq
+//! has moved writes nothing, and the others commit.
+
+use sqlx::Row;
+use sqlx::postgres::PgConnection;
+use uuid::Uuid;
+
+use super::StoreError;
+
+/// A shard's claim, as the fence compares it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fence {
+    /// The shard.
+    pub shard: i32,
+    /// The epoch of the claim.
+    pub epoch: i64,
+    /// The claim's random token.
+    pub token: Uuid,
+    /// How many batches this claim has committed.
+    pub seq: i64,
+    /// The offset that is to be read next, once this batch is committed.
+    pub next_offset: i64,
+}
+
+/// What one batch writes, table by table. Each row names its shard first.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The fence of every shard that takes part.
+    pub fences: Vec<Fence>,
+    /// New states: (shard, saga, revision, due in ms, state).
+    pub states: Vec<(i32, Uuid, i32, Option<i64>, String)>,
+    /// Sagas that ended, or changed after their end: (shard, saga, status, at in ms, state).
+    pub ended: Vec<(i32, Uuid, i16, i64, String)>,
+    /// Coarse statuses that changed without an end: (shard, saga, status).
+    pub statuses: Vec<(i32, Uuid, i16)>,
+    /// Transitions: (shard, saga, revision, event, payload, inputs).
+    pub history: Vec<(i32, Uuid, i32, String, Option<String>, Option<String>)>,
+    /// Commands to be sent: (shard, saga, command key).
+    pub sends: Vec<(i32, Uuid, String)>,
+    /// Commands that were acknowledged by the bus.
+    pub sent: Vec<(i32, Uuid, String)>,
+    /// Mail that was taken in: (shard, id, result).
+    pub taken: Vec<(i32, Uuid, String)>,
+    /// Records that wait for their definition: (shard, id, saga, kind, body, payload).
+    pub mail: Vec<(i32, Uuid, Uuid, String, String, Option<String>)>,
+    /// What changed nothing: (shard, saga, at in ms, reason, event).
+    pub ignored: Vec<(i32, Uuid, i64, String, String)>,
+    /// Anomalies: (shard, saga, effect key, kind, at in ms, amount, currency, output).
+    pub anomalies: Vec<AnomalyRow>,
+    /// Dead letters: (shard, source, reason, headers, data, saga).
+    pub dead_letters: Vec<(i32, String, String, String, Vec<u8>, Option<Uuid>)>,
+}
+
+/// A row of `anomaly`.
+#[derive(Debug)]
+pub struct AnomalyRow {
+    /// The shard.
+    pub shard: i32,
+    /// The saga.
+    pub saga: Uuid,
+    /// The effect that nobody undoes.
+    pub effect_key: String,
+    /// What happened.
+    pub kind: String,
+    /// When, in ms since 1970 UTC.
+    pub at_ms: i64,
+    /// The amount at stake, in the currency's smallest unit.
+    pub amount: Option<i64>,
+    /// The currency.
+    pub currency: Option<String>,
+    /// The answer's output.
+    pub output: Option<String>,
+}
+
+const COMMIT: &str = "
+with claim as (
+    select * from unnest($1::int[], $2::bigint[], $3::uuid[], $4::bigint[], $5::bigint[])
+        as c (id, epoch, token, seq, next_offset)
+), locked as (
+    select s.id from shard s join claim c on s.id = c.id and s.epoch = c.epoch and s.token = c.token and s.seq = c.seq
+    order by s.id for update of s
+), fenced as (
+    update shard s set seq = s.seq + 1, next_offset = c.next_offset
+    from claim c, locked l where s.id = c.id and l.id = c.id
+    returning s.id
+), states as (
+    update saga_state s set revision = n.revision, due = n.due, state = n.state, schema = $59
+    from fenced f, unnest($6::int[], $7::uuid[], $8::int[], $9::bigint[], $10::text[])
+        as n (shard, id, revision, due, state)
+    where n.shard = f.id and s.shard = n.shard and s.id = n.id
+), ended as (
+    update saga s set status = n.status, final_state = n.state, final_schema = $59,
+        ended_at = coalesce(s.ended_at, to_timestamp(n.at_ms / 1000.0))
+    from fenced f, unnest($11::int[], $12::uuid[], $13::smallint[], $14::bigint[], $15::text[])
+        as n (shard, id, status, at_ms, state)
+    where n.shard = f.id and s.id = n.id
+), gone as (
+    delete from saga_state s using fenced f, unnest($11::int[], $12::uuid[]) as n (shard, id)
+    where n.shard = f.id and s.shard = n.shard and s.id = n.id
+), statuses as (
+    update saga s set status = n.status
+    from fenced f, unnest($16::int[], $17::uuid[], $18::smallint[]) as n (shard, id, status)
+    where n.shard = f.id and s.id = n.id
+), transitions as (
+    insert into history (saga_id, revision, event, payload, inputs)
+    select n.saga, n.revision, n.event, n.payload, n.inputs
+    from fenced f, unnest($19::int[], $20::uuid[], $21::int[], $22::text[], $23::text[], $24::text[])
+        as n (shard, saga, revision, event, payload, inputs)
+    where n.shard = f.id
+), sends as (
+    insert into outbox (shard, saga_id, command)
+    select n.shard, n.saga, n.command
+    from fenced f, unnest($25::int[], $26::uuid[], $27::text[]) as n (shard, saga, command)
+    where n.shard = f.id
+    on conflict do nothing
+), sent as (
+    delete from outbox o using fenced f, unnest($28::int[], $29::uuid[], $30::text[]) as n (shard, saga, command)
+    where n.shard = f.id and o.shard = n.shard and o.saga_id = n.saga and o.command = n.command
+), taken as (
+    update mailbox m set taken_at = now(), result = n.result
+    from fenced f, unnest($31::int[], $32::uuid[], $33::text[]) as n (shard, id, result)
+    where n.shard = f.id and m.id = n.id
+), mail as (
+    insert into mailbox (id, shard, saga_id, kind, body, payload)
+    select n.id, n.shard, n.saga, n.kind, n.body, n.payload
+    from fenced f, unnest($34::int[], $35::uuid[], $36::uuid[], $37::text[], $38::text[], $39::text[])
+        as n (shard, id, saga, kind, body, payload)
+    where n.shard = f.id
+    on conflict do nothing
+), unchanged as (
+    insert into ignored (saga_id, at_ms, reason, event)
+    select n.saga, n.at_ms, n.reason, n.event
+    from fenced f, unnest($40::int[], $41::uuid[], $42::bigint[], $43::text[], $44::text[])
+        as n (shard, saga, at_ms, reason, event)
+    where n.shard = f.id
+), anomalies as (
+    insert into anomaly (saga_id, effect_key, kind, at_ms, amount, currency, output)
+    select n.saga, n.effect_key, n.kind, n.at_ms, n.amount, n.currency, n.output
+    from fenced f, unnest($45::int[], $46::uuid[], $47::text[], $48::text[], $49::bigint[], $50::bigint[], $51::text[],
+        $52::text[]) as n (shard, saga, effect_key, kind, at_ms, amount, currency, output)
+    where n.shard = f.id
+    on conflict do nothing
+), dead as (
+    insert into dead_letter (source, reason, headers, data, saga_id)
+    select n.source, n.reason, n.headers, n.data, n.saga
+    from fenced f, unnest($53::int[], $54::text[], $55::text[], $56::text[], $57::bytea[], $58::uuid[])
+        as n (shard, source, reason, headers, data, saga)
+    where n.shard = f.id
+    on conflict do nothing
+)
+select coalesce(array_agg(id), '{}') from fenced";
+
+/// Columns of rows, moved out of them: what `unnest` takes.
+macro_rules! columns {
+    ($query:expr, $rows:expr, $($field:tt),+) => {{
+        let rows = $rows;
+        $query$(.bind(rows.iter().map(|row| row.$field.clone()).collect::<Vec<_>>()))+
+    }};
+}
+
+impl Batch {
+    /// Commits the batch in one statement and returns the shards that passed the fence.
+    ///
+    /// # Errors
+    /// [`StoreError::Data`] when a row is refused: nothing was written. [`StoreError::Unknown`] otherwise:
+    /// whether it was written is not known, and only a new claim makes it known.
+    pub async fn commit(&self, connection: &mut PgConnection) -> Result<Vec<i32>, StoreError> {
+        let query = sqlx::query(COMMIT);
+        let query = columns!(query, &self.fences, shard, epoch, token, seq, next_offset);
+        let query = columns!(query, &self.states, 0, 1, 2, 3, 4);
+        let query = columns!(query, &self.ended, 0, 1, 2, 3, 4);
+        let query = columns!(query, &self.statuses, 0, 1, 2);
+        let query = columns!(query, &self.history, 0, 1, 2, 3, 4, 5);
+        let query = columns!(query, &self.sends, 0, 1, 2);
+        let query = columns!(query, &self.sent, 0, 1, 2);
+        let query = columns!(query, &self.taken, 0, 1, 2);
+        let query = columns!(query, &self.mail, 0, 1, 2, 3, 4, 5);
+        let query = columns!(query, &self.ignored, 0, 1, 2, 3, 4);
+        let query =
+            columns!(query, &self.anomalies, shard, saga, effect_key, kind, at_ms, amount, currency, output);
+        let query = columns!(query, &self.dead_letters, 0, 1, 2, 3, 4, 5);
+        let query = query.bind(saga_core::state::SCHEMA);
+        let row = query.fetch_one(connection).await?;
+        Ok(row.try_get(0)?)
+    }
+}

@@ -1,0 +1,151 @@
+//! Definitions as rows: immutable versions, and the active pointer that only publish moves.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use saga_core::Definition;
+use sqlx::Row;
+
+use super::{Store, StoreError};
+
+/// A definition with its row's id.
+#[derive(Debug)]
+pub struct Published {
+    /// The row's id: what states and sagas refer to.
+    pub id: i32,
+    /// The compiled definition.
+    pub definition: Definition,
+    /// Checks inputs at the door.
+    pub validator: jsonschema::Validator,
+}
+
+/// The definitions that this process has loaded, and which version new sagas take.
+#[derive(Debug, Default)]
+pub struct Definitions {
+    by_id: RwLock<HashMap<i32, Arc<Published>>>,
+    active: RwLock<HashMap<String, Arc<Published>>>,
+}
+
+impl Definitions {
+    /// The active version of the definition of that name.
+    pub fn active(&self, name: &str) -> Option<Arc<Published>> {
+        self.active.read().get(name).cloned()
+    }
+
+    /// Every active definition, by name.
+    pub fn all_active(&self) -> Vec<Arc<Published>> {
+        let mut all: Vec<_> = self.active.read().values().cloned().collect();
+        all.sort_by(|a, b| a.definition.name.cmp(&b.definition.name));
+        all
+    }
+
+    /// A version that is loaded already.
+    pub fn loaded(&self, id: i32) -> Option<Arc<Published>> {
+        self.by_id.read().get(&id).cloned()
+    }
+
+    /// A version, loaded on a miss. `None` when the row is missing or this build cannot read it; both are
+    /// logged, and whatever needs it waits.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn get(&self, store: &Store, id: i32) -> Result<Option<Arc<Published>>, StoreError> {
+        if let Some(found) = self.loaded(id) {
+            return Ok(Some(found));
+        }
+        let row = sqlx::query("select source from definition where id = $1")
+            .bind(id)
+            .fetch_optional(store.reads())
+            .await?;
+        let Some(row) = row else {
+            tracing::error!(definition.id = id, "a saga's definition is missing; its records wait in the mailbox");
+            return Ok(None);
+        };
+        let source: String = row.try_get(0)?;
+        match compile(id, &source) {
+            Ok(published) => {
+                let published = Arc::new(published);
+                self.by_id.write().insert(id, Arc::clone(&published));
+                Ok(Some(published))
+            }
+            Err(reason) => {
+                tracing::error!(definition.id = id, reason, "this build cannot read a saga's definition; its records wait");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Reads the active pointers again.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn refresh(&self, store: &Store) -> Result<(), StoreError> {
+        let rows: Vec<(String, i32)> =
+            sqlx::query_as("select name, definition from active_definition").fetch_all(store.reads()).await?;
+        let mut active = HashMap::new();
+        for (name, id) in rows {
+            if let Some(published) = self.get(store, id).await? {
+                active.insert(name, published);
+            }
+        }
+        *self.active.write() = active;
+        Ok(())
+    }
+
+    /// Publishes a definition's text: a new version when its content is new, and the active one from now
+    /// on. Returns it, and whether it is new.
+    ///
+    /// # Errors
+    /// Every mistake in the text, each with its place and remedy; or that the database failed.
+    pub async fn publish(&self, store: &Store, source: &str) -> Result<(Arc<Published>, bool), PublishError> {
+        let definition = saga_core::definition::load(source).map_err(PublishError::Mistakes)?;
+        let row = sqlx::query(
+            "with made as (
+                insert into definition (name, version, source) values ($1, $2, $3)
+                on conflict on constraint definition_version_key do nothing returning id)
+             select id, true from made
+             union all select id, false from definition where name = $1 and version = $2 limit 1",
+        )
+        .bind(&definition.name)
+        .bind(&definition.version.0)
+        .bind(source)
+        .fetch_one(store.reads())
+        .await
+        .map_err(StoreError::from)?;
+        let (id, fresh): (i32, bool) =
+            (row.try_get(0).map_err(StoreError::from)?, row.try_get(1).map_err(StoreError::from)?);
+        sqlx::query(
+            "insert into active_definition (name, definition) values ($1, $2)
+             on conflict on constraint active_definition_pk do update set definition = excluded.definition",
+        )
+        .bind(&definition.name)
+        .bind(id)
+        .execute(store.reads())
+        .await
+        .map_err(StoreError::from)?;
+        self.refresh(store).await?;
+        let published = self.active(&definition.name).ok_or_else(|| {
+            PublishError::Store(StoreError::Unreadable("the definition vanished while it was published".into()))
+        })?;
+        Ok((published, fresh))
+    }
+}
+
+/// Why a definition was not published.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// Its text has mistakes.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Mistakes(Vec<saga_core::definition::Diagnostic>),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn compile(id: i32, source: &str) -> Result<Published, String> {
+    let definition = saga_core::definition::load(source)
+        .map_err(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
+    let validator = saga_core::definition::validator(&definition).map_err(|error| error.to_string())?;
+    Ok(Published { id, definition, validator })
+}

@@ -1,0 +1,111 @@
+//! Loading states with their payloads: one query for all that a batch misses.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use saga_core::{Payloads, State};
+use saga_protocol::SagaId;
+use serde_json::Value;
+use sqlx::Row;
+use sqlx::postgres::{PgConnection, PgRow};
+use uuid::Uuid;
+
+use super::StoreError;
+
+/// A saga as it stands in the database.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Its definition's row.
+    pub definition: i32,
+    /// Its shard.
+    pub shard: i32,
+    /// Its state; the reason when this build cannot read it.
+    pub state: Result<State, String>,
+    /// What its history holds.
+    pub payloads: Payloads,
+}
+
+/// The columns that both queries return: id, shard, definition, schema, state, and history's.
+const RUNNING: &str = "
+select s.id, s.shard, s.definition, s.schema, s.state, h.revision, h.payload, h.inputs
+from unnest($1::int[], $2::uuid[]) as k (shard, id)
+join saga_state s on s.shard = k.shard and s.id = k.id
+left join history h on h.saga_id = s.id and (h.payload is not null or h.inputs is not null)";
+
+const ENDED: &str = "
+select s.id, s.shard, s.definition, s.final_schema, s.final_state, h.revision, h.payload, h.inputs
+from unnest($1::int[], $2::uuid[]) as k (shard, id)
+join saga s on s.id = k.id and s.shard = k.shard and s.final_state is not null
+left join history h on h.saga_id = s.id and (h.payload is not null or h.inputs is not null)";
+
+/// Loads sagas of the given shards; ended ones too. Ids that are no sagas of their shard are absent.
+///
+/// # Errors
+/// When the database fails. A state that cannot be read is reported in its [`Loaded`].
+pub(crate) async fn load(
+    connection: &mut PgConnection,
+    keys: &[(i32, Uuid)],
+) -> Result<HashMap<Uuid, Loaded>, StoreError> {
+    let mut found = HashMap::new();
+    query(connection, RUNNING, keys, &mut found).await?;
+    let missing: Vec<_> = keys.iter().copied().filter(|(_, id)| !found.contains_key(id)).collect();
+    if !missing.is_empty() {
+        query(connection, ENDED, &missing, &mut found).await?;
+    }
+    Ok(found)
+}
+
+async fn query(
+    connection: &mut PgConnection,
+    sql: &'static str,
+    keys: &[(i32, Uuid)],
+    found: &mut HashMap<Uuid, Loaded>,
+) -> Result<(), StoreError> {
+    let (shards, ids): (Vec<i32>, Vec<Uuid>) = keys.iter().copied().unzip();
+    let rows = sqlx::query(sql).bind(shards).bind(ids).fetch_all(connection).await?;
+    for row in &rows {
+        let id: Uuid = row.try_get(0)?;
+        if let std::collections::hash_map::Entry::Vacant(vacant) = found.entry(id) {
+            vacant.insert(Loaded {
+                shard: row.try_get(1)?,
+                definition: row.try_get(2)?,
+                state: state(row.try_get(3)?, row.try_get(4)?),
+                payloads: Payloads::new(SagaId(id), Arc::default()),
+            });
+        }
+        if let Some(loaded) = found.get_mut(&id)
+            && let Err(reason) = history(row, &mut loaded.payloads)
+        {
+            loaded.state = Err(reason);
+        }
+    }
+    Ok(())
+}
+
+/// Reads a state of any schema version that this build knows.
+pub(crate) fn state(schema: i16, text: &str) -> Result<State, String> {
+    if schema != saga_core::state::SCHEMA {
+        return Err(format!("state schema {schema}; this build reads {}", saga_core::state::SCHEMA));
+    }
+    serde_json::from_str(text).map_err(|error| format!("state: {error}"))
+}
+
+fn history(row: &PgRow, payloads: &mut Payloads) -> Result<(), String> {
+    let get = |error: sqlx::Error| error.to_string();
+    let Some(revision) = row.try_get::<Option<i32>, _>(5).map_err(get)? else { return Ok(()) };
+    let revision = u32::try_from(revision).map_err(|_| "a negative revision".to_owned())?;
+    if let Some(text) = row.try_get::<Option<&str>, _>(6).map_err(get)? {
+        let value: Arc<Value> = Arc::new(serde_json::from_str(text).map_err(|error| error.to_string())?);
+        // The start's row holds the input.
+        if revision == 1 {
+            payloads.input = value;
+        } else {
+            payloads.by_revision.insert(revision, value);
+        }
+    }
+    if let Some(text) = row.try_get::<Option<&str>, _>(7).map_err(get)? {
+        let inputs: HashMap<String, Arc<Value>> = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        payloads.inputs.extend(inputs.into_iter().map(|(key, input)| ((revision, key), input)));
+    }
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! The mailbox's front: what comes from outside is committed here before it is acknowledged.
+
+use saga_core::Event;
+use saga_protocol::SagaId;
+use serde_json::Value;
+use sqlx::Row;
+use uuid::Uuid;
+
+use super::{Store, StoreError};
+
+/// What became of a piece of mail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// Kept; the owner takes it in soon.
+    Accepted,
+    /// The same id was kept before.
+    Duplicate,
+    /// There is no such saga.
+    NoSaga,
+}
+
+impl Store {
+    /// Keeps an event for a saga: a signal or an operator's action. `id` makes a repetition harmless.
+    /// Returns the saga's shard, for the nudge.
+    ///
+    /// # Errors
+    /// When the database fails; it may have been kept, and repeating with the same id tells.
+    pub async fn post(
+        &self,
+        id: Uuid,
+        saga: SagaId,
+        event: &Event,
+        payload: Option<&Value>,
+    ) -> Result<(Delivery, i32), StoreError> {
+        let body = serde_json::to_string(event).map_err(|error| StoreError::Unreadable(error.to_string()))?;
+        let row = sqlx::query(
+            "with target as (select id, shard from saga where id = $2),
+             kept as (
+                insert into mailbox (id, shard, saga_id, kind, body, payload)
+                select $1, shard, id, 'event', $3, $4 from target on conflict do nothing returning 1)
+             select (select shard from target), (select count(*) from kept)",
+        )
+        .bind(id)
+        .bind(saga.0)
+        .bind(body)
+        .bind(payload.map(Value::to_string))
+        .fetch_one(self.hot())
+        .await?;
+        let shard: Option<i32> = row.try_get(0)?;
+        let kept: i64 = row.try_get(1)?;
+        Ok(match shard {
+            None => (Delivery::NoSaga, 0),
+            Some(shard) if kept == 0 => (Delivery::Duplicate, shard),
+            Some(shard) => (Delivery::Accepted, shard),
+        })
+    }
+
+    /// What the owner made of a piece of mail: `applied`, or `refused: …`; `None` while it was not taken in.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn mail_result(&self, id: Uuid) -> Result<Option<String>, StoreError> {
+        let row = sqlx::query("select result from mailbox where id = $1 and taken_at is not null")
+            .bind(id)
+            .fetch_optional(self.reads())
+            .await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?.flatten())
+    }
+}
+
+/// Gives a piece of mail back its payload, which is kept beside the event.
+pub(crate) fn event_of(body: &str, payload: Option<&str>) -> Result<Event, serde_json::Error> {
+    let mut event: Event = serde_json::from_str(body)?;
+    let value = payload.map(serde_json::from_str::<Value>).transpose()?.map(std::sync::Arc::new);
+    event.set_payload(value);
+    Ok(event)
+}

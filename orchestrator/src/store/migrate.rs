@@ -1,0 +1,86 @@
+//! Migrations, the shards' rows and the history's partitions.
+
+use chrono::{DateTime, Datelike, Days, Utc};
+use sqlx::{AssertSqlSafe, Row};
+use uuid::Uuid;
+
+use super::{Store, StoreError};
+
+static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+
+/// History partitions are made this many weeks ahead.
+const WEEKS_AHEAD: u64 = 4;
+
+impl Store {
+    /// Brings the schema up to date and makes what is missing: the shards' rows and the coming weeks'
+    /// partitions. An installation keeps the number of shards that it was made with.
+    ///
+    /// # Errors
+    /// When a migration fails; the message names it.
+    pub async fn migrate(&self, shards: u32, now: DateTime<Utc>) -> anyhow::Result<u32> {
+        MIGRATOR.run(self.reads()).await?;
+        let had = self.shards().await?;
+        if had == 0 {
+            let last = i32::try_from(shards)? - 1;
+            sqlx::query("insert into shard (id) select generate_series(0, $1) on conflict do nothing")
+                .bind(last)
+                .execute(self.reads())
+                .await?;
+        } else if had != shards {
+            tracing::warn!(had, asked = shards, "the number of shards is fixed when the database is made; keeping it");
+        }
+        self.make_partitions(now).await?;
+        Ok(self.shards().await?)
+    }
+
+    /// Makes the history's partitions of this week and the coming ones. Repeated daily.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn make_partitions(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
+        for week in 0..=WEEKS_AHEAD {
+            let day = now.date_naive() + Days::new(7 * week);
+            let monday = day - Days::new(u64::from(day.weekday().num_days_from_monday()));
+            let (from, to) = (week_start(monday), week_start(monday + Days::new(7)));
+            let name = format!("history_{}", monday.format("%Y_%m_%d"));
+            let exists = sqlx::query("select to_regclass($1) is not null").bind(&name).fetch_one(self.reads()).await?;
+            if exists.try_get(0)? {
+                continue;
+            }
+            // Another node may do the same at the same moment.
+            sqlx::query(AssertSqlSafe(format!(
+                "create table if not exists {name} partition of history for values from ('{from}') to ('{to}')"
+            )))
+            .execute(self.reads())
+            .await?;
+        }
+        Ok(())
+    }
+}
+
+/// The smallest UUIDv7-like id of a day: its first 48 bits are the milliseconds.
+fn week_start(day: chrono::NaiveDate) -> Uuid {
+    let ms = day.and_hms_opt(0, 0, 0).map_or(0, |at| at.and_utc().timestamp_millis());
+    let ms = u64::try_from(ms).unwrap_or(0);
+    Uuid::from_u64_pair(ms << 16, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use chrono::NaiveDate;
+    use uuid::{NoContext, Timestamp, Uuid};
+
+    use super::week_start;
+
+    #[test]
+    fn a_uuid_v7_falls_into_the_week_of_its_time() {
+        let monday = NaiveDate::from_ymd_opt(2026, 11, 16).unwrap();
+        let next = NaiveDate::from_ymd_opt(2026, 11, 23).unwrap();
+        let seconds = u64::try_from(monday.and_hms_opt(0, 0, 0).unwrap().and_utc().timestamp()).unwrap();
+        let first = Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, 0));
+        let last = Uuid::new_v7(Timestamp::from_unix(NoContext, seconds + 7 * 86_400 - 1, 999_000_000));
+        assert!(week_start(monday) <= first && last < week_start(next));
+    }
+}

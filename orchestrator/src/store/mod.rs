@@ -1,0 +1,123 @@
+//! Postgres: the engine's statements and what they return.
+//!
+//! Owns every SQL statement of the engine and the options of its connections. It must not decide anything
+//! about a saga.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::{ConnectOptions, Row};
+
+pub mod batch;
+pub mod claim;
+pub mod definitions;
+pub mod load;
+pub mod mail;
+pub mod migrate;
+pub mod read;
+pub mod start;
+pub mod sweep;
+
+/// How long a hot session may idle within a transaction, and how long unacknowledged data may stay on its
+/// socket, in seconds: a frozen owner must not hold its shards' rows for longer.
+const SESSION_TIMEOUT_S: u32 = 5;
+
+/// Access to the engine's database.
+#[derive(Clone, Debug)]
+pub struct Store {
+    hot: PgPool,
+    reads: PgPool,
+    lane: PgConnectOptions,
+}
+
+/// Why a statement failed, as far as the engine cares.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The data is at fault (SQLSTATE class 22 or 23): repeating cannot help, bisecting can.
+    #[error("the database refuses the data: {0}")]
+    Data(#[source] sqlx::Error),
+    /// Anything else. Whether a commit took place is unknown.
+    #[error("the database failed: {0}")]
+    Unknown(#[source] sqlx::Error),
+    /// A row cannot be read by this build.
+    #[error("a row cannot be read: {0}")]
+    Unreadable(String),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        let data = error
+            .as_database_error()
+            .and_then(|it| it.code())
+            .is_some_and(|code| code.starts_with("22") || code.starts_with("23"));
+        if data { Self::Data(error) } else { Self::Unknown(error) }
+    }
+}
+
+impl Store {
+    /// Opens the pools. `url` is a `postgres://` URL; `connections_max` bounds each pool.
+    ///
+    /// # Errors
+    /// When the URL is bad or the server does not answer within 10 s.
+    pub async fn connect(url: &str, connections_max: u32) -> Result<Self, sqlx::Error> {
+        let base = PgConnectOptions::from_str(url)?.log_statements(tracing::log::LevelFilter::Trace);
+        // Plans of hot statements must not depend on statistics: tables that are empty at start-up would
+        // otherwise teach the planner to scan them.
+        let hot = base.clone().options([
+            ("enable_seqscan", "off"),
+            ("enable_hashjoin", "off"),
+            ("enable_mergejoin", "off"),
+            ("jit", "off"),
+            ("plan_cache_mode", "force_generic_plan"),
+            ("lock_timeout", "3s"),
+            ("statement_timeout", "30s"),
+            ("idle_in_transaction_session_timeout", "5s"),
+            ("tcp_user_timeout", "5000"),
+        ]);
+        let pool = |max| PgPoolOptions::new().max_connections(max).acquire_timeout(Duration::from_secs(10));
+        let reads = pool(connections_max)
+            .connect_with(base.clone().application_name("amends reads").options([("statement_timeout", "30s")]))
+            .await?;
+        let lane = hot.clone().application_name("amends lane");
+        let hot = pool(connections_max).connect_with(hot.application_name("amends")).await?;
+        Ok(Self { hot, reads, lane })
+    }
+
+    /// A connection for a lane alone, so that its backend is known to who takes over.
+    pub(crate) async fn lane_connection(&self) -> Result<PgConnection, sqlx::Error> {
+        let connect = self.lane.connect();
+        tokio::time::timeout(Duration::from_secs(u64::from(SESSION_TIMEOUT_S)), connect)
+            .await
+            .map_err(|_| sqlx::Error::PoolTimedOut)?
+    }
+
+    /// The pool of the engine's statements.
+    pub(crate) fn hot(&self) -> &PgPool {
+        &self.hot
+    }
+
+    /// The pool of reads for people: ordinary plans.
+    pub fn reads(&self) -> &PgPool {
+        &self.reads
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query("select 1").execute(&self.reads).await?;
+        Ok(())
+    }
+
+    /// How many shards there are.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn shards(&self) -> Result<u32, StoreError> {
+        let row = sqlx::query("select count(*) from shard").fetch_one(&self.reads).await?;
+        let count: i64 = row.try_get(0)?;
+        Ok(u32::try_from(count).unwrap_or(0))
+    }
+}

@@ -1,0 +1,87 @@
+//! The one poll: what was committed and not published, mail that nobody was nudged for, and whether the
+//! claims still hold.
+
+use sqlx::Row;
+use uuid::Uuid;
+
+use super::{Store, StoreError};
+
+/// Rows of the outbox younger than this belong to whoever committed them, in ms by the database's clock.
+pub(crate) const SWEEP_AGE_MS: i64 = 2_000;
+const ROWS_MAX: i64 = 1_000;
+
+/// What a sweep found.
+#[derive(Debug, Default)]
+pub struct Swept {
+    /// Old rows of the outbox: (shard, saga, command key).
+    pub outbox: Vec<(i32, Uuid, String)>,
+    /// The age of the oldest of them, in ms; 0 when there is none.
+    pub oldest_ms: i64,
+    /// Unread mail, oldest first.
+    pub mail: Vec<Mail>,
+    /// The claims as they stand: (shard, epoch, token).
+    pub claims: Vec<(i32, i64, Option<Uuid>)>,
+}
+
+/// A row of the mailbox.
+#[derive(Clone, Debug)]
+pub struct Mail {
+    /// Its unique id.
+    pub id: Uuid,
+    /// The shard of the saga.
+    pub shard: i32,
+    /// The saga.
+    pub saga: Uuid,
+    /// `event`, or `record` for a record that waited for its definition.
+    pub kind: String,
+    /// The event, as JSON.
+    pub body: String,
+    /// Its payload, as JSON.
+    pub payload: Option<String>,
+}
+
+impl Store {
+    /// Polls for the shards that this lane owns.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn sweep(&self, shards: &[i32]) -> Result<Swept, StoreError> {
+        let mut swept = Swept::default();
+        let rows = sqlx::query(
+            "select shard, saga_id, command, (extract(epoch from now() - created_at) * 1000)::bigint from outbox
+             where shard = any($1) and created_at < now() - $2 * interval '1 millisecond' limit $3",
+        )
+        .bind(shards)
+        .bind(SWEEP_AGE_MS)
+        .bind(ROWS_MAX)
+        .fetch_all(self.hot())
+        .await?;
+        for row in &rows {
+            swept.outbox.push((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
+            swept.oldest_ms = swept.oldest_ms.max(row.try_get(3)?);
+        }
+        let rows = sqlx::query(
+            "select id, shard, saga_id, kind, body, payload from mailbox
+             where shard = any($1) and taken_at is null order by at limit $2",
+        )
+        .bind(shards)
+        .bind(ROWS_MAX)
+        .fetch_all(self.hot())
+        .await?;
+        for row in &rows {
+            swept.mail.push(Mail {
+                id: row.try_get(0)?,
+                shard: row.try_get(1)?,
+                saga: row.try_get(2)?,
+                kind: row.try_get(3)?,
+                body: row.try_get(4)?,
+                payload: row.try_get(5)?,
+            });
+        }
+        swept.claims = sqlx::query_as("select id, epoch, token from shard where id = any($1)")
+            .bind(shards)
+            .fetch_all(self.hot())
+            .await?;
+        Ok(swept)
+    }
+}
