@@ -112,19 +112,17 @@ impl KafkaConfig {
             // Read ahead a little, and go on soon after: a reader that is behind must not wait.
             .set("queued.min.messages", "10000")
             .set("queued.max.messages.kbytes", "16384")
-            .set("fetch.queue.backoff.ms", "5");
+            .set("fetch.queue.backoff.ms", "5")
+            .set("session.timeout.ms", self.session_timeout_ms.to_string())
+            .set("heartbeat.interval.ms", (self.session_timeout_ms / 4).to_string())
+            .set("max.poll.interval.ms", POLL_INTERVAL_MAX_MS.max(self.session_timeout_ms).to_string());
         config
     }
 
     /// A member of a group.
     pub(super) fn member(&self, group: &str) -> ClientConfig {
         let mut config = self.consumer(group);
-        config
-            .set("partition.assignment.strategy", "cooperative-sticky")
-            .set("auto.offset.reset", "error")
-            .set("session.timeout.ms", self.session_timeout_ms.to_string())
-            .set("heartbeat.interval.ms", (self.session_timeout_ms / 4).to_string())
-            .set("max.poll.interval.ms", POLL_INTERVAL_MAX_MS.max(self.session_timeout_ms).to_string());
+        config.set("partition.assignment.strategy", "cooperative-sticky").set("auto.offset.reset", "error");
         self.finish(config)
     }
 

@@ -205,8 +205,8 @@ impl Member {
         let mut gone: Vec<TopicPartition> = reading
             .iter()
             .filter(|(at, next)| {
-                let bounds = consumer.fetch_watermarks(&at.topic, at.partition, positions::REQUEST_TIMEOUT);
-                matches!((bounds, next), (Ok((low, high)), Some(next)) if !(low..=high).contains(next))
+                let bounds = positions::watermarks(consumer.client(), at);
+                matches!((bounds, next), (Ok(bounds), Some(next)) if !(bounds.low..=bounds.high).contains(next))
             })
             .map(|(at, _)| at.clone())
             .collect();

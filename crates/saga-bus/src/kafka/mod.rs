@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use futures::FutureExt;
 use parking_lot::Mutex;
 use rdkafka::admin::AdminClient;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -28,8 +29,8 @@ pub use self::config::KafkaConfig;
 use self::context::Logged;
 use self::producer::Producers;
 use crate::{
-    Bus, BusError, From, LogId, Outgoing, Pace, Receipt, Subscription, Tail, TopicPartition, TopicSpec,
-    Watermarks,
+    Bus, BusError, From, LogId, Outgoing, Pace, PublishError, Receipt, Subscription, Tail, TopicPartition,
+    TopicSpec, Watermarks,
 };
 
 /// Replicas of a new topic where nothing else is said and there are enough brokers.
@@ -99,6 +100,10 @@ impl Kafka {
 #[async_trait]
 impl Bus for Kafka {
     async fn publish(&self, records: Vec<Outgoing>, pace: Pace) -> Receipt {
+        if let Err(error) = self.open() {
+            let failed = PublishError { reason: error.to_string(), permanent: false };
+            return futures::future::ready(vec![Err(failed); records.len()]).boxed();
+        }
         self.producers.publish(records, pace).await
     }
 
@@ -116,12 +121,7 @@ impl Bus for Kafka {
 
     async fn watermarks(&self, partition: &TopicPartition) -> Result<Watermarks, BusError> {
         let at = partition.clone();
-        self.ask(move |admin| {
-            let found = admin.inner().fetch_watermarks(&at.topic, at.partition, positions::REQUEST_TIMEOUT);
-            let (low, high) = found.map_err(broker)?;
-            Ok(Watermarks { low, high })
-        })
-        .await
+        self.ask(move |admin| positions::watermarks(admin.inner(), &at).map_err(broker)).await
     }
 
     async fn log_id(&self, topic: &str) -> Result<LogId, BusError> {

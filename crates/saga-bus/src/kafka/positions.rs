@@ -1,17 +1,20 @@
 //! From where a partition is read. Owns the translation between our words and librdkafka's; it must
 //! not remember anything.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rdkafka::client::Client;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::KafkaResult;
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
 use super::assignment::Begin;
 use super::config::REQUEST_TIMEOUT_MS;
-use crate::{Start, TopicPartition};
+use crate::{Start, TopicPartition, Watermarks};
 
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_millis(REQUEST_TIMEOUT_MS as u64);
+
+const RETRY: Duration = Duration::from_millis(20);
 
 pub(super) fn of(list: &TopicPartitionList) -> Vec<TopicPartition> {
     let elements = list.elements();
@@ -33,6 +36,35 @@ pub(super) fn known(begin: Begin) -> Option<i64> {
     match begin {
         Some(Offset::Offset(offset)) => Some(offset),
         _ => None,
+    }
+}
+
+/// A partition's bounds, asked of its leader now; blocks. A leadership that is moving, or that a broker
+/// has not heard of yet, is waited for.
+pub(super) fn watermarks<C: ClientContext>(
+    client: &Client<C>,
+    at: &TopicPartition,
+) -> KafkaResult<Watermarks> {
+    let deadline = Instant::now() + REQUEST_TIMEOUT;
+    loop {
+        let error = match client.fetch_watermarks(&at.topic, at.partition, REQUEST_TIMEOUT) {
+            Ok((low, high)) => return Ok(Watermarks { low, high }),
+            Err(error) => error,
+        };
+        let passing = matches!(
+            error.rdkafka_error_code(),
+            Some(
+                RDKafkaErrorCode::NotLeaderForPartition
+                    | RDKafkaErrorCode::LeaderNotAvailable
+                    | RDKafkaErrorCode::ReplicaNotAvailable
+                    | RDKafkaErrorCode::FencedLeaderEpoch
+                    | RDKafkaErrorCode::UnknownLeaderEpoch
+            )
+        );
+        if !passing || Instant::now() >= deadline {
+            return Err(error);
+        }
+        std::thread::sleep(RETRY);
     }
 }
 
@@ -72,7 +104,7 @@ fn still_there<C: ConsumerContext>(
     at: &TopicPartition,
     offset: i64,
 ) -> KafkaResult<Offset> {
-    let (low, high) = consumer.fetch_watermarks(&at.topic, at.partition, REQUEST_TIMEOUT)?;
+    let Watermarks { low, high } = watermarks(consumer.client(), at)?;
     if (low..=high).contains(&offset) {
         return Ok(Offset::Offset(offset));
     }

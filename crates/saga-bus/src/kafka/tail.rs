@@ -11,10 +11,10 @@ use tokio::sync::mpsc;
 use super::broker;
 use super::config::KafkaConfig;
 use super::context::Logged;
-use super::positions::REQUEST_TIMEOUT;
+use super::positions::watermarks;
 use super::records::{Names, record};
 use super::wait::block_until;
-use crate::{BusError, From, Record, Tail};
+use crate::{BusError, From, Record, Tail, TopicPartition};
 
 const RECORDS_PER_BATCH: usize = 500;
 const BATCHES_WAITING: usize = 16;
@@ -35,8 +35,9 @@ pub(super) fn start(
     let consumer: BaseConsumer<Logged> = config.tail().create_with_context(Logged).map_err(broker)?;
     let mut list = TopicPartitionList::new();
     for partition in 0..partitions.cast_signed() {
-        let (low, high) = consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT).map_err(broker)?;
-        let begin = if from == From::Earliest { low } else { high };
+        let bounds = watermarks(consumer.client(), &TopicPartition { topic: topic.into(), partition })
+            .map_err(broker)?;
+        let begin = if from == From::Earliest { bounds.low } else { bounds.high };
         list.add_partition_offset(topic, partition, Offset::Offset(begin)).map_err(broker)?;
     }
     consumer.assign(&list).map_err(broker)?;
