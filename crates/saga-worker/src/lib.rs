@@ -25,6 +25,7 @@ mod external;
 mod handler;
 mod inbox;
 mod run;
+pub mod testkit;
 mod worker;
 
 pub use answer::Answer;

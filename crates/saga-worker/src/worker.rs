@@ -25,6 +25,7 @@ pub struct Worker {
 }
 
 /// What all parts of a running worker share.
+#[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) name: String,
     pub(crate) version: String,
@@ -49,12 +50,14 @@ impl Shared {
 }
 
 /// One registered action.
+#[derive(Clone)]
 pub(crate) struct Action {
     pub(crate) info: ActionInfo,
     pub(crate) kind: Kind,
 }
 
 /// How an action is done.
+#[derive(Clone)]
 pub(crate) enum Kind {
     Transactional(Arc<dyn Transactional>),
     External(Arc<dyn External>, ExternalPolicy),
@@ -118,6 +121,23 @@ impl Worker {
     /// What it can do, as it announces it.
     pub fn actions(&self) -> Vec<ActionInfo> {
         self.shared.actions.iter().map(|action| action.info.clone()).collect()
+    }
+
+    /// The same worker by another clock, for tests.
+    #[must_use]
+    pub fn with_clock(&self, clock: Arc<dyn Clock>) -> Self {
+        Self { shared: Arc::new(Shared { clock, ..Shared::clone(&self.shared) }) }
+    }
+
+    /// The same worker with other bounds and intervals.
+    #[must_use]
+    pub fn with_tuning(&self, tuning: Tuning) -> Self {
+        Self { shared: Arc::new(Shared { tuning, ..Shared::clone(&self.shared) }) }
+    }
+
+    /// Its bounds and intervals.
+    pub fn tuning(&self) -> &Tuning {
+        &self.shared.tuning
     }
 
     /// Runs until `shutdown` is cancelled, then drains: stops fetching, finishes what is in flight

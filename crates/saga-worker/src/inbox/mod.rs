@@ -13,7 +13,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::worker::WorkerError;
 
 pub(crate) use partitions::maintain;
-pub(crate) use row::{Fate, Key, Row, Track};
+pub(crate) use row::{Fate, Key, Row};
 pub(crate) use sql::{probe, probe_locked, write};
 
 /// Makes or updates the inbox tables (schema `saga_inbox`) in the worker's database. To be called

@@ -73,10 +73,6 @@ impl Fate {
             _ => None,
         }
     }
-
-    pub(crate) const fn is_final(self) -> bool {
-        matches!(self, Self::Succeeded | Self::Rejected)
-    }
 }
 
 /// One direction of a row.

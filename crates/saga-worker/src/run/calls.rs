@@ -1,1 +1,341 @@
-//! Calls.
+//! One outside call, from its recorded intent to what its end means for the barrier's row.
+//!
+//! Owns the rules of fate: what an answer proves, what silence does not, and when a decline may be
+//! believed for good. The lane around it owns transactions and concurrency.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use saga_protocol::{Direction, Fault};
+use serde_json::value::RawValue;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::breaker::Admission;
+use super::failure::panic_message;
+use super::job::Job;
+use super::meters::Meters;
+use super::transactional::refuse_oversized;
+use crate::answer::Answer;
+use crate::clock::Clock;
+use crate::command::Command;
+use crate::external::{Call, CallResult, External, ExternalPolicy, Inquiry};
+use crate::inbox::{Fate, Row};
+
+/// Why a call is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mission {
+    /// No call of this key may still land: call at once.
+    First,
+    /// An earlier call may have landed, or still may: inquire, then call.
+    Repeated,
+    /// A compensate has met an execute of unknown fate: only inquire, about the execute.
+    Fate,
+}
+
+/// The right to one call, once its intent (or mark) is committed.
+#[derive(Debug)]
+pub(crate) struct Launch {
+    pub(crate) mission: Mission,
+    pub(crate) not_after_ms: i64,
+    /// Which of the row's intents is this call's.
+    pub(crate) number: i32,
+    /// Until when *other* calls of unknown fate may have begun.
+    pub(crate) others_ms: Option<i64>,
+    pub(crate) admission: Admission,
+    pub(crate) permit: OwnedSemaphorePermit,
+}
+
+/// A call that has ended.
+#[derive(Debug)]
+pub(crate) struct Landed {
+    pub(crate) job: Box<Job>,
+    pub(crate) call: Call,
+    pub(crate) mission: Mission,
+    pub(crate) number: i32,
+    pub(crate) others_ms: Option<i64>,
+    pub(crate) outcome: Outcome,
+}
+
+/// What is known at a call's end.
+#[derive(Clone, Debug)]
+pub(crate) enum Outcome {
+    /// The effect took place.
+    Done(Option<Box<RawValue>>),
+    /// The other side said no; this call cannot land any more.
+    Declined(Fault),
+    /// This call certainly did nothing.
+    Nothing { fault: Fault, uncharged: bool },
+    /// It may have taken effect.
+    Unknown(Fault),
+    /// An inquiry about an execute's fate, begun at this instant, found no effect.
+    NoTrace { begun_ms: i64, fault: Option<Fault> },
+}
+
+/// What a call's end means.
+#[derive(Debug)]
+pub(crate) enum Settlement {
+    /// An answer; the row stays as it is.
+    Reply(Answer),
+    /// An answer that is not final; the row is written.
+    Eased(Answer),
+    /// A final answer of the call; the row is written with it, and the handler's books.
+    Final(Answer),
+    /// The execute's fate is settled with this answer; the row is written, the handler's books too,
+    /// and the compensate decided anew.
+    FateKnown(Answer),
+    /// Somebody else settled it; decide anew.
+    Again,
+}
+
+/// Notes an intent in the row. The caller writes the row before the call begins.
+pub(crate) fn intend(
+    row: &mut Row,
+    command: &Command,
+    policy: &ExternalPolicy,
+    now_ms: i64,
+) -> (Mission, i64, i32, Option<i64>) {
+    row.serve(command);
+    let not_after_ms = (now_ms + i64::from(policy.not_after_ms)).min(command.expires_at_ms);
+    let track = row.track_mut(command.direction);
+    let others_ms = track.not_after_ms;
+    let mission = if others_ms.is_some() { Mission::Repeated } else { Mission::First };
+    track.fate = Fate::Open;
+    track.not_after_ms = others_ms.max(Some(not_after_ms));
+    track.calls += 1;
+    (mission, not_after_ms, track.calls, others_ms)
+}
+
+/// From when on an inquiry that finds nothing proves that nothing will come.
+pub(crate) fn horizon_ms(not_after_ms: i64, policy: &ExternalPolicy) -> i64 {
+    not_after_ms + i64::from(policy.client_timeout_ms) + i64::from(policy.window_ms)
+}
+
+/// The answer of a command that must wait until `until_ms` for somebody else's fate.
+pub(crate) fn wait_for_fate(until_ms: i64, policy: &ExternalPolicy, now_ms: i64) -> Answer {
+    let left_ms = u32::try_from((until_ms - now_ms).max(0)).unwrap_or(u32::MAX);
+    Answer::own_trouble("fate_open", "an earlier outside call may still take effect")
+        .after_ms(left_ms.saturating_add(1).min(policy.recheck_ms))
+}
+
+/// The execute that a compensate speaks of, to inquire about it.
+pub(crate) fn undone(command: &Command, action: &str) -> Command {
+    let mut execute = command.clone();
+    execute.wire.direction = Direction::Execute;
+    execute.wire.round = command.execute_round();
+    execute.wire.attempt = 1;
+    execute.wire.undoes = None;
+    execute.wire.output = None;
+    action.clone_into(&mut execute.wire.action);
+    execute
+}
+
+/// Makes the call, and the inquiry before it where one is due.
+pub(crate) async fn fly(
+    job: Box<Job>,
+    call: Call,
+    launch: Launch,
+    handler: Arc<dyn External>,
+    client_timeout_ms: u32,
+    clock: Arc<dyn Clock>,
+    meters: Arc<Meters>,
+) -> Landed {
+    let Launch { mission, number, others_ms, admission, permit, .. } = launch;
+    let timeout = Duration::from_millis(u64::from(client_timeout_ms));
+    let started = Instant::now();
+    let outcome = match mission {
+        Mission::First => send(&*handler, &call, timeout, &*clock, admission).await,
+        Mission::Repeated => match inquire(&*handler, &call, timeout).await {
+            Inquiry::NotFound => send(&*handler, &call, timeout, &*clock, admission).await,
+            Inquiry::Found(output) => {
+                admission.good();
+                Outcome::Done(output)
+            }
+            Inquiry::Declined(fault) => {
+                admission.good();
+                Outcome::Declined(fault)
+            }
+            Inquiry::Unknown(fault) => {
+                admission.trouble(clock.now_ms());
+                Outcome::Nothing { fault, uncharged: false }
+            }
+        },
+        Mission::Fate => {
+            let begun_ms = clock.now_ms();
+            let found = inquire(&*handler, &call, timeout).await;
+            match found {
+                Inquiry::Unknown(fault) => {
+                    admission.trouble(clock.now_ms());
+                    Outcome::Unknown(fault)
+                }
+                known => {
+                    admission.good();
+                    match known {
+                        Inquiry::Found(output) => Outcome::Done(output),
+                        Inquiry::Declined(fault) => Outcome::NoTrace { begun_ms, fault: Some(fault) },
+                        Inquiry::NotFound | Inquiry::Unknown(_) => Outcome::NoTrace { begun_ms, fault: None },
+                    }
+                }
+            }
+        }
+    };
+    meters.handled(job.meta.action, started.elapsed().as_secs_f64());
+    drop(permit);
+    Landed { job, call, mission, number, others_ms, outcome }
+}
+
+async fn send(
+    handler: &dyn External,
+    call: &Call,
+    timeout: Duration,
+    clock: &dyn Clock,
+    admission: Admission,
+) -> Outcome {
+    if !call.may_send() {
+        let fault = Fault::new("too_late", "the call could not begin before its not-after instant");
+        return Outcome::Nothing { fault, uncharged: true };
+    }
+    let called = tokio::time::timeout(timeout, AssertUnwindSafe(handler.call(call)).catch_unwind()).await;
+    let result = match called {
+        Ok(Ok(result)) => result,
+        Ok(Err(panic)) => CallResult::Unknown(Fault::new("panic", panic_message(&*panic))),
+        Err(_) => CallResult::Unknown(Fault::new("client_timeout", "no answer within the client's timeout")),
+    };
+    match result {
+        CallResult::Done(output) => {
+            admission.good();
+            Outcome::Done(output)
+        }
+        CallResult::Declined(fault) => {
+            admission.good();
+            Outcome::Declined(fault)
+        }
+        CallResult::Unknown(fault) => {
+            admission.trouble(clock.now_ms());
+            Outcome::Unknown(fault)
+        }
+        CallResult::NotSent(fault) => {
+            // Not sent because it was too late says nothing about the other side.
+            if call.may_send() {
+                admission.trouble(clock.now_ms());
+            }
+            Outcome::Nothing { fault, uncharged: false }
+        }
+        CallResult::OwnTrouble(fault) => {
+            admission.trouble(clock.now_ms());
+            Outcome::Nothing { fault, uncharged: true }
+        }
+    }
+}
+
+async fn inquire(handler: &dyn External, call: &Call, timeout: Duration) -> Inquiry {
+    let asked = tokio::time::timeout(timeout, AssertUnwindSafe(handler.inquire(call)).catch_unwind()).await;
+    match asked {
+        Ok(Ok(inquiry)) => inquiry,
+        Ok(Err(panic)) => Inquiry::Unknown(Fault::new("panic", panic_message(&*panic))),
+        Err(_) => Inquiry::Unknown(Fault::new("client_timeout", "no answer to the inquiry in time")),
+    }
+}
+
+/// What a call's end means for its row, which is locked. Changes the row where it says so.
+pub(crate) fn settle(row: &mut Row, landed: &Landed, policy: &ExternalPolicy, now_ms: i64) -> Settlement {
+    if landed.mission == Mission::Fate {
+        return settle_fate(row, landed, policy, now_ms);
+    }
+    let command = &landed.job.command;
+    let track = row.track(command.direction);
+    if let Outcome::Done(output) = &landed.outcome {
+        if track.fate == Fate::Succeeded
+            && let Some(kept) = track.kept()
+        {
+            return Settlement::Reply(kept);
+        }
+        let answer = Answer::Succeeded(output.clone());
+        if let Some(refusal) = refuse_oversized(&answer) {
+            // The intent stays: what took effect is found again by inquiry.
+            return Settlement::Reply(refusal);
+        }
+        // Also over a stored `rejected`: an effect that is proven is the truth, however late.
+        row.keep(command, &answer);
+        return Settlement::Final(answer);
+    }
+    if let Some(kept) = track.kept() {
+        return Settlement::Reply(kept);
+    }
+    // Later intents have taken this call's not-after into theirs; it cannot be taken out again.
+    let newest = track.calls == landed.number && track.fate == Fate::Open;
+    let others_ms = if newest { landed.others_ms } else { track.not_after_ms };
+    match &landed.outcome {
+        Outcome::Unknown(fault) => {
+            Settlement::Reply(Answer::Retryable { fault: fault.clone(), uncharged: false, after_ms: None })
+        }
+        Outcome::Declined(fault) => {
+            let until_ms = others_ms.map(|others_ms| horizon_ms(others_ms, policy));
+            match until_ms.filter(|until_ms| *until_ms >= now_ms) {
+                None => {
+                    let answer = Answer::Rejected(fault.clone());
+                    row.keep(command, &answer);
+                    Settlement::Final(answer)
+                }
+                // Another call of the key may still land: the decline is not final.
+                Some(until_ms) => {
+                    let wait = wait_for_fate(until_ms, policy, now_ms);
+                    ease(row, command.direction, newest, others_ms, wait)
+                }
+            }
+        }
+        Outcome::Nothing { fault, uncharged } => {
+            let answer = Answer::Retryable { fault: fault.clone(), uncharged: *uncharged, after_ms: None };
+            ease(row, command.direction, newest, others_ms, answer)
+        }
+        Outcome::Done(_) | Outcome::NoTrace { .. } => Settlement::Again,
+    }
+}
+
+/// Takes back an intent whose call certainly did nothing.
+fn ease(
+    row: &mut Row,
+    direction: Direction,
+    newest: bool,
+    others_ms: Option<i64>,
+    answer: Answer,
+) -> Settlement {
+    if !newest {
+        return Settlement::Reply(answer);
+    }
+    let track = row.track_mut(direction);
+    track.not_after_ms = others_ms;
+    track.fate = if others_ms.is_some() { Fate::Open } else { Fate::Never };
+    Settlement::Eased(answer)
+}
+
+fn settle_fate(row: &mut Row, landed: &Landed, policy: &ExternalPolicy, now_ms: i64) -> Settlement {
+    let (Fate::Open, Some(not_after_ms)) = (row.execute.fate, row.execute.not_after_ms) else {
+        return Settlement::Again;
+    };
+    let horizon_ms = horizon_ms(not_after_ms, policy);
+    let answer = match &landed.outcome {
+        Outcome::Done(output) => {
+            let answer = Answer::Succeeded(output.clone());
+            // Nobody will read an output that is too large; that the effect exists must be kept.
+            if refuse_oversized(&answer).is_some() { Answer::ok() } else { answer }
+        }
+        Outcome::NoTrace { begun_ms, fault } if *begun_ms > horizon_ms => {
+            let never = || Fault::new("never_landed", "no outside call took effect by its horizon");
+            Answer::Rejected(fault.clone().unwrap_or_else(never))
+        }
+        Outcome::NoTrace { .. } => {
+            return Settlement::Reply(wait_for_fate(horizon_ms, policy, now_ms));
+        }
+        Outcome::Unknown(fault) | Outcome::Declined(fault) | Outcome::Nothing { fault, .. } => {
+            return Settlement::Reply(Answer::Retryable {
+                fault: fault.clone(),
+                uncharged: false,
+                after_ms: None,
+            });
+        }
+    };
+    row.execute.keep(&answer);
+    Settlement::FateKnown(answer)
+}

@@ -31,7 +31,7 @@ use crate::worker::{Kind, Shared};
 /// From this many commands in the last batch on, the next one waits a little for company.
 const BUSY_FROM: usize = 8;
 /// A transaction of ours that stands still longer than this was left by a frozen process.
-const BEGIN: &str = "begin; set local idle_in_transaction_session_timeout = 60000";
+pub(crate) const BEGIN: &str = "begin; set local idle_in_transaction_session_timeout = 60000";
 
 /// The lane of one direction.
 pub(crate) struct Lane {
@@ -353,8 +353,7 @@ pub(crate) fn refuse_oversized(answer: &Answer) -> Option<Answer> {
     let Answer::Succeeded(Some(output)) = answer else { return None };
     let bytes = output.get().len();
     (bytes > OUTPUT_BYTES_MAX).then(|| {
-        let message =
-            format!("the output has {bytes} bytes, {OUTPUT_BYTES_MAX} are allowed; nothing was done");
+        let message = format!("the output has {bytes} bytes, {OUTPUT_BYTES_MAX} are allowed");
         Answer::retryable("output_too_large", message)
     })
 }
