@@ -1,0 +1,12 @@
+//! Orders by the thousand, as a client of the real API, and the books afterwards.
+//!
+//! Knows the shop's databases and the sandbox's ledger; it must not know the engine's insides.
+
+pub mod books;
+pub mod load;
+
+/// Installs the process's TLS provider; harmless when repeated.
+pub fn install_tls() {
+    // Fails only when another provider was installed before, which serves as well.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
