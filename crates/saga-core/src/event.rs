@@ -6,6 +6,7 @@ use saga_protocol::{Direction, Fault, Outcome, StepName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::definition::StepIx;
 use crate::state::CellRef;
 use crate::time::Millis;
 
@@ -16,6 +17,10 @@ pub struct Event {
     pub at: Millis,
     /// A random number, the seed of jitter.
     pub seed: u32,
+    /// The steps whose (worker, action) an operator holds at this moment. Their executes are not sent;
+    /// compensations are never held.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<StepIx>,
     /// What happened.
     pub what: What,
 }
@@ -36,12 +41,16 @@ pub enum What {
     ChildEnded(ChildEnded),
     /// An operator acted.
     Operator(Operator),
-    /// A hold began or ended: `Held` tracks are to be looked at again.
-    Hold(Hold),
+    /// A hold began or ended: what was held back is to be looked at again, with the event's `held`.
+    Hold,
     /// The log lost records: everything in flight is to be sent again.
     LogLost,
     /// A record of this saga cannot be applied; the reason is for humans.
     Poison(String),
+    /// [`crate::step`] answered `Illegal`, which is our own bug; the reason is for humans.
+    Illegal(String),
+    /// The parent saga compensates the step that this saga is.
+    ParentCompensates,
 }
 
 /// A worker's answer.
@@ -104,11 +113,12 @@ pub struct Signal {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ChildEnded {
     /// The parent's track that the child is: `execute` when it completed or was compensated by itself,
-    /// `compensate` when it was reopened and undone.
+    /// `compensate` when its parent had it undone.
     pub cell: CellRef,
-    /// The round.
+    /// The parent's execute round that the child is, in both directions.
     pub round: u32,
-    /// `succeeded` or `rejected`.
+    /// `succeeded` (completed; direction `compensate`: undone), `rejected` (compensated by itself) or
+    /// `undecidable` (abandoned, or past its pivot).
     pub outcome: Outcome,
     /// The child's output.
     #[serde(skip)]
@@ -177,10 +187,32 @@ pub enum OperatorAction {
     },
 }
 
-/// Which (worker, action) pairs are held; a track of such a pair stays `Held`. Compensations are never held.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hold {
-    /// The steps of this saga's definition that are held now.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub steps: Vec<crate::definition::StepIx>,
+impl OperatorAction {
+    /// Gives the action its payload (an edited input, a skipped step's output), which is kept beside it.
+    pub fn set_payload(&mut self, value: Option<Arc<Value>>) {
+        match self {
+            Self::RetryEdited { input, .. } => *input = value,
+            Self::Skip { output, .. } => *output = value,
+            _ => {}
+        }
+    }
+}
+
+impl Event {
+    /// An event without holds.
+    pub const fn new(at: Millis, seed: u32, what: What) -> Self {
+        Self { at, seed, held: Vec::new(), what }
+    }
+
+    /// Gives the event the payload that is kept beside it; with what [`crate::Transition::payload`] holds, a
+    /// recorded event can be folded again.
+    pub fn set_payload(&mut self, value: Option<Arc<Value>>) {
+        match &mut self.what {
+            What::Answer(answer) => answer.output = value,
+            What::Signal(signal) => signal.payload = value,
+            What::ChildEnded(child) => child.output = value,
+            What::Operator(operator) => operator.action.set_payload(value),
+            _ => {}
+        }
+    }
 }

@@ -3,26 +3,29 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use saga_protocol::SagaId;
 use serde_json::Value;
 
 use crate::transition::Transition;
 
 /// A saga's input and the payloads of its history by revision: an answer's output, an edited or
 /// computed input. The state points into it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Payloads {
+    /// The saga's id, which expressions read as `saga.id`.
+    pub saga: SagaId,
     /// The start's input.
     pub input: Arc<Value>,
     /// What later history rows hold, by their revision.
     pub by_revision: HashMap<u32, Arc<Value>>,
-    /// Computed and edited inputs, by the revision that decided them and [`CellRef::input_key`].
+    /// Computed and edited inputs, by the revision that decided them and [`crate::CellRef::input_key`].
     pub inputs: HashMap<(u32, String), Arc<Value>>,
 }
 
 impl Payloads {
     /// Payloads of a saga that just started.
-    pub fn new(input: Arc<Value>) -> Self {
-        Self { input, by_revision: HashMap::new(), inputs: HashMap::new() }
+    pub fn new(saga: SagaId, input: Arc<Value>) -> Self {
+        Self { saga, input, by_revision: HashMap::new(), inputs: HashMap::new() }
     }
 
     /// Takes in what a transition's history row holds.

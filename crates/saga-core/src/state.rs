@@ -164,9 +164,12 @@ pub enum Cause {
     /// The deadline passed.
     #[serde(rename = "d")]
     Deadline,
-    /// An operator, or the parent saga.
+    /// An operator.
     #[serde(rename = "o")]
     Operator,
+    /// The parent saga, which is to be told when it is done.
+    #[serde(rename = "p")]
+    Parent,
 }
 
 /// One touched step, or one item of a `foreach`.
@@ -229,9 +232,14 @@ pub struct Track {
     /// When the newest attempt was sent; timeouts count from here.
     #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
     pub sent_at: Option<Millis>,
-    /// When the track needs attention by itself: timeout, next try, end of a wait.
+    /// When the track needs attention by itself: timeout, next try, end of a wait. An open track without it
+    /// is paused by an operator's hold (or, once its saga unwinds, no longer driven).
     #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
     pub due: Option<Millis>,
+    /// From when on the budget in time counts, when that is not `first_sent_at`: an operator renewed it, or
+    /// the worker's own trouble took time that is not charged.
+    #[serde(rename = "z", default, skip_serializing_if = "Option::is_none")]
+    pub budget_from: Option<Millis>,
     /// Consecutive sendings without an answer; the exponent of the unknown's backoff.
     #[serde(rename = "q", default, skip_serializing_if = "is_zero")]
     pub silent: u32,
@@ -245,8 +253,11 @@ pub struct Track {
     /// The revision whose history row holds the output.
     #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
     pub output: Option<u32>,
-    /// Ended by an operator while it may still take effect, or after its answer was waived: a success that
-    /// shows up later is an anomaly.
+    /// It succeeded without its output, which was too large; an operator has not given one yet.
+    #[serde(rename = "l", default, skip_serializing_if = "std::ops::Not::not")]
+    pub oversized: bool,
+    /// Ended by an operator who acknowledged that it may still take effect. A success that shows up later is
+    /// an anomaly.
     #[serde(rename = "w", default, skip_serializing_if = "std::ops::Not::not")]
     pub waived: bool,
 }
@@ -262,10 +273,12 @@ impl Track {
             first_sent_at: None,
             sent_at: None,
             due: None,
+            budget_from: None,
             silent: 0,
             input: None,
             input_hash: None,
             output: None,
+            oversized: false,
             waived: false,
         }
     }
@@ -288,7 +301,7 @@ const fn is_zero(n: &u32) -> bool {
 /// Where a track stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Run {
-    /// Ready, and held back: by an operator's hold, or by an unwind that waits.
+    /// Ready, and held back by an operator's hold. Nothing of this round was sent.
     #[serde(rename = "h")]
     Held,
     /// Sent; an answer is awaited.
@@ -312,6 +325,9 @@ pub enum Run {
     /// Its budget is spent without a final answer: it may have taken effect.
     #[serde(rename = "e")]
     Exhausted,
+    /// Its worker has no right to any answer: it may have taken effect, and asking again may not help.
+    #[serde(rename = "l")]
+    Undecidable,
     /// Its `when` was false, or an operator skipped it.
     #[serde(rename = "k")]
     Skipped,

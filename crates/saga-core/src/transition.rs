@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use saga_protocol::{Direction, SagaId};
+use saga_protocol::SagaId;
 use serde_json::Value;
 
+use crate::event::ChildEnded;
 use crate::state::{CellRef, State};
 
 /// The outcome of [`crate::step`].
@@ -21,6 +22,16 @@ pub struct Transition {
     /// Inputs that cannot be resolved again from what is held anyway (computed or edited ones), by
     /// [`CellRef::input_key`]. They stand in the same history row.
     pub inputs: BTreeMap<String, Arc<Value>>,
+    /// What a human should read in the history beside the event: why an expression has no value, that an
+    /// optional step failed.
+    pub notes: Vec<String>,
+}
+
+impl Transition {
+    /// Whether the event changed the saga: only then a history row is due.
+    pub fn changed(&self, before: &State) -> bool {
+        self.state.revision != before.revision
+    }
 }
 
 /// Something that must happen because of a transition.
@@ -35,19 +46,21 @@ pub enum Effect {
         /// The attempt.
         attempt: u32,
     },
-    /// A child saga is to be started (or, direction `compensate`, reopened).
+    /// A child saga is to be started; direction `compensate`: to be undone, by
+    /// [`crate::What::ParentCompensates`]. Once started it lives in the store, so it is never sent twice,
+    /// and the one who carries this out must bear a repetition.
     StartChild {
         /// The track.
         cell: CellRef,
-        /// The round.
+        /// The execute round, of which the child's id is made; also in direction `compensate`.
         round: u32,
     },
-    /// The parent saga is to be told that this one ended.
+    /// The parent saga is to be told that this one ended, or was undone.
     Tell {
         /// The parent.
         parent: SagaId,
-        /// The parent's step is done (`Execute`) or undone (`Compensate`).
-        direction: Direction,
+        /// What it is told.
+        ended: ChildEnded,
     },
     /// An effect was proved that nobody undoes.
     Anomaly(Anomaly),

@@ -1,0 +1,183 @@
+//! Starting a step: deciding what it does with the data at hand, then doing it.
+//!
+//! Owns the two halves of a start. A [`Plan`] changes nothing, so that an expression without a value stops a
+//! saga before anything of the step has happened; carrying it out cannot fail for the outside's sake.
+
+use std::sync::Arc;
+
+use saga_protocol::Direction;
+use serde_json::Value;
+
+use super::draft::Draft;
+use super::resolve::BadExpression;
+use crate::command;
+use crate::definition::{Step, StepIx, Work};
+use crate::state::{Cell, CellRef, Phase, Run, Track};
+use crate::transition::{Effect, Illegal};
+
+/// The longest list that a `foreach` takes; beyond, a child saga an item.
+pub const ITEMS_MAX: usize = 100;
+
+/// What a step does once it starts.
+pub(super) enum Plan {
+    /// Its `when` is false.
+    Skip,
+    /// Its list is empty: there is nothing to do.
+    Nothing,
+    /// One cell.
+    One(Input),
+    /// A cell an item.
+    Items(Vec<Input>),
+}
+
+/// A round's input.
+pub(super) struct Input {
+    value: Arc<Value>,
+    /// It cannot be resolved again from what is held anyway.
+    keep: bool,
+}
+
+/// Decides what a step does with the data at hand.
+pub(super) fn plan(draft: &Draft<'_>, step: &Step) -> Result<Plan, BadExpression> {
+    if let Some(when) = &step.when
+        && !draft.truth(when)?
+    {
+        return Ok(Plan::Skip);
+    }
+    let input = |item| {
+        let value = match step.work {
+            Work::Action { .. } | Work::Child { .. } => draft.resolve(&step.input, item)?,
+            Work::Sleep { .. } | Work::Signal { .. } => Arc::new(Value::Null),
+        };
+        Ok(Input { value, keep: !step.input.is_plain() })
+    };
+    let Some(foreach) = &step.foreach else { return input(None).map(Plan::One) };
+    let items = draft.list(foreach)?;
+    if items.is_empty() {
+        return Ok(Plan::Nothing);
+    }
+    if items.len() > ITEMS_MAX {
+        let found = items.len();
+        return Err(BadExpression(format!(
+            "`{foreach}` has {found} elements, and a foreach takes at most {ITEMS_MAX}"
+        )));
+    }
+    let inputs = (0..).zip(items).map(|(index, item)| input(Some((index, Arc::new(item)))));
+    inputs.collect::<Result<_, _>>().map(Plan::Items)
+}
+
+/// Carries out a plan.
+pub(super) fn carry_out(draft: &mut Draft<'_>, ix: StepIx, plan: Plan) -> Result<(), Illegal> {
+    match plan {
+        Plan::Skip => touch(draft, ix, Run::Skipped),
+        Plan::Nothing => touch(draft, ix, Run::Succeeded),
+        Plan::One(input) => begin(draft, ix, None, input)?,
+        Plan::Items(inputs) => {
+            for (item, input) in (0..).zip(inputs) {
+                begin(draft, ix, Some(item), input)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Marks a step that is done without having begun.
+pub(super) fn touch(draft: &mut Draft<'_>, ix: StepIx, run: Run) {
+    let execute = Track { run, ..Track::held(1) };
+    draft.insert(Cell { step: ix, item: None, execute, undo: None });
+}
+
+/// Begins a step with an input that an operator wrote.
+pub(super) fn begin_edited(draft: &mut Draft<'_>, ix: StepIx, value: Arc<Value>) -> Result<(), Illegal> {
+    begin(draft, ix, None, Input { value, keep: true })
+}
+
+fn begin(draft: &mut Draft<'_>, ix: StepIx, item: Option<u32>, input: Input) -> Result<(), Illegal> {
+    let at = CellRef { step: ix, item, direction: Direction::Execute };
+    let mut execute = Track::held(1);
+    if matches!(draft.step(ix)?.work, Work::Action { .. } | Work::Child { .. }) {
+        execute.input_hash = Some(command::input_hash(&input.value));
+        execute.input = input.keep.then(|| draft.keep_input(at, input.value));
+    }
+    draft.insert(Cell { step: ix, item, execute, undo: None });
+    open_round(draft, at)
+}
+
+/// Opens a round that was decided: sends its first attempt, or begins the wait.
+pub(super) fn open_round(draft: &mut Draft<'_>, at: CellRef) -> Result<(), Illegal> {
+    let step = draft.step(at.step)?;
+    if draft.is_held(at) {
+        draft.track_mut(at)?.run = Run::Held;
+        return Ok(());
+    }
+    match &step.work {
+        Work::Action { .. } => draft.send(at)?,
+        Work::Child { .. } => call_child(draft, at)?,
+        Work::Sleep { for_ms } => wait(draft, at, *for_ms)?,
+        Work::Signal { name } => match take_early(draft, name) {
+            Some(revision) => {
+                wait(draft, at, step.timeout_ms)?;
+                draft.settle(at, Run::Succeeded)?.output = Some(revision);
+            }
+            None => wait(draft, at, step.timeout_ms)?,
+        },
+    }
+    if step.pivot && at.direction == Direction::Execute {
+        draft.state.phase = Phase::PivotOpen { stop: None };
+    }
+    Ok(())
+}
+
+fn wait(draft: &mut Draft<'_>, at: CellRef, for_ms: i64) -> Result<(), Illegal> {
+    let now = draft.now();
+    let track = draft.track_mut(at)?;
+    track.run = Run::Waiting;
+    track.first_sent_at = Some(now);
+    track.due = Some(now + for_ms);
+    Ok(())
+}
+
+/// Starts the child saga of a track, or has it undone.
+pub(super) fn call_child(draft: &mut Draft<'_>, at: CellRef) -> Result<(), Illegal> {
+    let (now, round) = (draft.now(), draft.track(CellRef { direction: Direction::Execute, ..at })?.round);
+    let track = draft.track_mut(at)?;
+    track.run = Run::Waiting;
+    track.attempt = track.attempt.max(1);
+    track.charged = 1;
+    track.first_sent_at.get_or_insert(now);
+    draft.effect(Effect::StartChild { cell: at, round });
+    Ok(())
+}
+
+/// The revision of an early signal of that name, which is used up by it.
+fn take_early(draft: &mut Draft<'_>, name: &str) -> Option<u32> {
+    let now = draft.now();
+    draft.state.early_signals.retain(|early| early.expires > now);
+    let at = draft.state.early_signals.iter().position(|early| early.name == name)?;
+    Some(draft.state.early_signals.remove(at).revision)
+}
+
+/// Sends what a hold has paused and no longer holds: rounds that are open, and notices. New rounds of the graph
+/// are left to [`super::forward`], because a parked saga starts none.
+pub(super) fn release(draft: &mut Draft<'_>) -> Result<(), Illegal> {
+    let unwinding = matches!(draft.state.phase, Phase::Unwinding { .. });
+    let paused: Vec<CellRef> = draft
+        .state
+        .tracks()
+        .filter(|(at, track)| {
+            let graph = draft.is_graph(at.step);
+            let open = track.run.is_open() && track.due.is_none();
+            let driven = at.direction == Direction::Execute && !(graph && unwinding);
+            driven && (open || (!graph && track.run == Run::Held)) && !draft.is_held(*at)
+        })
+        .map(|(at, _)| at)
+        .collect();
+    paused.into_iter().try_for_each(|at| draft.send(at))
+}
+
+/// Opens the rounds that a hold kept from beginning and no longer holds.
+pub(super) fn open_held(draft: &mut Draft<'_>) -> Result<(), Illegal> {
+    let held = |(at, track): &(CellRef, &Track)| track.run == Run::Held && !draft.is_held(*at);
+    let held: Vec<CellRef> = draft.state.tracks().filter(held).map(|(at, _)| at).collect();
+    held.into_iter().try_for_each(|at| open_round(draft, at))
+}
