@@ -1,1 +1,10 @@
-//! `amends dev`.
+//! `amends dev`: everything on one machine, started and stopped together.
+//!
+//! Owns the servers and processes of a development machine. Nothing in production depends on it.
+
+mod account;
+pub mod guard;
+pub mod postgres;
+
+pub use account::Account;
+pub use postgres::PrivatePostgres;
