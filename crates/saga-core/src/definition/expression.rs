@@ -1,7 +1,7 @@
 //! Expressions in definitions: `${…}` around CEL, alone or within a JSON value.
 //!
 //! Owns what an expression may read and how a template is filled in. A plain path never touches CEL; everything
-//! else is parsed by the `cel` crate and run by [`super::evaluate`] with a bound on its work. Nothing here knows
+//! else is parsed by the `cel` crate and run by our own evaluator, with a bound on its work. Nothing here knows
 //! a clock or a random source: the same scope yields the same value, always.
 
 use std::fmt;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use saga_protocol::{SagaId, StepName};
 use serde_json::{Map, Value};
 
-use super::evaluate::Program;
+use super::program::Program;
 use super::path::{self, Path};
 
 /// The longest expression, in bytes.
@@ -275,23 +275,46 @@ impl Template {
 
     /// Its expressions, in order.
     pub fn expressions(&self) -> Vec<&Expression> {
+        self.places().into_iter().map(|(_, expression)| expression).collect()
+    }
+
+    /// Its expressions with the JSON pointers of the strings that they stand in.
+    pub(super) fn places(&self) -> Vec<(String, &Expression)> {
         let mut found = Vec::new();
-        collect(&self.0, &mut found);
+        collect(&self.0, &mut String::new(), &mut found);
         found
     }
 }
 
-fn collect<'t>(node: &'t Node, found: &mut Vec<&'t Expression>) {
+fn collect<'t>(node: &'t Node, pointer: &mut String, found: &mut Vec<(String, &'t Expression)>) {
+    let here = pointer.len();
     match node {
         Node::Literal(_) => {}
-        Node::Whole(expression) => found.push(expression),
+        Node::Whole(expression) => found.push((pointer.clone(), expression)),
         Node::Text(pieces) => found.extend(pieces.iter().filter_map(|piece| match piece {
             Piece::Literal(_) => None,
-            Piece::Expression(expression) => Some(expression),
+            Piece::Expression(expression) => Some((pointer.clone(), expression)),
         })),
-        Node::List(nodes) => nodes.iter().for_each(|node| collect(node, found)),
-        Node::Object(members) => members.iter().for_each(|(_, node)| collect(node, found)),
+        Node::List(nodes) => {
+            for (at, node) in nodes.iter().enumerate() {
+                push_segment(pointer, &at.to_string());
+                collect(node, pointer, found);
+                pointer.truncate(here);
+            }
+        }
+        Node::Object(members) => {
+            for (key, node) in members {
+                push_segment(pointer, key);
+                collect(node, pointer, found);
+                pointer.truncate(here);
+            }
+        }
     }
+}
+
+fn push_segment(pointer: &mut String, segment: &str) {
+    pointer.push('/');
+    pointer.push_str(&segment.replace('~', "~0").replace('/', "~1"));
 }
 
 fn fill(node: &Node, scope: &Scope<'_>) -> Result<Value, EvalError> {
@@ -329,8 +352,7 @@ fn interpolate(expression: &Expression, scope: &Scope<'_>, text: &mut String) ->
 fn node(value: &Value, pointer: &mut String, errors: &mut Vec<ExpressionError>) -> Node {
     let here = pointer.len();
     let mut child = |segment: &str, value: &Value| {
-        pointer.push('/');
-        pointer.push_str(&segment.replace('~', "~0").replace('/', "~1"));
+        push_segment(pointer, segment);
         let node = node(value, pointer, errors);
         pointer.truncate(here);
         node

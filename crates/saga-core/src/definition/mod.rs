@@ -10,13 +10,20 @@ use saga_protocol::StepName;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+mod check;
+mod diagnostic;
+pub mod door;
+mod draft;
 mod evaluate;
 pub mod expression;
+mod fields;
 pub mod graph;
 pub mod load;
 pub mod path;
+mod program;
 pub mod source;
 
+pub use door::validator;
 pub use expression::{EvalError, Expression, Scope, Template};
 pub use load::{Diagnostic, load};
 

@@ -1,0 +1,116 @@
+//! What is wrong with a definition, where, and what to do about it.
+
+use std::fmt;
+
+/// A place in a definition's text, both from 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// The line.
+    pub line: u32,
+    /// The column, in characters.
+    pub column: u32,
+}
+
+/// The kinds of mistakes. Codes are stable: what has one keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Code {
+    Yaml,
+    UnknownKey,
+    MissingKey,
+    BadValue,
+    BadName,
+    UnknownStep,
+    Cycle,
+    SecondPivot,
+    BadPivot,
+    BesidePivot,
+    NotUndoable,
+    NeverCompensated,
+    Expression,
+    NotAnAncestor,
+    MaybeNoOutput,
+    OutOfBounds,
+    Schema,
+    NotYetSupported,
+    NoItem,
+    WorkKind,
+    OnlyInput,
+    NeverApplies,
+}
+
+impl Code {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Yaml => "E001",
+            Self::UnknownKey => "E002",
+            Self::MissingKey => "E003",
+            Self::BadValue => "E004",
+            Self::BadName => "E005",
+            Self::UnknownStep => "E006",
+            Self::Cycle => "E007",
+            Self::SecondPivot => "E008",
+            Self::BadPivot => "E009",
+            Self::BesidePivot => "E010",
+            Self::NotUndoable => "E011",
+            Self::NeverCompensated => "E012",
+            Self::Expression => "E013",
+            Self::NotAnAncestor => "E014",
+            Self::MaybeNoOutput => "E015",
+            Self::OutOfBounds => "E016",
+            Self::Schema => "E017",
+            Self::NotYetSupported => "E018",
+            Self::NoItem => "E019",
+            Self::WorkKind => "E020",
+            Self::OnlyInput => "E021",
+            Self::NeverApplies => "E022",
+        }
+    }
+}
+
+/// One mistake in a definition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// A stable code, such as `E007`.
+    pub code: &'static str,
+    /// What is wrong.
+    pub message: String,
+    /// The line, from 1.
+    pub line: u32,
+    /// The column, from 1, in characters.
+    pub column: u32,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}: {}; {}", self.line, self.column, self.code, self.message, self.remedy)
+    }
+}
+
+/// The mistakes found so far.
+#[derive(Debug, Default)]
+pub(super) struct Diagnostics(Vec<Diagnostic>);
+
+/// The most mistakes that are told at once.
+const TOLD_MAX: usize = 100;
+
+impl Diagnostics {
+    pub(super) fn add(&mut self, at: Position, code: Code, message: impl Into<String>, remedy: impl Into<String>) {
+        self.0.push(Diagnostic {
+            code: code.text(),
+            message: message.into(),
+            line: at.line,
+            column: at.column,
+            remedy: remedy.into(),
+        });
+    }
+
+    /// The mistakes in the order of the text, if there are any.
+    pub(super) fn into_result(mut self) -> Result<(), Vec<Diagnostic>> {
+        self.0.sort_by(|a, b| (a.line, a.column, a.code, &a.message).cmp(&(b.line, b.column, b.code, &b.message)));
+        self.0.dedup();
+        self.0.truncate(TOLD_MAX);
+        if self.0.is_empty() { Ok(()) } else { Err(self.0) }
+    }
+}
