@@ -110,7 +110,8 @@ pub struct Filter {
     pub after: Option<SagaId>,
 }
 
-const SUMMARY: &str = "s.id, s.definition, d.name, d.version, s.status, s.started_at, s.ended_at, s.key, s.amount,
+const SUMMARY: &str =
+    "s.id, s.definition, d.name, d.version, s.status, s.started_at, s.ended_at, s.key, s.amount,
     s.currency, s.parent, s.replay_of";
 
 impl Store {

@@ -1,0 +1,325 @@
+//! What comes to a running saga from outside: signals and operators' actions.
+//!
+//! Both are committed to the mailbox before they are acknowledged; the owner takes them in. Nothing here
+//! changes a saga.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use saga_core::event::{Operator, Signal};
+use saga_core::{CellRef, Definition, Event, OperatorAction, What};
+use saga_protocol::{Direction, SagaId};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use tokio::time::Instant;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::problem::{FaultAt, Problem};
+use super::view::{Acted, Links, Signalled};
+use super::{Api, body, headers, sagas};
+use crate::clock;
+use crate::store::mail::Delivery;
+
+/// For how long an early signal waits, in ms.
+const SIGNAL_TTL_MS: i64 = 24 * 3_600_000;
+/// The longest name of a signal.
+const SIGNAL_NAME_MAX: usize = 64;
+/// The longest `who`, `why` and `evidence`, in characters.
+const WORDS_MAX: usize = 1_000;
+/// How long an action's result is waited for.
+const RESULT_WAIT: Duration = Duration::from_secs(5);
+/// How often it is looked for, growing from the first to the second.
+const RESULT_POLL_MS: (u64, u64) = (5, 200);
+
+/// Signals a saga
+///
+/// The body, if there is one, is the signal's payload. A 202 means that the signal is kept; one signal
+/// satisfies one wait, and waits itself for a day when it is early.
+#[utoipa::path(
+    post, path = "/sagas/{id}/signals/{name}", operation_id = "signal_saga", tag = "sagas",
+    params(
+        ("id" = uuid::Uuid, Path, description = "The saga"),
+        ("name" = String, Path, description = "The signal's name"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless"),
+    ),
+    request_body(content = Option<serde_json::Value>, description = "The payload"),
+    responses(
+        (status = 202, description = "Kept", body = Signalled),
+        (status = 400, description = "The request cannot be understood", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such saga", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "The body is too large", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn signal(
+    State(api): State<Api>,
+    path: Result<Path<(SagaId, String)>, PathRejection>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let Path((saga, name)) = path.map_err(|_| Problem::no_saga())?;
+    let mut bytes = name.bytes();
+    let spelled = bytes.next().is_some_and(|first| first.is_ascii_alphabetic())
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
+        && name.len() <= SIGNAL_NAME_MAX;
+    if !spelled {
+        return Err(Problem::bad_request(
+            "A signal's name has letters, digits and `_-.`, begins with a letter, and is at most 64 long.",
+        ));
+    }
+    let id = mail_id(saga, &headers)?;
+    let payload = match headers.contains_key(axum::http::header::CONTENT_TYPE) {
+        true => Some(body::json(&headers, body, api.config().body_bytes_max).await?),
+        false if body::read(body, api.config().body_bytes_max).await?.is_empty() => None,
+        false => return Err(body::unsupported("application/json")),
+    };
+    let signal = Signal { name, payload: None, ttl_ms: SIGNAL_TTL_MS };
+    let event = Event::new(clock::now(), rand::random(), What::Signal(signal));
+    let delivery = deliver(&api, id, saga, &event, payload.as_ref()).await?;
+    let answer = Signalled { id, repeated: delivery == Delivery::Duplicate, links: Links::of(saga) };
+    Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
+}
+
+/// What an operator wants of a saga.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ActionRequest {
+    /// `retry`, `retry_edited`, `skip`, `compensate`, `resume_compensation`, `mark_compensated` or `abandon`.
+    pub action: Action,
+    /// Who acts.
+    pub who: String,
+    /// Why; it stands in the history.
+    pub why: String,
+    /// The revision that was looked at; refused when the saga has moved on.
+    pub revision: u32,
+    /// The step, where the action is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// The item of a `foreach`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub item: Option<u32>,
+    /// `execute` (also when absent) or `compensate`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub direction: Option<Direction>,
+    /// The new input of `retry_edited`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Value>,
+    /// The output of `skip`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Value>,
+    /// What proves that the compensation was done by hand, for `mark_compensated`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
+    /// "It may still take effect", or "this stays uncompensated", was shown and acknowledged.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub acknowledged: bool,
+}
+
+/// An operator's action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Try again now, from where it stopped; every stopped step when none is named.
+    Retry,
+    /// Try again with another input.
+    RetryEdited,
+    /// Take the step as done, with the given output.
+    Skip,
+    /// Turn around: undo what was done.
+    Compensate,
+    /// Go on undoing after a failed compensation.
+    ResumeCompensation,
+    /// The compensation was done by hand.
+    MarkCompensated,
+    /// End it here.
+    Abandon,
+}
+
+impl ActionRequest {
+    /// The action as the state machine knows it, with its payload.
+    fn resolve(self, definition: &Definition) -> Result<(Operator, Option<Value>), Problem> {
+        let mut faults = Vec::new();
+        for (pointer, text) in
+            [("/who", Some(&self.who)), ("/why", Some(&self.why)), ("/evidence", self.evidence.as_ref())]
+        {
+            match text {
+                Some(text) if text.trim().is_empty() => faults.push(fault(pointer, "must not be empty")),
+                Some(text) if text.chars().count() > WORDS_MAX => {
+                    faults.push(fault(pointer, "has more than 1,000 characters"))
+                }
+                _ => {}
+            }
+        }
+        let direction = self.direction.unwrap_or(match self.action {
+            Action::MarkCompensated => Direction::Compensate,
+            _ => Direction::Execute,
+        });
+        let cell = self.step.as_deref().and_then(|name| {
+            let step = definition.find(name);
+            if step.is_none() {
+                let known: Vec<&str> = definition.steps.iter().map(|step| step.name.as_str()).collect();
+                faults.push(fault(
+                    "/step",
+                    &format!("is no step of `{}`: {}", definition.name, known.join(", ")),
+                ));
+            }
+            step.map(|step| CellRef { step, item: self.item, direction })
+        });
+        let needs_step = matches!(self.action, Action::RetryEdited | Action::Skip | Action::MarkCompensated);
+        if needs_step && self.step.is_none() {
+            faults.push(fault("/step", "is needed for this action"));
+        }
+        if self.action == Action::RetryEdited && self.input.is_none() {
+            faults.push(fault("/input", "is needed for `retry_edited`"));
+        }
+        if self.action == Action::MarkCompensated && self.evidence.is_none() {
+            faults.push(fault("/evidence", "is needed for `mark_compensated`: say what proves it"));
+        }
+        if !faults.is_empty() {
+            return Err(Problem::invalid_input(faults));
+        }
+        let acknowledged = self.acknowledged;
+        let needed = || cell.ok_or_else(|| Problem::bad_request("The action needs a step."));
+        let (action, payload) = match self.action {
+            Action::Retry => (OperatorAction::Retry { cell }, None),
+            Action::RetryEdited => (OperatorAction::RetryEdited { cell: needed()?, input: None }, self.input),
+            Action::Skip => {
+                (OperatorAction::Skip { cell: needed()?, output: None, acknowledged }, self.output)
+            }
+            Action::Compensate => (OperatorAction::Compensate, None),
+            Action::ResumeCompensation => (OperatorAction::ResumeCompensation, None),
+            Action::MarkCompensated => {
+                let evidence = self.evidence.unwrap_or_default();
+                (OperatorAction::MarkCompensated { cell: needed()?, evidence, acknowledged }, None)
+            }
+            Action::Abandon => (OperatorAction::Abandon { acknowledged }, None),
+        };
+        Ok((Operator { who: self.who, why: self.why, revision: self.revision, action }, payload))
+    }
+}
+
+fn fault(pointer: &str, detail: &str) -> FaultAt {
+    FaultAt { pointer: Some(pointer.to_owned()), detail: detail.to_owned(), ..FaultAt::default() }
+}
+
+/// Acts on a saga
+///
+/// Waits up to 5 seconds for what the saga's owner makes of it.
+#[utoipa::path(
+    post, path = "/sagas/{id}/actions", operation_id = "act_on_saga", tag = "operators",
+    params(
+        ("id" = uuid::Uuid, Path, description = "The saga"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless"),
+    ),
+    request_body = ActionRequest,
+    responses(
+        (status = 200, description = "Taken in: applied, or nothing was to be done", body = Acted),
+        (status = 202, description = "Kept; not taken in yet", body = Acted),
+        (status = 404, description = "No such saga", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Refused, with the reason; the saga is unchanged", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The action has faults", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn act(
+    State(api): State<Api>,
+    path: Result<Path<SagaId>, PathRejection>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let saga = sagas::id(path)?;
+    let request = body::json(&headers, body, api.config().body_bytes_max).await?;
+    let request: ActionRequest = serde_json::from_value(request)
+        .map_err(|error| Problem::invalid_input(vec![fault("", &error.to_string())]))?;
+    let engine = api.engine();
+    let whole = engine.store.whole(saga).await?.ok_or_else(Problem::no_saga)?;
+    let published = engine.definitions.get(&engine.store, whole.summary.definition_id).await?;
+    let published = published.ok_or_else(Problem::unavailable)?;
+    let (operator, payload) = request.resolve(&published.definition)?;
+    let id = mail_id(saga, &headers)?;
+    let event = Event::new(clock::now(), rand::random(), What::Operator(operator));
+    deliver(&api, id, saga, &event, payload.as_ref()).await?;
+    let result = result(&api, id).await?;
+    let after = engine.store.whole(saga).await?.ok_or_else(Problem::no_saga)?;
+    let (word, reason) = match result.as_deref().map(|it| it.split_once(": ").unwrap_or((it, ""))) {
+        None => ("accepted", None),
+        Some(("refused", reason)) => {
+            let mut problem = Problem::new(StatusCode::CONFLICT, "refused", "The action was refused")
+                .detail(format!("{reason}. The saga is unchanged; look at it again before you decide."));
+            problem.revision = after.state.ok().map(|state| state.revision);
+            return Err(problem);
+        }
+        Some((word, reason)) => (word, Some(reason.to_owned()).filter(|reason| !reason.is_empty())),
+    };
+    let status = if word == "accepted" { StatusCode::ACCEPTED } else { StatusCode::OK };
+    let answer = Acted {
+        id,
+        result: word.to_owned(),
+        reason,
+        status: after.summary.status.to_owned(),
+        links: Links::of(saga),
+    };
+    Ok((status, Json(answer)).into_response())
+}
+
+async fn deliver(
+    api: &Api,
+    id: Uuid,
+    saga: SagaId,
+    event: &Event,
+    payload: Option<&Value>,
+) -> Result<Delivery, Problem> {
+    let (delivery, shard) = api.engine().store.post(id, saga, event, payload).await?;
+    if delivery == Delivery::NoSaga {
+        return Err(Problem::no_saga());
+    }
+    api.engine().nudge(saga, shard, id).await;
+    Ok(delivery)
+}
+
+/// Waits for what the owner makes of a piece of mail, within a bound.
+async fn result(api: &Api, id: Uuid) -> Result<Option<String>, Problem> {
+    let until = Instant::now() + RESULT_WAIT;
+    let (mut pause_ms, longest_ms) = RESULT_POLL_MS;
+    loop {
+        if let Some(result) = api.engine().store.mail_result(id).await? {
+            return Ok(Some(result));
+        }
+        if Instant::now() >= until || api.closing().is_cancelled() {
+            return Ok(None);
+        }
+        tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+        pause_ms = (pause_ms * 2).min(longest_ms);
+    }
+}
+
+/// The id in the mailbox: from the `Idempotency-Key`, so that a repetition is one; else a new one.
+fn mail_id(saga: SagaId, headers: &HeaderMap) -> Result<Uuid, Problem> {
+    let Some(key) = headers::idempotency_key(headers)? else { return Ok(Uuid::now_v7()) };
+    let hash = Sha256::digest(format!("{saga}/{key}"));
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash[..16]);
+    Ok(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_repeated_key_is_the_same_mail_and_only_for_its_saga() {
+        let key = HeaderMap::from_iter([("idempotency-key".parse().unwrap(), "retry-1".parse().unwrap())]);
+        let (one, two) = (SagaId(Uuid::now_v7()), SagaId(Uuid::now_v7()));
+        assert_eq!(mail_id(one, &key).unwrap(), mail_id(one, &key).unwrap());
+        assert_ne!(mail_id(one, &key).unwrap(), mail_id(two, &key).unwrap());
+        assert_ne!(mail_id(one, &HeaderMap::new()).unwrap(), mail_id(one, &HeaderMap::new()).unwrap());
+    }
+}

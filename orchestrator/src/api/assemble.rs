@@ -1,0 +1,302 @@
+//! One saga's page: state, definition and history put together.
+//!
+//! It reads and never decides: what a saga does is `saga_core`'s alone.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use saga_core::{
+    Cell, CellRef, Definition, Millis, Payloads, Phase, Run, State, Status, StepIx, Track, What,
+};
+use saga_protocol::{Direction, SagaId};
+use serde_json::Value;
+
+use super::problem::Problem;
+use super::view::{
+    AnomalyView, Failure, Links, Next, ParkedView, SagaSummary, SagaView, StepView, TrackView,
+};
+use super::words;
+use crate::engine::Engine;
+use crate::store::StoreError;
+use crate::store::read::{AnomalyRead, HistoryRow, Summary, Whole};
+
+/// The newest transitions that are read for a saga's page; older ones are in its history.
+const NEWEST: u16 = 500;
+
+/// Assembles a saga's page.
+///
+/// # Errors
+/// 404 when there is no such saga, 503 when the database fails or its state cannot be read.
+pub async fn saga(engine: &Engine, id: SagaId) -> Result<SagaView, Problem> {
+    let Whole { summary, state } = engine.store.whole(id).await?.ok_or_else(Problem::no_saga)?;
+    let state = state.map_err(StoreError::Unreadable)?;
+    let published = engine.definitions.get(&engine.store, summary.definition_id).await?;
+    let published =
+        published.ok_or_else(|| StoreError::Unreadable(format!("the definition of saga {id} is missing")))?;
+    let history = engine.store.highlights(id, &revisions(&state), NEWEST).await?;
+    let anomalies = engine.store.anomalies(id).await?;
+    Ok(Page { definition: &published.definition, state: &state, told: Told::new(&history) }
+        .view(summary, history, anomalies))
+}
+
+/// The revisions whose rows the state points to.
+fn revisions(state: &State) -> Vec<u32> {
+    let parked = match &state.status {
+        Status::Parked(parked) => Some(parked.revision),
+        _ => None,
+    };
+    state.tracks().filter_map(|(_, track)| track.output).chain(parked).collect()
+}
+
+/// The summary as the API shows it.
+pub fn summary(row: Summary) -> SagaSummary {
+    SagaSummary {
+        saga: row.saga,
+        definition: row.definition,
+        version: row.version,
+        status: row.status.to_owned(),
+        key: row.key,
+        amount: row.amount,
+        currency: row.currency,
+        started_at: row.started_at,
+        ended_at: row.ended_at,
+        parent: row.parent,
+        replay_of: row.replay_of,
+    }
+}
+
+type Place = (String, Option<u32>, Direction);
+
+/// What the history says of each track: its newest answer.
+struct Told {
+    answers: HashMap<Place, (Millis, Option<Failure>)>,
+}
+
+impl Told {
+    fn new(history: &[HistoryRow]) -> Self {
+        let mut answers = HashMap::new();
+        for event in history.iter().filter_map(|row| row.event.as_ref().ok()) {
+            if let What::Answer(answer) = &event.what {
+                let place = (answer.step.as_str().to_owned(), answer.item, answer.direction);
+                let failure = answer.error.as_ref().map(|fault| words::failure(None, fault));
+                answers.insert(place, (event.at, failure));
+            }
+        }
+        Self { answers }
+    }
+}
+
+struct Page<'a> {
+    definition: &'a Definition,
+    state: &'a State,
+    told: Told,
+}
+
+impl Page<'_> {
+    fn view(self, row: Summary, history: Vec<HistoryRow>, anomalies: Vec<AnomalyRead>) -> SagaView {
+        let id = row.saga;
+        let parked = self.parked(&history);
+        let mut payloads = Payloads::new(id, Arc::new(Value::Null));
+        for HistoryRow { revision, payload, .. } in history {
+            match payload.map(Arc::new) {
+                Some(input) if revision == 1 => payloads.input = input,
+                Some(payload) => drop(payloads.by_revision.insert(revision, payload)),
+                None => {}
+            }
+        }
+        let mut summary = summary(row);
+        // The coarse row and the state are written together, but for a state that cannot be changed any more.
+        if summary.status != "parked" {
+            self.state.status.word().clone_into(&mut summary.status);
+        }
+        let cause = match self.state.phase {
+            Phase::Unwinding { cause } => Some(cause),
+            _ => None,
+        };
+        SagaView {
+            phase: words::phase(&self.state.phase).to_owned(),
+            cause: cause.map(|cause| words::cause(self.definition, cause)),
+            revision: self.state.revision,
+            deadline: self.state.deadline.map(words::instant),
+            error: self.error(parked.as_ref()),
+            parked,
+            next: self.next(),
+            steps: self.steps(&payloads),
+            anomalies: anomalies.into_iter().map(anomaly).collect(),
+            output: self.output(id, &payloads),
+            input: Value::clone(&payloads.input),
+            links: Links::of(id),
+            summary,
+        }
+    }
+
+    fn output(&self, id: SagaId, payloads: &Payloads) -> Option<Value> {
+        let template = self.definition.output.as_ref().filter(|_| self.state.status == Status::Completed)?;
+        let value =
+            saga_core::command::resolve(template, self.definition, id, self.state, payloads, None).ok()?;
+        Some(Arc::unwrap_or_clone(value))
+    }
+
+    fn steps(&self, payloads: &Payloads) -> Vec<StepView> {
+        let mut views = Vec::with_capacity(self.definition.steps.len());
+        for (ix, _) in self.definition.steps() {
+            let mut touched = self.state.cells.iter().filter(|cell| cell.step == ix).peekable();
+            if touched.peek().is_none() {
+                views.extend(self.step(ix, None, payloads));
+            }
+            for cell in touched {
+                views.extend(self.step(ix, Some(cell), payloads));
+            }
+        }
+        views
+    }
+
+    fn step(&self, ix: StepIx, cell: Option<&Cell>, payloads: &Payloads) -> Option<StepView> {
+        let step = self.definition.step(ix)?;
+        let (worker, action) = words::work(&step.work);
+        let undo_max = step.compensation.as_ref().map(|it| it.retry.attempts_max);
+        let track = |track: &Track, direction, attempts_max| {
+            self.track(
+                step.name.as_str(),
+                cell.and_then(|cell| cell.item),
+                track,
+                direction,
+                attempts_max,
+                payloads,
+            )
+        };
+        Some(StepView {
+            step: step.name.as_str().to_owned(),
+            item: cell.and_then(|cell| cell.item),
+            state: cell.map_or("pending", words::cell).to_owned(),
+            worker,
+            action,
+            compensation: step.compensation.as_ref().map(|it| it.action.clone()),
+            after: step.after.iter().filter_map(|ix| words::step_name(self.definition, *ix)).collect(),
+            pivot: step.pivot,
+            optional: step.optional,
+            turn: words::turn(step.turn).map(str::to_owned),
+            execute: cell.map(|it| track(&it.execute, Direction::Execute, Some(step.retry.attempts_max))),
+            compensate: cell
+                .and_then(|it| it.undo.as_ref())
+                .map(|it| track(it, Direction::Compensate, undo_max)),
+        })
+    }
+
+    fn track(
+        &self,
+        step: &str,
+        item: Option<u32>,
+        track: &Track,
+        direction: Direction,
+        attempts_max: Option<u32>,
+        payloads: &Payloads,
+    ) -> TrackView {
+        let told = self.told.answers.get(&(step.to_owned(), item, direction));
+        // Skipped and waiting steps are not tried: a budget would only confuse.
+        let tried = track.first_sent_at.is_some();
+        TrackView {
+            state: words::run(track.run).to_owned(),
+            round: track.round,
+            attempt: track.attempt,
+            charged: track.charged,
+            attempts_max: attempts_max.filter(|_| tried),
+            first_sent_at: track.first_sent_at.map(words::instant),
+            last_sent_at: track.sent_at.map(words::instant),
+            due_at: track.due.filter(|_| !self.state.status.is_end()).map(words::instant),
+            answered_at: told.map(|(at, _)| words::instant(*at)),
+            output: track.output.and_then(|revision| payloads.at(revision)).map(|it| Value::clone(it)),
+            error: told.and_then(|(_, failure)| failure.clone()),
+        }
+    }
+
+    fn failure_of(&self, cell: CellRef) -> Option<Failure> {
+        let step = words::step_name(self.definition, cell.step)?;
+        let place = (step.clone(), cell.item, cell.direction);
+        let (_, failure) = self.told.answers.get(&place)?;
+        failure.clone().map(|failure| Failure { step: Some(step), ..failure })
+    }
+
+    /// Why the saga did not complete: what parked it, else what turned it around.
+    fn error(&self, parked: Option<&ParkedView>) -> Option<Failure> {
+        if let Some(parked) = parked {
+            let (step, code) = (parked.step.clone(), parked.why.clone());
+            return Some(Failure { step, code, message: parked.message.clone() });
+        }
+        let Phase::Unwinding { cause } = self.state.phase else { return None };
+        let failed = words::cause_step(cause).and_then(|step| {
+            let of_step = self.state.cells.iter().filter(|cell| cell.step == step);
+            of_step
+                .map(|cell| CellRef { step, item: cell.item, direction: Direction::Execute })
+                .find_map(|cell| self.failure_of(cell))
+        });
+        failed.or_else(|| {
+            let view = words::cause(self.definition, cause);
+            let message = match view.kind.as_str() {
+                "deadline" => "The deadline passed before the pivot was sent.",
+                "operator" => "An operator had it undone.",
+                "parent" => "The parent saga had it undone.",
+                _ => "The step's budget is spent without a final answer.",
+            };
+            Some(Failure { step: view.step, code: view.kind, message: message.to_owned() })
+        })
+    }
+
+    fn parked(&self, history: &[HistoryRow]) -> Option<ParkedView> {
+        let Status::Parked(parked) = &self.state.status else { return None };
+        let row = history.iter().find(|row| row.revision == parked.revision);
+        let event = row.and_then(|row| row.event.as_ref().ok());
+        let (why, general) = words::why(parked.why);
+        let said = event.and_then(|event| match &event.what {
+            What::Answer(answer) => {
+                answer.error.as_ref().map(|fault| format!("{}: {}", fault.code, fault.message))
+            }
+            What::Poison(reason) | What::Illegal(reason) => Some(reason.clone()),
+            _ => None,
+        });
+        let said = said.or_else(|| {
+            let failure = self.failure_of(parked.cell?)?;
+            Some(format!("{}: {}", failure.code, failure.message))
+        });
+        Some(ParkedView {
+            why: why.to_owned(),
+            step: parked.cell.and_then(|cell| words::step_name(self.definition, cell.step)),
+            item: parked.cell.and_then(|cell| cell.item),
+            direction: parked.cell.map(|cell| words::direction(cell.direction).to_owned()),
+            message: said.map_or_else(|| general.to_owned(), |said| format!("{general} {said}")),
+            since: event.map(|event| words::instant(event.at)),
+        })
+    }
+
+    /// What is due first.
+    fn next(&self) -> Option<Next> {
+        if self.state.status.is_end() {
+            return None;
+        }
+        let tracks = self.state.tracks().filter_map(|(cell, track)| {
+            let what = match track.run {
+                Run::Backoff => "retry",
+                Run::Sent | Run::Unknown => "timeout",
+                Run::Waiting => "wait_ends",
+                _ => return None,
+            };
+            Some((track.due?, what, words::step_name(self.definition, cell.step)))
+        });
+        let deadline = self.state.deadline.filter(|_| self.state.phase == Phase::Forward);
+        let (at, what, step) =
+            tracks.chain(deadline.map(|at| (at, "deadline", None))).min_by_key(|(at, ..)| *at)?;
+        Some(Next { what: what.to_owned(), step, at: words::instant(at) })
+    }
+}
+
+fn anomaly(row: AnomalyRead) -> AnomalyView {
+    AnomalyView {
+        effect_key: row.effect_key,
+        kind: row.kind,
+        at: words::instant(Millis(row.at_ms)),
+        amount: row.amount,
+        currency: row.currency,
+        output: row.output,
+        resolved_at: row.resolved_at,
+    }
+}

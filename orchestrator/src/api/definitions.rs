@@ -1,0 +1,104 @@
+//! Definitions: which there are, their text, and publishing.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use saga_core::Definition;
+
+use super::problem::Problem;
+use super::view::{DefinitionList, DefinitionSummary, DefinitionView, PublishedView, VersionView};
+use super::{Api, body, triggers};
+use crate::engine::Engine;
+use crate::store::definitions::{PublishError, Published};
+
+const MEDIA_TYPES: [&str; 4] = ["application/yaml", "application/x-yaml", "text/yaml", "text/plain"];
+/// The largest text of a definition, in bytes.
+const SOURCE_BYTES_MAX: usize = 512 * 1024;
+
+/// Lists the definitions that sagas can be started from
+#[utoipa::path(
+    get, path = "/definitions", operation_id = "list_definitions", tag = "definitions",
+    responses((status = 200, description = "The definitions", body = DefinitionList))
+)]
+pub async fn list(State(api): State<Api>) -> Json<DefinitionList> {
+    let all = api.engine().definitions.all_active();
+    Json(DefinitionList { definitions: all.iter().map(|it| summary(&it.definition)).collect() })
+}
+
+/// One definition with its versions
+#[utoipa::path(
+    get, path = "/definitions/{name}", operation_id = "get_definition", tag = "definitions",
+    params(("name" = String, Path, description = "The definition's name")),
+    responses(
+        (status = 200, description = "The definition", body = DefinitionView),
+        (status = 404, description = "No such definition", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn one(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<DefinitionView>, Problem> {
+    let unknown =
+        || Problem::not_found("There is no definition of this name. `GET /definitions` lists them.");
+    let active = api.engine().definitions.active(&name).ok_or_else(unknown)?;
+    let versions = api.engine().store.versions(&name).await?;
+    let versions = versions
+        .into_iter()
+        .map(|row| VersionView {
+            version: row.version,
+            active: row.active,
+            published_at: row.published_at,
+            source: row.source.unwrap_or_default(),
+        })
+        .collect();
+    let input = active.definition.input_schema.clone();
+    Ok(Json(DefinitionView { summary: summary(&active.definition), input, versions }))
+}
+
+/// Publishes a definition
+///
+/// The body is its YAML text. From now on new sagas take this version; running ones stay on theirs.
+#[utoipa::path(
+    post, path = "/definitions", operation_id = "publish_definition", tag = "definitions",
+    request_body(content = String, content_type = "application/yaml", description = "The definition"),
+    responses(
+        (status = 200, description = "Its content was published before; it is the active version now", body = PublishedView),
+        (status = 201, description = "A new version", body = PublishedView),
+        (status = 415, description = "The body is not said to be YAML", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The definition has mistakes, all of them listed", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn publish(State(api): State<Api>, headers: HeaderMap, request: Body) -> Result<Response, Problem> {
+    if !body::media_type(&headers).is_some_and(|it| MEDIA_TYPES.contains(&it.as_str())) {
+        return Err(body::unsupported("application/yaml"));
+    }
+    let bytes = body::read(request, SOURCE_BYTES_MAX).await?;
+    let source = std::str::from_utf8(&bytes).map_err(|_| Problem::bad_request("The body is not UTF-8."))?;
+    let (published, fresh) = checked(api.engine(), source).await?;
+    let status = if fresh { StatusCode::CREATED } else { StatusCode::OK };
+    let Definition { name, version, .. } = &published.definition;
+    let answer = PublishedView { name: name.clone(), version: version.0.clone(), fresh };
+    Ok((status, Json(answer)).into_response())
+}
+
+/// Publishes a definition whose trigger can be served.
+///
+/// # Errors
+/// Every mistake; or that the database failed.
+pub async fn checked(engine: &Engine, source: &str) -> Result<(std::sync::Arc<Published>, bool), Problem> {
+    let definition = saga_core::definition::load(source).map_err(PublishError::Mistakes)?;
+    triggers::check(&engine.definitions, &definition)
+        .map_err(|fault| Problem::invalid_definition(vec![fault]))?;
+    Ok(engine.publish(source).await?)
+}
+
+fn summary(definition: &Definition) -> DefinitionSummary {
+    DefinitionSummary {
+        name: definition.name.clone(),
+        version: definition.version.0.clone(),
+        description: definition.description.clone(),
+        trigger: triggers::spell(definition),
+        owner: definition.about.owner.clone(),
+        runbook: definition.about.runbook.clone(),
+        steps: definition.steps.iter().map(|step| step.name.as_str().to_owned()).collect(),
+    }
+}

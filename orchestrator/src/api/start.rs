@@ -1,0 +1,210 @@
+//! Starting sagas: the definitions' triggers, and `POST /sagas/{definition}`.
+//!
+//! The hot path. Nothing is written before the whole request was understood; a body is parsed once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use saga_core::definition::Work;
+use saga_protocol::SagaId;
+
+use super::problem::Problem;
+use super::view::{Links, Started};
+use super::{Api, assemble, body, headers, triggers};
+use crate::hints::Waiter;
+use crate::start::StartRequest;
+use crate::store::definitions::Published;
+
+/// Who asks, until there is sign-in.
+const ANONYMOUS: &str = "anonymous";
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+/// Starts a saga of a definition
+///
+/// The body is the saga's input. A 202 means that the saga is durable. The triggers of the definitions answer
+/// the same way on their own paths.
+#[utoipa::path(
+    post, path = "/sagas/{definition}", operation_id = "start_saga", tag = "sagas",
+    params(
+        ("definition" = String, Path, description = "The definition's name"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Repeating the request with the same key and body yields the same saga; 1 to 255 printable ASCII characters"),
+        ("Prefer" = Option<String>, Header, description = "`wait=N` waits up to N seconds (60 at most) for the saga's end"),
+    ),
+    request_body(content = serde_json::Value, description = "The input, by the definition's schema"),
+    responses(
+        (status = 200, description = "The saga of an earlier, equal request; or its outcome, when it was waited for", body = Started),
+        (status = 202, description = "The saga is started, durably", body = Started, headers(("Location" = String, description = "The saga"))),
+        (status = 400, description = "The body is not JSON, or a header cannot be understood", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such definition", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "The key belongs to somebody else", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "The body is too large", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "The body is not said to be JSON", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The body has faults, all of them listed; or the key was used with another body", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "Too many requests", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "Busy or not available; nothing is lost by repeating with the same key", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn by_name(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let Some(definition) = api.engine().definitions.active(&name) else {
+        let known: Vec<String> =
+            api.engine().definitions.all_active().iter().map(|it| it.definition.name.clone()).collect();
+        return Err(Problem::not_found(format!(
+            "There is no definition `{}`. {}",
+            name.chars().take(80).collect::<String>(),
+            if known.is_empty() {
+                "None is published.".to_owned()
+            } else {
+                format!("Known: {}.", known.join(", "))
+            }
+        )));
+    };
+    start(&api, definition, &headers, body).await
+}
+
+/// Every path that is not the API's own: a trigger, or nothing.
+pub async fn by_trigger(
+    State(api): State<Api>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    match triggers::find(&api.engine().definitions, method.as_str(), uri.path()) {
+        triggers::Found::Definition(definition) => start(&api, definition, &headers, body).await,
+        triggers::Found::OtherMethods(methods) => Err(other_method(methods)),
+        triggers::Found::Nothing(known) => {
+            let hint = if known.is_empty() {
+                "No definition is published, so there are no triggers.".to_owned()
+            } else {
+                format!("The triggers are {}.", known.join(", "))
+            };
+            Err(Problem::not_found(format!(
+                "There is nothing at this path. {hint} `/openapi.json` lists all paths."
+            )))
+        }
+    }
+}
+
+/// 405, with what is allowed.
+pub fn other_method(methods: String) -> Problem {
+    let mut problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", "The path has another method")
+        .detail(format!("Use {methods}."));
+    problem.allow = Some(methods);
+    problem
+}
+
+async fn start(
+    api: &Api,
+    definition: Arc<Published>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let idempotency_key = headers::idempotency_key(headers)?;
+    let wait = headers::wait(headers);
+    let Ok(permit) = api.starts().try_acquire() else { return Err(Problem::busy(1)) };
+    let input = body::json(headers, body, api.config().body_bytes_max).await?;
+    if !definition.validator.is_valid(&input) {
+        return Err(Problem::invalid_input(body::faults(&definition.validator, &input)));
+    }
+    let body_hash = body::hash(&definition.definition.name, &input);
+    let request = StartRequest {
+        definition: Arc::clone(&definition),
+        input: Arc::new(input),
+        body_hash,
+        principal: ANONYMOUS.to_owned(),
+        idempotency_key,
+    };
+    let started = api.engine().starter.start(request).await?;
+    drop(permit);
+
+    let mut answer = Started {
+        saga: started.saga,
+        definition: definition.definition.name.clone(),
+        status: "running".to_owned(),
+        repeated: !started.fresh,
+        output: None,
+        error: None,
+        warnings: warnings(api, &definition),
+        links: Links::of(started.saga),
+    };
+    let mut applied = None;
+    match wait {
+        Some(wait) if !wait.is_zero() => {
+            // A waiter costs memory, not work; beyond the bound a start is answered at once.
+            if let Ok(_permit) = api.waits().try_acquire() {
+                applied = Some(wait);
+                outcome(api, &mut answer, wait).await?;
+            }
+        }
+        _ if !started.fresh => {
+            let status = api.engine().store.status_of(started.saga).await?;
+            status.unwrap_or("running").clone_into(&mut answer.status);
+        }
+        _ => {}
+    }
+    respond(&answer, applied)
+}
+
+/// Waits for the saga to end or to park, and says what came of it.
+async fn outcome(api: &Api, answer: &mut Started, wait: Duration) -> Result<(), Problem> {
+    let waiter: Waiter = api.engine().waiters.register(answer.saga);
+    // Registered first: it may have ended before.
+    if status(api, answer.saga).await? == "running" {
+        tokio::select! {
+            _ = waiter.wait(wait) => {}
+            () = api.closing().cancelled() => {}
+        }
+    }
+    if status(api, answer.saga).await? == "running" {
+        return Ok(());
+    }
+    let view = assemble::saga(api.engine(), answer.saga).await?;
+    answer.status = view.summary.status;
+    answer.output = view.output;
+    answer.error = view.error;
+    Ok(())
+}
+
+async fn status(api: &Api, saga: SagaId) -> Result<&'static str, Problem> {
+    Ok(api.engine().store.status_of(saga).await?.unwrap_or("running"))
+}
+
+fn respond(answer: &Started, applied: Option<Duration>) -> Result<Response, Problem> {
+    let known = answer.repeated || answer.status != "running";
+    let status = if known { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let mut response = (status, axum::Json(answer)).into_response();
+    let location = HeaderValue::from_str(&answer.links.itself);
+    response.headers_mut().extend(location.ok().map(|it| (header::LOCATION, it)));
+    if let Some(wait) = applied {
+        let value = HeaderValue::from_str(&format!("wait={}", wait.as_secs()));
+        response.headers_mut().extend(value.ok().map(|it| (PREFERENCE_APPLIED, it)));
+    }
+    Ok(response)
+}
+
+/// What may keep the saga from ending: steps whose worker is not there, said now and not after the charge.
+fn warnings(api: &Api, published: &Published) -> Vec<String> {
+    published
+        .definition
+        .steps
+        .iter()
+        .filter_map(|step| match &step.work {
+            Work::Action { worker, action } if !api.engine().workers.announced(worker, action) => {
+                Some(format!(
+                    "no live worker announces `{worker}.{action}`; step `{}` waits until one does",
+                    step.name
+                ))
+            }
+            _ => None,
+        })
+        .collect()
+}

@@ -1,0 +1,94 @@
+//! The definitions' own routes: looked up at each request, so that publishing adds them at once.
+
+use std::sync::Arc;
+
+use saga_core::Definition;
+
+use super::problem::FaultAt;
+use crate::store::definitions::{Definitions, Published};
+
+/// First segments of paths that are the API's own.
+pub const RESERVED: [&str; 12] = [
+    "sagas",
+    "definitions",
+    "workers",
+    "healthz",
+    "readyz",
+    "metrics",
+    "openapi.json",
+    "problems",
+    "events",
+    "ui",
+    "api",
+    "auth",
+];
+
+/// What is at a path.
+#[derive(Debug)]
+pub enum Found {
+    /// A definition's trigger.
+    Definition(Arc<Published>),
+    /// Triggers, with these methods.
+    OtherMethods(String),
+    /// Nothing; these are the triggers.
+    Nothing(Vec<String>),
+}
+
+/// Looks a trigger up.
+pub fn find(definitions: &Definitions, method: &str, path: &str) -> Found {
+    let all = definitions.all_active();
+    let mut methods = Vec::new();
+    for published in &all {
+        let Some(trigger) = &published.definition.trigger else { continue };
+        if trigger.path == path {
+            if trigger.method.eq_ignore_ascii_case(method) {
+                return Found::Definition(Arc::clone(published));
+            }
+            methods.push(trigger.method.to_ascii_uppercase());
+        }
+    }
+    if methods.is_empty() {
+        Found::Nothing(all.iter().filter_map(|it| spell(&it.definition)).collect())
+    } else {
+        Found::OtherMethods(methods.join(", "))
+    }
+}
+
+/// A trigger as people write it: `POST /orders`.
+pub fn spell(definition: &Definition) -> Option<String> {
+    definition.trigger.as_ref().map(|it| format!("{} {}", it.method.to_ascii_uppercase(), it.path))
+}
+
+/// Whether a definition's trigger can be served beside the API and the other definitions.
+///
+/// # Errors
+/// What it clashes with.
+pub fn check(definitions: &Definitions, definition: &Definition) -> Result<(), FaultAt> {
+    let Some(trigger) = &definition.trigger else { return Ok(()) };
+    let fault = |detail: String, remedy: &str| FaultAt {
+        detail,
+        code: Some("T001".to_owned()),
+        remedy: Some(remedy.to_owned()),
+        ..FaultAt::default()
+    };
+    let first = trigger.path.trim_start_matches('/').split('/').next().unwrap_or_default();
+    if RESERVED.contains(&first) || first.is_empty() {
+        let detail = format!("trigger: the path `{}` is the API's own", trigger.path);
+        return Err(fault(detail, "take another first segment"));
+    }
+    let clash = definitions.all_active().into_iter().find(|it| {
+        let other = &it.definition;
+        other.name != definition.name
+            && other.trigger.as_ref().is_some_and(|other| {
+                other.path == trigger.path && other.method.eq_ignore_ascii_case(&trigger.method)
+            })
+    });
+    match clash {
+        Some(other) => {
+            let (method, path) = (&trigger.method, &trigger.path);
+            let detail = format!("trigger: `{method} {path}` starts `{}` already", other.definition.name);
+            Err(fault(detail, "take another path, or publish that definition without its trigger first"))
+        }
+        None => Ok(()),
+    }
+}
