@@ -1,0 +1,75 @@
+# Everything starts here; the work is done by deploy/ and by the `amends` command.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# embedded (one process, no Kafka) or kafka (Apache Kafka, each worker a process of its own)
+BUS ?= embedded
+PROFILE ?= release
+export AMENDS_CACHE ?= $(HOME)/.cache/amends
+# Outside the clone: a fresh clone builds in seconds on a machine that has built one before.
+export CARGO_TARGET_DIR ?= $(AMENDS_CACHE)/target
+export PATH := $(PATH):$(HOME)/.cargo/bin:$(AMENDS_CACHE)/tools/bin
+# The integration tests' stack; not the one of `make run`, whose data is kept in .amends/.
+export AMENDS_STACK ?= $(AMENDS_CACHE)/stack
+
+ifeq ($(BUS),kafka)
+  purpose := kafka
+  dev := dev --bus kafka --processes
+else ifeq ($(BUS),embedded)
+  purpose := run
+  dev := dev
+else
+  $(error BUS is embedded or kafka, not "$(BUS)")
+endif
+amends := $(CARGO_TARGET_DIR)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/amends
+
+.PHONY: help install build run demo test check fmt python stack-up stack-down clean clean-data
+
+help: ## this list
+	@echo 'Amends: sagas that make amends when a step fails.'
+	@echo
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
+	  || sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1  \2/p' $(MAKEFILE_LIST)
+	@echo
+	@echo '  BUS=kafka      run, demo: on a real Apache Kafka, each worker a process of its own'
+	@echo '  PROFILE=dev    run, demo: build without optimizations, sooner'
+
+build: ## the amends command
+	@deploy/install $(purpose)
+	cargo build --locked --profile $(PROFILE) -p amends
+
+run: build ## build and start everything; three demo orders; serves until Ctrl-C, data stays in .amends/
+	exec $(amends) $(dev)
+
+demo: build ## the same, and ends with exit code 0 when the three demo sagas ended as expected
+	exec $(amends) $(dev) --demo </dev/null
+
+test: ## everything: checks, tests on a real Postgres, Redis and Kafka, the Python worker, both demos
+	@deploy/install test
+	@deploy/test
+
+check: ## format, clippy, documentation, licences and sources of dependencies
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --document-private-items
+	cargo deny --locked check licenses bans sources
+
+fmt: ## format the code
+	cargo fmt --all
+
+stack-up: ## start the tests' Postgres, Redis and Kafka (deploy/stack env prints where)
+	@deploy/install test
+	@deploy/stack up
+
+stack-down: ## stop them
+	@deploy/stack down
+
+clean: ## delete what was built
+	cargo clean
+
+clean-data: ## delete what `make run` keeps (.amends/): orders, sagas, everything
+	@if [[ -e .amends/postgres ]]; then rm -rf "$$(readlink -f .amends/postgres)"; fi
+	rm -rf .amends
