@@ -54,7 +54,7 @@ async fn a_command_is_accepted_once_and_bad_ones_are_refused() {
         assert!(matches!(answer, Answer::Rejected(fault) if fault.code == "invalid_notice"), "{answer:?}");
     }
     // The barrier would not let it through again; the outbox does not rely on that.
-    assert!(matches!(tell(&pool, &[good.clone()]).await[..], [Answer::Succeeded(None)]));
+    assert!(matches!(tell(&pool, std::slice::from_ref(&good)).await[..], [Answer::Succeeded(None)]));
     let rows: Vec<(String, String)> =
         sqlx::query_as("select effect_key, data from amends_notify.outbox").fetch_all(&pool).await.unwrap();
     assert_eq!(rows, [(good.effect_key().to_string(), r#"{"note":"a\u0000b"}"#.to_owned())]);
