@@ -141,11 +141,9 @@ impl Engine {
         let mut tasks = JoinSet::new();
         let stop = shutdown.clone();
         tasks.spawn(async move {
-            lane.run(stop.clone()).await;
-            if !stop.is_cancelled() {
-                tracing::error!("the lane has ended; shutting down");
-                stop.cancel();
-            }
+            // Also when it panics: a process without its lane must not look alive.
+            let _stop = stop.clone().drop_guard();
+            lane.run(stop).await;
         });
         tasks.spawn(sweep(store.clone(), claims, swept, sweep_now, shutdown.clone()));
         tasks.spawn(housekeeping(engine.clone(), shutdown.clone()));

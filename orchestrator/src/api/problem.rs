@@ -211,6 +211,9 @@ impl From<PublishError> for Problem {
                     .collect();
                 Self::invalid_definition(errors)
             }
+            PublishError::Unsupported(detail) => {
+                Self::invalid_definition(vec![FaultAt { detail, ..FaultAt::default() }])
+            }
             PublishError::Store(error) => error.into(),
         }
     }

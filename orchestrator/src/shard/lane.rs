@@ -86,7 +86,7 @@ pub(crate) struct Lane {
     /// Rows whose records the bus has; deleted with the next batch.
     pub(crate) sent: Vec<Row>,
     /// Rows that are published or about to be: the sweep leaves them alone.
-    pub(crate) in_flight: HashSet<(SagaId, String)>,
+    pub(crate) in_flight: HashSet<Row>,
     doors: Doors,
     acknowledge: mpsc::UnboundedSender<Published>,
     asked: (mpsc::UnboundedSender<Asked>, mpsc::UnboundedReceiver<Asked>),
@@ -255,7 +255,7 @@ impl Lane {
 
     fn on_published(&mut self, published: Published) {
         for row in published.failed {
-            self.in_flight.remove(&(row.saga, row.key));
+            self.in_flight.remove(&row);
         }
         if published.rows.is_empty() {
             return;
@@ -263,7 +263,7 @@ impl Lane {
         let (ours, others): (Vec<Row>, Vec<Row>) =
             published.rows.into_iter().partition(|row| self.shards.contains_key(&row.shard));
         for row in others {
-            self.in_flight.remove(&(row.saga, row.key));
+            self.in_flight.remove(&row);
         }
         if !ours.is_empty() {
             self.sent.extend(ours);
@@ -283,12 +283,12 @@ impl Lane {
         }
         let mut oldest_ms = 0;
         for (shard, saga, key) in swept.outbox {
-            let saga = SagaId(saga);
-            if self.in_flight.contains(&(saga, key.clone())) || !self.shards.contains_key(&shard) {
+            let row = Row { shard, saga: SagaId(saga), key };
+            if self.in_flight.contains(&row) || !self.shards.contains_key(&shard) {
                 continue;
             }
             oldest_ms = swept.oldest_ms;
-            self.queue.push_back(Input::Republish { shard, saga, key });
+            self.queue.push_back(Input::Republish { shard, saga: row.saga, key: row.key });
         }
         // What is handed to the bus and not acknowledged waits too.
         let waiting_ms = if self.in_flight.len() > BATCH_MAX * 20 { swept.oldest_ms } else { oldest_ms };
@@ -426,8 +426,8 @@ impl Lane {
                 self.fenced(fence.shard);
             }
         }
-        for (_, saga, key) in &decision.batch.sent {
-            self.in_flight.remove(&(SagaId(*saga), key.clone()));
+        for row in &sent {
+            self.in_flight.remove(row);
         }
         self.note_timers(&decision);
         self.ask_watermarks(&decision);
@@ -480,7 +480,7 @@ impl Lane {
     async fn publish(&mut self, decision: Decision, passed: &[i32]) {
         let ready: Vec<_> = decision.ready.into_iter().filter(|it| passed.contains(&it.row.shard)).collect();
         for it in &ready {
-            self.in_flight.insert((it.row.saga, it.row.key.clone()));
+            self.in_flight.insert(it.row.clone());
         }
         let pace = if self.last_batch >= LOAD_FROM { Pace::Batch } else { Pace::Now };
         self.outbox.publish(ready, pace, self.acknowledge.clone()).await;

@@ -153,6 +153,7 @@ impl Lane {
         self.timers.remove_shard(shard);
         self.queue.retain(|input| input.shard() != shard);
         self.sent.retain(|row| row.shard != shard);
+        self.in_flight.retain(|row| row.shard != shard);
     }
 
     /// The claim does not hold any more, or nobody knows whether it does: drop the states, and claim again as

@@ -100,6 +100,11 @@ impl Definitions {
     /// Every mistake in the text, each with its place and remedy; or that the database failed.
     pub async fn publish(&self, store: &Store, source: &str) -> Result<(Arc<Published>, bool), PublishError> {
         let definition = saga_core::definition::load(source).map_err(PublishError::Mistakes)?;
+        for step in &definition.steps {
+            if matches!(step.work, saga_core::definition::Work::Child { .. }) {
+                return Err(PublishError::Unsupported(format!("step `{}`: child sagas are not served yet", step.name)));
+            }
+        }
         let row = sqlx::query(
             "with made as (
                 insert into definition (name, version, source) values ($1, $2, $3)
@@ -138,6 +143,9 @@ pub enum PublishError {
     /// Its text has mistakes.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Mistakes(Vec<saga_core::definition::Diagnostic>),
+    /// It is right, but this build cannot run it.
+    #[error("{0}")]
+    Unsupported(String),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
