@@ -30,8 +30,7 @@ pub(crate) async fn call(toss: &Client, call: &Call, asked: &input::Payment) -> 
                 request.refundable_amount = Some(payment.balance_amount);
             }
             Ok(None) => return needs_human("NOT_FOUND_PAYMENT", "There is no such payment."),
-            // Nothing of this call was sent, but an older one may have landed.
-            Err(error) => return CallResult::Unknown(fault_of(&error)),
+            Err(error) => return CallResult::NotSent(fault_of(&error)),
         }
     }
     let key = asked.payment_key.as_str();

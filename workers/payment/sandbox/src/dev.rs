@@ -6,6 +6,7 @@
 //! | `POST /sandbox/sessions` `{order_id, amount, method?, payment_key?}` | what a shop's front-end does: a customer authenticates a payment; answers its `payment_key` |
 //! | `POST /sandbox/deposits` `{order_id, undone?}` | the customer pays into a virtual account, or the bank takes it back |
 //! | `POST /sandbox/faults` (a [`crate::Rule`]), `GET`, `DELETE` | what goes wrong from now on |
+//! | `GET /sandbox/held`, `POST /sandbox/release` | how many requests a fault holds; lets them go, and answers when they have taken effect |
 //! | `GET /sandbox/fates` | the words that magic payment keys may carry |
 //! | `POST /sandbox/clock` `{advance_ms}` | moves the sandbox's clock ahead |
 //! | `GET /sandbox/ledger?after=0&limit=1000` | every movement of money, oldest first; `next` goes on |
@@ -40,6 +41,8 @@ pub(crate) fn routes(exchange: Arc<Exchange>) -> Router {
         .route("/sandbox/sessions", post(add_session))
         .route("/sandbox/deposits", post(deposit))
         .route("/sandbox/faults", post(add_fault).get(list_faults).delete(clear_faults))
+        .route("/sandbox/held", get(held))
+        .route("/sandbox/release", post(release))
         .route("/sandbox/fates", get(list_fates))
         .route("/sandbox/clock", post(advance_clock))
         .route("/sandbox/ledger", get(ledger))
@@ -112,6 +115,15 @@ async fn list_faults(State(exchange): Shared) -> Json<Vec<Rule>> {
 
 async fn clear_faults(State(exchange): Shared) -> StatusCode {
     exchange.faults.lock().clear();
+    StatusCode::NO_CONTENT
+}
+
+async fn held(State(exchange): Shared) -> Json<Value> {
+    Json(json!({ "held": exchange.held() }))
+}
+
+async fn release(State(exchange): Shared) -> StatusCode {
+    exchange.release().await;
     StatusCode::NO_CONTENT
 }
 

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::book::{Book, Entry, Kept, KeptAnswer, Operation};
 use crate::errors::ApiError;
 use crate::faults::{Fault, Faults, Lost, Subject};
+use crate::hold::Hold;
 use crate::journal::{Journal, JournalError};
 use crate::operations::{self, CancelRequest, Confirm, Outcome};
 use crate::payment::Payment;
@@ -28,6 +29,7 @@ pub(crate) struct Exchange {
     pub(crate) book: Mutex<Book>,
     pub(crate) faults: Mutex<Faults>,
     pub(crate) closing: CancellationToken,
+    hold: Hold,
     journal: Journal,
     webhooks: Option<Webhooks>,
     clock_ahead_ms: AtomicI64,
@@ -99,6 +101,7 @@ impl Exchange {
             book: Mutex::new(book),
             faults: Mutex::default(),
             closing: CancellationToken::new(),
+            hold: Hold::new(),
             journal,
             webhooks,
             clock_ahead_ms: AtomicI64::new(0),
@@ -111,6 +114,17 @@ impl Exchange {
 
     pub(crate) fn advance_clock(&self, by_ms: i64) {
         self.clock_ahead_ms.fetch_add(by_ms, Ordering::Relaxed);
+    }
+
+    /// How many requests are held.
+    pub(crate) fn held(&self) -> usize {
+        self.hold.held()
+    }
+
+    /// Lets held requests go, holds no more, and returns when they have taken effect.
+    pub(crate) async fn release(&self) {
+        self.faults.lock().clear_holds();
+        self.hold.release().await;
     }
 
     pub(crate) fn healthy(&self) -> bool {
@@ -172,6 +186,7 @@ impl Exchange {
             Err(error) => return self.refuse(scope, error).await,
         };
         let fault = self.take_fault(&ask);
+        let held = if fault.hold { Some(self.hold.wait().await) } else { None };
         wait(fault.delay_ms).await;
         let forced = fault.error.as_ref().map(|code| ApiError::new(code).with_status(fault.status));
         let answer = if fault.lost == Some(Lost::Request) {
@@ -181,7 +196,7 @@ impl Exchange {
         } else {
             self.take_effect(scope, &ask, fault.webhook_twice).await
         };
-        drop(turn);
+        drop((turn, held));
         wait(fault.delay_after_ms).await;
         match (fault.lost, forced) {
             (Some(_), _) => Answer::Silence { hang: fault.hang },

@@ -36,6 +36,8 @@ pub const FATES: [(&str, &str); 13] = [
 pub struct Fault {
     /// Wait before anything takes effect, in ms.
     pub delay_ms: u64,
+    /// Wait before anything takes effect until `POST /sandbox/release`.
+    pub hold: bool,
     /// Wait between the effect and the answer, in ms.
     pub delay_after_ms: u64,
     /// Give no answer.
@@ -107,6 +109,11 @@ impl Faults {
 
     pub(crate) fn clear(&mut self) {
         self.rules.clear();
+    }
+
+    /// Removes the rules that hold requests.
+    pub(crate) fn clear_holds(&mut self) {
+        self.rules.retain(|rule| !rule.fault.hold);
     }
 
     /// Takes what is to happen to this request: the oldest rule that matches, else its key's fate.

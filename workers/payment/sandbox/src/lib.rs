@@ -26,6 +26,7 @@ pub mod dev;
 pub mod errors;
 mod exchange;
 pub mod faults;
+mod hold;
 mod journal;
 mod operations;
 pub mod payment;

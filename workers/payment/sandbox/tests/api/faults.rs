@@ -113,3 +113,19 @@ async fn refunds_have_fates_too() {
     assert_eq!(toss.cancel("tviva_refund_flaky", reason.clone()).await.0, 500);
     assert_eq!(toss.cancel("tviva_refund_flaky", reason).await.0, 200);
 }
+
+#[tokio::test]
+async fn a_held_request_takes_effect_when_it_is_let_go() {
+    let toss = Server::start().await;
+    toss.fault(json!({ "operation": "confirm", "fault": { "hold": true } })).await;
+    let held = tokio::spawn(reply(toss.confirming("tviva_1", "order-0001", 100)));
+    let until = Instant::now() + Duration::from_secs(10);
+    while toss.get("/sandbox/held").await.1["held"] != 1 {
+        assert!(Instant::now() < until, "nothing was held");
+    }
+    assert_eq!(toss.totals("order-0001").await, (0, 0));
+    toss.request(reqwest::Method::POST, "/sandbox/release").send().await.unwrap();
+    assert_eq!(toss.totals("order-0001").await, (100, 0));
+    assert_eq!(held.await.unwrap().0, 200);
+    assert_eq!(toss.confirm("tviva_2", "order-0002", 100).await.0, 200, "nothing is held any more");
+}

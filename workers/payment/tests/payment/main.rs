@@ -1,0 +1,10 @@
+//! The payment worker against a real Postgres and the Toss sandbox over real HTTP.
+#![allow(clippy::unwrap_used)]
+
+mod client;
+mod conformance;
+mod decide;
+mod handler;
+mod support;
+mod webhooks;
+mod worker;
