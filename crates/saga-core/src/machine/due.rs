@@ -33,8 +33,10 @@ fn fire(draft: &mut Draft<'_>, at: CellRef, due: &Due) -> Result<bool, Illegal> 
     match (draft.track(at)?.run, &draft.step(at.step)?.work) {
         (Run::Backoff, _) => draft.send(at)?,
         (Run::Waiting, Work::Sleep { .. }) => drop(draft.settle(at, Run::Succeeded)?),
-        // The signal may lie among what has not been read yet.
-        (Run::Waiting, Work::Signal { .. }) if due.caught_up => answer::exhaust(draft, at)?,
+        // The signal, or the child's end, may lie among what has not been read yet.
+        (Run::Waiting, Work::Signal { .. } | Work::Child { .. }) if due.caught_up => {
+            answer::exhaust(draft, at)?
+        }
         (Run::Sent | Run::Unknown, _) if due.caught_up && !due.queued.contains(&at) => time_out(draft, at)?,
         (Run::Waiting | Run::Sent | Run::Unknown, _) => return Ok(false),
         (run, _) => return Err(Illegal(format!("{at:?} is due while {run:?}"))),

@@ -54,7 +54,10 @@ pub(super) fn go_on(draft: &mut Draft<'_>) -> Result<(), Illegal> {
 
 /// What turns the saga around, if anything does. Brings the phase in line with the pivot on the way.
 fn turning(draft: &mut Draft<'_>) -> Result<Option<Cause>, Illegal> {
-    let waited = pass_pivot(draft);
+    // What has waited for the pivot's outcome comes first: a parent saga is to be told.
+    if let Some(cause) = pass_pivot(draft) {
+        return Ok(Some(cause));
+    }
     for cell in draft.state.cells.iter().filter(|cell| draft.is_graph(cell.step)) {
         let step = draft.step(cell.step)?;
         let (cause, policy) = match cell.execute.run {
@@ -67,7 +70,7 @@ fn turning(draft: &mut Draft<'_>) -> Result<Option<Cause>, Illegal> {
             return Ok(Some(cause));
         }
     }
-    Ok(waited)
+    Ok(None)
 }
 
 /// Follows the pivot's outcome. Returns what has waited for it, when it was definitely rejected.

@@ -13,19 +13,10 @@ pub(super) fn start_all(draft: &mut Draft<'_>, turn: Turn) {
     ready.into_iter().for_each(|ix| start(draft, ix));
 }
 
-/// Goes on with the notices of a turn that wait for each other. Returns whether all are done.
+/// Starts the notices of a turn. Returns whether all are done.
 pub(super) fn go_on(draft: &mut Draft<'_>, turn: Turn) -> bool {
-    loop {
-        let is_ready = |&ix: &StepIx| {
-            let after = draft.definition.step(ix).map(|step| step.after.as_slice()).unwrap_or_default();
-            !draft.is_touched(ix) && after.iter().all(|&before| is_done(draft, before))
-        };
-        let ready: Vec<StepIx> = draft.definition.notices(turn).filter(is_ready).collect();
-        if ready.is_empty() {
-            return draft.definition.notices(turn).all(|ix| is_done(draft, ix));
-        }
-        ready.into_iter().for_each(|ix| start(draft, ix));
-    }
+    start_all(draft, turn);
+    draft.definition.notices(turn).all(|ix| is_done(draft, ix))
 }
 
 fn start(draft: &mut Draft<'_>, ix: StepIx) {

@@ -140,7 +140,10 @@ fn wait(draft: &mut Draft<'_>, at: CellRef, for_ms: i64) -> Result<(), Illegal> 
 /// Starts the child saga of a track, or has it undone.
 pub(super) fn call_child(draft: &mut Draft<'_>, at: CellRef) -> Result<(), Illegal> {
     let (now, round) = (draft.now(), draft.track(CellRef { direction: Direction::Execute, ..at })?.round);
+    // A child that is being undone is waited for as long as it takes.
+    let due = (at.direction == Direction::Execute).then_some(now + draft.step(at.step)?.timeout_ms);
     let track = draft.track_mut(at)?;
+    track.due = due;
     track.run = Run::Waiting;
     track.attempt = track.attempt.max(1);
     track.charged = 1;

@@ -80,8 +80,7 @@ fn undone(draft: &Draft<'_>) -> Vec<bool> {
             return known;
         }
         let Some(step) = draft.definition.step(ix) else { return true };
-        // Not `all`, which stops early: each dependent is to be known as well.
-        let after = step.dependents.iter().fold(true, |all, &next| visit(draft, next, known) && all);
+        let after = step.dependents.iter().all(|&next| visit(draft, next, known));
         let all = after && draft.cells(ix).iter().all(|cell| is_undone(step, cell));
         if let Some(slot) = known.get_mut(at) {
             *slot = Some(all);
