@@ -1,22 +1,21 @@
-//! A member of a consumer group: its thread, and what can be done from outside. Owns polling,
-//! back pressure and the order of events; the handshakes are in `assignment`.
+//! A member of a consumer group: its thread. Owns polling, back pressure and the order of events; the
+//! handshakes are in `assignment`, what is asked from outside comes through `control`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
-use parking_lot::{Mutex, RwLock};
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::{Offset, TopicPartitionList};
-use tokio::sync::{mpsc, oneshot, watch};
+use rdkafka::Offset;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use tokio::sync::{mpsc, watch};
 
 use super::assignment::Assignment;
 use super::config::KafkaConfig;
+use super::control::{Ask, Handle, KafkaControl, Shared};
 use super::records::{Names, record};
 use super::wait::block_until;
 use super::{broker, positions};
-use crate::{BusError, Control, Start, Subscription, TopicPartition};
+use crate::{BusError, Start, Subscription, TopicPartition};
 
 /// How many records, and about how many bytes, one event carries at most.
 const RECORDS_PER_EVENT: usize = 500;
@@ -32,27 +31,6 @@ const POLL: Duration = Duration::from_millis(50);
 const FULL_PATIENCE: Duration = Duration::from_millis(500);
 /// How long a member that declined stays out of the group.
 const REJOIN_AFTER: Duration = Duration::from_secs(1);
-/// How long a commit is tried while the group is being rearranged.
-const COMMIT_PATIENCE: Duration = Duration::from_secs(10);
-const COMMIT_RETRY: Duration = Duration::from_millis(50);
-
-/// Ends a membership from the outside.
-pub(super) struct Handle {
-    leave: Arc<watch::Sender<bool>>,
-    ended: watch::Receiver<()>,
-}
-
-impl Handle {
-    pub(super) fn has_ended(&self) -> bool {
-        self.ended.has_changed().is_err()
-    }
-
-    pub(super) async fn leave(mut self) {
-        self.leave.send_replace(true);
-        // Fails once the thread has dropped its end.
-        let _ = self.ended.changed().await;
-    }
-}
 
 /// Joins a group; the member lives as long as its events are read.
 pub(super) fn join(
@@ -62,17 +40,12 @@ pub(super) fn join(
 ) -> Result<(Subscription, Handle), BusError> {
     let (sender, events) = mpsc::channel(EVENTS_WAITING + EVENTS_SPARE);
     let (leave, leave_asked) = watch::channel(false);
-    let leave = Arc::new(leave);
     let (alive, ended) = watch::channel(());
     let assignment = Assignment::new(sender, leave_asked);
     let consumer: BaseConsumer<Assignment> =
         config.member(group).create_with_context(assignment).map_err(broker)?;
     let consumer = Arc::new(consumer);
-    let shared = Arc::new(Shared {
-        group: group.to_owned(),
-        consumer: RwLock::new(Some(consumer.clone())),
-        asks: Mutex::default(),
-    });
+    let shared = Arc::new(Shared::new(group, consumer.clone()));
     let topics = topics.to_vec();
     let member = Member {
         shared: shared.clone(),
@@ -89,23 +62,8 @@ pub(super) fn join(
             drop(alive);
         })
         .map_err(|error| BusError::Broker(format!("no thread for a member: {error}")))?;
-    let control = Arc::new(KafkaControl { shared, leave: leave.clone(), ended: ended.clone() });
-    Ok((Subscription { events, control }, Handle { leave, ended }))
-}
-
-/// What the thread and the control share.
-struct Shared {
-    group: String,
-    /// Taken away before the thread closes it, so that commits end first and the thread itself, which
-    /// is the one that polls, drops it; with it goes the sender of the events.
-    consumer: RwLock<Option<Arc<BaseConsumer<Assignment>>>>,
-    asks: Mutex<Vec<Ask>>,
-}
-
-/// What the thread does between polls, where no rebalance can come in between.
-enum Ask {
-    Seek(TopicPartition, Start, oneshot::Sender<Result<(), BusError>>),
-    Pause(Vec<TopicPartition>, bool, oneshot::Sender<Result<(), BusError>>),
+    let handle = Handle::new(leave, ended);
+    Ok((Subscription { events, control: KafkaControl::new(shared, &handle) }, handle))
 }
 
 struct Member {
@@ -124,13 +82,7 @@ impl Member {
         while !self.assignment.is_ending() {
             self.turn(&consumer);
         }
-        // Waits for the commits that are on their way.
-        let shared_one = self.shared.consumer.write().take();
-        drop(shared_one);
-        for ask in self.shared.asks.lock().drain(..) {
-            let (Ask::Seek(_, _, answer) | Ask::Pause(_, _, answer)) = ask;
-            let _ = answer.send(Err(self.shared.left()));
-        }
+        self.shared.close();
         // Polls until the group is left.
         drop(consumer);
     }
@@ -211,9 +163,19 @@ impl Member {
             .map(|(at, _)| at.clone())
             .collect();
         if gone.is_empty() {
-            // A log that was cut and has grown again since, or brokers that do not answer. Whose it is
-            // cannot be known, and a partition that silently stops is worse than one that is read twice.
-            gone = reading.into_iter().map(|(at, _)| at).collect();
+            // Said twice, or a log that was cut and has grown again since, or brokers that do not
+            // answer now. Whose fetcher has stopped cannot be known: each begins anew where it was.
+            tracing::warn!(
+                group = self.shared.group,
+                "some offset is out of range, but no known one: fetching anew"
+            );
+            for (at, next) in reading {
+                let begin = next.map_or(Offset::Beginning, Offset::Offset);
+                if let Err(error) = self.fetch_anew(consumer, &at, begin) {
+                    tracing::error!(partition = ?at, "cannot be fetched anew, and is given up: {error}");
+                    gone.push(at);
+                }
+            }
         }
         for at in gone {
             tracing::warn!(partition = ?at, "the log does not have the offset that was to be read next");
@@ -245,8 +207,7 @@ impl Member {
     }
 
     fn serve_asks(&self, consumer: &BaseConsumer<Assignment>) {
-        let asks = std::mem::take(&mut *self.shared.asks.lock());
-        for ask in asks {
+        for ask in self.shared.take_asks() {
             match ask {
                 Ask::Seek(partition, start, answer) => {
                     let _ = answer.send(self.seek(consumer, &partition, start));
@@ -279,18 +240,24 @@ impl Member {
         };
         let timeout = positions::REQUEST_TIMEOUT;
         if stopped || consumer.seek(&partition.topic, partition.partition, *begin, timeout).is_err() {
-            // A fetcher that has stopped cannot be sought, only begun anew. Between two polls no
-            // rebalance is being answered that this could be taken for.
-            let one = positions::list(std::slice::from_ref(partition), *begin);
-            consumer.incremental_unassign(&one).map_err(broker)?;
-            consumer.incremental_assign(&one).map_err(broker)?;
-            set_paused(
-                consumer,
-                std::slice::from_ref(partition),
-                self.throttled || assignment.is_paused(partition),
-            );
+            self.fetch_anew(consumer, partition, *begin).map_err(broker)?;
         }
         assignment.moved(partition, positions::known(Some(*begin)));
+        Ok(())
+    }
+
+    /// A fetcher that has stopped cannot be sought, only begun anew. Between two polls no rebalance is
+    /// being answered that this could be taken for.
+    fn fetch_anew(
+        &self,
+        consumer: &BaseConsumer<Assignment>,
+        at: &TopicPartition,
+        begin: Offset,
+    ) -> KafkaResult<()> {
+        let one = positions::list(std::slice::from_ref(at), begin);
+        consumer.incremental_unassign(&one)?;
+        consumer.incremental_assign(&one)?;
+        set_paused(consumer, std::slice::from_ref(at), self.throttled || self.assignment.is_paused(at));
         Ok(())
     }
 }
@@ -300,105 +267,5 @@ fn set_paused(consumer: &BaseConsumer<Assignment>, partitions: &[TopicPartition]
     let done = if paused { consumer.pause(&list) } else { consumer.resume(&list) };
     if let Err(error) = done {
         tracing::error!(?partitions, paused, "cannot pause or resume: {error}");
-    }
-}
-
-impl Shared {
-    fn not_owner(&self, at: &TopicPartition) -> BusError {
-        BusError::NotOwner(format!("{at:?} in group `{}`", self.group))
-    }
-
-    fn left(&self) -> BusError {
-        BusError::NotOwner(format!("the member has left group `{}`", self.group))
-    }
-
-    /// Blocks until the group has answered.
-    fn commit(&self, offsets: &[(TopicPartition, i64)]) -> Result<(), BusError> {
-        let consumer = self.consumer.read();
-        let Some(consumer) = consumer.as_ref() else { return Err(self.left()) };
-        let mut list = TopicPartitionList::with_capacity(offsets.len());
-        for (at, offset) in offsets {
-            list.add_partition_offset(&at.topic, at.partition, Offset::Offset(*offset)).map_err(broker)?;
-        }
-        let deadline = Instant::now() + COMMIT_PATIENCE;
-        loop {
-            // The broker checks the membership, not the partition; whose it is only the member knows.
-            if let Some(at) = consumer.context().foreign(offsets.iter().map(|(at, _)| at)) {
-                return Err(self.not_owner(&at));
-            }
-            let Err(error) = consumer.commit(&list, CommitMode::Sync) else { return Ok(()) };
-            let code = error.rdkafka_error_code();
-            match code {
-                Some(
-                    RDKafkaErrorCode::UnknownMemberId
-                    | RDKafkaErrorCode::FencedInstanceId
-                    | RDKafkaErrorCode::AssignmentLost,
-                ) => return Err(BusError::NotOwner(error.to_string())),
-                // Another generation is being formed. The member may keep the partition in it.
-                Some(
-                    RDKafkaErrorCode::IllegalGeneration
-                    | RDKafkaErrorCode::RebalanceInProgress
-                    | RDKafkaErrorCode::CoordinatorLoadInProgress
-                    | RDKafkaErrorCode::CoordinatorNotAvailable
-                    | RDKafkaErrorCode::NotCoordinator
-                    | RDKafkaErrorCode::WaitingForCoordinator,
-                ) if Instant::now() < deadline => std::thread::sleep(COMMIT_RETRY),
-                Some(RDKafkaErrorCode::IllegalGeneration) => {
-                    return Err(BusError::NotOwner(error.to_string()));
-                }
-                _ => return Err(broker(error)),
-            }
-        }
-    }
-}
-
-struct KafkaControl {
-    shared: Arc<Shared>,
-    leave: Arc<watch::Sender<bool>>,
-    ended: watch::Receiver<()>,
-}
-
-impl std::fmt::Debug for KafkaControl {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("KafkaControl").field("group", &self.shared.group).finish_non_exhaustive()
-    }
-}
-
-impl KafkaControl {
-    async fn ask(&self, ask: Ask, answer: oneshot::Receiver<Result<(), BusError>>) -> Result<(), BusError> {
-        {
-            // Under the lock that the ending thread takes: an ask is served or refused, never forgotten.
-            let consumer = self.shared.consumer.read();
-            if consumer.is_none() {
-                return Err(self.shared.left());
-            }
-            self.shared.asks.lock().push(ask);
-        }
-        answer.await.unwrap_or_else(|_| Err(self.shared.left()))
-    }
-}
-
-#[async_trait]
-impl Control for KafkaControl {
-    async fn commit(&self, offsets: Vec<(TopicPartition, i64)>) -> Result<(), BusError> {
-        if offsets.is_empty() {
-            return Ok(());
-        }
-        let shared = self.shared.clone();
-        super::blocking(move || shared.commit(&offsets)).await
-    }
-
-    async fn seek(&self, partition: TopicPartition, start: Start) -> Result<(), BusError> {
-        let (answer, answered) = oneshot::channel();
-        self.ask(Ask::Seek(partition, start, answer), answered).await
-    }
-
-    async fn pause(&self, partitions: Vec<TopicPartition>, paused: bool) -> Result<(), BusError> {
-        let (answer, answered) = oneshot::channel();
-        self.ask(Ask::Pause(partitions, paused, answer), answered).await
-    }
-
-    async fn leave(&self) {
-        Handle { leave: self.leave.clone(), ended: self.ended.clone() }.leave().await;
     }
 }

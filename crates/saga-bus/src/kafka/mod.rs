@@ -6,6 +6,7 @@
 mod assignment;
 mod config;
 mod context;
+mod control;
 mod log_id;
 mod member;
 mod positions;
@@ -41,7 +42,7 @@ pub struct Kafka {
     config: KafkaConfig,
     admin: Arc<AdminClient<Logged>>,
     producers: Arc<Producers>,
-    members: Mutex<Vec<member::Handle>>,
+    members: Mutex<Vec<control::Handle>>,
     closed: Arc<AtomicBool>,
 }
 
@@ -148,7 +149,7 @@ impl Bus for Kafka {
         self.closed.store(true, Ordering::Relaxed);
         let deadline = tokio::time::Instant::now() + Duration::from_millis(timeout_ms);
         let members = std::mem::take(&mut *self.members.lock());
-        let leaving = futures::future::join_all(members.into_iter().map(member::Handle::leave));
+        let leaving = futures::future::join_all(members.into_iter().map(control::Handle::leave));
         if tokio::time::timeout_at(deadline, leaving).await.is_err() {
             tracing::warn!(timeout_ms, "members have not left their groups in time");
         }
