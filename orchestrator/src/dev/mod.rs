@@ -5,6 +5,10 @@
 mod account;
 pub mod guard;
 pub mod postgres;
+pub mod stack;
+pub mod supervisor;
 
 pub use account::Account;
 pub use postgres::PrivatePostgres;
+pub use stack::Stack;
+pub use supervisor::{Process, Supervisor};
