@@ -17,6 +17,7 @@ use chrono::{NaiveDateTime, TimeZone};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::book::{Movement, MovementKind, Operation};
 use crate::connection::Scissors;
@@ -76,7 +77,8 @@ async fn answer_post(
     }
     let scope = match idempotency_key(headers) {
         // The scope is key, API key, method and URL, not the body.
-        Ok(key) => key.map(|key| format!("{key} {} POST {}", caller.secret_key, uri.path())),
+        // The journal shows no API key, not even one of a sandbox.
+        Ok(key) => key.map(|key| format!("{key} {} POST {}", digest(&caller.secret_key), uri.path())),
         Err(error) => return error.into_response(),
     };
     match exchange.process(scope, ask).await {
@@ -91,6 +93,11 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
     let good =
         value.to_str().ok().filter(|key| !key.is_empty() && key.chars().count() <= IDEMPOTENCY_KEY_CHARS_MAX);
     good.map(Some).ok_or_else(|| ApiError::new("INVALID_IDEMPOTENCY_KEY"))
+}
+
+fn digest(secret_key: &str) -> String {
+    let digest = Sha256::digest(secret_key);
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {

@@ -90,14 +90,17 @@ impl Client {
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
             .ok_or_else(|| ConfigError::BaseUrl(config.base_url.clone()))?;
-        let http = reqwest::Client::builder()
+        let mut http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(IDLE_TIMEOUT)
             .tcp_nodelay(true)
             // A redirect would turn a confirm into something else.
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(ConfigError::Http)?;
+            .redirect(reqwest::redirect::Policy::none());
+        if is_loopback(&base) {
+            // A company's egress proxy is right for the vendor, and wrong for a sandbox beside us.
+            http = http.no_proxy();
+        }
+        let http = http.build().map_err(ConfigError::Http)?;
         let timeout = Duration::from_millis(config.timeout_ms);
         Ok(Self { http, base, secret_key: config.secret_key, timeout })
     }
@@ -190,6 +193,12 @@ impl Client {
         // reqwest marks the header as sensitive: it is left out of debug output.
         self.http.request(method, url).basic_auth(&self.secret_key.0, Some(""))
     }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let Some(host) = url.host_str() else { return false };
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|it| it.is_loopback())
 }
 
 /// A transaction of the vendor's list.
@@ -287,4 +296,32 @@ struct Said {
     code: String,
     #[serde(default)]
     message: String,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn loopback_addresses_are_known() {
+        for (url, expected) in [
+            ("http://127.0.0.1:8090", true),
+            ("http://localhost:8090", true),
+            ("http://[::1]:8090", true),
+            (BASE_URL, false),
+            ("http://10.0.0.1", false),
+            ("http://localhost.example.com", false),
+        ] {
+            assert_eq!(is_loopback(&Url::parse(url).unwrap()), expected, "{url}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        for bad in ["", "api.tosspayments.com", "ftp://api.tosspayments.com", "file:///tmp"] {
+            assert!(Client::new(Config::new(bad, SecretKey::new("k"))).is_err(), "{bad}");
+        }
+    }
 }

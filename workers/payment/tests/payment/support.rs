@@ -49,7 +49,7 @@ impl Toss {
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();
         tokio::spawn(async move { sandbox.serve(listener, stopped).await.unwrap() });
-        let http = reqwest::Client::builder().build().unwrap();
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
         Self { base, client, http, _stop: stop.drop_guard() }
     }
 

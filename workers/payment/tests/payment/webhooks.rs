@@ -34,7 +34,7 @@ impl Site {
         let shop = Shop::open_with(toss, client).await;
         let app = worker_payment::routes(shop.pool.clone());
         tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-        Self { shop, base, http: reqwest::Client::new() }
+        Self { shop, base, http: reqwest::Client::builder().no_proxy().build().unwrap() }
     }
 
     /// Looks into webhooks until the guard is dropped.

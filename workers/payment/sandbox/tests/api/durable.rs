@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
-use toss_sandbox::{Sandbox, SandboxConfig};
+use toss_sandbox::{DEFAULT_SECRET_KEY, Sandbox, SandboxConfig};
 
 use crate::support::{Server, refusal, reply};
 
@@ -59,9 +59,10 @@ async fn books_and_kept_answers_outlive_a_restart() {
 async fn an_answered_confirm_is_in_the_file() {
     let dir = Dir::new();
     let toss = Server::start_with(dir.config()).await;
-    toss.confirm("tviva_1", "order-0001", 100).await;
+    reply(toss.confirming("tviva_1", "order-0001", 100).header("Idempotency-Key", "k1")).await;
     let text = fs::read_to_string(dir.journal()).unwrap();
     assert!(text.ends_with('\n') && text.contains("tviva_1"), "{text}");
+    assert!(!text.contains(DEFAULT_SECRET_KEY), "{text}");
 }
 
 #[tokio::test]
