@@ -217,7 +217,8 @@ pub trait Bus: Send + Sync + fmt::Debug + 'static {
     async fn close(&self, timeout_ms: u64);
 }
 
-/// Whether records may wait a little for company.
+/// Whether records may wait a little for company. Order is kept among records of one pace; a record that
+/// is published under the other one may overtake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
     /// Send at once: the system is idle, latency counts.

@@ -119,6 +119,10 @@ impl InFlight {
         self.heap.push(Reverse(Travelling { arrival, number: self.count, record }));
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.heap.len()
+    }
+
     pub(super) fn next_arrival(&self) -> Option<Instant> {
         self.heap.peek().map(|Reverse(it)| it.arrival)
     }

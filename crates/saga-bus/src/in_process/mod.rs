@@ -66,6 +66,11 @@ impl InProcess {
         self.shared.state.lock().set_faults(faults);
     }
 
+    /// How many records are published and not delivered yet.
+    pub fn on_their_way(&self) -> usize {
+        self.shared.state.lock().on_their_way()
+    }
+
     /// Loses a topic's records and offsets, as deleting and making the topic again does: its
     /// [`LogId`] is new, and who reads it gets [`Event::OutOfRange`](crate::Event::OutOfRange) unless
     /// it stood at the start.

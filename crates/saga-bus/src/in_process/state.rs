@@ -193,6 +193,10 @@ impl State {
         next
     }
 
+    pub(super) fn on_their_way(&self) -> usize {
+        self.in_flight.len()
+    }
+
     fn deliver(&mut self, record: Record) {
         let at = record.at.clone();
         if let Some(log) = self.log_mut(&at) {
