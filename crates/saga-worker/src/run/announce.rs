@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use saga_bus::{Bus, Control, Outgoing, Pace, TopicPartition};
+use saga_bus::{Bus, Control, LogId, Outgoing, Pace, Start, TopicPartition};
 use saga_protocol::{Announcement, Progress, Topics, WorkerRecord};
 
 use super::ledger::Ledger;
@@ -56,7 +56,12 @@ pub(crate) struct Teller {
     pub(crate) topic: Arc<str>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) control: Arc<dyn Control>,
+    /// The command topic.
+    pub(crate) commands: String,
 }
+
+/// Every how many ticks the log's identity is looked at.
+const LOG_LOOK_TICKS: u64 = 5;
 
 impl Teller {
     /// Commits and tells for ever.
@@ -64,10 +69,40 @@ impl Teller {
         let mut every = tokio::time::interval(Duration::from_millis(self.shared.tuning.progress_ms));
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut told = Vec::new();
-        loop {
+        let mut log = None;
+        for tick in 0_u64.. {
             every.tick().await;
+            if tick.is_multiple_of(LOG_LOOK_TICKS) {
+                self.look_at_log(&mut log).await;
+            }
             self.commit().await;
             self.tell(&mut told).await;
+        }
+    }
+
+    /// A topic that was deleted and made again starts its offsets anew. As long as fewer records came
+    /// since than we had read before, the broker sees nothing wrong with our position.
+    async fn look_at_log(&self, known: &mut Option<LogId>) {
+        let Ok(log) = self.bus.log_id(&self.commands).await else { return };
+        if known.as_ref().is_some_and(|known| *known != log) {
+            self.start_anew(self.ledger.partitions()).await;
+        }
+        *known = Some(log);
+    }
+
+    /// The log is another one, or does not have what we wanted to read next. Everything that it still
+    /// has is read; the barrier answers what was done before.
+    pub(crate) async fn start_anew(&self, partitions: Vec<TopicPartition>) {
+        tracing::error!(
+            worker = self.shared.name,
+            ?partitions,
+            "the log is not the one that was read so far: reading it from its beginning"
+        );
+        for partition in partitions {
+            self.ledger.assign(std::slice::from_ref(&partition));
+            if let Err(error) = self.control.seek(partition, Start::Earliest).await {
+                tracing::warn!(worker = self.shared.name, %error, "could not start anew");
+            }
         }
     }
 

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use saga_bus::{Bus, BusError, Event, Record, Start, Subscription, TopicPartition};
+use saga_bus::{Bus, Event, Record, Start, Subscription, TopicPartition};
 use saga_protocol::{Direction, Topics};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -106,6 +106,7 @@ impl Consumer {
                 shared: self.shared.clone(),
                 bus: self.bus.clone(),
                 topic: self.topics.workers().into(),
+                commands: self.topics.commands(&self.shared.name, self.direction),
                 ledger: self.ledger.clone(),
                 control,
             });
@@ -206,7 +207,7 @@ impl Consumer {
                     let _ = done.send(());
                 }
                 Some(Event::Lost { partitions }) => self.ledger.forget(&partitions),
-                Some(Event::OutOfRange { partition }) => self.start_anew(partition, teller).await,
+                Some(Event::OutOfRange { partition }) => teller.start_anew(vec![partition]).await,
             }
         }
     }
@@ -216,9 +217,9 @@ impl Consumer {
         let bytes = record.data.as_ref().map_or(0, bytes::Bytes::len);
         let share_kib = (2 * bytes / 1_024).clamp(SHARE_KIB_MIN, self.room_kib);
         let share = self.room.clone().acquire_many_owned(u32::try_from(share_kib).unwrap_or(u32::MAX)).await;
-        let Ok(room) = share else { return };
-        let slot = Slot { at: record.at.clone(), offset: record.offset };
-        let read = read(Letter { record, _room: room }, self.direction, &self.shared);
+        let (Ok(room), Some(generation)) = (share, self.ledger.generation(&record.at)) else { return };
+        let slot = Slot { at: record.at.clone(), offset: record.offset, generation };
+        let read = read(Letter { record, generation, _room: room }, self.direction, &self.shared);
         let time_ms = match &read {
             Read::Job(job) | Read::Stranger(job) => job.command.sent_at_ms,
             Read::Poison(..) => i64::MIN,
@@ -252,21 +253,5 @@ impl Consumer {
         }
         teller.commit().await;
         self.ledger.forget(partitions);
-    }
-
-    /// The log does not have what we wanted to read next: it was deleted or cut. Everything that it
-    /// still has is read; the barrier answers what was done before.
-    async fn start_anew(&self, partition: TopicPartition, teller: &Teller) {
-        tracing::error!(
-            worker = self.shared.name,
-            topic = &*partition.topic,
-            partition = partition.partition,
-            "the log does not have the committed offset: reading from its beginning"
-        );
-        self.ledger.assign(std::slice::from_ref(&partition));
-        let result: Result<(), BusError> = teller.control.seek(partition, Start::Earliest).await;
-        if let Err(error) = result {
-            tracing::warn!(worker = self.shared.name, %error, "could not start anew");
-        }
     }
 }

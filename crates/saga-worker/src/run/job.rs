@@ -16,6 +16,8 @@ use crate::worker::Shared;
 pub(crate) struct Slot {
     pub(crate) at: TopicPartition,
     pub(crate) offset: i64,
+    /// Under which assignment it was read: after a log was made anew, offsets come again.
+    pub(crate) generation: u64,
 }
 
 /// A command that was understood. It is split from what surrounds it so that handlers get slices
@@ -40,13 +42,14 @@ pub(crate) struct Meta {
 #[derive(Debug)]
 pub(crate) struct Letter {
     pub(crate) record: Record,
+    pub(crate) generation: u64,
     /// Its share of the memory that waiting commands may take; freed with the letter.
     pub(crate) _room: OwnedSemaphorePermit,
 }
 
 impl Letter {
     pub(crate) fn slot(&self) -> Slot {
-        Slot { at: self.record.at.clone(), offset: self.record.offset }
+        Slot { at: self.record.at.clone(), offset: self.record.offset, generation: self.generation }
     }
 
     /// The record as a dead letter: as it came, plus where from and why.

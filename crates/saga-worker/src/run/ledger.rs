@@ -4,6 +4,7 @@
 //! offsets moves the commit.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use saga_bus::TopicPartition;
@@ -18,11 +19,14 @@ const SKEW_MS: i64 = 1_000;
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     partitions: Mutex<HashMap<TopicPartition, Page>>,
+    generations: AtomicU64,
 }
 
 /// One partition.
 #[derive(Debug, Default)]
 struct Page {
+    /// New at each assignment.
+    generation: u64,
     /// Read and not yet committed, in the order of offsets.
     open: VecDeque<Entry>,
     /// The offset that will be read next; unknown until a record came.
@@ -48,8 +52,19 @@ impl Ledger {
     pub(crate) fn assign(&self, partitions: &[TopicPartition]) {
         let mut pages = self.partitions.lock();
         for partition in partitions {
-            pages.insert(partition.clone(), Page::default());
+            let generation = self.generations.fetch_add(1, Ordering::Relaxed);
+            pages.insert(partition.clone(), Page { generation, ..Page::default() });
         }
+    }
+
+    /// Under which assignment a partition is read now; `None` when it is not ours.
+    pub(crate) fn generation(&self, partition: &TopicPartition) -> Option<u64> {
+        self.partitions.lock().get(partition).map(|page| page.generation)
+    }
+
+    /// The partitions that are ours.
+    pub(crate) fn partitions(&self) -> Vec<TopicPartition> {
+        self.partitions.lock().keys().cloned().collect()
     }
 
     /// Forgets partitions that went away.
@@ -68,7 +83,12 @@ impl Ledger {
     /// A record was read. `false` when its partition is not ours any more.
     pub(crate) fn read(&self, slot: &Slot, time_ms: i64) -> bool {
         let mut pages = self.partitions.lock();
-        let Some(page) = pages.get_mut(&slot.at) else { return false };
+        let page = pages.get_mut(&slot.at).filter(|page| page.generation == slot.generation);
+        let Some(page) = page else { return false };
+        if page.position.is_some_and(|position| slot.offset < position) {
+            // Read anew from an earlier point: what was open before it comes again.
+            *page = Page { generation: page.generation, ..Page::default() };
+        }
         page.position = Some(slot.offset + 1);
         page.open.push_back(Entry { offset: slot.offset, time_ms, done: false });
         true
@@ -78,9 +98,10 @@ impl Ledger {
     pub(crate) fn done<'a>(&self, slots: impl Iterator<Item = &'a Slot>) {
         let mut pages = self.partitions.lock();
         for slot in slots {
-            let Some(page) = pages.get_mut(&slot.at) else { continue };
+            let page = pages.get_mut(&slot.at).filter(|page| page.generation == slot.generation);
+            let Some(page) = page else { continue };
             let Ok(index) = page.open.binary_search_by_key(&slot.offset, |entry| entry.offset) else {
-                continue; // read under an earlier assignment
+                continue;
             };
             page.open[index].done = true;
             while let Some(entry) = page.open.front().filter(|entry| entry.done) {
@@ -157,7 +178,7 @@ mod tests {
     }
 
     fn slot(offset: i64) -> Slot {
-        Slot { at: at(0), offset }
+        Slot { at: at(0), offset, generation: 0 }
     }
 
     fn ledger(times_ms: &[i64]) -> Ledger {
@@ -217,9 +238,14 @@ mod tests {
     fn what_was_read_under_an_earlier_assignment_commits_nothing() {
         let ledger = ledger(&[10_000]);
         ledger.assign(&[at(0)]);
+        // The same offset, read again: its old answer must not count for it.
+        let again = Slot { generation: 1, ..slot(0) };
+        assert!(ledger.read(&again, 10_000));
         ledger.done([slot(0)].iter());
         assert_eq!(ledger.committable(), []);
+        ledger.done([again.clone()].iter());
+        assert_eq!(ledger.committable(), [(at(0), 1)]);
         ledger.forget(&[at(0)]);
-        assert!(!ledger.read(&slot(0), 1));
+        assert!(!ledger.read(&again, 1));
     }
 }

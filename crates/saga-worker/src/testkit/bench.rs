@@ -273,6 +273,18 @@ impl Bench {
             let _ = tokio::time::timeout(Duration::from_millis(20), news.changed()).await;
         }
     }
+
+    /// Like [`Self::until`], for what has to be asked of somebody.
+    ///
+    /// # Panics
+    /// When it does not hold within half a minute.
+    pub async fn until_async(&self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while !holds().await {
+            assert!(tokio::time::Instant::now() < deadline, "waited in vain for {what}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
 }
 
 impl Drop for Bench {
