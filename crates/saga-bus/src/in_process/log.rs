@@ -81,6 +81,9 @@ impl Log {
         if from < self.low || from > self.high {
             return Err(OutOfRange);
         }
+        if records_max == 0 {
+            return Ok((Vec::new(), from));
+        }
         let records: Vec<Record> =
             self.records.range(from..).take(records_max).map(|(_, it)| it.clone()).collect();
         let next =

@@ -61,6 +61,17 @@ pub(crate) async fn a_tail_reads_all_partitions_without_a_group(bench: &dyn Benc
     assert_eq!((&numbers[&0], &numbers[&1]), (&vec![3, 4, 5], &vec![3, 4, 5]));
 }
 
+pub(crate) async fn a_tail_that_is_behind_reads_everything(bench: &dyn Bench) {
+    let bus = bench.bus();
+    let name = topic(bus, 3).await;
+    for partition in 0..3 {
+        publish_numbers(bus, &at(&name, partition), 0, 1_500).await;
+    }
+    let mut tail = bus.tail(&name, From::Earliest).await.unwrap();
+    let numbers = by_partition(&read(&mut tail, 4_500).await);
+    assert!(numbers.values().all(|it| it.iter().copied().eq(0..1_500)));
+}
+
 async fn read(tail: &mut Tail, count: usize) -> Vec<Record> {
     let mut records = Vec::new();
     while records.len() < count {

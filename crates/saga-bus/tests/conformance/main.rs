@@ -41,6 +41,7 @@ on_both!(
     logs::a_topic_that_exists_is_left_as_it_is,
     logs::a_topic_made_again_is_another_log,
     logs::a_tail_reads_all_partitions_without_a_group,
+    logs::a_tail_that_is_behind_reads_everything,
     logs::a_missing_topic_is_named,
     members::committed_offsets_are_where_the_next_member_begins,
     members::a_start_may_be_given,
