@@ -54,7 +54,12 @@ pub fn with_scope<R>(
 
 /// A step's output: of a `foreach`, the list of its items' outputs. A step that succeeded without one has `null`;
 /// one that did not succeed, or was skipped without one, has none.
-pub fn output_of(definition: &Definition, state: &State, payloads: &Payloads, step: StepIx) -> Option<Arc<Value>> {
+pub fn output_of(
+    definition: &Definition,
+    state: &State,
+    payloads: &Payloads,
+    step: StepIx,
+) -> Option<Arc<Value>> {
     if definition.step(step)?.foreach.is_none() {
         return track_output(&state.cell(step, None)?.execute, payloads);
     }
@@ -109,10 +114,15 @@ pub fn input_of(
 ) -> Result<Arc<Value>, BuildError> {
     let cell = state.cell(at.step, at.item).ok_or(BuildError::NoTrack)?;
     // An operator may have edited the input of the compensation alone.
-    let edited = cell.undo.as_ref().filter(|undo| at.direction == Direction::Compensate && undo.input.is_some());
+    let edited =
+        cell.undo.as_ref().filter(|undo| at.direction == Direction::Compensate && undo.input.is_some());
     let track = edited.unwrap_or(&cell.execute);
     if let Some(revision) = track.input {
-        return payloads.inputs.get(&(revision, at.input_key())).cloned().ok_or(BuildError::NoPayload(revision));
+        return payloads
+            .inputs
+            .get(&(revision, at.input_key()))
+            .cloned()
+            .ok_or(BuildError::NoPayload(revision));
     }
     let step = definition.step(at.step).ok_or(BuildError::NoTrack)?;
     Ok(resolve(&step.input, definition, saga, state, payloads, None)?)
@@ -123,7 +133,8 @@ pub fn input_hash(input: &Value) -> u32 {
     struct Fnv(u32);
     impl std::io::Write for Fnv {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0 = bytes.iter().fold(self.0, |hash, &byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+            self.0 =
+                bytes.iter().fold(self.0, |hash, &byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
             Ok(bytes.len())
         }
 
@@ -132,7 +143,8 @@ pub fn input_hash(input: &Value) -> u32 {
         }
     }
     let mut fnv = Fnv(0x811c_9dc5);
-    serde_json::to_writer(&mut fnv, input).expect("a JSON value has string keys and the hash takes every byte");
+    serde_json::to_writer(&mut fnv, input)
+        .expect("a JSON value has string keys and the hash takes every byte");
     fnv.0
 }
 
@@ -164,7 +176,7 @@ pub fn build(
     }
     let undoes = (at.direction == Direction::Compensate)
         .then(|| Undoes { round: cell.execute.round, succeeded: cell.execute.run == Run::Succeeded });
-    let output = undoes.and_then(|_| cell.execute.output).map(|revision| {
+    let output = undoes.and(cell.execute.output).map(|revision| {
         payloads.at(revision).map(|output| raw(output)).ok_or(BuildError::NoPayload(revision))
     });
     Ok(Command {

@@ -3,9 +3,10 @@
 
 use super::diagnostic::{Code, Diagnostics, Position};
 use super::draft::{Draft, Undo};
-use super::expression::{Read, Template};
+use super::expression::Read;
 use super::graph::Side;
 use super::source::Node;
+use super::template::Template;
 use super::{Definition, StepIx, Turn, Work};
 
 /// The pivot, if there is one.
@@ -14,26 +15,36 @@ pub(super) fn pivot(drafts: &[Draft<'_>], told: &mut Diagnostics) -> Option<Step
     let (first, draft, at) = pivots.next()?;
     for (_, other, at) in pivots {
         let message = format!("`{}` is a second pivot beside `{}`", other.name, draft.name);
-        told.add(at, Code::SecondPivot, message, "a saga has at most one: keep the step after which there is no way back");
+        told.add(
+            at,
+            Code::SecondPivot,
+            message,
+            "a saga has at most one: keep the step after which there is no way back",
+        );
     }
-    let unfit = [
-        ("when", draft.when.is_some()),
-        ("foreach", draft.foreach.is_some()),
-        ("optional", draft.optional),
-    ];
+    let unfit =
+        [("when", draft.when.is_some()), ("foreach", draft.foreach.is_some()), ("optional", draft.optional)];
     for (what, _) in unfit.iter().filter(|(_, there)| *there) {
         let message = format!("the pivot `{}` has `{what}`", draft.name);
-        told.add(at, Code::BadPivot, message, format!("remove `{what}`: the pivot always runs, once, and decides"));
+        told.add(
+            at,
+            Code::BadPivot,
+            message,
+            format!("remove `{what}`: the pivot always runs, once, and decides"),
+        );
     }
     Some(first)
 }
 
-/// What the steps have wrong in each other's company.
-pub(super) fn company(definition: &Definition, drafts: &[Draft<'_>], told: &mut Diagnostics) {
+/// What the steps have wrong in each other's company. Where edges are missing (not `whole`), no step is blamed for
+/// the side on which it stands.
+pub(super) fn company(definition: &Definition, drafts: &[Draft<'_>], whole: bool, told: &mut Diagnostics) {
     for ((ix, _), draft) in definition.steps().zip(drafts) {
         let side = definition.side(ix);
         if draft.turn == Turn::Graph {
-            stands(definition, draft, side, told);
+            if whole {
+                stands(definition, draft, side, told);
+            }
             fails(draft, side, told);
         }
         reads(definition, ix, draft, told);
@@ -42,7 +53,8 @@ pub(super) fn company(definition: &Definition, drafts: &[Draft<'_>], told: &mut 
 
 fn stands(definition: &Definition, draft: &Draft<'_>, side: Side, told: &mut Diagnostics) {
     let name = &draft.name;
-    let pivot = definition.pivot.and_then(|it| definition.step(it)).map(|it| it.name.as_str()).unwrap_or_default();
+    let pivot =
+        definition.pivot.and_then(|it| definition.step(it)).map(|it| it.name.as_str()).unwrap_or_default();
     if side == Side::Beside {
         let message = format!("`{name}` is neither before nor after the pivot `{pivot}`");
         let remedy = format!("add `after: [{pivot}]` to it, or `{name}` to what `{pivot}` comes after");
@@ -50,11 +62,13 @@ fn stands(definition: &Definition, draft: &Draft<'_>, side: Side, told: &mut Dia
     }
     match (&draft.undo, side, &draft.work) {
         (Undo::By(_, at), Side::Pivot | Side::After, _) => {
-            let message = format!("`{name}` is never compensated: behind the pivot `{pivot}` there is no way back");
+            let message =
+                format!("`{name}` is never compensated: behind the pivot `{pivot}` there is no way back");
             told.add(*at, Code::NeverCompensated, message, "remove its `compensation`");
         }
         (Undo::Unsaid, Side::Before, Some(Work::Action { .. })) if !draft.optional => {
-            let message = format!("`{name}` cannot be undone, and stands where the saga may still turn around");
+            let message =
+                format!("`{name}` cannot be undone, and stands where the saga may still turn around");
             let remedy = "name its `compensation`; write `compensation: none` if it leaves nothing behind; or make it the pivot";
             told.add(draft.at, Code::NotUndoable, message, remedy);
         }
@@ -127,7 +141,12 @@ impl Reader<'_> {
             Read::Item(_) | Read::Index if has_item => {}
             Read::Item(_) | Read::Index => {
                 let message = format!("`{}` reads `item` or `index` where there is none", self.name);
-                told.add(at, Code::NoItem, message, "they exist only in the `input` of a step with `foreach`");
+                told.add(
+                    at,
+                    Code::NoItem,
+                    message,
+                    "they exist only in the `input` of a step with `foreach`",
+                );
             }
             Read::Output { step, guarded, .. } => self.check_output(step.as_str(), *guarded, at, told),
         }

@@ -4,11 +4,11 @@ use std::fmt;
 
 /// A place in a definition's text, both from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Position {
+pub(super) struct Position {
     /// The line.
-    pub line: u32,
+    pub(super) line: u32,
     /// The column, in characters.
-    pub column: u32,
+    pub(super) column: u32,
 }
 
 /// The kinds of mistakes. Codes are stable: what has one keeps it.
@@ -96,7 +96,13 @@ pub(super) struct Diagnostics(Vec<Diagnostic>);
 const TOLD_MAX: usize = 100;
 
 impl Diagnostics {
-    pub(super) fn add(&mut self, at: Position, code: Code, message: impl Into<String>, remedy: impl Into<String>) {
+    pub(super) fn add(
+        &mut self,
+        at: Position,
+        code: Code,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
         self.0.push(Diagnostic {
             code: code.text(),
             message: message.into(),
@@ -108,7 +114,9 @@ impl Diagnostics {
 
     /// The mistakes in the order of the text, if there are any.
     pub(super) fn into_result(mut self) -> Result<(), Vec<Diagnostic>> {
-        self.0.sort_by(|a, b| (a.line, a.column, a.code, &a.message).cmp(&(b.line, b.column, b.code, &b.message)));
+        self.0.sort_by(|a, b| {
+            (a.line, a.column, a.code, &a.message).cmp(&(b.line, b.column, b.code, &b.message))
+        });
         self.0.dedup();
         self.0.truncate(TOLD_MAX);
         if self.0.is_empty() { Ok(()) } else { Err(self.0) }

@@ -35,7 +35,7 @@ pub(super) fn compile(schema: &Value) -> Result<Validator, SchemaError> {
 /// The validator of a definition's input. Compile it once and keep it.
 ///
 /// # Errors
-/// Never for a definition that was loaded: [`super::load`] compiles the schema too.
+/// Never for a definition that was loaded: [`super::load()`] compiles the schema too.
 pub fn validator(definition: &Definition) -> Result<Validator, SchemaError> {
     compile(&definition.input_schema)
 }
@@ -80,7 +80,9 @@ impl Definition {
     pub fn currency_of(&self, input: &Value) -> Result<Option<String>, EvalError> {
         match of_input(self.about.currency.as_ref(), input)? {
             None => Ok(None),
-            Some(Value::String(text)) if text.len() == 3 && text.bytes().all(|b| b.is_ascii_uppercase()) => Ok(Some(text)),
+            Some(Value::String(text)) if text.len() == 3 && text.bytes().all(|b| b.is_ascii_uppercase()) => {
+                Ok(Some(text))
+            }
             Some(_) => unfit("currency", "three capital letters (ISO 4217)"),
         }
     }

@@ -7,7 +7,8 @@ use super::fields::{self, DURATION_MS_MAX, Fields, duration_ms, expression, flag
 use super::source::{Key, Kind, Node};
 use super::{Compensation, Expression, OnFailure, RetryPolicy, Template, Turn, Work};
 
-const EXECUTE_RETRY: RetryPolicy = RetryPolicy { attempts_max: 5, initial_ms: 200, cap_ms: 10_000, budget_ms: None };
+const EXECUTE_RETRY: RetryPolicy =
+    RetryPolicy { attempts_max: 5, initial_ms: 200, cap_ms: 10_000, budget_ms: None };
 const COMPENSATE_RETRY: RetryPolicy =
     RetryPolicy { attempts_max: 100, initial_ms: 500, cap_ms: 300_000, budget_ms: Some(72 * 3_600_000) };
 const EXECUTE_TIMEOUT_MS: i64 = 30_000;
@@ -48,23 +49,38 @@ pub(super) enum Undo {
 }
 
 /// Reads one step.
-pub(super) fn read<'n>(key: &'n Key, node: &'n Node, turn: Turn, told: &mut Diagnostics) -> Option<Draft<'n>> {
+pub(super) fn read<'n>(
+    key: &'n Key,
+    node: &'n Node,
+    turn: Turn,
+    told: &mut Diagnostics,
+) -> Option<Draft<'n>> {
     let step_name = StepName::new(&key.text);
     if let Err(error) = &step_name {
-        told.add(key.at, Code::BadName, error.to_string().split(": ").next().unwrap_or_default(), fields::name_remedy("_"));
+        told.add(
+            key.at,
+            Code::BadName,
+            error.to_string().split(": ").next().unwrap_or_default(),
+            fields::name_remedy("_"),
+        );
     }
     let shown: String = key.text.chars().take(60).collect();
     let mut fields = Fields::of(node, format!("step `{shown}`"), told)?;
+    let is_http = fields.has("http");
     fields.later(&["http", "limit", "approval", "labels"], told);
     let timeout = fields.take("timeout").and_then(|it| duration_ms(it, "`timeout`", told));
-    let (work, waits_ms) = work(&mut fields, told);
+    let (work, waits_ms) = if is_http { (None, None) } else { work(&mut fields, timeout.is_none(), told) };
     let is_action = !matches!(work, Some(Work::Sleep { .. } | Work::Signal { .. } | Work::Child { .. }));
     let undo = if turn == Turn::Graph && is_action { undo(&mut fields, told) } else { Undo::Unsaid };
     if turn == Turn::Graph {
         refuse_by_kind(work.as_ref(), &mut fields, told);
     } else {
         let why = "it runs by itself when the saga is undone or parked, and its failure is a warning";
-        fields.refuse(&["after", "pivot", "optional", "compensation", "foreach", "on_rejected", "on_exhausted"], why, told);
+        fields.refuse(
+            &["after", "pivot", "optional", "compensation", "foreach", "on_rejected", "on_exhausted"],
+            why,
+            told,
+        );
         if !is_action {
             let message = format!("step `{shown}` must be an action of a worker");
             told.add(key.at, Code::WorkKind, message, "give it `worker` and `action`");
@@ -78,7 +94,7 @@ pub(super) fn read<'n>(key: &'n Key, node: &'n Node, turn: Turn, told: &mut Diag
         when: fields.take("when").and_then(|it| Some((expression(it, "`when`", told)?, it.at))),
         foreach: fields.take("foreach").and_then(|it| Some((expression(it, "`foreach`", told)?, it.at))),
         work,
-        input: input_node.and_then(|it| template(it, told)).unwrap_or_else(no_input),
+        input: input_node.map_or_else(no_input, |it| template(it, told)),
         input_node,
         undo,
         retry: retry(fields.take("retry"), EXECUTE_RETRY, told),
@@ -100,11 +116,16 @@ fn no_input() -> Template {
 }
 
 /// What a step does, and for how long it waits when it waits.
-fn work(fields: &mut Fields<'_>, told: &mut Diagnostics) -> (Option<Work>, Option<i64>) {
+fn work(fields: &mut Fields<'_>, no_timeout: bool, told: &mut Diagnostics) -> (Option<Work>, Option<i64>) {
     let kinds: Vec<&str> = ["worker", "wait", "saga"].into_iter().filter(|kind| fields.has(kind)).collect();
     let both = "a step does one thing: `worker` and `action`, or `wait`, or `saga`";
     if kinds.len() > 1 {
-        told.add(fields.at, Code::WorkKind, format!("a step cannot have {} at once", kinds.join(" and ")), both);
+        told.add(
+            fields.at,
+            Code::WorkKind,
+            format!("a step cannot have {} at once", kinds.join(" and ")),
+            both,
+        );
     }
     if kinds.is_empty() && !fields.has("action") {
         told.add(fields.at, Code::WorkKind, "the step does nothing", both);
@@ -117,7 +138,12 @@ fn work(fields: &mut Fields<'_>, told: &mut Diagnostics) -> (Option<Work>, Optio
             (worker.zip(action).map(|(worker, action)| Work::Action { worker, action }), None)
         }
         (Some(_), None, None, None) => {
-            told.add(fields.at, Code::MissingKey, "a worker's step has no `action`", "name one of the worker's actions");
+            told.add(
+                fields.at,
+                Code::MissingKey,
+                "a worker's step has no `action`",
+                "name one of the worker's actions",
+            );
             (None, None)
         }
         (None, Some(_), ..) => {
@@ -132,7 +158,7 @@ fn work(fields: &mut Fields<'_>, told: &mut Diagnostics) -> (Option<Work>, Optio
         (None, None, None, Some(child)) => {
             let definition = name(child, "the child's definition", "-", told).map(str::to_owned);
             // A child has its own deadline; by default its parent waits as long as it takes.
-            let waits_ms = (!fields.has("timeout")).then_some(DURATION_MS_MAX);
+            let waits_ms = no_timeout.then_some(DURATION_MS_MAX);
             (definition.map(|definition| Work::Child { definition }), waits_ms)
         }
         _ => (None, None),
@@ -150,7 +176,12 @@ fn wait_for(node: &Node, told: &mut Diagnostics) -> Option<(Work, i64)> {
         (Some(for_ms), None, None) => for_ms.map(|for_ms| (Work::Sleep { for_ms }, for_ms)),
         (None, Some(name), Some(timeout)) => name.zip(timeout).map(|(name, ms)| (Work::Signal { name }, ms)),
         (None, Some(_), None) => {
-            told.add(at, Code::MissingKey, "waiting for a signal has no `timeout`", "say how long to wait, such as 24h");
+            told.add(
+                at,
+                Code::MissingKey,
+                "waiting for a signal has no `timeout`",
+                "say how long to wait, such as 24h",
+            );
             None
         }
         _ => {
@@ -185,7 +216,8 @@ fn undo(fields: &mut Fields<'_>, told: &mut Diagnostics) -> Undo {
         if text == "none" {
             return Undo::Nothing;
         }
-        return name(node, "the compensation", "_", told).map_or(Undo::Broken, |it| Undo::By(plain(it), node.at));
+        return name(node, "the compensation", "_", told)
+            .map_or(Undo::Broken, |it| Undo::By(plain(it), node.at));
     }
     let Some(mut fields) = Fields::of(node, "`compensation`", told) else { return Undo::Broken };
     let action = fields.need("action", "name what undoes the step", told);
@@ -211,7 +243,12 @@ fn retry(node: Option<&Node>, default: RetryPolicy, told: &mut Diagnostics) -> R
     if let (Some(initial), Some(max)) = (initial, max)
         && max < initial
     {
-        told.add(at, Code::OutOfBounds, "`max` is shorter than `initial`", "make the longest pause the longer one");
+        told.add(
+            at,
+            Code::OutOfBounds,
+            "`max` is shorter than `initial`",
+            "make the longest pause the longer one",
+        );
     }
     let initial_ms = initial.unwrap_or_else(|| default.initial_ms.min(max.unwrap_or(i64::MAX)));
     RetryPolicy {
@@ -237,9 +274,10 @@ fn attempts(node: &Node, told: &mut Diagnostics) -> Option<u32> {
 
 fn names<'n>(node: &'n Node, told: &mut Diagnostics) -> Vec<(&'n str, Position)> {
     match &node.kind {
-        Kind::List(nodes) => {
-            nodes.iter().filter_map(|node| Some((fields::text(node, "a step's name", told)?, node.at))).collect()
-        }
+        Kind::List(nodes) => nodes
+            .iter()
+            .filter_map(|node| Some((fields::text(node, "a step's name", told)?, node.at)))
+            .collect(),
         _ => {
             let message = format!("`after` must be a list of steps, not {}", node.kind_name());
             told.add(node.at, Code::BadValue, message, "write [step, step]");
@@ -253,7 +291,12 @@ fn on_failure(node: &Node, what: &str, told: &mut Diagnostics) -> Option<(OnFail
         "compensate" => Some((OnFailure::Compensate, node.at)),
         "park" => Some((OnFailure::Park, node.at)),
         _ => {
-            told.add(node.at, Code::BadValue, format!("{what} must be `compensate` or `park`"), "choose one of them");
+            told.add(
+                node.at,
+                Code::BadValue,
+                format!("{what} must be `compensate` or `park`"),
+                "choose one of them",
+            );
             None
         }
     }

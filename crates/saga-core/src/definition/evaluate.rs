@@ -11,6 +11,7 @@ use std::sync::Arc;
 use serde_json::{Map, Number, Value};
 
 use super::expression::{Scope, kind_of};
+use super::number;
 use super::path::Path;
 use super::program::{Ast, Binary, Each, Function, Program, Root};
 
@@ -52,7 +53,8 @@ type Evaluated<'v> = Result<Val<'v>, Trouble>;
 impl Program {
     /// The program's value in `scope`, or why there is none.
     pub(super) fn run(&self, scope: &Scope<'_>) -> Result<Value, String> {
-        let outputs: Vec<Option<Arc<Value>>> = self.outputs.iter().map(|step| (scope.steps)(step.as_str())).collect();
+        let outputs: Vec<Option<Arc<Value>>> =
+            self.outputs.iter().map(|step| (scope.steps)(step.as_str())).collect();
         let index = scope.item.as_ref().map(|(index, _)| Value::from(*index));
         let run = Run { scope, outputs: &outputs, index: index.as_ref(), work_left: Cell::new(WORK_MAX) };
         let value = run.eval(&self.root, &mut Vec::new()).and_then(|value| run.own(value));
@@ -119,15 +121,20 @@ impl<'v> Run<'v> {
                 Value::Object(members) => Ok(Value::Bool(members.contains_key(&**key)).into()),
                 other => data(format!("`has` asks {} for a member", kind_of(other))),
             },
-            Ast::HasOutput(slot) => Ok(Value::Bool(self.outputs.get(*slot).is_some_and(Option::is_some)).into()),
+            Ast::HasOutput(slot) => {
+                Ok(Value::Bool(self.outputs.get(*slot).is_some_and(Option::is_some)).into())
+            }
             Ast::Index(of, at) => self.index(of, at, locals),
             Ast::List(elements) => {
-                let values = elements.iter().map(|it| self.eval(it, locals).and_then(|value| self.own(value)));
+                let values =
+                    elements.iter().map(|it| self.eval(it, locals).and_then(|value| self.own(value)));
                 Ok(Value::Array(values.collect::<Result<_, _>>()?).into())
             }
             Ast::Object(entries) => self.object(entries, locals),
             Ast::Not(it) => Ok(Value::Bool(!self.truth(it, locals)?).into()),
-            Ast::Negate(it) => negate(self.eval(it, locals)?.as_ref()),
+            Ast::Negate(it) => {
+                number::negate(self.eval(it, locals)?.as_ref()).map(made).map_err(Trouble::Data)
+            }
             Ast::And(a, b) => self.logic(false, a, b, locals),
             Ast::Or(a, b) => self.logic(true, a, b, locals),
             Ast::Conditional(parts) => {
@@ -334,7 +341,7 @@ impl<'v> Run<'v> {
                     truth(false)
                 }
                 (Value::String(key), Value::Object(members)) => truth(members.contains_key(key)),
-                (_, Value::Object(_)) => truth(false),
+                (Value::Number(_) | Value::Bool(_), Value::Object(_)) => truth(false),
                 _ => data(format!("nothing is in {}", kind_of(b))),
             },
             Binary::Add => match (a, b) {
@@ -343,16 +350,18 @@ impl<'v> Run<'v> {
                     self.spend_copy(b)?;
                     Ok(joined(a, b).into())
                 }
-                _ => calculate(operator, a, b),
+                _ => number::calculate(operator, a, b).map(made).map_err(Trouble::Data),
             },
-            Binary::Subtract | Binary::Multiply | Binary::Divide | Binary::Modulo => calculate(operator, a, b),
+            Binary::Subtract | Binary::Multiply | Binary::Divide | Binary::Modulo => {
+                number::calculate(operator, a, b).map(made).map_err(Trouble::Data)
+            }
         }
     }
 
     fn equal(&self, a: &Value, b: &Value) -> Result<bool, Trouble> {
         self.spend(1)?;
         match (a, b) {
-            (Value::Number(a), Value::Number(b)) => Ok(compare_numbers(a, b).is_some_and(Ordering::is_eq)),
+            (Value::Number(a), Value::Number(b)) => Ok(number::compare(a, b).is_some_and(Ordering::is_eq)),
             (Value::String(a), Value::String(b)) => {
                 self.spend(pieces(a).min(pieces(b)))?;
                 Ok(a == b)
@@ -382,7 +391,7 @@ impl<'v> Run<'v> {
 
     fn order(&self, a: &Value, b: &Value) -> Result<Ordering, Trouble> {
         let order = match (a, b) {
-            (Value::Number(a), Value::Number(b)) => compare_numbers(a, b),
+            (Value::Number(a), Value::Number(b)) => number::compare(a, b),
             (Value::String(a), Value::String(b)) => {
                 self.spend(pieces(a).min(pieces(b)))?;
                 Some(a.cmp(b))
@@ -401,16 +410,22 @@ impl<'v> Run<'v> {
             (Function::Size, Value::String(text), None) => Some(Value::from(text.chars().count())),
             (Function::Size, Value::Array(values), None) => Some(Value::from(values.len())),
             (Function::Size, Value::Object(members), None) => Some(Value::from(members.len())),
-            (Function::Contains, Value::String(a), Some(Value::String(b))) => Some(a.contains(b.as_str()).into()),
-            (Function::StartsWith, Value::String(a), Some(Value::String(b))) => Some(a.starts_with(b.as_str()).into()),
-            (Function::EndsWith, Value::String(a), Some(Value::String(b))) => Some(a.ends_with(b.as_str()).into()),
+            (Function::Contains, Value::String(a), Some(Value::String(b))) => {
+                Some(a.contains(b.as_str()).into())
+            }
+            (Function::StartsWith, Value::String(a), Some(Value::String(b))) => {
+                Some(a.starts_with(b.as_str()).into())
+            }
+            (Function::EndsWith, Value::String(a), Some(Value::String(b))) => {
+                Some(a.ends_with(b.as_str()).into())
+            }
             (Function::String, Value::String(text), None) => Some(Value::from(text.as_str())),
             (Function::String, Value::Bool(truth), None) => Some(Value::from(truth.to_string())),
             (Function::String, Value::Number(number), None) => Some(Value::from(match number.as_f64() {
                 Some(float) if number.is_f64() => float.to_string(),
                 _ => number.to_string(),
             })),
-            (Function::Int, it, None) => int_of(it).map(Value::from),
+            (Function::Int, it, None) => number::int_of(it).map(Value::from),
             (Function::Double, Value::Number(number), None) => {
                 number.as_f64().and_then(Number::from_f64).map(Value::Number)
             }
@@ -435,6 +450,10 @@ fn data<T>(reason: String) -> Result<T, Trouble> {
     Err(Trouble::Data(reason))
 }
 
+fn made<'v>(number: Number) -> Val<'v> {
+    Value::Number(number).into()
+}
+
 fn missing(path: &str) -> Trouble {
     Trouble::Data(format!("there is no `{path}`"))
 }
@@ -449,83 +468,4 @@ fn joined(a: &Value, b: &Value) -> Value {
         (Value::Array(a), Value::Array(b)) => Value::Array([a.as_slice(), b.as_slice()].concat()),
         _ => Value::Null,
     }
-}
-
-fn int_of(value: &Value) -> Option<i64> {
-    match value {
-        Value::String(text) => text.parse().ok(),
-        Value::Number(number) if number.is_f64() => {
-            let whole = number.as_f64()?.trunc();
-            // 2^63 is the first float beyond i64; -2^63 is the last one within.
-            #[allow(clippy::cast_possible_truncation, reason = "the range is checked")]
-            (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&whole).then_some(whole as i64)
-        }
-        Value::Number(number) => number.as_i64(),
-        _ => None,
-    }
-}
-
-fn negate<'v>(value: &Value) -> Evaluated<'v> {
-    let negated = match value {
-        Value::Number(number) if number.is_f64() => number.as_f64().and_then(|it| Number::from_f64(-it)),
-        Value::Number(number) => number.as_i64().and_then(i64::checked_neg).map(Number::from),
-        _ => None,
-    };
-    negated.map(|it| Value::Number(it).into()).ok_or_else(|| Trouble::Data(format!("{} has no negative", kind_of(value))))
-}
-
-fn calculate<'v>(operator: Binary, a: &Value, b: &Value) -> Evaluated<'v> {
-    let (Value::Number(left), Value::Number(right)) = (a, b) else {
-        return data(format!("{} and {} cannot be calculated with", kind_of(a), kind_of(b)));
-    };
-    let result = match (left.is_f64(), right.is_f64()) {
-        (false, false) => left.as_i64().zip(right.as_i64()).and_then(|(a, b)| whole(operator, a, b)).map(Number::from),
-        (true, true) => {
-            left.as_f64().zip(right.as_f64()).and_then(|(a, b)| float(operator, a, b)).and_then(Number::from_f64)
-        }
-        _ => return data("a whole number and a fraction do not mix: convert one by double() or int()".to_owned()),
-    };
-    result
-        .map(|it| Value::Number(it).into())
-        .ok_or_else(|| Trouble::Data(format!("{left} and {right} yield no number: overflow or division by zero")))
-}
-
-fn whole(operator: Binary, a: i64, b: i64) -> Option<i64> {
-    match operator {
-        Binary::Add => a.checked_add(b),
-        Binary::Subtract => a.checked_sub(b),
-        Binary::Multiply => a.checked_mul(b),
-        Binary::Divide => a.checked_div(b),
-        Binary::Modulo => a.checked_rem(b),
-        _ => None,
-    }
-}
-
-fn float(operator: Binary, a: f64, b: f64) -> Option<f64> {
-    match operator {
-        Binary::Add => Some(a + b),
-        Binary::Subtract => Some(a - b),
-        Binary::Multiply => Some(a * b),
-        Binary::Divide => Some(a / b),
-        _ => None,
-    }
-}
-
-/// Compares by value, whole numbers with fractions too, without rounding either.
-fn compare_numbers(a: &Number, b: &Number) -> Option<Ordering> {
-    match (a.as_i128(), b.as_i128()) {
-        (Some(a), Some(b)) => Some(a.cmp(&b)),
-        (Some(a), None) => compare_mixed(a, b.as_f64()?),
-        (None, Some(b)) => compare_mixed(b, a.as_f64()?).map(Ordering::reverse),
-        (None, None) => a.as_f64()?.partial_cmp(&b.as_f64()?),
-    }
-}
-
-fn compare_mixed(whole: i128, float: f64) -> Option<Ordering> {
-    if float.abs() >= 1e30 {
-        return Some(if float > 0.0 { Ordering::Less } else { Ordering::Greater });
-    }
-    #[allow(clippy::cast_possible_truncation, reason = "1e30 fits into an i128")]
-    let floor = float.trunc() as i128;
-    Some(whole.cmp(&floor).then(0.0.partial_cmp(&float.fract())?))
 }

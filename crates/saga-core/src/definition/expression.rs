@@ -1,6 +1,6 @@
-//! Expressions in definitions: `${…}` around CEL, alone or within a JSON value.
+//! One expression of a definition: what stands within `${…}`.
 //!
-//! Owns what an expression may read and how a template is filled in. A plain path never touches CEL; everything
+//! Owns what an expression may read. A plain path never touches CEL; everything
 //! else is parsed by the `cel` crate and run by our own evaluator, with a bound on its work. Nothing here knows
 //! a clock or a random source: the same scope yields the same value, always.
 
@@ -8,10 +8,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use saga_protocol::{SagaId, StepName};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::program::Program;
 use super::path::{self, Path};
+use super::program::Program;
 
 /// The longest expression, in bytes.
 pub const EXPRESSION_BYTES_MAX: usize = 2_000;
@@ -122,7 +122,10 @@ impl Expression {
         let text = text.trim();
         let text = whole(text).unwrap_or(text).trim();
         if text.len() > EXPRESSION_BYTES_MAX {
-            return Err(ExpressionError::new(text, format!("it is longer than {EXPRESSION_BYTES_MAX} bytes")));
+            return Err(ExpressionError::new(
+                text,
+                format!("it is longer than {EXPRESSION_BYTES_MAX} bytes"),
+            ));
         }
         if let Some((root, path)) = path::parse(text)
             && let Some(read) = read_of(root, &path, false)
@@ -155,7 +158,9 @@ impl Expression {
     /// When a path leads nowhere, or the data do not fit.
     pub fn resolve(&self, scope: &Scope<'_>) -> Result<Arc<Value>, EvalError> {
         match &self.kind {
-            Kind::Plain(read) => follow(read, scope).ok_or_else(|| EvalError::Missing { path: self.text.to_string() }),
+            Kind::Plain(read) => {
+                follow(read, scope).ok_or_else(|| EvalError::Missing { path: self.text.to_string() })
+            }
             Kind::Cel(program) => {
                 let value = program.run(scope).map_err(|reason| self.failed(reason))?;
                 Ok(Arc::new(value))
@@ -172,7 +177,7 @@ impl Expression {
         value.as_bool().ok_or_else(|| self.failed(format!("{} is neither true nor false", kind_of(&value))))
     }
 
-    fn failed(&self, reason: impl Into<String>) -> EvalError {
+    pub(super) fn failed(&self, reason: impl Into<String>) -> EvalError {
         EvalError::Failed { expression: shorten(&self.text), reason: reason.into() }
     }
 }
@@ -210,225 +215,15 @@ fn follow(read: &Read, scope: &Scope<'_>) -> Option<Arc<Value>> {
     }
 }
 
-/// A JSON value whose strings may hold `${…}`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Template(Node);
-
-#[derive(Clone, Debug, PartialEq)]
-enum Node {
-    /// No expression anywhere below.
-    Literal(Arc<Value>),
-    /// `${…}` and nothing else: keeps its type.
-    Whole(Expression),
-    /// `${…}` within a string.
-    Text(Vec<Piece>),
-    List(Vec<Node>),
-    Object(Vec<(String, Node)>),
-}
-
-#[derive(Clone, Debug, PartialEq)]
-enum Piece {
-    Literal(String),
-    Expression(Expression),
-}
-
-impl Default for Template {
-    /// The literal `null`.
-    fn default() -> Self {
-        Self(Node::Literal(Arc::new(Value::Null)))
-    }
-}
-
-impl Template {
-    /// Parses a template.
-    ///
-    /// # Errors
-    /// Every expression that cannot stand, each with its place.
-    pub fn parse(value: &Value) -> Result<Self, Vec<ExpressionError>> {
-        let mut errors = Vec::new();
-        let node = node(value, &mut String::new(), &mut errors);
-        if errors.is_empty() { Ok(Self(node)) } else { Err(errors) }
-    }
-
-    /// The value with everything filled in.
-    ///
-    /// # Errors
-    /// At the first expression without a value.
-    pub fn resolve(&self, scope: &Scope<'_>) -> Result<Arc<Value>, EvalError> {
-        match &self.0 {
-            Node::Literal(value) => Ok(Arc::clone(value)),
-            Node::Whole(expression) => expression.resolve(scope),
-            node => fill(node, scope).map(Arc::new),
-        }
-    }
-
-    /// Whether it holds only literals and plain paths into what is held anyway, so that its value can always be
-    /// resolved again and is never stored.
-    pub fn is_plain(&self) -> bool {
-        self.expressions().iter().all(|expression| expression.is_plain())
-    }
-
-    /// What its expressions read.
-    pub fn reads(&self) -> impl Iterator<Item = &Read> {
-        self.expressions().into_iter().flat_map(Expression::reads)
-    }
-
-    /// Its expressions, in order.
-    pub fn expressions(&self) -> Vec<&Expression> {
-        self.places().into_iter().map(|(_, expression)| expression).collect()
-    }
-
-    /// Its expressions with the JSON pointers of the strings that they stand in.
-    pub(super) fn places(&self) -> Vec<(String, &Expression)> {
-        let mut found = Vec::new();
-        collect(&self.0, &mut String::new(), &mut found);
-        found
-    }
-}
-
-fn collect<'t>(node: &'t Node, pointer: &mut String, found: &mut Vec<(String, &'t Expression)>) {
-    let here = pointer.len();
-    match node {
-        Node::Literal(_) => {}
-        Node::Whole(expression) => found.push((pointer.clone(), expression)),
-        Node::Text(pieces) => found.extend(pieces.iter().filter_map(|piece| match piece {
-            Piece::Literal(_) => None,
-            Piece::Expression(expression) => Some((pointer.clone(), expression)),
-        })),
-        Node::List(nodes) => {
-            for (at, node) in nodes.iter().enumerate() {
-                push_segment(pointer, &at.to_string());
-                collect(node, pointer, found);
-                pointer.truncate(here);
-            }
-        }
-        Node::Object(members) => {
-            for (key, node) in members {
-                push_segment(pointer, key);
-                collect(node, pointer, found);
-                pointer.truncate(here);
-            }
-        }
-    }
-}
-
-fn push_segment(pointer: &mut String, segment: &str) {
-    pointer.push('/');
-    pointer.push_str(&segment.replace('~', "~0").replace('/', "~1"));
-}
-
-fn fill(node: &Node, scope: &Scope<'_>) -> Result<Value, EvalError> {
-    match node {
-        Node::Literal(value) => Ok(Value::clone(value)),
-        Node::Whole(expression) => Ok(Arc::unwrap_or_clone(expression.resolve(scope)?)),
-        Node::Text(pieces) => {
-            let mut text = String::new();
-            for piece in pieces {
-                match piece {
-                    Piece::Literal(literal) => text.push_str(literal),
-                    Piece::Expression(expression) => interpolate(expression, scope, &mut text)?,
-                }
-            }
-            Ok(Value::String(text))
-        }
-        Node::List(nodes) => nodes.iter().map(|node| fill(node, scope)).collect::<Result<_, _>>().map(Value::Array),
-        Node::Object(members) => {
-            let filled = members.iter().map(|(key, node)| Ok((key.clone(), fill(node, scope)?)));
-            filled.collect::<Result<Map<_, _>, EvalError>>().map(Value::Object)
-        }
-    }
-}
-
-fn interpolate(expression: &Expression, scope: &Scope<'_>, text: &mut String) -> Result<(), EvalError> {
-    match &*expression.resolve(scope)? {
-        Value::String(value) => text.push_str(value),
-        Value::Number(value) => text.push_str(&value.to_string()),
-        Value::Bool(value) => text.push_str(if *value { "true" } else { "false" }),
-        other => return Err(expression.failed(format!("{} cannot stand within a string", kind_of(other)))),
-    }
-    Ok(())
-}
-
-fn node(value: &Value, pointer: &mut String, errors: &mut Vec<ExpressionError>) -> Node {
-    let here = pointer.len();
-    let mut child = |segment: &str, value: &Value| {
-        push_segment(pointer, segment);
-        let node = node(value, pointer, errors);
-        pointer.truncate(here);
-        node
-    };
-    match value {
-        Value::Array(values) => {
-            let nodes: Vec<Node> =
-                values.iter().enumerate().map(|(at, value)| child(&at.to_string(), value)).collect();
-            let literals: Option<Vec<Value>> = nodes.iter().map(literal).collect();
-            literals.map_or(Node::List(nodes), |literals| Node::Literal(Arc::new(literals.into())))
-        }
-        Value::Object(members) => {
-            let nodes: Vec<(String, Node)> =
-                members.iter().map(|(key, value)| (key.clone(), child(key, value))).collect();
-            let literals: Option<Map<String, Value>> =
-                nodes.iter().map(|(key, node)| Some((key.clone(), literal(node)?))).collect();
-            literals.map_or(Node::Object(nodes), |literals| Node::Literal(Arc::new(literals.into())))
-        }
-        Value::String(text) => string(text).unwrap_or_else(|mut error| {
-            error.pointer.clone_from(pointer);
-            errors.push(error);
-            Node::Text(Vec::new())
-        }),
-        other => Node::Literal(Arc::new(other.clone())),
-    }
-}
-
-fn literal(node: &Node) -> Option<Value> {
-    match node {
-        Node::Literal(value) => Some(Value::clone(value)),
-        _ => None,
-    }
-}
-
-fn string(text: &str) -> Result<Node, ExpressionError> {
-    if let Some(inner) = whole(text) {
-        return Expression::parse(inner).map(Node::Whole);
-    }
-    let mut pieces = Vec::new();
-    let mut plain = String::new();
-    let mut rest = text;
-    while let Some(at) = rest.find("${") {
-        if let Some(before) = rest[..at].strip_suffix('$') {
-            plain.push_str(before);
-            plain.push_str("${");
-            rest = &rest[at + 2..];
-            continue;
-        }
-        plain.push_str(&rest[..at]);
-        let inside = &rest[at + 2..];
-        let end = end_of(inside).ok_or_else(|| ExpressionError::new(&rest[at..], "its `}` is missing"))?;
-        if !plain.is_empty() {
-            pieces.push(Piece::Literal(std::mem::take(&mut plain)));
-        }
-        pieces.push(Piece::Expression(Expression::parse(&inside[..end])?));
-        rest = &inside[end + 1..];
-    }
-    plain.push_str(rest);
-    if pieces.is_empty() {
-        return Ok(Node::Literal(Arc::new(Value::String(plain))));
-    }
-    if !plain.is_empty() {
-        pieces.push(Piece::Literal(plain));
-    }
-    Ok(Node::Text(pieces))
-}
-
 /// The inside of `${…}` when nothing else surrounds it.
-fn whole(text: &str) -> Option<&str> {
+pub(super) fn whole(text: &str) -> Option<&str> {
     let inside = text.strip_prefix("${")?;
     let end = end_of(inside)?;
     (end + 1 == inside.len()).then(|| &inside[..end])
 }
 
 /// Where the expression that `text` begins with ends: at the first `}` outside of quotes and inner braces.
-fn end_of(text: &str) -> Option<usize> {
+pub(super) fn end_of(text: &str) -> Option<usize> {
     let mut depth = 0usize;
     let mut quote = None;
     let mut escaped = false;
@@ -449,7 +244,11 @@ fn end_of(text: &str) -> Option<usize> {
 }
 
 fn shorten(text: &str) -> String {
-    if text.chars().count() <= 120 { text.to_owned() } else { text.chars().take(119).chain(['…']).collect() }
+    if text.chars().count() <= 120 {
+        text.to_owned()
+    } else {
+        text.chars().take(119).chain(['…']).collect()
+    }
 }
 
 /// The kind of a value, in words for messages.

@@ -1,8 +1,9 @@
 //! Reads the members of a map in the source: known ones by type, unknown ones as mistakes with a suggestion.
 
 use super::diagnostic::{Code, Diagnostics, Position};
-use super::expression::{Expression, ExpressionError, Template};
+use super::expression::{Expression, ExpressionError};
 use super::source::{Key, Kind, Node};
+use super::template::Template;
 
 /// The longest duration, in ms: 366 days.
 pub(super) const DURATION_MS_MAX: i64 = 366 * 24 * 60 * 60 * 1000;
@@ -40,7 +41,12 @@ impl<'n> Fields<'n> {
     }
 
     /// Takes a member that must be there.
-    pub(super) fn need(&mut self, name: &'static str, remedy: &str, told: &mut Diagnostics) -> Option<&'n Node> {
+    pub(super) fn need(
+        &mut self,
+        name: &'static str,
+        remedy: &str,
+        told: &mut Diagnostics,
+    ) -> Option<&'n Node> {
         let found = self.take(name);
         if found.is_none() {
             told.add(self.at, Code::MissingKey, format!("{} has no `{name}`", self.what), remedy);
@@ -52,7 +58,12 @@ impl<'n> Fields<'n> {
     pub(super) fn later(&mut self, names: &[&'static str], told: &mut Diagnostics) {
         for name in names {
             if let Some(node) = self.take(name) {
-                told.add(node.at, Code::NotYetSupported, format!("`{name}` is not yet supported"), "leave it away");
+                told.add(
+                    node.at,
+                    Code::NotYetSupported,
+                    format!("`{name}` is not yet supported"),
+                    "leave it away",
+                );
             }
             self.known.pop();
         }
@@ -62,7 +73,12 @@ impl<'n> Fields<'n> {
     pub(super) fn refuse(&mut self, names: &[&'static str], why: &str, told: &mut Diagnostics) {
         for name in names {
             if let Some(node) = self.take(name) {
-                told.add(node.at, Code::WorkKind, format!("{} cannot have `{name}`: {why}", self.what), "remove it");
+                told.add(
+                    node.at,
+                    Code::WorkKind,
+                    format!("{} cannot have `{name}`: {why}", self.what),
+                    "remove it",
+                );
             }
             self.known.pop();
         }
@@ -152,7 +168,12 @@ pub(super) fn duration_ms(node: &Node, what: &str, told: &mut Diagnostics) -> Op
     if (1..=DURATION_MS_MAX).contains(&ms) {
         return Some(ms);
     }
-    told.add(node.at, Code::OutOfBounds, format!("{what} must be 1 ms to 366 days"), "choose another duration");
+    told.add(
+        node.at,
+        Code::OutOfBounds,
+        format!("{what} must be 1 ms to 366 days"),
+        "choose another duration",
+    );
     None
 }
 
@@ -170,11 +191,13 @@ fn parse_duration(text: &str) -> Option<i64> {
     if digits.is_empty() { None } else { Some(digits.parse().unwrap_or(i64::MAX).saturating_mul(unit_ms)) }
 }
 
-/// A template.
-pub(super) fn template(node: &Node, told: &mut Diagnostics) -> Option<Template> {
-    Template::parse(&node.to_value())
-        .map_err(|errors| errors.iter().for_each(|error| tell_expression(node.at_pointer(&error.pointer).at, error, told)))
-        .ok()
+/// A template, as far as it can stand.
+pub(super) fn template(node: &Node, told: &mut Diagnostics) -> Template {
+    let (template, errors) = Template::parse_partly(&node.to_value());
+    for error in errors {
+        tell_expression(node.at_pointer(&error.pointer).at, &error, told);
+    }
+    template
 }
 
 /// An expression, with or without `${…}`.

@@ -19,7 +19,7 @@ pub enum Side {
     Pivot,
     /// It starts when the pivot succeeded.
     After,
-    /// Neither before nor after: [`super::load`] refuses such a definition.
+    /// Neither before nor after: [`super::load()`] refuses such a definition.
     Beside,
 }
 

@@ -1,16 +1,14 @@
 //! From text to [`Definition`].
 //!
 //! Owns the top level of the language and the connection of the steps to a graph. All mistakes are told at once,
-//! so that reading goes on behind each; what needs two steps to be wrong is in [`super::check`].
+//! so that reading goes on behind each; what needs two steps to be wrong is in `super::check`.
 
-use std::collections::HashMap;
-
-use petgraph::algo::kosaraju_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::check;
+use super::connect::{connect, names_in};
 use super::diagnostic::{Code, Diagnostics};
 use super::draft::{self, Draft, Undo};
 use super::fields::{Fields, duration_ms, is_name, name, template, text};
@@ -42,23 +40,22 @@ fn definition(root: &Node, told: &mut Diagnostics) -> Option<Definition> {
     let mut fields = Fields::of(root, "the definition", told)?;
     let name = fields.need("saga", "name the saga: `saga: my-saga`", told);
     let name = name.and_then(|it| name_of(it, told));
-    let description = fields.take("description").and_then(|it| text(it, "`description`", told)).map(str::to_owned);
+    let description =
+        fields.take("description").and_then(|it| text(it, "`description`", told)).map(str::to_owned);
     fields.later(&["limits", "approval", "labels", "signal_ttl"], told);
     let trigger = fields.take("trigger").and_then(|it| trigger(it, told));
     let key_node = fields.take("key");
     let deadline_ms = fields.take("deadline").and_then(|it| duration_ms(it, "`deadline`", told));
     let input_schema = fields.take("input").map_or_else(|| json!({"type": "object"}), |it| schema(it, told));
     let mut drafts = Vec::new();
-    match fields.need("steps", "a saga has at least one step", told) {
-        Some(steps) => read_steps(steps, "`steps`", Turn::Graph, &mut drafts, told),
-        None => {
-            fields.finish(told);
-            return None;
-        }
-    }
+    let Some(steps_node) = fields.need("steps", "a saga has at least one step", told) else {
+        fields.finish(told);
+        return None;
+    };
+    read_steps(steps_node, "`steps`", Turn::Graph, &mut drafts, told);
     for (key, turn) in [("on_compensated", Turn::Compensated), ("on_parked", Turn::Parked)] {
         if let Some(node) = fields.take(key) {
-            read_steps(node, key, turn, &mut drafts, told);
+            read_steps(node, &format!("`{key}`"), turn, &mut drafts, told);
         }
     }
     let output_node = fields.take("output");
@@ -68,27 +65,44 @@ fn definition(root: &Node, told: &mut Diagnostics) -> Option<Definition> {
     fields.finish(told);
 
     let mut of_input = |node: Option<&Node>, what: &str| {
-        let template = template(node?, told)?;
+        let template = template(node?, told);
         check::reads_only_input(&template, node?, what, told);
         Some(template)
     };
     let key = of_input(key_node, "`key`");
-    let about = About { amount: of_input(amount_node, "`amount`"), currency: of_input(currency_node, "`currency`"), owner, runbook };
-    let output = output_node.and_then(|it| template(it, told));
+    let about = About {
+        amount: of_input(amount_node, "`amount`"),
+        currency: of_input(currency_node, "`currency`"),
+        owner,
+        runbook,
+    };
+    let output = output_node.map(|it| template(it, told));
     if drafts.len() > STEPS_MAX {
         let message = format!("the definition has more than {STEPS_MAX} steps");
         told.add(root.at, Code::OutOfBounds, message, "move some of them into child sagas");
         return None;
     }
-    let graph = graph(&mut drafts, told)?;
+    let (graph, whole) = connect(&mut drafts, &names_in(steps_node), told)?;
     let pivot = check::pivot(&drafts, told);
     let version = Version(hex(&Sha256::digest(root.canonical().as_bytes())));
     let name = name.unwrap_or_default();
     let broken = drafts.iter().any(|draft| draft.work.is_none());
     let steps = drafts.iter().map(|draft| step(draft, &graph, &drafts)).collect();
-    let definition =
-        Definition { name, version, description, trigger, key, deadline_ms, input_schema, steps, graph, pivot, output, about };
-    check::company(&definition, &drafts, told);
+    let definition = Definition {
+        name,
+        version,
+        description,
+        trigger,
+        key,
+        deadline_ms,
+        input_schema,
+        steps,
+        graph,
+        pivot,
+        output,
+        about,
+    };
+    check::company(&definition, &drafts, whole, told);
     if let (Some(output), Some(node)) = (&definition.output, output_node) {
         check::output_reads(&definition, output, node, told);
     }
@@ -110,13 +124,23 @@ fn trigger(node: &Node, told: &mut Diagnostics) -> Option<HttpTrigger> {
     if let (Some(node), Some(method)) = (method_node, method)
         && !["POST", "PUT"].contains(&method)
     {
-        told.add(node.at, Code::BadValue, "`method` must be POST or PUT", "a trigger starts something: use POST");
+        told.add(
+            node.at,
+            Code::BadValue,
+            "`method` must be POST or PUT",
+            "a trigger starts something: use POST",
+        );
     }
     let path_node = fields.need("path", "write a path such as /orders", told);
     let path = path_node.and_then(|it| text(it, "`path`", told));
     if let (Some(node), Some(path)) = (path_node, path) {
         let good = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
-        if !path.starts_with('/') || path.len() < 2 || path.len() > 200 || !path.chars().all(good) || path.contains("//") {
+        if !path.starts_with('/')
+            || path.len() < 2
+            || path.len() > 200
+            || !path.chars().all(good)
+            || path.contains("//")
+        {
             told.add(node.at, Code::BadValue, "`path` must be a plain path", "write one such as /orders");
         }
     }
@@ -134,15 +158,31 @@ fn trigger(node: &Node, told: &mut Diagnostics) -> Option<HttpTrigger> {
 fn schema(node: &Node, told: &mut Diagnostics) -> Value {
     let schema = node.to_value();
     if !matches!(node.kind, Kind::Map(_)) {
-        told.add(node.at, Code::Schema, format!("`input` must be a JSON Schema, not {}", node.kind_name()), "write a map");
+        told.add(
+            node.at,
+            Code::Schema,
+            format!("`input` must be a JSON Schema, not {}", node.kind_name()),
+            "write a map",
+        );
     } else if let Err(error) = super::door::compile(&schema) {
         let at = node.at_pointer(&error.pointer).at;
-        told.add(at, Code::Schema, format!("`input` is not a JSON Schema: {}", error.reason), "correct the schema (draft 2020-12)");
+        told.add(
+            at,
+            Code::Schema,
+            format!("`input` is not a JSON Schema: {}", error.reason),
+            "correct the schema (draft 2020-12)",
+        );
     }
     schema
 }
 
-fn read_steps<'n>(node: &'n Node, what: &str, turn: Turn, drafts: &mut Vec<Draft<'n>>, told: &mut Diagnostics) {
+fn read_steps<'n>(
+    node: &'n Node,
+    what: &str,
+    turn: Turn,
+    drafts: &mut Vec<Draft<'n>>,
+    told: &mut Diagnostics,
+) {
     let Kind::Map(members) = &node.kind else {
         let message = format!("{what} must be a map of steps, not {}", node.kind_name());
         told.add(node.at, Code::BadValue, message, "write `name:` and the step below it");
@@ -155,79 +195,16 @@ fn read_steps<'n>(node: &'n Node, what: &str, turn: Turn, drafts: &mut Vec<Draft
         let Some(draft) = draft::read(key, step, turn, told) else { continue };
         if drafts.iter().any(|other| other.name == draft.name) {
             let message = format!("there are two steps `{}`", draft.name);
-            told.add(key.at, Code::BadName, message, "names are unique, those of on_compensated and on_parked included");
+            told.add(
+                key.at,
+                Code::BadName,
+                message,
+                "names are unique, those of on_compensated and on_parked included",
+            );
             continue;
         }
         drafts.push(draft);
     }
-}
-
-/// Connects the steps; nothing when they run in a circle.
-fn graph(drafts: &mut [Draft<'_>], told: &mut Diagnostics) -> Option<DiGraph<StepIx, ()>> {
-    let mut graph = DiGraph::new();
-    let mut places = HashMap::new();
-    for (ix, draft) in (0..).map(StepIx).zip(drafts.iter()) {
-        if draft.turn == Turn::Graph {
-            places.insert(draft.name.as_str().to_owned(), graph.add_node(ix));
-        }
-    }
-    for draft in drafts.iter_mut() {
-        let own = draft.name.as_str().to_owned();
-        let mut seen = Vec::new();
-        draft.after.retain(|(before, at)| {
-            let shown: String = before.chars().take(60).collect();
-            let (Some(&from), Some(&to)) = (places.get(*before), places.get(&own)) else {
-                let remedy = format!("steps are {}", known(&places, &own));
-                told.add(*at, Code::UnknownStep, format!("`{own}` comes after `{shown}`, which is not a step"), remedy);
-                return false;
-            };
-            if seen.contains(before) {
-                told.add(*at, Code::UnknownStep, format!("`{own}` comes after `{shown}` twice"), "name it once");
-                return false;
-            }
-            seen.push(*before);
-            graph.add_edge(from, to, ());
-            true
-        });
-    }
-    let mut circular = false;
-    for circle in kosaraju_scc(&graph) {
-        let around = |node: NodeIndex| graph.contains_edge(node, node);
-        if circle.len() < 2 && !circle.iter().any(|&node| around(node)) {
-            continue;
-        }
-        circular = true;
-        tell_circle(&graph, &circle, drafts, told);
-    }
-    (!circular).then_some(graph)
-}
-
-/// Tells one round through a set of steps that all reach each other.
-fn tell_circle(graph: &DiGraph<StepIx, ()>, circle: &[NodeIndex], drafts: &[Draft<'_>], told: &mut Diagnostics) {
-    let Some(&start) = circle.iter().min() else { return };
-    let mut round = vec![start];
-    while let Some(&last) = round.last() {
-        let next = graph.neighbors(last).filter(|next| circle.contains(next)).min();
-        let Some(next) = next else { return };
-        if let Some(from) = round.iter().position(|&node| node == next) {
-            round.drain(..from);
-            round.push(next);
-            break;
-        }
-        round.push(next);
-    }
-    let draft = |node: NodeIndex| graph.node_weight(node).and_then(|ix| drafts.get(usize::from(ix.0)));
-    let names: Vec<&str> = round.iter().filter_map(|&node| Some(draft(node)?.name.as_str())).collect();
-    let at = round.first().and_then(|&node| draft(node)).map(|draft| draft.at).unwrap_or_default();
-    told.add(at, Code::Cycle, format!("steps wait for each other: {}", names.join(" → ")), "remove one of these `after`");
-}
-
-fn known(places: &HashMap<String, NodeIndex>, own: &str) -> String {
-    let mut names: Vec<(&NodeIndex, &str)> =
-        places.iter().filter(|(name, _)| *name != own).map(|(name, at)| (at, name.as_str())).collect();
-    names.sort_unstable();
-    names.truncate(20);
-    names.into_iter().map(|(_, name)| name).collect::<Vec<_>>().join(", ")
 }
 
 fn step(draft: &Draft<'_>, graph: &DiGraph<StepIx, ()>, drafts: &[Draft<'_>]) -> Step {
@@ -265,7 +242,11 @@ fn step(draft: &Draft<'_>, graph: &DiGraph<StepIx, ()>, drafts: &[Draft<'_>]) ->
         optional: draft.optional,
         on_rejected: draft.on_rejected.map_or(OnFailure::Compensate, |(it, _)| it),
         // Nobody knows on which side of an exhausted pivot the saga is.
-        on_exhausted: if pivot { OnFailure::Park } else { draft.on_exhausted.map_or(OnFailure::Compensate, |(it, _)| it) },
+        on_exhausted: if pivot {
+            OnFailure::Park
+        } else {
+            draft.on_exhausted.map_or(OnFailure::Compensate, |(it, _)| it)
+        },
     }
 }
 

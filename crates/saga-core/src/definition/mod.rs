@@ -1,6 +1,6 @@
 //! The definition model: what a saga does, as a graph of steps.
 //!
-//! Owns the compiled form that [`crate::step`] reads; [`load`] makes it from YAML. A definition is immutable:
+//! Owns the compiled form that [`crate::step`] reads; [`load()`] makes it from YAML. A definition is immutable:
 //! its version is a hash of its content.
 
 use std::fmt;
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 mod check;
+mod connect;
 mod diagnostic;
 pub mod door;
 mod draft;
@@ -19,13 +20,16 @@ pub mod expression;
 mod fields;
 pub mod graph;
 pub mod load;
+mod number;
 pub mod path;
 mod program;
 pub mod source;
+pub mod template;
 
 pub use door::validator;
-pub use expression::{EvalError, Expression, Scope, Template};
+pub use expression::{EvalError, Expression, Scope};
 pub use load::{Diagnostic, load};
+pub use template::Template;
 
 /// A step's place in its definition: the order of the file. It is what states refer to.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

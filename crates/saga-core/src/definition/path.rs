@@ -67,13 +67,32 @@ pub(super) fn parse(text: &str) -> Option<(&str, Path)> {
 
 /// Words that CEL does not take as identifiers.
 const RESERVED: [&str; 20] = [
-    "as", "break", "const", "continue", "else", "false", "for", "function", "if", "import", "in", "let", "loop",
-    "namespace", "null", "package", "return", "true", "var", "void",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "false",
+    "for",
+    "function",
+    "if",
+    "import",
+    "in",
+    "let",
+    "loop",
+    "namespace",
+    "null",
+    "package",
+    "return",
+    "true",
+    "var",
+    "void",
 ];
 
 fn identifier(text: &str) -> Option<(&str, &str)> {
     let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(text.len());
     let (name, rest) = text.split_at(end);
-    let good = name.starts_with(|c: char| !c.is_ascii_digit()) && !RESERVED.contains(&name) && name != "while";
+    let good =
+        name.starts_with(|c: char| !c.is_ascii_digit()) && !RESERVED.contains(&name) && name != "while";
     good.then_some((name, rest))
 }

@@ -5,8 +5,6 @@
 //! random order, cannot bound its work, and copies all data in. Left out of CEL on purpose: bytes, unsigned
 //! integers, timestamps and durations, protobuf messages, regular expressions.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use cel::IdedExpr;
 use cel::common::ast::{CallExpr, EntryExpr, Expr, LiteralValue, operators};
 use serde_json::{Number, Value};
@@ -18,6 +16,9 @@ use super::path::{Path, Segment};
 const DEPTH_MAX: usize = 32;
 /// The most operators, calls and brackets in one expression: the parser recurses on them.
 const OPERATORS_MAX: usize = 200;
+
+/// Stack of the parser's thread; only what is used of it is ever backed by memory.
+const PARSER_STACK_BYTES: usize = 64 * 1024 * 1024;
 
 /// A compiled CEL expression.
 #[derive(Debug)]
@@ -104,29 +105,46 @@ impl Program {
             return Err(ExpressionError::new(text, "it is empty"));
         }
         if operators_in(text) > OPERATORS_MAX {
-            return Err(ExpressionError::new(text, format!("it has more than {OPERATORS_MAX} operators and brackets")));
+            return Err(ExpressionError::new(
+                text,
+                format!("it has more than {OPERATORS_MAX} operators and brackets"),
+            ));
         }
-        // The parser is generated code of others, and what it reads is anybody's: a panic is a parse error.
-        // Without an environment it expands no macros: `has`, `map` and their like arrive as calls.
-        let parse = || cel::Env::default().parser().enable_optional_syntax(false).max_recursion_depth(60).parse(text);
-        let parsed = catch_unwind(AssertUnwindSafe(parse))
-            .map_err(|_| ExpressionError::new(text, "it is not an expression"))?
-            .map_err(|errors| {
-                let reason = errors.errors.first().map_or("it is not an expression", |error| error.msg.as_str());
-                ExpressionError::new(text, reason.chars().take(200).collect::<String>())
-            })?;
-        let mut compiler = Compiler::default();
-        let root = compiler.compile(&parsed, 0).map_err(|reason| ExpressionError::new(text, reason))?;
-        let Compiler { outputs, mut reads, guards, .. } = compiler;
-        for read in &mut reads {
-            if let Read::Output { step, guarded, .. } = read {
-                *guarded = guards.contains(step);
-            }
-        }
-        reads.sort();
-        reads.dedup();
-        Ok((Self { root, outputs }, reads))
+        // The parser is generated code of others that recurses deeply (100 KB a bracket, unoptimized), and what it
+        // reads is anybody's: it gets a stack of its own, and a panic of it is a mistake in the text.
+        let parse = || compile(text).map_err(|reason| ExpressionError::new(text, reason));
+        std::thread::scope(|scope| {
+            let parser =
+                std::thread::Builder::new().stack_size(PARSER_STACK_BYTES).spawn_scoped(scope, parse);
+            let parsed = parser.map(std::thread::ScopedJoinHandle::join);
+            parsed.map_or_else(
+                |error| Err(ExpressionError::new(text, format!("no thread to parse it: {error}"))),
+                |joined| {
+                    joined.unwrap_or_else(|_| Err(ExpressionError::new(text, "it is not an expression")))
+                },
+            )
+        })
     }
+}
+
+fn compile(text: &str) -> Result<(Program, Vec<Read>), String> {
+    // Without an environment the parser expands no macros: `has`, `map` and their like arrive as calls.
+    let parser = cel::Env::default().parser().enable_optional_syntax(false);
+    let parsed = parser.parse(text).map_err(|errors| {
+        let reason = errors.errors.first().map_or("it is not an expression", |error| error.msg.as_str());
+        reason.chars().take(200).collect::<String>()
+    })?;
+    let mut compiler = Compiler::default();
+    let root = compiler.compile(&parsed, 0)?;
+    let Compiler { outputs, mut reads, guards, .. } = compiler;
+    for read in &mut reads {
+        if let Read::Output { step, guarded, .. } = read {
+            *guarded = guards.contains(step);
+        }
+    }
+    reads.sort();
+    reads.dedup();
+    Ok((Program { root, outputs }, reads))
 }
 
 /// How many characters outside of quotes are operators or brackets.
@@ -165,19 +183,25 @@ impl Compiler {
         let deeper = depth + 1;
         match &from.expr {
             Expr::Literal(literal) => literal_value(literal).map(Ast::Literal),
-            Expr::List(list) => {
-                list.elements.iter().map(|it| self.compile(it, deeper)).collect::<Result<_, _>>().map(Ast::List)
-            }
+            Expr::List(list) => list
+                .elements
+                .iter()
+                .map(|it| self.compile(it, deeper))
+                .collect::<Result<_, _>>()
+                .map(Ast::List),
             Expr::Map(map) => {
                 let entries = map.entries.iter().map(|entry| match &entry.expr {
-                    EntryExpr::MapEntry(it) => Ok((self.compile(&it.key, deeper)?, self.compile(&it.value, deeper)?)),
+                    EntryExpr::MapEntry(it) => {
+                        Ok((self.compile(&it.key, deeper)?, self.compile(&it.value, deeper)?))
+                    }
                     EntryExpr::StructField(_) => Err("messages are not part of the language".to_owned()),
                 });
                 entries.collect::<Result<_, _>>().map(Ast::Object)
             }
-            Expr::Select(select) => {
-                Ok(Ast::Select(Box::new(self.compile(&select.operand, deeper)?), select.field.as_str().into()))
-            }
+            Expr::Select(select) => Ok(Ast::Select(
+                Box::new(self.compile(&select.operand, deeper)?),
+                select.field.as_str().into(),
+            )),
             Expr::Call(call) => self.call(call, deeper),
             Expr::Ident(_) | Expr::Comprehension(_) | Expr::Struct(_) | Expr::Unspecified => {
                 Err("this is not part of the language".to_owned())
@@ -193,7 +217,9 @@ impl Compiler {
         let read = read_of(root, &path, false).ok_or_else(|| match root {
             "steps" => format!("`{text}` does not exist: of a step there is `steps.NAME.output`"),
             "saga" => format!("`{text}` does not exist: of the saga there is `saga.id`"),
-            _ => format!("there is no `{root}`: an expression reads `input`, `steps`, `item`, `index` and `saga.id`"),
+            _ => format!(
+                "there is no `{root}`: an expression reads `input`, `steps`, `item`, `index` and `saga.id`"
+            ),
         })?;
         self.reads.push(read.clone());
         let (root, path) = match read {
@@ -222,7 +248,9 @@ impl Compiler {
             (operators::LOGICAL_AND, None, [a, b]) => Ok(Ast::And(sub(a)?, sub(b)?)),
             (operators::LOGICAL_OR, None, [a, b]) => Ok(Ast::Or(sub(a)?, sub(b)?)),
             (operators::INDEX, None, [of, at]) => Ok(Ast::Index(sub(of)?, sub(at)?)),
-            (operators::CONDITIONAL, None, [a, b, c]) => Ok(Ast::Conditional(Box::new([*sub(a)?, *sub(b)?, *sub(c)?]))),
+            (operators::CONDITIONAL, None, [a, b, c]) => {
+                Ok(Ast::Conditional(Box::new([*sub(a)?, *sub(b)?, *sub(c)?])))
+            }
             ("has", None, [it]) => self.has(it, depth),
             (_, None, [a, b]) if binary(name).is_some() => {
                 let operator = binary(name).ok_or_else(|| unknown(name))?;
@@ -234,13 +262,20 @@ impl Compiler {
             }
             (_, target, args) => {
                 let function = function(name, target.is_some()).ok_or_else(|| unknown(name))?;
-                let args: Vec<Ast> =
-                    target.into_iter().chain(args).map(|it| self.compile(it, depth)).collect::<Result<_, _>>()?;
+                let args: Vec<Ast> = target
+                    .into_iter()
+                    .chain(args)
+                    .map(|it| self.compile(it, depth))
+                    .collect::<Result<_, _>>()?;
                 let wanted = match function {
                     Function::Contains | Function::StartsWith | Function::EndsWith => 2,
                     Function::Size | Function::String | Function::Int | Function::Double => 1,
                 };
-                if args.len() == wanted { Ok(Ast::Call(function, args)) } else { Err(format!("`{name}` takes another number of arguments")) }
+                if args.len() == wanted {
+                    Ok(Ast::Call(function, args))
+                } else {
+                    Err(format!("`{name}` takes another number of arguments"))
+                }
             }
         }
     }
@@ -266,7 +301,12 @@ impl Compiler {
         let (variable, filter, body) = match (each, args) {
             (Each::Map, [variable, filter, body]) => (variable, Some(filter), body),
             (_, [variable, body]) => (variable, None, body),
-            _ => return Err("`map`, `filter`, `all`, `exists` and `exists_one` take a name and an expression".to_owned()),
+            _ => {
+                return Err(
+                    "`map`, `filter`, `all`, `exists` and `exists_one` take a name and an expression"
+                        .to_owned(),
+                );
+            }
         };
         let Expr::Ident(variable) = &variable.expr else {
             return Err("the first argument of `map`, `filter`, `all` and `exists` is a name".to_owned());
@@ -296,7 +336,9 @@ fn chain(from: &IdedExpr) -> Option<(&str, Path)> {
             Expr::Call(CallExpr { func_name, target: None, args }) if func_name == operators::INDEX => {
                 let [of, index] = args.as_slice() else { return None };
                 segments.push(match &index.expr {
-                    Expr::Literal(LiteralValue::Int(index)) => Segment::Index(usize::try_from(*index.inner()).ok()?),
+                    Expr::Literal(LiteralValue::Int(index)) => {
+                        Segment::Index(usize::try_from(*index.inner()).ok()?)
+                    }
                     Expr::Literal(LiteralValue::String(key)) => Segment::Key(key.inner().into()),
                     _ => return None,
                 });
@@ -316,7 +358,9 @@ fn literal_value(literal: &LiteralValue) -> Result<Value, String> {
         LiteralValue::Double(it) => {
             Number::from_f64(*it.inner()).map(Value::Number).ok_or_else(|| "a number is too large".to_owned())
         }
-        LiteralValue::UInt(_) => Err("unsigned integers are not part of the language: leave the `u` away".to_owned()),
+        LiteralValue::UInt(_) => {
+            Err("unsigned integers are not part of the language: leave the `u` away".to_owned())
+        }
         LiteralValue::Bytes(_) => Err("bytes are not part of the language: leave the `b` away".to_owned()),
     }
 }

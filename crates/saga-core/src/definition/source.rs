@@ -73,7 +73,17 @@ pub(super) fn parse(text: &str, diagnostics: &mut Diagnostics) -> Option<Node> {
         Ok(raw) => Some(node(raw)),
         Err(error) => {
             let at = error.location().map_or(start, |it| position(it.line(), it.column()));
-            let message = error.to_string().lines().next().unwrap_or_default().chars().take(300).collect::<String>();
+            let message = error
+                .to_string()
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .split(" at line ")
+                .next()
+                .unwrap_or_default()
+                .chars()
+                .take(300)
+                .collect::<String>();
             diagnostics.add(at, Code::Yaml, format!("this is not YAML: {message}"), "correct the YAML");
             None
         }
@@ -102,7 +112,9 @@ impl Node {
         for segment in pointer.split('/').skip(1) {
             let segment = segment.replace("~1", "/").replace("~0", "~");
             let next = match &here.kind {
-                Kind::Map(members) => members.iter().find(|(key, _)| key.text == segment).map(|(_, node)| node),
+                Kind::Map(members) => {
+                    members.iter().find(|(key, _)| key.text == segment).map(|(_, node)| node)
+                }
                 Kind::List(nodes) => segment.parse::<usize>().ok().and_then(|at| nodes.get(at)),
                 _ => None,
             };
@@ -149,7 +161,8 @@ impl Node {
                 }
                 out.push('{');
                 for (key, node) in members {
-                    let steps = depth == 0 && ["steps", "on_compensated", "on_parked"].contains(&key.text.as_str());
+                    let steps =
+                        depth == 0 && ["steps", "on_compensated", "on_parked"].contains(&key.text.as_str());
                     let _ = write!(out, "{}:", Value::from(key.text.as_str()));
                     node.render(out, depth + 1, steps);
                     out.push(',');
@@ -179,7 +192,8 @@ fn node(raw: Spanned<Raw>) -> Node {
         Raw::String(it) => Kind::String(it),
         Raw::List(nodes) => Kind::List(nodes.into_iter().map(node).collect()),
         Raw::Map(members) => {
-            let members = members.into_iter().map(|(key, value)| (Key { at: at(&key), text: key.value }, node(value)));
+            let members =
+                members.into_iter().map(|(key, value)| (Key { at: at(&key), text: key.value }, node(value)));
             Kind::Map(members.collect())
         }
     };

@@ -1,0 +1,333 @@
+//! Loading definitions: the shipped ones, the version, and goldens of what is told about mistakes.
+//!
+//! A golden is a pair in `definitions/`: `NAME.yaml` and `NAME.txt`. `AMENDS_BLESS=1` writes the latter anew.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use saga_core::StepIx;
+use saga_core::definition::graph::Side;
+use saga_core::definition::{Definition, OnFailure, RetryPolicy, Turn, Work, load, validator};
+use serde_json::{Value, json};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn shipped(name: &str) -> Definition {
+    let text = fs::read_to_string(root().join("saga-defs").join(name)).unwrap();
+    must_load(&text)
+}
+
+fn must_load(text: &str) -> Definition {
+    load(text).unwrap_or_else(|told| {
+        let told: Vec<String> = told.iter().map(ToString::to_string).collect();
+        panic!("{}", told.join("\n"))
+    })
+}
+
+fn told(text: &str) -> Vec<String> {
+    load(text).map(|it| it.name).unwrap_err().iter().map(ToString::to_string).collect()
+}
+
+fn names(definition: &Definition, steps: impl IntoIterator<Item = StepIx>) -> Vec<String> {
+    steps.into_iter().map(|ix| definition.step(ix).unwrap().name.to_string()).collect()
+}
+
+fn order() -> Value {
+    json!({
+        "order_id": "order-0001", "customer_id": "kim", "items": [{"sku": "mug", "quantity": 2, "unit_price": 9_000}],
+        "payment": {"payment_key": "tgen_1", "amount": 18_000}
+    })
+}
+
+#[test]
+fn the_order_saga_is_what_the_design_says() {
+    let checkout = shipped("order-checkout.yaml");
+    let all = [
+        "create_order",
+        "reserve_stock",
+        "pay",
+        "complete_order",
+        "commit_stock",
+        "notify_customer",
+        "notify_cancelled",
+    ];
+    assert_eq!(names(&checkout, checkout.steps().map(|(ix, _)| ix)), all);
+    assert_eq!((checkout.name.as_str(), checkout.deadline_ms), ("order-checkout", Some(600_000)));
+    let trigger = checkout.trigger.as_ref().unwrap();
+    assert_eq!(
+        (trigger.method.as_str(), trigger.path.as_str(), trigger.role.as_deref()),
+        ("POST", "/orders", Some("customer"))
+    );
+    let pivot = checkout.pivot.unwrap();
+    assert_eq!(names(&checkout, [pivot]), ["complete_order"]);
+    assert_eq!(names(&checkout, checkout.ancestors(pivot)), all[..3]);
+    assert_eq!(names(&checkout, checkout.descendants(pivot)), all[4..6]);
+    assert_eq!(names(&checkout, checkout.roots()), ["create_order"]);
+    assert_eq!(names(&checkout, checkout.topological())[..4], all[..4]);
+    assert_eq!(names(&checkout, checkout.notices(Turn::Compensated)), ["notify_cancelled"]);
+    let sides: Vec<Side> = checkout.steps().map(|(ix, _)| checkout.side(ix)).collect();
+    use Side::{After, Before, Pivot};
+    assert_eq!(sides, [Before, Before, Before, Pivot, After, After, Before]);
+    let pay = checkout.step(StepIx(2)).unwrap();
+    assert_eq!(pay.work, Work::Action { worker: "payment".to_owned(), action: "confirm".to_owned() });
+    let undo = pay.compensation.as_ref().unwrap();
+    assert_eq!(
+        (undo.action.as_str(), undo.timeout_ms, undo.retry.budget_ms),
+        ("cancel", 90_000, Some(259_200_000))
+    );
+    let release = checkout.step(StepIx(1)).unwrap().compensation.as_ref().unwrap();
+    assert_eq!(
+        (release.action.as_str(), release.retry.attempts_max),
+        ("release", 1_000),
+        "the merge key works"
+    );
+    for (_, step) in checkout.steps() {
+        assert!(step.input.is_plain(), "the input of {} would be stored again", step.name);
+        assert_eq!(
+            step.after.iter().flat_map(|ix| names(&checkout, [*ix])).collect::<Vec<_>>(),
+            match step.name.as_str() {
+                "reserve_stock" => vec!["create_order"],
+                "pay" => vec!["reserve_stock"],
+                "complete_order" => vec!["pay"],
+                "commit_stock" | "notify_customer" => vec!["complete_order"],
+                _ => vec![],
+            }
+        );
+    }
+    assert_eq!(names(&checkout, checkout.step(pivot).unwrap().dependents.clone()), all[4..6]);
+}
+
+#[test]
+fn the_door_knows_key_amount_and_validity() {
+    for (name, order) in [
+        ("order-checkout.yaml", order()),
+        ("checkout-bare.yaml", {
+            let mut order = order();
+            order["payment"] = json!({"amount": 18_000, "reject": false});
+            order
+        }),
+    ] {
+        let definition = shipped(name);
+        let valid = validator(&definition).unwrap();
+        assert!(
+            valid.is_valid(&order),
+            "{:?}",
+            valid.iter_errors(&order).map(|it| it.to_string()).collect::<Vec<_>>()
+        );
+        assert_eq!(definition.key_of(&order).unwrap().as_deref(), Some("order-0001"));
+        assert_eq!(definition.amount_of(&order).unwrap(), Some(18_000));
+        assert_eq!(definition.currency_of(&order).unwrap().as_deref(), Some("KRW"));
+        let mut bad = order.clone();
+        bad["order_id"] = json!("short");
+        bad["items"][0]["quantity"] = json!(1_000);
+        bad["payment"]["amount"] = json!(0);
+        bad["surprise"] = json!(1);
+        assert_eq!(valid.iter_errors(&bad).count(), 4, "all faults at once");
+    }
+    let checkout = shipped("order-checkout.yaml");
+    let valid = validator(&checkout).unwrap();
+    for (pointer, value) in [
+        ("/order_id", json!("order/0001")),
+        ("/order_id", json!("order-0001\n")),
+        ("/customer_id", json!("")),
+        ("/customer_id", json!("a\u{0}b")),
+        ("/items", json!([])),
+        ("/items/0/sku", json!("a b")),
+        ("/items/0/quantity", json!(0)),
+        ("/items/0/quantity", json!(1.5)),
+        ("/items/0/unit_price", json!(-1)),
+        ("/payment/payment_key", json!("a b")),
+        ("/payment/payment_key", json!("..")),
+        ("/payment/amount", json!("1")),
+    ] {
+        let mut bad = order();
+        *bad.pointer_mut(pointer).unwrap() = value.clone();
+        assert!(!valid.is_valid(&bad), "{pointer} {value}");
+    }
+    let mut foreign = order();
+    foreign["currency"] = json!("USD");
+    assert!(!valid.is_valid(&foreign));
+    foreign["currency"] = json!("KRW");
+    assert!(valid.is_valid(&foreign));
+}
+
+#[test]
+fn keys_and_amounts_of_other_kinds_are_refused() {
+    let definition = must_load(
+        "saga: s\nkey: ${input.key}\namount: ${input.amount}\ncurrency: ${input.currency}\n\
+         steps: { a: { worker: w, action: a, compensation: b } }",
+    );
+    let with = |key: Value, amount: Value, currency: Value| json!({"key": key, "amount": amount, "currency": currency});
+    let good = with(json!(42), json!("1200"), json!("KRW"));
+    assert_eq!(definition.key_of(&good).unwrap().as_deref(), Some("42"));
+    assert_eq!(definition.amount_of(&good).unwrap(), Some(1_200));
+    for bad in [json!(null), json!(""), json!(1.5), json!([1]), json!("x".repeat(201)), json!("a\u{0}")] {
+        assert!(definition.key_of(&with(bad.clone(), json!(1), json!("KRW"))).is_err(), "{bad}");
+    }
+    for bad in [json!(null), json!(1.5), json!("1.5"), json!(u64::MAX), json!(true)] {
+        assert!(definition.amount_of(&with(json!("k"), bad.clone(), json!("KRW"))).is_err(), "{bad}");
+    }
+    assert!(definition.currency_of(&with(json!("k"), json!(1), json!("won"))).is_err());
+    assert!(definition.key_of(&json!({})).is_err(), "missing");
+    let keyless = must_load("saga: s\nsteps: { a: { worker: w, action: a, compensation: b } }");
+    assert_eq!((keyless.key_of(&json!({})).unwrap(), keyless.amount_of(&json!({})).unwrap()), (None, None));
+}
+
+#[test]
+fn defaults_are_filled_in() {
+    let definition = must_load(
+        "saga: s\nsteps:\n  a: { worker: w, action: a, compensation: b }\n  p: { after: [a], worker: w, action: p, pivot: true }",
+    );
+    let (a, p) = (&definition.steps[0], &definition.steps[1]);
+    assert_eq!(a.retry, RetryPolicy { attempts_max: 5, initial_ms: 200, cap_ms: 10_000, budget_ms: None });
+    assert_eq!((a.timeout_ms, a.optional, a.pivot), (30_000, false, false));
+    let undo = a.compensation.as_ref().unwrap();
+    let long =
+        RetryPolicy { attempts_max: 100, initial_ms: 500, cap_ms: 300_000, budget_ms: Some(259_200_000) };
+    assert_eq!((&undo.retry, undo.timeout_ms), (&long, 60_000));
+    assert_eq!((a.on_rejected, a.on_exhausted), (OnFailure::Compensate, OnFailure::Compensate));
+    assert_eq!(
+        (p.on_rejected, p.on_exhausted),
+        (OnFailure::Compensate, OnFailure::Park),
+        "an exhausted pivot parks"
+    );
+    assert!(
+        a.input.is_plain()
+            && definition.deadline_ms.is_none()
+            && definition.input_schema == json!({"type": "object"})
+    );
+}
+
+#[test]
+fn every_kind_of_step_is_read() {
+    let definition = must_load(&fs::read_to_string(goldens().join("good_everything.yaml")).unwrap());
+    let work: Vec<&Work> = definition.steps.iter().map(|step| &step.work).collect();
+    assert_eq!(*work[1], Work::Sleep { for_ms: 30_000 });
+    assert_eq!(*work[2], Work::Signal { name: "approved".to_owned() });
+    assert_eq!(definition.steps[2].timeout_ms, 86_400_000);
+    assert_eq!(*work[3], Work::Child { definition: "shipping".to_owned() });
+    assert_eq!(definition.steps[3].timeout_ms, 7 * 86_400_000);
+    let check = &definition.steps[0];
+    assert!(check.when.is_some() && check.foreach.is_some() && check.compensation.is_none());
+    assert_eq!((check.on_rejected, check.on_exhausted), (OnFailure::Park, OnFailure::Compensate));
+    assert_eq!(definition.steps[5].turn, Turn::Compensated);
+    assert_eq!((definition.steps[6].turn, definition.steps[6].optional), (Turn::Parked, true));
+    assert_eq!(definition.about.owner.as_deref(), Some("team"));
+}
+
+#[test]
+fn the_version_is_the_content_and_nothing_else() {
+    let text = "saga: s\nowner: me\nsteps:\n  a: { worker: w, action: a, compensation: b }\n  c: { worker: w, action: c, compensation: d }\n";
+    let version = |text: &str| must_load(text).version.to_string();
+    let original = version(text);
+    assert!(original.len() == 64 && original.bytes().all(|it| it.is_ascii_hexdigit()));
+    assert_eq!(
+        original,
+        version(&format!("# a comment\n{}", text.replace("owner: me", "owner:   \"me\" # whose")))
+    );
+    assert_eq!(
+        original,
+        version(&text.replace("saga: s\nowner: me\n", "owner: me\nsaga: s\n")),
+        "the order of keys"
+    );
+    assert_eq!(original, version(&text.replace("action: a, compensation: b", "compensation: b, action: a")));
+    assert_ne!(original, version(&text.replace("owner: me", "owner: you")));
+    assert_ne!(original, version(&text.replace("compensation: b", "compensation: b2")));
+    let swapped = "saga: s\nowner: me\nsteps:\n  c: { worker: w, action: c, compensation: d }\n  a: { worker: w, action: a, compensation: b }\n";
+    assert_ne!(original, version(swapped), "states refer to steps by their order");
+}
+
+fn goldens() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/definitions")
+}
+
+#[test]
+fn mistakes_are_told_all_at_once_where_they_are() {
+    let bless = std::env::var_os("AMENDS_BLESS").is_some();
+    let mut seen = 0;
+    let mut codes = std::collections::BTreeSet::new();
+    for entry in fs::read_dir(goldens()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|it| it != "yaml") {
+            continue;
+        }
+        let text = match load(&fs::read_to_string(&path).unwrap()) {
+            Ok(definition) => format!("{}: {} steps, no mistake\n", definition.name, definition.steps.len()),
+            Err(told) => {
+                codes.extend(told.iter().map(|it| it.code));
+                told.iter().map(|it| format!("{it}\n")).collect()
+            }
+        };
+        let golden = path.with_extension("txt");
+        if bless {
+            fs::write(&golden, &text).unwrap();
+        }
+        let expected = fs::read_to_string(&golden).unwrap_or_default();
+        assert_eq!(text, expected, "{} differs; AMENDS_BLESS=1 writes it anew", golden.display());
+        seen += 1;
+    }
+    assert!(seen >= 8, "only {seen} goldens");
+    let all: Vec<String> = (1..=22).map(|code| format!("E{code:03}")).collect();
+    assert!(codes.iter().copied().eq(all.iter().map(String::as_str)), "not every code is shown: {codes:?}");
+}
+
+#[test]
+fn bombs_are_refused_and_quickly() {
+    let began = std::time::Instant::now();
+    let mut laughs = "saga: s\na0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for n in 1..12 {
+        let before = format!("*a{}, ", n - 1).repeat(10);
+        laughs.push_str(&format!("a{n}: &a{n} [{}]\n", before.trim_end_matches(", ")));
+    }
+    assert!(told(&laughs)[0].contains("E001"));
+    assert!(told(&format!("saga: {}", "[".repeat(10_000)))[0].contains("E001"));
+    assert!(told(&format!("a: {}", "{a: ".repeat(200) + &"}".repeat(200)))[0].contains("E001"));
+    assert!(told(&"x".repeat(300_000))[0].contains("E016"));
+    assert!(
+        told(&format!("saga: s\nsteps:\n{}", (0..60_000).map(|n| format!("  a: {n}\n")).collect::<String>()))
+            [0]
+        .contains("E0")
+    );
+    let many: String =
+        (0..201).map(|n| format!("  s{n}: {{ worker: w, action: a, compensation: b }}\n")).collect();
+    assert!(told(&format!("saga: s\nsteps:\n{many}"))[0].contains("more than 200 steps"));
+    let mistakes: String = (0..190).map(|n| format!("  s{n}: {{ worker: W, action: A }}\n")).collect();
+    assert_eq!(told(&format!("saga: s\nsteps:\n{mistakes}")).len(), 100, "what is told is bounded too");
+    assert!(began.elapsed().as_secs() < 30, "{:?}", began.elapsed());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn no_text_makes_the_loader_panic(text in "[ \\n{}\\[\\]:,&*!|>'\"%@`a-z0-9#?$.-]{0,200}") {
+        let _ = load(&text);
+    }
+
+    #[test]
+    fn no_mutation_makes_the_loader_panic(
+        source in prop::sample::select(vec!["order-checkout.yaml", "checkout-bare.yaml"]),
+        edits in prop::collection::vec((any::<prop::sample::Index>(), 0..4_u8, "[ \\n:{}\\[\\]a-z$&*<]{1,3}"), 1..5),
+    ) {
+        let text = fs::read_to_string(root().join("saga-defs").join(source)).unwrap();
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        for (at, kind, piece) in edits {
+            let at = at.index(lines.len());
+            match kind {
+                0 => { lines.remove(at); }
+                1 => lines[at].push_str(&piece),
+                2 => lines[at] = lines[at].replacen(": ", &piece, 1),
+                _ => { let line = lines[at].clone(); lines.insert(at, format!("{piece}{line}")); }
+            }
+        }
+        if let Err(told) = load(&lines.join("\n")) {
+            prop_assert!(!told.is_empty());
+            prop_assert!(told.iter().all(|it| it.line >= 1 && it.column >= 1 && !it.remedy.is_empty()), "{told:?}");
+        }
+    }
+}
