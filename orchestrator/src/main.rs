@@ -1,3 +1,10 @@
 //! The `amends` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+use amends::cli::{Cli, run};
+use clap::Parser;
+
+fn main() -> ExitCode {
+    run(Cli::parse())
+}

@@ -3,8 +3,12 @@
 //! Owns the servers and processes of a development machine. Nothing in production depends on it.
 
 mod account;
+pub mod demo;
+pub mod embedded;
 pub mod guard;
+pub mod places;
 pub mod postgres;
+pub mod processes;
 pub mod stack;
 pub mod supervisor;
 

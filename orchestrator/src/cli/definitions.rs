@@ -1,0 +1,92 @@
+//! `amends def`: publish and list definitions, over the API.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use reqwest::Method;
+
+use super::client::{Client, Sent};
+use super::exit::{Code, Failure};
+use super::{Output, Server, say};
+use crate::api::view::{DefinitionList, PublishedView};
+
+/// Definitions: publish, list
+#[derive(Debug, Args)]
+pub struct DefArgs {
+    #[command(flatten)]
+    server: Server,
+    #[command(subcommand)]
+    command: DefCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum DefCommand {
+    /// Publishes definitions: from now on new sagas take them, running ones stay on their versions
+    Publish {
+        /// YAML files, a definition each
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Lists the definitions that sagas can be started from
+    List,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// With the exit code.
+pub async fn run(args: DefArgs, output: Output) -> Result<Code, Failure> {
+    let client = args.server.client()?;
+    match args.command {
+        DefCommand::Publish { files } => publish(&client, &files, output).await,
+        DefCommand::List => list(&client, output).await,
+    }
+}
+
+/// Publishes files, all that are right; the first that is not makes the command fail at its end.
+///
+/// # Errors
+/// With the mistakes of every file that has some.
+pub async fn publish(client: &Client, files: &[PathBuf], output: Output) -> Result<Code, Failure> {
+    let mut failed: Option<Failure> = None;
+    for file in files {
+        let source = std::fs::read_to_string(file)
+            .map_err(|error| Failure::usage(format!("cannot read {}: {error}", file.display())))?;
+        let sent: Result<PublishedView, Failure> =
+            client.send(Method::POST, "/definitions", &[], Sent::Yaml(&source)).await;
+        match sent {
+            Ok(view) if output.json => output.print(&view),
+            Ok(PublishedView { name, version, fresh }) => {
+                let version: String = version.chars().take(12).collect();
+                let word = if fresh { "published" } else { "active again, nothing new" };
+                say(&format!("{name} {version} {word}"));
+            }
+            Err(failure) if failure.problem.is_none() => return Err(failure),
+            Err(mut failure) => {
+                failure.message = format!("{}: {}", file.display(), failure.message);
+                if let Some(before) = failed.take() {
+                    failure.message = format!("{}\n{}", before.message, failure.message);
+                }
+                failed = Some(failure);
+            }
+        }
+    }
+    failed.map_or(Ok(Code::Ok), Err)
+}
+
+async fn list(client: &Client, output: Output) -> Result<Code, Failure> {
+    let all: DefinitionList = client.get("/definitions").await?;
+    if output.json {
+        output.print(&all);
+    } else if all.definitions.is_empty() {
+        say("no definitions; `amends def publish FILE` adds one");
+    } else {
+        say(&format!("{:<24}  {:<12}  {:<20}  description", "definition", "version", "trigger"));
+        for it in all.definitions {
+            let version: String = it.version.chars().take(12).collect();
+            let (trigger, about) = (it.trigger.unwrap_or_default(), it.description.unwrap_or_default());
+            say(format!("{:<24}  {version:<12}  {trigger:<20}  {about}", it.name).trim_end());
+        }
+    }
+    Ok(Code::Ok)
+}

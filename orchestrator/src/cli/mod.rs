@@ -1,0 +1,144 @@
+//! The `amends` command: its arguments, and what each part of it prints.
+//!
+//! Client commands speak to the API and nothing else; server commands put the parts together that live
+//! elsewhere. Nothing here decides anything about a saga.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
+use tracing_subscriber::EnvFilter;
+
+use client::Client;
+use exit::{Code, Failure};
+use style::Style;
+
+pub mod client;
+pub mod database;
+pub mod definitions;
+pub mod dev;
+pub mod exit;
+pub mod process;
+pub mod saga;
+pub mod serve;
+pub mod shop;
+pub mod style;
+pub mod timeline;
+pub mod worker;
+
+/// Amends: sagas that make amends when a step fails.
+#[derive(Debug, Parser)]
+#[command(name = "amends", version, max_term_width = 110, arg_required_else_help = true)]
+#[command(after_help = "Exit codes: 0 as wanted, 1 failed, 2 wrong usage, 3 not found, 4 the saga ended otherwise \
+    than completed or needs a human, 5 the server cannot be reached.")]
+pub struct Cli {
+    /// Prints JSON, one document a line; errors too, on standard error
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Dev(dev::DevArgs),
+    Serve(serve::ServeArgs),
+    Worker(worker::WorkerArgs),
+    Sandbox(worker::SandboxArgs),
+    Saga(saga::SagaArgs),
+    Def(definitions::DefArgs),
+    Db(database::DbArgs),
+}
+
+/// Where the API is.
+#[derive(Clone, Debug, Args)]
+pub struct Server {
+    /// The API's address
+    #[arg(long, env = "AMENDS_URL", default_value = "http://127.0.0.1:8080", value_name = "URL")]
+    url: String,
+}
+
+impl Server {
+    fn client(&self) -> Result<Client, Failure> {
+        Client::new(&self.url)
+    }
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug)]
+pub struct Output {
+    /// JSON instead of text.
+    pub json: bool,
+    /// The looks of text.
+    pub style: Style,
+}
+
+impl Output {
+    /// Prints JSON, on a line.
+    pub fn print<T: Serialize>(&self, value: &T) {
+        say(&serde_json::to_string(value).unwrap_or_default());
+    }
+}
+
+/// Prints a line. A reader that has gone away (`| head`) is no reason to panic.
+pub fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// Runs the command.
+pub fn run(cli: Cli) -> ExitCode {
+    let output = Output { json: cli.json, style: if cli.json { Style::PLAIN } else { Style::of_stdout() } };
+    let quiet = matches!(cli.command, Command::Dev(_) | Command::Saga(_) | Command::Def(_));
+    log(if quiet { "warn" } else { "info" });
+    client::install_crypto();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            Failure::new(Code::Failed, format!("cannot start: {error}")).tell(cli.json);
+            return Code::Failed.into();
+        }
+    };
+    let ended = runtime.block_on(dispatch(cli.command, output));
+    match ended {
+        Ok(code) => code.into(),
+        Err(failure) => {
+            failure.tell(output.json);
+            failure.code.into()
+        }
+    }
+}
+
+async fn dispatch(command: Command, output: Output) -> Result<Code, Failure> {
+    match command {
+        Command::Dev(args) => dev::run(args, output).await,
+        Command::Serve(args) => serve::run(args).await,
+        Command::Worker(args) => worker::run(args).await,
+        Command::Sandbox(args) => worker::sandbox(args).await,
+        Command::Saga(args) => saga::run(args, output).await,
+        Command::Def(args) => definitions::run(args, output).await,
+        Command::Db(args) => database::run(args, output).await,
+    }
+}
+
+/// Logs to standard error: `AMENDS_LOG` filters, `AMENDS_LOG_FORMAT=json` makes a document of each line.
+fn log(default: &str) {
+    let filter = EnvFilter::try_from_env("AMENDS_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let json = std::env::var("AMENDS_LOG_FORMAT").is_ok_and(|it| it == "json");
+    // A second subscriber is refused; the first one then goes on.
+    let _ = if json { builder.json().flatten_event(true).try_init() } else { builder.with_ansi(false).try_init() };
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}

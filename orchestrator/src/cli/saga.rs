@@ -1,0 +1,347 @@
+//! `amends saga`: start, list, show, watch and act, over the API.
+
+use std::io::Read;
+use std::path::Path;
+use std::time::Duration;
+
+use chrono::Utc;
+use clap::{Args, Subcommand};
+use reqwest::Method;
+use saga_protocol::{Direction, SagaId};
+use serde_json::{Value, json};
+
+use super::client::{Client, Sent};
+use super::exit::{Code, Failure};
+use super::style::{Style, amount, span};
+use super::timeline::Timeline;
+use super::{Output, Server, say};
+use crate::api::act::{Action, ActionRequest};
+use crate::api::headers::WAIT_MAX_S;
+use crate::api::view::{Acted, SagaPage, SagaView, Started};
+
+/// How often a watched saga is looked at: quickly while it moves, slowly while it waits.
+const LOOK_MS: (u64, u64) = (100, 1_000);
+
+/// Sagas: start, list, show, watch, act
+#[derive(Debug, Args)]
+pub struct SagaArgs {
+    #[command(flatten)]
+    server: Server,
+    #[command(subcommand)]
+    command: SagaCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum SagaCommand {
+    /// Starts a saga and prints its id; with --wait its outcome
+    Start(StartArgs),
+    /// Lists sagas, newest first
+    List(ListArgs),
+    /// Shows one saga: its timeline, where it stands, and what happens next
+    Show {
+        /// The saga
+        id: SagaId,
+    },
+    /// Follows one saga until it ends, or needs a human
+    Watch {
+        /// The saga
+        id: SagaId,
+    },
+    /// Acts on a saga that needs a human
+    Act(Box<ActArgs>),
+}
+
+#[derive(Debug, Args)]
+struct StartArgs {
+    /// The definition's name
+    definition: String,
+    /// The input: a file, `-` for standard input, or JSON itself
+    #[arg(long, short, default_value = "-")]
+    input: String,
+    /// Repeating the command with the same key and input yields the same saga
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+    /// Waits until the saga ends or needs a human, and prints its timeline; exit code 4 unless it completed
+    #[arg(long)]
+    wait: bool,
+}
+
+#[derive(Debug, Args)]
+struct ListArgs {
+    /// running, parked, completed, compensated or abandoned
+    #[arg(long)]
+    status: Option<String>,
+    /// Only of this definition
+    #[arg(long)]
+    definition: Option<String>,
+    /// Only with this business key
+    #[arg(long)]
+    key: Option<String>,
+    /// How many, at most 500
+    #[arg(long, default_value_t = 50)]
+    limit: u16,
+    /// Only older than this saga
+    #[arg(long)]
+    after: Option<SagaId>,
+}
+
+#[derive(Debug, Args)]
+struct ActArgs {
+    /// The saga
+    id: SagaId,
+    /// What to do
+    action: ActionWord,
+    /// Why; it stands in the saga's history
+    #[arg(long)]
+    why: String,
+    /// Who acts
+    #[arg(long, env = "USER")]
+    who: String,
+    /// The revision that you looked at (`amends saga show --json`); refused when the saga has moved on
+    #[arg(long)]
+    revision: u32,
+    /// The step
+    #[arg(long)]
+    step: Option<String>,
+    /// The item of a foreach
+    #[arg(long)]
+    item: Option<u32>,
+    /// Means the step's compensation, not its execute
+    #[arg(long)]
+    compensation: bool,
+    /// The new input of retry-edited: a file, `-` or JSON
+    #[arg(long)]
+    input: Option<String>,
+    /// The output of skip: a file, `-` or JSON
+    #[arg(long)]
+    output: Option<String>,
+    /// What proves that it was compensated by hand
+    #[arg(long)]
+    evidence: Option<String>,
+    /// I know that it may still take effect, or stays uncompensated
+    #[arg(long)]
+    acknowledge: bool,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum ActionWord {
+    /// Try again now, from where it stopped
+    Retry,
+    /// Try again with another input
+    RetryEdited,
+    /// Take the step as done, with the given output
+    Skip,
+    /// Turn around: undo what was done
+    Compensate,
+    /// Go on undoing after a failed compensation
+    ResumeCompensation,
+    /// The compensation was done by hand
+    MarkCompensated,
+    /// End it here
+    Abandon,
+}
+
+impl From<ActionWord> for Action {
+    fn from(word: ActionWord) -> Self {
+        match word {
+            ActionWord::Retry => Self::Retry,
+            ActionWord::RetryEdited => Self::RetryEdited,
+            ActionWord::Skip => Self::Skip,
+            ActionWord::Compensate => Self::Compensate,
+            ActionWord::ResumeCompensation => Self::ResumeCompensation,
+            ActionWord::MarkCompensated => Self::MarkCompensated,
+            ActionWord::Abandon => Self::Abandon,
+        }
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// With the exit code.
+pub async fn run(args: SagaArgs, output: Output) -> Result<Code, Failure> {
+    let client = args.server.client()?;
+    match args.command {
+        SagaCommand::Start(args) => start(&client, args, output).await,
+        SagaCommand::List(args) => list(&client, args, output).await,
+        SagaCommand::Show { id } => show(&client, id, output).await,
+        SagaCommand::Watch { id } => watch(&client, id, output).await,
+        SagaCommand::Act(args) => act(&client, *args, output).await,
+    }
+}
+
+async fn start(client: &Client, args: StartArgs, output: Output) -> Result<Code, Failure> {
+    let input = document(&args.input)?;
+    let mut headers = Vec::new();
+    headers.extend(args.idempotency_key.map(|key| ("idempotency-key", key)));
+    if args.wait {
+        headers.push(("prefer", format!("wait={WAIT_MAX_S}")));
+    }
+    let path = format!("/sagas/{}", args.definition);
+    let started: Started = client.send(Method::POST, &path, &headers, Sent::Json(&input)).await?;
+    for warning in &started.warnings {
+        eprintln!("warning: {warning}");
+    }
+    if !args.wait {
+        if output.json {
+            output.print(&started);
+        } else {
+            say(&started.saga.to_string());
+        }
+        return Ok(Code::Ok);
+    }
+    let saga = settled(client, started.saga).await?;
+    show_saga(client, &saga, output).await?;
+    Ok(verdict(&saga))
+}
+
+/// The saga once it has ended, or needs a human.
+async fn settled(client: &Client, id: SagaId) -> Result<SagaView, Failure> {
+    let mut pause_ms = LOOK_MS.0;
+    loop {
+        let saga = client.saga(id).await?;
+        if saga.summary.status != "running" {
+            return Ok(saga);
+        }
+        tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+        pause_ms = (pause_ms * 2).min(LOOK_MS.1);
+    }
+}
+
+fn verdict(saga: &SagaView) -> Code {
+    if saga.summary.status == "completed" { Code::Ok } else { Code::NotCompleted }
+}
+
+async fn list(client: &Client, args: ListArgs, output: Output) -> Result<Code, Failure> {
+    let query = json!({
+        "status": args.status, "definition": args.definition, "key": args.key, "limit": args.limit, "after": args.after,
+    });
+    let page: SagaPage = client.query("/sagas", &query).await?;
+    if output.json {
+        output.print(&page);
+    } else {
+        say(&table(&page, output.style, Utc::now()));
+    }
+    Ok(Code::Ok)
+}
+
+/// A page of sagas as a table.
+pub fn table(page: &SagaPage, style: Style, now: chrono::DateTime<Utc>) -> String {
+    if page.sagas.is_empty() {
+        return "no sagas".to_owned();
+    }
+    let mut lines = vec![format!(
+        "{:<36}  {:<20}  {:<13}  {:>14}  {:>12}  {}",
+        "saga", "definition", "status", "amount", "started", "key"
+    )];
+    for it in &page.sagas {
+        let status = style.status(&it.status);
+        // Painted text is longer than it looks.
+        let pad = " ".repeat(13_usize.saturating_sub(it.status.chars().count() + 2));
+        let money = it.amount.map(|number| amount(number, it.currency.as_deref())).unwrap_or_default();
+        let ago = format!("{} ago", span((now - it.started_at).num_milliseconds()));
+        let key = it.key.as_deref().unwrap_or_default();
+        let line = format!("{}  {:<20}  {status}{pad}  {money:>14}  {ago:>12}  {key}", it.saga, it.definition);
+        lines.push(line.trim_end().to_owned());
+    }
+    if let Some(next) = page.next {
+        lines.push(format!("more: --after {next}"));
+    }
+    lines.join("\n")
+}
+
+async fn show(client: &Client, id: SagaId, output: Output) -> Result<Code, Failure> {
+    let saga = client.saga(id).await?;
+    show_saga(client, &saga, output).await?;
+    Ok(Code::Ok)
+}
+
+/// Prints a saga with its history.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub async fn show_saga(client: &Client, saga: &SagaView, output: Output) -> Result<(), Failure> {
+    let history = client.history(saga.summary.saga, 0).await?;
+    if output.json {
+        output.print(&json!({ "saga": saga, "history": history }));
+    } else {
+        say(&Timeline::new(saga, output.style).whole(&history, Utc::now()));
+    }
+    Ok(())
+}
+
+async fn watch(client: &Client, id: SagaId, output: Output) -> Result<Code, Failure> {
+    let mut saga = client.saga(id).await?;
+    if !output.json {
+        say(&Timeline::new(&saga, output.style).header());
+    }
+    let (mut seen, mut pause_ms) = (0, LOOK_MS.0);
+    loop {
+        // The saga first: when it has ended, the history that is read after it is whole.
+        saga = client.saga(id).await?;
+        let events = client.history(id, seen).await?;
+        pause_ms = if events.is_empty() { (pause_ms * 2).min(LOOK_MS.1) } else { LOOK_MS.0 };
+        for event in events {
+            seen = event.revision;
+            if output.json {
+                output.print(&event);
+            } else if let Some(line) = Timeline::new(&saga, output.style).line(&event) {
+                say(&line);
+            }
+        }
+        if saga.summary.status != "running" {
+            if output.json {
+                output.print(&saga);
+            } else {
+                say(&Timeline::new(&saga, output.style).footer(Utc::now()));
+            }
+            return Ok(verdict(&saga));
+        }
+        tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+    }
+}
+
+async fn act(client: &Client, args: ActArgs, output: Output) -> Result<Code, Failure> {
+    let parse = |text: Option<String>| -> Result<Option<Value>, Failure> {
+        let Some(text) = text else { return Ok(None) };
+        let bytes = document(&text)?;
+        serde_json::from_slice(&bytes).map(Some).map_err(|error| Failure::usage(format!("not JSON: {error}")))
+    };
+    let request = ActionRequest {
+        action: args.action.into(),
+        who: args.who,
+        why: args.why,
+        revision: args.revision,
+        step: args.step,
+        item: args.item,
+        direction: args.compensation.then_some(Direction::Compensate),
+        input: parse(args.input)?,
+        output: parse(args.output)?,
+        evidence: args.evidence,
+        acknowledged: args.acknowledge,
+    };
+    let body = serde_json::to_vec(&request).map_err(|error| Failure::new(Code::Failed, error.to_string()))?;
+    let acted: Acted =
+        client.send(Method::POST, &format!("/sagas/{}/actions", args.id), &[], Sent::Json(&body)).await?;
+    if output.json {
+        output.print(&acted);
+    } else {
+        let reason = acted.reason.as_deref().map(|it| format!(" ({it})")).unwrap_or_default();
+        say(&format!("{}{reason}; the saga is {}", acted.result, output.style.status(&acted.status)));
+    }
+    Ok(Code::Ok)
+}
+
+/// A document given as a file, as `-` for standard input, or as JSON itself.
+fn document(given: &str) -> Result<Vec<u8>, Failure> {
+    let unreadable = |what: &str, error: std::io::Error| Failure::usage(format!("cannot read {what}: {error}"));
+    if given == "-" {
+        let mut bytes = Vec::new();
+        std::io::stdin().read_to_end(&mut bytes).map_err(|error| unreadable("standard input", error))?;
+        return Ok(bytes);
+    }
+    if given.trim_start().starts_with(['{', '[', '"']) {
+        return Ok(given.as_bytes().to_vec());
+    }
+    std::fs::read(Path::new(given)).map_err(|error| unreadable(given, error))
+}

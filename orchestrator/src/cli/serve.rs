@@ -1,0 +1,112 @@
+//! `amends serve`: the engine and its API.
+
+use std::net::SocketAddr;
+
+use anyhow::Context;
+use clap::Args;
+use tokio_util::sync::CancellationToken;
+
+use super::exit::{Code, Failure};
+use super::process::{BusArgs, ListenArgs, node, until_asked_to_stop};
+use crate::api::limit::Rate;
+use crate::api::{Api, ApiConfig};
+use crate::store::Store;
+use crate::{Engine, EngineConfig};
+
+/// How long the bus may take to send what is queued, in ms.
+const CLOSE_TIMEOUT_MS: u64 = 10_000;
+
+/// Runs the engine and its API
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    bus: BusArgs,
+    /// The engine's database
+    #[arg(long, env = "AMENDS_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    database_url: String,
+    /// Most connections to the database, for hot statements and for reads each
+    #[arg(long, env = "AMENDS_CONNECTIONS", default_value_t = 8)]
+    connections: u32,
+    /// Brings the database up to date first
+    #[arg(long)]
+    migrate: bool,
+    /// How many shards a new database gets; an existing one keeps its own
+    #[arg(long, env = "AMENDS_SHARDS", default_value_t = 4)]
+    shards: u32,
+    /// Where the API listens
+    #[arg(long, env = "AMENDS_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    listen: SocketAddr,
+    #[command(flatten)]
+    anywhere: ListenArgs,
+    #[command(flatten)]
+    limits: LimitArgs,
+}
+
+/// The bounds of the API.
+#[derive(Clone, Debug, Args)]
+pub struct LimitArgs {
+    /// The largest body of a start, in bytes
+    #[arg(long, env = "AMENDS_BODY_BYTES_MAX", default_value_t = 1024 * 1024, value_name = "BYTES")]
+    body_bytes_max: usize,
+    /// Requests a second that one address may make; 0 for no limit
+    #[arg(long, env = "AMENDS_RATE_PER_S", default_value_t = 20_000, value_name = "N")]
+    rate_per_s: u32,
+    /// Starts in the making at one time
+    #[arg(long, env = "AMENDS_STARTS_MAX", default_value_t = 4_096, value_name = "N")]
+    starts_max: usize,
+}
+
+impl LimitArgs {
+    /// The bounds.
+    pub fn config(&self) -> ApiConfig {
+        ApiConfig {
+            body_bytes_max: self.body_bytes_max,
+            rate: Rate { per_s: f64::from(self.rate_per_s), burst: 2.0 * f64::from(self.rate_per_s) },
+            starts_max: self.starts_max,
+            ..ApiConfig::default()
+        }
+    }
+}
+
+/// Runs until it is asked to stop: the API first, then the engine.
+///
+/// # Errors
+/// When it cannot start, or the engine ends by itself.
+pub async fn run(args: ServeArgs) -> Result<Code, Failure> {
+    // The port first: a second server on it must not touch anything.
+    let listener = args.anywhere.open(args.listen).await?;
+    let asked = until_asked_to_stop()?;
+    let store = Store::connect(&args.database_url, args.connections.max(2))
+        .await
+        .context("the engine's database (AMENDS_DATABASE_URL) does not answer")?;
+    if args.migrate {
+        store.migrate(args.shards.max(1), chrono::Utc::now()).await.context("migrating the engine's database")?;
+    }
+    let node = node();
+    let (bus, topics) = args.bus.connect(format!("amends-{}", std::process::id())).await?;
+    let config = EngineConfig { node: node.clone(), command_partitions: args.shards.max(1) };
+    let engine_stop = CancellationToken::new();
+    let (engine, running) = Engine::start(config, store, bus.clone(), topics, engine_stop.clone()).await?;
+
+    let closing = asked.child_token();
+    let api = Api::new(engine, args.limits.config(), closing.clone());
+    tracing::info!(node, address = %args.listen, "the engine runs and its API listens");
+    let serving = api.serve(listener);
+    tokio::pin!(serving);
+    let failed = tokio::select! {
+        served = &mut serving => served.context("serving the API").err(),
+        // The engine cancels its own token when it cannot go on.
+        () = engine_stop.cancelled() => {
+            closing.cancel();
+            let _ = serving.await;
+            Some(anyhow::anyhow!("the engine has ended by itself; its log says why"))
+        }
+    };
+    engine_stop.cancel();
+    running.ended().await;
+    bus.close(CLOSE_TIMEOUT_MS).await;
+    match failed {
+        None => Ok(Code::Ok),
+        Some(error) => Err(error.into()),
+    }
+}

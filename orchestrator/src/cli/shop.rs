@@ -1,0 +1,226 @@
+//! The shop's four workers as this binary runs them: database, worker, read API, and what else belongs to each.
+//!
+//! It must not know sagas: a worker sees commands.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use axum::routing::get;
+use saga_bus::Bus;
+use saga_protocol::Topics;
+use saga_worker::Worker;
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolOptions;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use worker_notify::Feed;
+use worker_payment::toss;
+
+use crate::api::ops;
+
+/// A worker of the shop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
+pub enum Name {
+    /// Orders: create, cancel, complete
+    Order,
+    /// Stock: reserve, release, commit
+    Stock,
+    /// Payments at Toss: confirm, cancel
+    Payment,
+    /// Notices: order completed, order cancelled
+    Notify,
+}
+
+impl Name {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Order, Self::Stock, Self::Payment, Self::Notify];
+
+    /// The worker's name in definitions and topics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Order => worker_order::NAME,
+            Self::Stock => worker_stock::NAME,
+            Self::Payment => worker_payment::NAME,
+            Self::Notify => worker_notify::NAME,
+        }
+    }
+
+    /// The port that it listens on unless told otherwise.
+    pub const fn port(self) -> u16 {
+        match self {
+            Self::Order => 8081,
+            Self::Stock => 8082,
+            Self::Payment => 8083,
+            Self::Notify => 8084,
+        }
+    }
+
+    /// The variable that holds its database's URL.
+    pub const fn database_variable(self) -> &'static str {
+        match self {
+            Self::Order => "AMENDS_ORDER_DATABASE_URL",
+            Self::Stock => "AMENDS_STOCK_DATABASE_URL",
+            Self::Payment => "AMENDS_PAYMENT_DATABASE_URL",
+            Self::Notify => "AMENDS_NOTIFY_DATABASE_URL",
+        }
+    }
+
+    /// Its database.
+    pub const fn database(self) -> &'static str {
+        match self {
+            Self::Order => "amends_order",
+            Self::Stock => "amends_stock",
+            Self::Payment => "amends_payment",
+            Self::Notify => "amends_notify",
+        }
+    }
+
+    /// Brings its database up to date.
+    ///
+    /// # Errors
+    /// When the database cannot be reached or a migration fails.
+    pub async fn migrate(self, pool: &PgPool) -> anyhow::Result<()> {
+        let migrated = match self {
+            Self::Order => worker_order::migrate(pool).await,
+            Self::Stock => worker_stock::migrate(pool).await,
+            Self::Payment => worker_payment::migrate(pool).await,
+            Self::Notify => worker_notify::migrate(pool).await,
+        };
+        migrated.with_context(|| format!("migrating the database of worker `{}`", self.as_str()))
+    }
+}
+
+/// What a worker is made of.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Its database.
+    pub database_url: String,
+    /// Bounds its connections.
+    pub connections_max: u32,
+    /// Where notices go between processes; within this one when absent.
+    pub redis_url: Option<String>,
+    /// Toss Payments, for the payment worker.
+    pub toss: Option<toss::Config>,
+}
+
+/// A worker that is ready to run.
+pub struct Service {
+    name: Name,
+    pool: PgPool,
+    worker: Worker,
+    also: Also,
+}
+
+/// What runs beside the worker itself.
+enum Also {
+    Nothing,
+    /// Looks into webhooks.
+    Webhooks(toss::Client),
+    /// Carries notices to their followers.
+    Relay(Arc<dyn Feed>),
+}
+
+/// Connects to a worker's database.
+///
+/// # Errors
+/// When it does not answer.
+pub async fn connect(name: Name, url: &str, connections_max: u32) -> anyhow::Result<PgPool> {
+    PgPoolOptions::new()
+        .max_connections(connections_max)
+        .acquire_timeout(Duration::from_secs(10))
+        .connect(url)
+        .await
+        .with_context(|| format!("the database of worker `{}` ({})", name.as_str(), name.database_variable()))
+}
+
+impl Service {
+    /// Opens a worker's database and makes the worker.
+    ///
+    /// # Errors
+    /// When the database does not answer, a migration fails, or a setting is missing.
+    pub async fn open(name: Name, settings: Settings, migrate: bool) -> anyhow::Result<Self> {
+        let pool = connect(name, &settings.database_url, settings.connections_max).await?;
+        if migrate {
+            name.migrate(&pool).await?;
+        }
+        let (worker, also) = match name {
+            Name::Order => (worker_order::worker(pool.clone()), Also::Nothing),
+            Name::Stock => (worker_stock::worker(pool.clone()), Also::Nothing),
+            Name::Payment => {
+                let config = settings.toss.context("the payment worker needs a secret key of Toss (TOSS_SECRET_KEY)")?;
+                let client = toss::Client::new(config).context("the client of Toss Payments")?;
+                (worker_payment::worker(pool.clone(), client.clone()), Also::Webhooks(client))
+            }
+            Name::Notify => {
+                let feed = worker_notify::feed(settings.redis_url.as_deref()).context("the feed of notices")?;
+                (worker_notify::worker(pool.clone()), Also::Relay(feed))
+            }
+        };
+        Ok(Self { name, pool, worker, also })
+    }
+
+    fn routes(&self, shutdown: &CancellationToken) -> Router {
+        let routes = match &self.also {
+            Also::Relay(feed) => worker_notify::routes(self.pool.clone(), Arc::clone(feed), shutdown.clone()),
+            Also::Webhooks(_) => worker_payment::routes(self.pool.clone()),
+            Also::Nothing if self.name == Name::Stock => worker_stock::routes(self.pool.clone()),
+            Also::Nothing => worker_order::routes(self.pool.clone()),
+        };
+        routes.route("/metrics", get(ops::metrics))
+    }
+
+    /// Runs until `shutdown`, then drains.
+    ///
+    /// # Errors
+    /// When a part of it ends by itself; the rest is stopped then.
+    pub async fn run(
+        self,
+        bus: Arc<dyn Bus>,
+        topics: Topics,
+        listener: TcpListener,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<()> {
+        let _ = ops::recorder();
+        let name = self.name.as_str();
+        let stop = shutdown.child_token();
+        let mut parts: JoinSet<anyhow::Result<()>> = JoinSet::new();
+        let served = axum::serve(listener, self.routes(&stop)).with_graceful_shutdown(stop.clone().cancelled_owned());
+        parts.spawn(async move { served.await.context("serving") });
+        match self.also {
+            Also::Nothing => {}
+            Also::Webhooks(client) => {
+                let (pool, stop) = (self.pool.clone(), stop.clone());
+                parts.spawn(async move {
+                    worker_payment::webhook::look::run(pool, client, stop).await;
+                    Ok(())
+                });
+            }
+            Also::Relay(feed) => {
+                let (pool, stop) = (self.pool.clone(), stop.clone());
+                parts.spawn(async move {
+                    worker_notify::relay(pool, feed, stop).await;
+                    Ok(())
+                });
+            }
+        }
+        let running = self.worker.run(bus, topics, stop.clone());
+        parts.spawn(async move { running.await.context("working") });
+
+        let mut first: anyhow::Result<()> = Ok(());
+        while let Some(ended) = parts.join_next().await {
+            let ended = ended.unwrap_or_else(|panic| Err(anyhow::anyhow!("a part of it panicked: {panic}")));
+            let ended = if ended.is_ok() && !stop.is_cancelled() {
+                Err(anyhow::anyhow!("a part of it ended by itself"))
+            } else {
+                ended
+            };
+            stop.cancel();
+            first = first.and(ended);
+        }
+        self.pool.close().await;
+        first.with_context(|| format!("worker `{name}`"))
+    }
+}

@@ -1,0 +1,121 @@
+//! `amends worker NAME` and `amends sandbox`: a process each.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use toss_sandbox::{Sandbox, SandboxConfig};
+use worker_payment::toss;
+
+use super::exit::{Code, Failure};
+use super::process::{BusArgs, ListenArgs, node, until_asked_to_stop};
+use super::shop::{Name, Service, Settings};
+
+/// How long the bus may take to send what is queued, in ms.
+const CLOSE_TIMEOUT_MS: u64 = 10_000;
+
+/// Runs one of the shop's workers
+#[derive(Debug, Args)]
+pub struct WorkerArgs {
+    /// Which one
+    name: Name,
+    #[command(flatten)]
+    bus: BusArgs,
+    /// Its database; AMENDS_ORDER_DATABASE_URL and so on when absent
+    #[arg(long, value_name = "URL")]
+    database_url: Option<String>,
+    /// Brings the database up to date first
+    #[arg(long)]
+    migrate: bool,
+    /// Most connections to the database
+    #[arg(long, env = "AMENDS_WORKER_CONNECTIONS", default_value_t = 8)]
+    connections: u32,
+    /// Where its read API listens; 127.0.0.1:8081 to 8084 when absent
+    #[arg(long, env = "AMENDS_WORKER_LISTEN", value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
+    #[command(flatten)]
+    anywhere: ListenArgs,
+    /// Where notices go between processes (notify)
+    #[arg(long, env = "AMENDS_REDIS_URL", value_name = "URL")]
+    redis_url: Option<String>,
+    /// Toss Payments (payment)
+    #[arg(long, env = "TOSS_BASE_URL", default_value = toss::client::BASE_URL, value_name = "URL")]
+    toss_base_url: String,
+    /// The shop's secret key (payment); better given by the environment than on the command line
+    #[arg(long, env = "TOSS_SECRET_KEY", hide_env_values = true, value_name = "KEY")]
+    toss_secret_key: Option<String>,
+    /// How long Toss may take to answer, in ms (payment)
+    #[arg(long, env = "TOSS_TIMEOUT_MS", default_value_t = toss::client::TIMEOUT_MS_DEFAULT, value_name = "MS")]
+    toss_timeout_ms: u64,
+}
+
+/// Runs a worker until it is asked to stop.
+///
+/// # Errors
+/// When it cannot start, or ends by itself.
+pub async fn run(args: WorkerArgs) -> Result<Code, Failure> {
+    let name = args.name;
+    let database_url = args.database_url.or_else(|| std::env::var(name.database_variable()).ok());
+    let database_url = database_url.ok_or_else(|| {
+        Failure::usage(format!("no database: give --database-url, or set {}", name.database_variable()))
+    })?;
+    let settings = Settings {
+        database_url,
+        connections_max: args.connections.max(2),
+        redis_url: args.redis_url,
+        toss: args.toss_secret_key.map(|key| toss::Config {
+            base_url: args.toss_base_url,
+            secret_key: toss::SecretKey::new(key),
+            timeout_ms: args.toss_timeout_ms,
+        }),
+    };
+    let address = args.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], name.port())));
+    let listener = args.anywhere.open(address).await?;
+    let shutdown = until_asked_to_stop()?;
+    let service = Service::open(name, settings, args.migrate).await?;
+    let (bus, topics) = args.bus.connect(format!("amends-{}-{}", name.as_str(), std::process::id())).await?;
+    tracing::info!(worker = name.as_str(), node = node(), %address, "a worker starts");
+    let ended = service.run(bus.clone(), topics, listener, shutdown).await;
+    bus.close(CLOSE_TIMEOUT_MS).await;
+    ended?;
+    Ok(Code::Ok)
+}
+
+/// Runs the stand-in for Toss Payments
+#[derive(Debug, Args)]
+pub struct SandboxArgs {
+    /// Where it listens
+    #[arg(long, env = "AMENDS_SANDBOX_LISTEN", default_value = "127.0.0.1:8090", value_name = "ADDRESS")]
+    listen: SocketAddr,
+    #[command(flatten)]
+    anywhere: ListenArgs,
+    /// Where its books lie; without it nothing outlives the process
+    #[arg(long, env = "AMENDS_SANDBOX_DIR", value_name = "FOLDER")]
+    dir: Option<PathBuf>,
+    /// Where webhooks go
+    #[arg(long, env = "AMENDS_SANDBOX_WEBHOOK_URL", value_name = "URL")]
+    webhook_url: Option<String>,
+    /// The secret key that it accepts
+    #[arg(long, env = "TOSS_SECRET_KEY", default_value = toss_sandbox::DEFAULT_SECRET_KEY, hide_env_values = true)]
+    secret_key: String,
+}
+
+/// Runs the sandbox until it is asked to stop.
+///
+/// # Errors
+/// When it cannot start.
+pub async fn sandbox(args: SandboxArgs) -> Result<Code, Failure> {
+    let listener = args.anywhere.open(args.listen).await?;
+    let shutdown = until_asked_to_stop()?;
+    let config = SandboxConfig {
+        secret_keys: vec![args.secret_key],
+        data_dir: args.dir,
+        webhook_url: args.webhook_url,
+        ..SandboxConfig::default()
+    };
+    let sandbox = Sandbox::open(config).context("the sandbox")?;
+    tracing::info!(address = %args.listen, "the Toss sandbox starts");
+    sandbox.serve(listener, shutdown.cancelled_owned()).await.context("serving the sandbox")?;
+    Ok(Code::Ok)
+}

@@ -1,0 +1,91 @@
+//! `amends dev --bus kafka`: every part a process of its own, on the servers of [`super::stack`].
+//!
+//! Owns which processes there are and how they are told where things are. Each is the same `amends` command.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use toss_sandbox::DEFAULT_SECRET_KEY;
+
+use super::places::{Place, SANDBOX_PORT, Urls};
+use super::stack::Stack;
+use super::supervisor::{Process, to_stderr};
+use crate::cli::shop::Name;
+
+/// The widest name of a process.
+const NAME_WIDTH: usize = 7;
+
+/// Everything in processes.
+#[derive(Debug)]
+pub struct Processes {
+    stack: Stack,
+    urls: Urls,
+}
+
+impl Processes {
+    /// Starts the servers and the processes on the data in `dir`. `log` is their logs' filter.
+    ///
+    /// # Errors
+    /// When a server cannot be started.
+    pub async fn start(dir: &Path, api_address: SocketAddr, log: &str) -> anyhow::Result<Self> {
+        let mut stack = Stack::start(dir, to_stderr(NAME_WIDTH)).await?;
+        match keep_all(&mut stack, dir, api_address, log).await {
+            Ok(urls) => Ok(Self { stack, urls }),
+            Err(error) => {
+                stack.stop().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Where everything listens.
+    pub fn urls(&self) -> &Urls {
+        &self.urls
+    }
+
+    /// Resolves with the reason when it cannot go on. Can be dropped and called again.
+    pub async fn failed(&mut self) -> String {
+        self.stack.failed().await
+    }
+
+    /// Stops everything in order.
+    pub async fn stop(self) {
+        self.stack.stop().await;
+    }
+}
+
+async fn keep_all(stack: &mut Stack, dir: &Path, api: SocketAddr, log: &str) -> anyhow::Result<Urls> {
+    let dir = dir.canonicalize()?;
+    // Held open until all are known, so that no two get the same; the processes then open them themselves.
+    let api = Place::open("API", api).await?;
+    let sandbox = Place::on_loopback("Toss sandbox", SANDBOX_PORT).await?;
+    let mut places = Vec::new();
+    for name in Name::ALL {
+        places.push(Place::on_loopback(name.as_str(), name.port()).await?);
+    }
+    let [order, stock, payment, notify] = [0, 1, 2, 3].map(|at: usize| places[at].url());
+    let urls = Urls { api: api.url(), order, stock, payment, notify, sandbox: sandbox.url() };
+    let addresses: Vec<SocketAddr> = places.iter().map(|place| place.address).collect();
+    let (api_address, sandbox_address) = (api.address, sandbox.address);
+    drop((api, sandbox, places));
+
+    let mut environment = stack.environment();
+    // Whatever the environment says: the demo's payments are never real.
+    environment.push(("TOSS_BASE_URL".to_owned(), urls.sandbox.clone()));
+    environment.push(("TOSS_SECRET_KEY".to_owned(), DEFAULT_SECRET_KEY.to_owned()));
+    environment.push(("AMENDS_LOG".to_owned(), log.to_owned()));
+    let books = dir.join("toss").display().to_string();
+    let webhooks = format!("{}/webhooks/toss", urls.payment);
+    let sandbox_address = sandbox_address.to_string();
+    let sandbox = ["sandbox", "--listen", &sandbox_address, "--dir", &books, "--webhook-url", &webhooks];
+    stack.keep(Process::amends("toss", sandbox, environment.clone())?);
+    for (name, address) in Name::ALL.into_iter().zip(addresses) {
+        let address = address.to_string();
+        let worker = ["worker", name.as_str(), "--migrate", "--listen", &address];
+        stack.keep(Process::amends(name.as_str(), worker, environment.clone())?);
+    }
+    // Last, so that it stops first.
+    let api_address = api_address.to_string();
+    stack.keep(Process::amends("serve", ["serve", "--migrate", "--listen", &api_address], environment)?);
+    Ok(urls)
+}
