@@ -19,7 +19,7 @@ pub const MEDIA_TYPE: &str = "application/problem+json";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
     /// The kind of problem, as a relative reference: `/problems/invalid-input`.
-    #[serde(rename = "type")]
+    #[serde(rename = "type", default = "blank")]
     pub kind: String,
     /// The kind in words.
     pub title: String,
@@ -226,6 +226,11 @@ impl Problem {
             .detail("Nothing was published. `errors` lists every mistake with its place and remedy.")
             .errors(errors)
     }
+}
+
+/// What RFC 9457 says of a problem without a type.
+fn blank() -> String {
+    "about:blank".to_owned()
 }
 
 /// An error with everything below it, for the log.
