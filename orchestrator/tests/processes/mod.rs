@@ -1,0 +1,262 @@
+//! The shop as processes on a real Kafka, Postgres and Redis: started, killed and started again.
+
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use bench::books::{self, Sources};
+use bench::load::Load;
+use serde_json::{Value, json};
+use test_support::{FreshDatabase, eventually, fresh_database, kafka, redis_url, unique_prefix};
+use tokio::sync::{Mutex, MutexGuard};
+
+const SECRET_KEY: &str = "test_sk_amends";
+/// Units of each SKU: more than any run can order.
+const ON_HAND: u64 = 1_000_000;
+const SKUS: [&str; 5] = ["apple", "pear", "plum", "fig", "quince"];
+/// How long a run may take to come to rest, in ms.
+const REST_MS: u64 = 180_000;
+
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// These tests load the whole machine: one at a time.
+pub async fn one_at_a_time() -> MutexGuard<'static, ()> {
+    TURN.lock().await
+}
+
+/// Databases, topics and processes of one run.
+pub struct Shop {
+    databases: HashMap<&'static str, FreshDatabase>,
+    engine: sqlx::PgPool,
+    prefix: String,
+    ports: HashMap<String, u16>,
+    children: HashMap<String, Child>,
+    folder: tempfile::TempDir,
+}
+
+const WORKERS: [&str; 4] = ["order", "stock", "payment", "notify"];
+
+impl Shop {
+    /// Fresh databases and topics, every process started, and the stock filled.
+    pub async fn open(name: &str) -> Self {
+        bench::install_tls();
+        let mut databases = HashMap::new();
+        for database in ["engine", "order", "stock", "payment", "notify"] {
+            databases.insert(database, fresh_database().await);
+        }
+        let engine = databases["engine"].pool(3).await;
+        let mut shop = Self {
+            databases,
+            engine,
+            prefix: unique_prefix(name),
+            ports: HashMap::new(),
+            children: HashMap::new(),
+            folder: tempfile::tempdir().unwrap(),
+        };
+        let mut migrate = shop.amends(&["db", "migrate"]);
+        assert!(migrate.status().unwrap().success(), "db migrate");
+        shop.start_again("sandbox").await;
+        for worker in WORKERS {
+            shop.start_again(worker).await;
+        }
+        shop.start_orchestrator("orchestrator").await;
+        let definitions = concat!(env!("CARGO_MANIFEST_DIR"), "/../saga-defs/order-checkout.yaml");
+        let url = shop.url("orchestrator");
+        let published = shop.amends(&["def", "--url", &url, "publish", definitions]).output().unwrap();
+        assert!(published.status.success(), "{}", String::from_utf8_lossy(&published.stderr));
+        shop.fill_stock().await;
+        shop
+    }
+
+    /// The binary, with everything it needs in its environment.
+    fn amends(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_amends"));
+        command
+            .args(arguments)
+            .env("AMENDS_BUS", "kafka")
+            .env("AMENDS_KAFKA", kafka())
+            .env("AMENDS_TOPIC_PREFIX", &self.prefix)
+            .env("AMENDS_REDIS_URL", redis_url())
+            .env("AMENDS_SHARDS", "4")
+            .env("AMENDS_DATABASE_URL", &self.databases["engine"].url)
+            .env("TOSS_SECRET_KEY", SECRET_KEY)
+            .env("AMENDS_LOG", "info")
+            .stdin(Stdio::null());
+        if let Some(port) = self.ports.get("sandbox") {
+            command.env("TOSS_BASE_URL", format!("http://127.0.0.1:{port}"));
+        }
+        for worker in WORKERS {
+            let variable = format!("AMENDS_{}_DATABASE_URL", worker.to_uppercase());
+            command.env(variable, &self.databases[worker].url);
+        }
+        command
+    }
+
+    pub async fn start_orchestrator(&mut self, name: &str) {
+        let port = self.port(name);
+        let listen = format!("127.0.0.1:{port}");
+        let command = self.amends(&["serve", "--listen", &listen]);
+        self.spawn(name, command).await;
+    }
+
+    /// Starts a process under the name and port that it had.
+    pub async fn start_again(&mut self, name: &str) {
+        let listen = format!("127.0.0.1:{}", self.port(name));
+        let command = match name {
+            "sandbox" => {
+                let books = self.folder.path().join("sandbox");
+                self.amends(&["sandbox", "--listen", &listen, "--dir", books.to_str().unwrap()])
+            }
+            worker if WORKERS.contains(&worker) => self.amends(&["worker", worker, "--listen", &listen]),
+            orchestrator => return Box::pin(self.start_orchestrator(orchestrator)).await,
+        };
+        self.spawn(name, command).await;
+    }
+
+    fn port(&mut self, name: &str) -> u16 {
+        *self.ports.entry(name.to_owned()).or_insert_with(|| {
+            TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+        })
+    }
+
+    pub fn url(&self, name: &str) -> String {
+        format!("http://127.0.0.1:{}", self.ports[name])
+    }
+
+    async fn spawn(&mut self, name: &str, mut command: Command) {
+        let log = self.folder.path().join(format!("{name}.log"));
+        let log = File::options().create(true).append(true).open(log).unwrap();
+        command.stdout(log.try_clone().unwrap()).stderr(log);
+        self.children.insert(name.to_owned(), command.spawn().unwrap());
+        let health = format!("{}/healthz", self.url(name));
+        let client = reqwest::Client::new();
+        eventually(&format!("{name} answers"), 60_000, async || {
+            client.get(&health).send().await.is_ok_and(|answer| answer.status().is_success())
+        })
+        .await;
+    }
+
+    /// `kill -9`.
+    pub async fn kill(&mut self, name: &str) {
+        let mut child = self.children.remove(name).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    async fn fill_stock(&self) {
+        let client = reqwest::Client::new();
+        for sku in SKUS {
+            let url = format!("{}/stock/{sku}", self.url("stock"));
+            let answer = client.put(url).json(&json!({ "on_hand": ON_HAND })).send().await.unwrap();
+            assert!(answer.status().is_success(), "{}", answer.status());
+        }
+    }
+
+    pub fn load(&self, orders: u64, in_flight: usize) -> Load {
+        Load {
+            api_url: self.url("orchestrator"),
+            orders,
+            in_flight,
+            skus: SKUS.map(str::to_owned).to_vec(),
+            reject_every: 10,
+            stem: "order".to_owned(),
+            patience: Duration::from_secs(120),
+        }
+    }
+
+    /// So many sagas were started.
+    pub async fn orders_reach(&self, count: u64) {
+        let count = i64::try_from(count).unwrap();
+        eventually("orders come in", REST_MS, async || {
+            let started: i64 = self.number("select count(*) from saga").await;
+            started >= count
+        })
+        .await;
+    }
+
+    /// The shards are owned by exactly these processes.
+    pub async fn owners_are(&self, names: &[&str]) {
+        let mut expected: Vec<String> = names.iter().map(|name| self.children[*name].id().to_string()).collect();
+        expected.sort();
+        eventually("the shards have their owners", 60_000, async || {
+            let owners: Vec<Option<String>> =
+                sqlx::query_scalar("select owner from shard").fetch_all(&self.engine).await.unwrap();
+            let mut pids: Vec<String> = owners
+                .into_iter()
+                .flatten()
+                .filter_map(|owner| owner.rsplit('/').next().map(str::to_owned))
+                .collect();
+            pids.sort();
+            pids.dedup();
+            pids == expected
+        })
+        .await;
+    }
+
+    /// No saga is left running or parked.
+    pub async fn everything_ends(&self) {
+        let waiting = eventually("every saga ends", REST_MS, async || {
+            self.number("select count(*) from saga where status in (0, 1)").await == 0
+        });
+        if tokio::time::timeout(Duration::from_millis(REST_MS * 2), waiting).await.is_err() {
+            panic!("the wait itself hung");
+        }
+        eventually("delivered commands leave the outbox", 30_000, async || {
+            self.number("select count(*) from outbox").await == 0
+        })
+        .await;
+    }
+
+    async fn number(&self, sql: &'static str) -> i64 {
+        sqlx::query_scalar(sql).fetch_one(&self.engine).await.unwrap()
+    }
+
+    /// The books balance, order by order, against the sandbox's own ledger.
+    pub async fn books_balance(&self, orders: u64) {
+        let report = books::verify(&Sources {
+            engine_url: self.databases["engine"].url.clone(),
+            order_url: self.databases["order"].url.clone(),
+            stock_url: self.databases["stock"].url.clone(),
+            payment_url: self.databases["payment"].url.clone(),
+            sandbox_url: self.url("sandbox"),
+        })
+        .await
+        .unwrap();
+        assert!(report.findings.is_empty(), "{:#?}", report.findings);
+        let sagas: i64 = report.sagas.values().sum();
+        assert_eq!(sagas, i64::try_from(orders).unwrap(), "an order a saga: {:?}", report.sagas);
+        assert_eq!(report.sagas["compensated"], i64::try_from(orders / 10).unwrap(), "{:?}", report.sagas);
+        assert!(report.captured > 0);
+    }
+
+    /// Posts an order and returns the answer.
+    pub async fn post(&self, path: &str, body: &Value, key: Option<&str>) -> reqwest::Response {
+        let mut request = reqwest::Client::new().post(format!("{}{path}", self.url("orchestrator"))).json(body);
+        if let Some(key) = key {
+            request = request.header("Idempotency-Key", key);
+        }
+        request.send().await.unwrap()
+    }
+}
+
+impl Drop for Shop {
+    /// Nothing outlives a test; when it failed, the logs' ends say why.
+    fn drop(&mut self) {
+        for child in self.children.values_mut() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            for entry in std::fs::read_dir(self.folder.path()).into_iter().flatten().flatten() {
+                let Ok(text) = std::fs::read_to_string(entry.path()) else { continue };
+                let lines: Vec<&str> = text.lines().collect();
+                let tail = lines[lines.len().saturating_sub(15)..].join("\n");
+                eprintln!("--- {}\n{tail}", entry.path().display());
+            }
+        }
+    }
+}
