@@ -118,6 +118,8 @@ impl Drop for Admission {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     fn breaker() -> Arc<Breaker> {

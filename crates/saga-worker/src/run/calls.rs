@@ -50,7 +50,7 @@ pub(crate) struct Launch {
 /// A call that has ended.
 #[derive(Debug)]
 pub(crate) struct Landed {
-    pub(crate) job: Box<Job>,
+    pub(crate) job: Job,
     pub(crate) call: Call,
     pub(crate) mission: Mission,
     pub(crate) number: i32,
@@ -133,7 +133,7 @@ pub(crate) fn undone(command: &Command, action: &str) -> Command {
 
 /// Makes the call, and the inquiry before it where one is due.
 pub(crate) async fn fly(
-    job: Box<Job>,
+    job: Job,
     call: Call,
     launch: Launch,
     handler: Arc<dyn External>,

@@ -43,8 +43,8 @@ pub(crate) struct Consumer {
 
 /// Where commands go.
 struct Lanes {
-    transactional: mpsc::Sender<Box<Job>>,
-    external: mpsc::Sender<Box<Job>>,
+    transactional: mpsc::Sender<Job>,
+    external: mpsc::Sender<Job>,
     replies: Replies,
 }
 

@@ -32,16 +32,16 @@ use crate::worker::{Kind, Shared};
 pub(crate) struct Lane {
     shared: Arc<Shared>,
     direction: Direction,
-    jobs: mpsc::Receiver<Box<Job>>,
+    jobs: mpsc::Receiver<Job>,
     replies: Replies,
     meters: Arc<Meters>,
     /// By action; `None` for the transactional ones.
     outlets: Vec<Option<Outlet>>,
     flights: JoinSet<Landed>,
     /// The rows of the calls in the air, with the commands that wait for them.
-    busy: HashMap<Key, Vec<Box<Job>>>,
+    busy: HashMap<Key, Vec<Job>>,
     /// To be decided (again) as soon as possible.
-    again: VecDeque<Box<Job>>,
+    again: VecDeque<Job>,
     closed: bool,
 }
 
@@ -52,7 +52,7 @@ struct Outlet {
     permits: Arc<Semaphore>,
     breaker: Arc<Breaker>,
     /// Commands that need a call, and there were too many in the air.
-    waiting: VecDeque<Box<Job>>,
+    waiting: VecDeque<Job>,
 }
 
 /// What is to be done with one command.
@@ -73,7 +73,7 @@ impl Lane {
     pub(crate) fn new(
         shared: Arc<Shared>,
         direction: Direction,
-        jobs: mpsc::Receiver<Box<Job>>,
+        jobs: mpsc::Receiver<Job>,
         replies: Replies,
         meters: Arc<Meters>,
     ) -> Self {
@@ -143,14 +143,14 @@ impl Lane {
 
     /// What can be decided now: commands whose turn came again, and waiting ones for which there are
     /// permits.
-    fn candidates(&mut self, max: usize) -> Vec<Box<Job>> {
+    fn candidates(&mut self, max: usize) -> Vec<Job> {
         if self.closed {
             self.again.clear();
             for outlet in self.outlets.iter_mut().flatten() {
                 outlet.waiting.clear();
             }
         }
-        let mut jobs: Vec<Box<Job>> = self.again.drain(..self.again.len().min(max)).collect();
+        let mut jobs: Vec<Job> = self.again.drain(..self.again.len().min(max)).collect();
         for outlet in self.outlets.iter_mut().flatten() {
             let room = outlet.permits.available_permits().min(max.saturating_sub(jobs.len()));
             jobs.extend(outlet.waiting.drain(..outlet.waiting.len().min(room)));
@@ -159,7 +159,7 @@ impl Lane {
     }
 
     /// Decides commands, commits the intents, and lets the calls begin.
-    async fn take_in(&mut self, jobs: Vec<Box<Job>>) {
+    async fn take_in(&mut self, jobs: Vec<Job>) {
         let mut keys = HashSet::with_capacity(jobs.len());
         let mut unique = Vec::with_capacity(jobs.len());
         for job in jobs {
@@ -191,7 +191,7 @@ impl Lane {
         self.replies.send(finished).await;
     }
 
-    fn launch(&mut self, job: Box<Job>, launch: Launch) {
+    fn launch(&mut self, job: Job, launch: Launch) {
         let Some(outlet) = &self.outlets[job.meta.action] else { return };
         self.busy.insert(job.meta.key.clone(), Vec::new());
         let command = if launch.mission == Mission::Fate {
@@ -214,7 +214,7 @@ impl Lane {
     }
 
     /// Decides until a transaction over the decisions is committed.
-    async fn plan(&self, jobs: &[Box<Job>]) -> Vec<Plan> {
+    async fn plan(&self, jobs: &[Job]) -> Vec<Plan> {
         let mut backoff = Backoff::default();
         loop {
             match self.try_plan(jobs).await {
@@ -241,7 +241,7 @@ impl Lane {
     }
 
     /// One transaction: reads the rows, decides, writes. `None` when somebody else was faster.
-    async fn try_plan(&self, jobs: &[Box<Job>]) -> Result<Option<Vec<Plan>>, Failure> {
+    async fn try_plan(&self, jobs: &[Job]) -> Result<Option<Vec<Plan>>, Failure> {
         let mut tx = self.shared.pool.begin_with(BEGIN).await?;
         let keys: Vec<&Key> = jobs.iter().map(|job| &job.meta.key).collect();
         let mut rows = inbox::probe(&mut tx, &keys).await?;

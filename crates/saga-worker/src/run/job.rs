@@ -73,9 +73,9 @@ impl Letter {
 #[derive(Debug)]
 pub(crate) enum Read {
     /// A command for one of the worker's actions.
-    Job(Box<Job>),
+    Job(Job),
     /// A command for an action that this worker does not have.
-    Stranger(Box<Job>),
+    Stranger(Job),
     /// Nothing that can be understood, and why.
     Poison(Letter, String),
 }
@@ -99,6 +99,6 @@ pub(crate) fn read(letter: Letter, direction: Direction, shared: &Shared) -> Rea
     let found = shared.lookup.get(&direction).and_then(|names| names.get(&wire.action)).copied();
     let command = Command { wire, traceparent };
     let meta = Meta { key, reply_to, action: found.unwrap_or(usize::MAX), letter };
-    let job = Box::new(Job { command, meta });
+    let job = Job { command, meta };
     if found.is_some() { Read::Job(job) } else { Read::Stranger(job) }
 }

@@ -18,9 +18,10 @@ use crate::answer::Answer;
 use crate::worker::Shared;
 
 /// A record that needs nothing more than its answer to be acknowledged.
+#[expect(clippy::large_enum_variant, reason = "nearly all are the large one")]
 pub(crate) enum Finished {
     /// A command and its answer.
-    Answered(Box<Job>, Answer),
+    Answered(Job, Answer),
     /// A record that could not be understood, and why.
     Poison(Letter, String),
 }

@@ -37,7 +37,7 @@ pub(crate) const BEGIN: &str = "begin; set local idle_in_transaction_session_tim
 pub(crate) struct Lane {
     pub(crate) shared: Arc<Shared>,
     pub(crate) direction: Direction,
-    pub(crate) jobs: mpsc::Receiver<Box<Job>>,
+    pub(crate) jobs: mpsc::Receiver<Job>,
     pub(crate) replies: Replies,
     pub(crate) meters: Arc<Meters>,
 }
@@ -61,7 +61,7 @@ enum Setback {
 impl Lane {
     /// Works until the channel is closed and empty.
     pub(crate) async fn run(mut self) {
-        let mut carried: VecDeque<Box<Job>> = VecDeque::new();
+        let mut carried: VecDeque<Job> = VecDeque::new();
         let mut last = 0;
         loop {
             let Some(batch) = self.collect(&mut carried, last).await else { return };
@@ -73,9 +73,9 @@ impl Lane {
     }
 
     /// The next batch: what has arrived, each barrier row at most once.
-    async fn collect(&mut self, carried: &mut VecDeque<Box<Job>>, last: usize) -> Option<Part> {
+    async fn collect(&mut self, carried: &mut VecDeque<Job>, last: usize) -> Option<Part> {
         let max = self.shared.tuning.batch_max;
-        let mut arrived: Vec<Box<Job>> = carried.drain(..).collect();
+        let mut arrived: Vec<Job> = carried.drain(..).collect();
         if arrived.is_empty() && self.jobs.recv_many(&mut arrived, max).await == 0 {
             return None;
         }
@@ -100,7 +100,7 @@ impl Lane {
         for job in arrived {
             // A second command of a row sees what the first has committed, as if they came one by one.
             if jobs.len() < max && keys.insert(job.meta.key.clone()) {
-                jobs.push(*job);
+                jobs.push(job);
             } else {
                 carried.push_back(job);
             }
@@ -119,9 +119,11 @@ impl Lane {
             match self.attempt(&part).await {
                 Ok(answers) => {
                     let commands = part.commands.into_iter().zip(part.metas);
-                    finished.extend(commands.zip(answers).map(|((command, meta), answer)| {
-                        Finished::Answered(Box::new(Job { command, meta }), answer)
-                    }));
+                    finished.extend(
+                        commands.zip(answers).map(|((command, meta), answer)| {
+                            Finished::Answered(Job { command, meta }, answer)
+                        }),
+                    );
                     backoff = Backoff::default();
                     continue;
                 }
@@ -326,7 +328,7 @@ impl Lane {
 impl Part {
     fn take(&mut self, index: usize, answer: Answer) -> Finished {
         let (command, meta) = (self.commands.remove(index), self.metas.remove(index));
-        Finished::Answered(Box::new(Job { command, meta }), answer)
+        Finished::Answered(Job { command, meta }, answer)
     }
 
     fn split_off(&mut self, at: usize) -> Self {
