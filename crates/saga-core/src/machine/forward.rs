@@ -42,8 +42,8 @@ pub(super) fn go_on(draft: &mut Draft<'_>) -> Result<(), Illegal> {
             return complete(draft);
         }
         draft.state.status = Status::Running;
-        start::open_held(draft)?;
-        if plans.is_empty() {
+        let opened = start::open_held(draft)?;
+        if plans.is_empty() && !opened {
             return Ok(());
         }
         for (ix, plan) in plans {

@@ -146,7 +146,7 @@ fn mark(draft: &mut Draft<'_>, at: CellRef, acknowledged: bool) -> Result<Taken,
     else {
         return Ok(Taken::Refused(NOT_TOUCHED));
     };
-    if cell.undo.is_none() && !unwind::takes_effect(step, cell.execute.run) {
+    if cell.undo.is_none() && !unwind::takes_effect(step, &cell.execute) {
         return Ok(Taken::Refused("there is nothing to undo"));
     }
     if cell.undo.as_ref().is_some_and(|undo| matches!(undo.run, Run::Succeeded | Run::Skipped)) {

@@ -178,9 +178,12 @@ pub(super) fn release(draft: &mut Draft<'_>) -> Result<(), Illegal> {
     paused.into_iter().try_for_each(|at| draft.send(at))
 }
 
-/// Opens the rounds that a hold kept from beginning and no longer holds.
-pub(super) fn open_held(draft: &mut Draft<'_>) -> Result<(), Illegal> {
+/// Opens the rounds that a hold kept from beginning and no longer holds. Returns whether there were any: a wait
+/// may be over at once.
+pub(super) fn open_held(draft: &mut Draft<'_>) -> Result<bool, Illegal> {
     let held = |(at, track): &(CellRef, &Track)| track.run == Run::Held && !draft.is_held(*at);
     let held: Vec<CellRef> = draft.state.tracks().filter(held).map(|(at, _)| at).collect();
-    held.into_iter().try_for_each(|at| open_round(draft, at))
+    let any = !held.is_empty();
+    held.into_iter().try_for_each(|at| open_round(draft, at))?;
+    Ok(any)
 }

@@ -96,7 +96,7 @@ fn undone(draft: &Draft<'_>) -> Vec<bool> {
 
 fn is_undone(step: &Step, cell: &Cell) -> bool {
     match &cell.undo {
-        None => !takes_effect(step, cell.execute.run),
+        None => !takes_effect(step, &cell.execute),
         Some(undo) => match undo.run {
             Run::Succeeded | Run::Skipped | Run::GivenUp => true,
             // A compensation that stopped is not needed any more when its execute turns out to have been refused.
@@ -108,22 +108,24 @@ fn is_undone(step: &Step, cell: &Cell) -> bool {
 
 /// Whether a cell's compensation is to be sent. Where the worker lost its record nobody may guess.
 fn needs_undo(step: &Step, cell: &Cell) -> bool {
-    takes_effect(step, cell.execute.run) && cell.execute.run != Run::Undecidable
+    takes_effect(step, &cell.execute) && cell.execute.run != Run::Undecidable
 }
 
 /// Whether an execute has taken effect, or may have, and there is a way to undo it.
-pub(super) fn takes_effect(step: &Step, run: Run) -> bool {
+pub(super) fn takes_effect(step: &Step, execute: &Track) -> bool {
     let undoable = match step.work {
         Work::Action { .. } => step.compensation.is_some(),
         Work::Child { .. } => true,
         Work::Sleep { .. } | Work::Signal { .. } => false,
     };
-    let done = match run {
+    // An empty `foreach` is done without anything having been sent.
+    let sent = execute.attempt > 0;
+    let done = match execute.run {
         Run::Sent | Run::Unknown | Run::Backoff | Run::Waiting => true,
         Run::Succeeded | Run::Exhausted | Run::Undecidable => true,
         Run::Held | Run::Rejected | Run::Skipped | Run::GivenUp => false,
     };
-    undoable && done
+    undoable && sent && done
 }
 
 /// The first cell that keeps the unwind from going on.
@@ -188,8 +190,8 @@ pub(super) fn begin_undecided(
     let definition = draft.step(step)?;
     let mut dependents = definition.dependents.iter();
     let its_turn = dependents.all(|ix| undone.get(usize::from(ix.0)).copied().unwrap_or(true));
-    let run = draft.track(CellRef { step, item, direction: Direction::Execute })?.run;
-    if !its_turn || !takes_effect(definition, run) {
+    let execute = draft.track(CellRef { step, item, direction: Direction::Execute })?;
+    if !its_turn || !takes_effect(definition, execute) {
         return Ok(false);
     }
     begin(draft, step, item)?;

@@ -34,6 +34,13 @@ fn an_empty_list_is_done() {
     assert_eq!(s.run("b"), Run::Sent);
 }
 
+/// … and nothing to undo.
+#[test]
+fn an_empty_list_is_not_compensated() {
+    let mut s = fan_out("\nb: after f", json!([]));
+    assert_eq!(s.no("b:x1:1"), ["ended compensated"]);
+}
+
 /// "At most 100 items; beyond, a child saga an item."
 #[test]
 fn a_list_of_more_than_a_hundred_parks() {

@@ -75,3 +75,14 @@ fn a_retry_of_a_held_step_waits() {
     assert_eq!(s.retry("a:x2"), ["refused: it is held: end the hold"]);
     assert_eq!(s.hold(&[]), ["a:x2:1"]);
 }
+
+/// A held wait whose signal came early is over when the hold ends.
+#[test]
+fn a_held_wait_takes_its_early_signal_when_the_hold_ends() {
+    let mut s = saga("a\nw: after a; wait: {signal: go, timeout: 1h}");
+    s.hold(&["w"]);
+    s.ok("a:x1:1");
+    assert!(s.signal("go", json!(1)).is_empty());
+    assert_eq!(s.run("w"), Run::Held);
+    assert_eq!(s.hold(&[]), ["ended completed"]);
+}
