@@ -8,7 +8,7 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use bench::books::{self, Sources};
+use bench::books::{self, Report, Sources};
 use bench::load::Load;
 use serde_json::{Value, json};
 use test_support::{FreshDatabase, eventually, fresh_database, kafka, redis_url, unique_prefix};
@@ -215,8 +215,18 @@ impl Shop {
         sqlx::query_scalar(sql).fetch_one(&self.engine).await.unwrap()
     }
 
-    /// The books balance, order by order, against the sandbox's own ledger.
+    /// The books balance, order by order, against the sandbox's own ledger, after so many orders of which every
+    /// tenth card was rejected.
     pub async fn books_balance(&self, orders: u64) {
+        let report = self.balance().await;
+        let sagas: i64 = report.sagas.values().sum();
+        assert_eq!(sagas, i64::try_from(orders).unwrap(), "an order a saga: {:?}", report.sagas);
+        assert_eq!(report.sagas["compensated"], i64::try_from(orders / 10).unwrap(), "{:?}", report.sagas);
+        assert!(report.captured > 0);
+    }
+
+    /// The books balance.
+    pub async fn balance(&self) -> Report {
         let report = books::verify(&Sources {
             engine_url: self.databases["engine"].url.clone(),
             order_url: self.databases["order"].url.clone(),
@@ -227,10 +237,18 @@ impl Shop {
         .await
         .unwrap();
         assert!(report.findings.is_empty(), "{:#?}", report.findings);
-        let sagas: i64 = report.sagas.values().sum();
-        assert_eq!(sagas, i64::try_from(orders).unwrap(), "an order a saga: {:?}", report.sagas);
-        assert_eq!(report.sagas["compensated"], i64::try_from(orders / 10).unwrap(), "{:?}", report.sagas);
-        assert!(report.captured > 0);
+        report
+    }
+
+    /// A process's database.
+    pub async fn pool(&self, database: &str) -> sqlx::PgPool {
+        self.databases[database].pool(2).await
+    }
+
+    /// A saga as the API shows it.
+    pub async fn saga(&self, id: &str) -> Value {
+        let url = format!("{}/sagas/{id}", self.url("orchestrator"));
+        reqwest::get(url).await.unwrap().error_for_status().unwrap().json().await.unwrap()
     }
 
     /// Posts an order and returns the answer.

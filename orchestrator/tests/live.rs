@@ -1,0 +1,113 @@
+//! The shop as a customer and the vendor see it: real Kafka, a process each, and the Toss sandbox over HTTP.
+
+#![allow(clippy::unwrap_used)]
+
+mod processes;
+
+use processes::Shop;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use test_support::eventually;
+
+fn order(id: &str, key: &str, amount: u64) -> Value {
+    json!({
+        "order_id": id,
+        "customer_id": "customer-1",
+        "items": [{ "sku": "apple", "quantity": 2, "unit_price": amount / 2 }],
+        "payment": { "payment_key": key, "amount": amount },
+    })
+}
+
+async fn json_of(response: reqwest::Response) -> Value {
+    response.json().await.unwrap()
+}
+
+/// The Toss confirm is held in the air; the operator cancels; then the confirm lands.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_compensation_while_the_confirm_is_in_the_air_ends_with_the_money_back() {
+    let _turn = processes::one_at_a_time().await;
+    let shop = Shop::open("in_the_air").await;
+    let client = reqwest::Client::new();
+    let sandbox = shop.url("sandbox");
+    let rule = json!({ "order_id": "held-order-1", "operation": "confirm", "fault": { "hold": true } });
+    let set = client.post(format!("{sandbox}/sandbox/faults")).json(&rule).send().await.unwrap();
+    assert!(set.status().is_success());
+    let started = json_of(shop.post("/orders", &order("held-order-1", "tviva_ok_held", 10_000), None).await).await;
+    let saga = started["saga"].as_str().unwrap().to_owned();
+    let payments = shop.pool("payment").await;
+    eventually("the confirm's intent stands", 60_000, async || {
+        let open: i64 = sqlx::query_scalar("select count(*) from saga_inbox.barrier where execute = 1")
+            .fetch_one(&payments)
+            .await
+            .unwrap();
+        open == 1
+    })
+    .await;
+    let seen = shop.saga(&saga).await;
+    let action = json!({ "action": "compensate", "who": "kim", "why": "the customer called", "revision": seen["revision"] });
+    let acted = shop.post(&format!("/sagas/{saga}/actions"), &action, None).await;
+    assert_eq!(acted.status(), StatusCode::OK, "{}", acted.text().await.unwrap());
+    eventually("the compensation is on its way", 60_000, async || {
+        shop.saga(&saga).await.to_string().contains("compensat")
+    })
+    .await;
+    client.post(format!("{sandbox}/sandbox/release")).send().await.unwrap().error_for_status().unwrap();
+    shop.everything_ends().await;
+    assert_eq!(shop.saga(&saga).await["status"], "compensated");
+    let ledger = client.get(format!("{sandbox}/sandbox/ledger/orders/held-order-1")).send().await.unwrap();
+    let ledger = json_of(ledger).await;
+    assert_eq!(ledger["captured"], ledger["refunded"], "{ledger}");
+    shop.balance().await;
+}
+
+/// Every way in which an answer gets lost ends with the order paid once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lost_answers_and_errors_of_the_vendor_charge_once() {
+    let _turn = processes::one_at_a_time().await;
+    let shop = Shop::open("lost").await;
+    let mut sagas = Vec::new();
+    for fate in ["lost_answer", "lost_request", "server_error", "provider_error", "slow", "ok"] {
+        let id = format!("order-{}", fate.replace('_', "-"));
+        let body = order(&id, &format!("tviva_{fate}_{id}"), 5_000);
+        let started = json_of(shop.post("/orders", &body, None).await).await;
+        sagas.push((fate, started["saga"].as_str().unwrap().to_owned()));
+    }
+    shop.everything_ends().await;
+    for (fate, saga) in sagas {
+        assert_eq!(shop.saga(&saga).await["status"], "completed", "{fate}");
+    }
+    let report = shop.balance().await;
+    assert_eq!(report.captured, 6 * 5_000);
+}
+
+/// The same order twice is one saga; what is refused at the door leaves nothing behind.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_door() {
+    let _turn = processes::one_at_a_time().await;
+    let shop = Shop::open("door").await;
+    let body = order("door-order-1", "tviva_ok_door", 4_000);
+    let first = shop.post("/orders", &body, Some("key-1")).await;
+    assert_eq!(first.status(), StatusCode::ACCEPTED);
+    let first = json_of(first).await;
+    let second = shop.post("/orders", &body, Some("key-1")).await;
+    assert_eq!(second.status(), StatusCode::OK);
+    assert_eq!(json_of(second).await["saga"], first["saga"]);
+    let other = shop.post("/orders", &order("door-order-2", "tviva_ok_door2", 6_000), Some("key-1")).await;
+    assert_eq!(other.status(), StatusCode::UNPROCESSABLE_ENTITY);
+
+    let bad = json!({ "order_id": "x", "items": [{ "sku": "apple", "quantity": 0 }], "payment": { "amount": "much" } });
+    let refused = shop.post("/orders", &bad, None).await;
+    assert_eq!(refused.status(), StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(refused.headers()["content-type"], "application/problem+json");
+    let problem = json_of(refused).await;
+    let pointers: Vec<&str> =
+        problem["errors"].as_array().unwrap().iter().map(|it| it["pointer"].as_str().unwrap()).collect();
+    for pointer in ["/order_id", "/items/0/quantity", "/payment/amount"] {
+        assert!(pointers.contains(&pointer), "{pointer} in {pointers:?}");
+    }
+    let huge = json!({ "order_id": "huge-order", "x": "x".repeat(10 * 1024 * 1024) });
+    assert_eq!(shop.post("/orders", &huge, None).await.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    shop.everything_ends().await;
+    let report = shop.balance().await;
+    assert_eq!(report.sagas.values().sum::<i64>(), 1, "nothing was written for what was refused");
+}
