@@ -33,7 +33,9 @@ pub(super) fn take(draft: &mut Draft<'_>, operator: &Operator) -> Result<Taken, 
         OperatorAction::Compensate => Ok(compensate(draft)),
         OperatorAction::ResumeCompensation => resume(draft),
         OperatorAction::MarkCompensated { cell, acknowledged, .. } => mark(draft, *cell, *acknowledged),
-        OperatorAction::Abandon { acknowledged: false } => Ok(Taken::Refused(MUST_ACKNOWLEDGE)),
+        OperatorAction::Abandon { acknowledged: false } => {
+            Ok(Taken::Refused("acknowledge first what stays uncompensated and what may still take effect"))
+        }
         OperatorAction::Abandon { acknowledged: true } => Ok(abandon(draft)),
     }
 }

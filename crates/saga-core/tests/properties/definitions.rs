@@ -125,7 +125,7 @@ impl Spec {
         } else if step.optional {
             parts.push("optional".to_owned());
         }
-        if step.parks && !behind && !(step.optional && !pivot) {
+        if step.parks && !behind && (pivot || !step.optional) {
             parts.push("on_rejected: park".to_owned());
             if !pivot {
                 parts.push("on_exhausted: park".to_owned());

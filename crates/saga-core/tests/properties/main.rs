@@ -72,9 +72,9 @@ fn the_runs_reach_every_end() {
     let seed = TestRng::from_seed(RngAlgorithm::ChaCha, &[7; 32]);
     let mut runner = TestRunner::new_with_rng(Config::default(), seed);
     let mut seen = std::collections::BTreeMap::new();
-    for nth in 0..400 {
+    for nth in 0..400u32 {
         let spec = specs().new_tree(&mut runner).unwrap().current();
-        let chaos: Chaos = chaos(nth % 2 == 0).new_tree(&mut runner).unwrap().current();
+        let chaos: Chaos = chaos(nth.is_multiple_of(2)).new_tree(&mut runner).unwrap().current();
         let (saga, _) = play(&spec, &chaos);
         let word = match &saga.state.status {
             Status::Parked(parked) => format!("{:?}", parked.why),

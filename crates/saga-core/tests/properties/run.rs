@@ -81,18 +81,22 @@ fn deed(saga: &mut Saga, world: &mut World, kind: u8, which: u8, operators: bool
         21..=24 => {
             let due = saga.due_at().unwrap_or(saga.now).clamp(saga.now, saga.now + 60_000);
             saga.now = due;
-            let queued =
-                if which % 8 == 0 { saga.state.tracks().map(|(at, _)| at).collect() } else { Vec::new() };
-            happens(saga, world, What::Due(Due { caught_up: which % 4 != 0, queued }));
+            let queued = if which.is_multiple_of(8) {
+                saga.state.tracks().map(|(at, _)| at).collect()
+            } else {
+                Vec::new()
+            };
+            happens(saga, world, What::Due(Due { caught_up: !which.is_multiple_of(4), queued }));
         }
         25 => {
             saga.now += i64::from(which) * 200;
-            happens(saga, world, What::Due(Due { caught_up: which % 2 == 0, queued: Vec::new() }));
+            happens(saga, world, What::Due(Due { caught_up: which.is_multiple_of(2), queued: Vec::new() }));
         }
         26 => happens(saga, world, What::LogLost),
         27 => {
             let steps = u16::try_from(saga.definition.steps.len()).unwrap();
-            saga.held = if which % 2 == 0 { vec![StepIx(u16::from(which / 2) % steps)] } else { Vec::new() };
+            saga.held =
+                if which.is_multiple_of(2) { vec![StepIx(u16::from(which / 2) % steps)] } else { Vec::new() };
             happens(saga, world, What::Hold);
         }
         28 => {
@@ -119,7 +123,7 @@ fn operate(saga: &mut Saga, world: &mut World, which: u8) {
     let tracks: Vec<CellRef> = saga.state.tracks().map(|(at, _)| at).collect();
     let Some(&cell) = tracks.get(usize::from(which / 10) % tracks.len().max(1)) else { return };
     let undo = CellRef { direction: saga_protocol::Direction::Compensate, ..cell };
-    let acknowledged = which % 3 != 0;
+    let acknowledged = !which.is_multiple_of(3);
     let value = Some(Arc::new(json!({"v": 1, "n": 1})));
     let action = match which % 10 {
         0 => OperatorAction::Retry { cell: None },
