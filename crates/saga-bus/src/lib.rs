@@ -207,6 +207,11 @@ pub trait Bus: Send + Sync + fmt::Debug + 'static {
     /// Which log the topic's records are in.
     async fn log_id(&self, topic: &str) -> Result<LogId, BusError>;
 
+    /// Whether records outlive the process. Where they do not, every start finds another log, as it should.
+    fn outlives_process(&self) -> bool {
+        true
+    }
+
     /// Joins a consumer group.
     async fn subscribe(&self, group: &str, topics: &[String]) -> Result<Subscription, BusError>;
 

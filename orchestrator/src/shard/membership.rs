@@ -125,7 +125,7 @@ impl Lane {
             return Ok((claimed.next_offset, false));
         }
         let lost = known.is_some();
-        if lost {
+        if lost && self.context.bus.outlives_process() {
             metrics::counter!("amends_log_lost_total").increment(1);
             tracing::error!(
                 shard = claimed.shard,
@@ -135,6 +135,8 @@ impl Lane {
                 same_log = same,
                 "the log has lost records: everything in flight is sent again"
             );
+        } else if lost {
+            tracing::info!(shard = claimed.shard, "a new process has a new log: everything in flight is sent again");
         }
         let connection = self.connection.as_mut().ok_or_else(no_connection)?;
         if !claim::set_log(connection, claimed, (&log.cluster, &log.topic), marks.low).await? {

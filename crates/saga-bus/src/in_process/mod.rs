@@ -110,6 +110,10 @@ impl InProcess {
 
 #[async_trait]
 impl Bus for InProcess {
+    fn outlives_process(&self) -> bool {
+        false
+    }
+
     async fn publish(&self, records: Vec<Outgoing>, _pace: Pace) -> Receipt {
         let (results, postman_needed) = self.shared.state.lock().publish(records, Instant::now());
         if postman_needed {
