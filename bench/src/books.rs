@@ -145,7 +145,9 @@ struct Order {
 /// Orders by id; of an id's several rows (cancelled and tried again) the one that stands counts.
 async fn orders(order: &PgPool, report: &mut Report) -> anyhow::Result<BTreeMap<String, Order>> {
     let rows: Vec<(String, String, i64)> =
-        sqlx::query_as("select order_id, status, amount from amends_order.orders order by id").fetch_all(order).await?;
+        sqlx::query_as("select order_id, status, amount from amends_order.orders order by id")
+            .fetch_all(order)
+            .await?;
     let mut by_id: BTreeMap<String, Order> = BTreeMap::new();
     for (id, status, amount) in rows {
         *report.orders.entry(status.clone()).or_default() += 1;
@@ -195,7 +197,9 @@ fn agree(sagas: &BTreeMap<String, BTreeSet<String>>, orders: &BTreeMap<String, O
             Some(_) => false,
         };
         if !fits {
-            report.findings.push(format!("order {key} is {}, its sagas are {words:?}", order.unwrap_or("absent")));
+            report
+                .findings
+                .push(format!("order {key} is {}, its sagas are {words:?}", order.unwrap_or("absent")));
         }
     }
     for id in orders.keys().filter(|id| !sagas.contains_key(*id)) {
@@ -204,7 +208,11 @@ fn agree(sagas: &BTreeMap<String, BTreeSet<String>>, orders: &BTreeMap<String, O
 }
 
 /// The payment worker's own rows say what the vendor says.
-async fn payments(payment: &PgPool, ledger: &BTreeMap<String, Money>, report: &mut Report) -> anyhow::Result<()> {
+async fn payments(
+    payment: &PgPool,
+    ledger: &BTreeMap<String, Money>,
+    report: &mut Report,
+) -> anyhow::Result<()> {
     let rows: Vec<(String, i64, i64)> = sqlx::query_as(
         "select order_id, sum(captured_amount)::bigint, sum(refunded_amount)::bigint
          from amends_payment.payment group by order_id",

@@ -74,7 +74,8 @@ pub async fn place(load: &Load) -> Placed {
         .buffer_unordered(load.in_flight.max(1))
         .collect()
         .await;
-    let mut placed = Placed { took: started.elapsed(), repeats: repeats.load(Ordering::Relaxed), ..Placed::default() };
+    let mut placed =
+        Placed { took: started.elapsed(), repeats: repeats.load(Ordering::Relaxed), ..Placed::default() };
     for outcome in outcomes {
         match outcome {
             Ok(pair) => placed.acknowledged.push(pair),
@@ -84,11 +85,17 @@ pub async fn place(load: &Load) -> Placed {
     placed
 }
 
-async fn place_one(client: &reqwest::Client, load: &Load, n: u64, repeats: &AtomicU64) -> Result<(String, String), String> {
+async fn place_one(
+    client: &reqwest::Client,
+    load: &Load,
+    n: u64,
+    repeats: &AtomicU64,
+) -> Result<(String, String), String> {
     let (id, body) = order(load, n);
     let until = Instant::now() + load.patience;
     loop {
-        let request = client.post(format!("{}/orders", load.api_url)).header("Idempotency-Key", &id).json(&body);
+        let request =
+            client.post(format!("{}/orders", load.api_url)).header("Idempotency-Key", &id).json(&body);
         if let Ok(response) = request.send().await
             && response.status().is_success()
             && let Ok(answer) = response.json::<Value>().await

@@ -81,7 +81,11 @@ async fn main() -> anyhow::Result<()> {
     } else {
         println!("median: {}", describe(&median));
     }
-    anyhow::ensure!(median.other == 0, "{} sagas ended otherwise than completed or compensated", median.other);
+    anyhow::ensure!(
+        median.other == 0,
+        "{} sagas ended otherwise than completed or compensated",
+        median.other
+    );
     Ok(())
 }
 
@@ -95,7 +99,8 @@ async fn run(client: &reqwest::Client, arguments: &Arguments) -> Run {
             let (client, stem) = (client.clone(), Arc::clone(&stem));
             async move {
                 let began = Instant::now();
-                let word = place(&client, arguments, &stem, n).await.unwrap_or_else(|error| error.to_string());
+                let word =
+                    place(&client, arguments, &stem, n).await.unwrap_or_else(|error| error.to_string());
                 (began.elapsed(), word)
             }
         })
@@ -103,7 +108,8 @@ async fn run(client: &reqwest::Client, arguments: &Arguments) -> Run {
         .collect()
         .await;
     #[allow(clippy::cast_precision_loss, reason = "a rate")]
-    let mut run = Run { sagas_per_s: outcomes.len() as f64 / started.elapsed().as_secs_f64(), ..Run::default() };
+    let mut run =
+        Run { sagas_per_s: outcomes.len() as f64 / started.elapsed().as_secs_f64(), ..Run::default() };
     for (took, word) in outcomes {
         run.ms.push(took.as_secs_f64() * 1_000.0);
         match word.as_str() {
@@ -121,7 +127,12 @@ async fn run(client: &reqwest::Client, arguments: &Arguments) -> Run {
     run
 }
 
-async fn place(client: &reqwest::Client, arguments: &Arguments, stem: &str, n: u64) -> anyhow::Result<String> {
+async fn place(
+    client: &reqwest::Client,
+    arguments: &Arguments,
+    stem: &str,
+    n: u64,
+) -> anyhow::Result<String> {
     let id = format!("{stem}-{n}");
     let sku = SKUS[usize::try_from(n % 10)?];
     let rejected = n % 10 == 9;
@@ -136,11 +147,18 @@ async fn place(client: &reqwest::Client, arguments: &Arguments, stem: &str, n: u
     let body = json!({ "order_id": id, "customer_id": "bench", "items": items, "payment": payment });
     let request = client.post(format!("{}{path}", arguments.url)).header("Prefer", "wait=60").json(&body);
     let answer: Value = request.send().await?.json().await?;
-    Ok(answer.get("status").map_or_else(|| answer.to_string(), |it| it.as_str().unwrap_or_default().to_owned()))
+    Ok(answer
+        .get("status")
+        .map_or_else(|| answer.to_string(), |it| it.as_str().unwrap_or_default().to_owned()))
 }
 
 fn at(sorted: &[f64], share: f64) -> f64 {
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "an index")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "an index"
+    )]
     let at = ((sorted.len().saturating_sub(1)) as f64 * share).round() as usize;
     sorted.get(at).copied().unwrap_or(0.0)
 }

@@ -77,7 +77,9 @@ impl Store {
                 .headers
                 .0
                 .iter()
-                .map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value).replace('\0', "\u{fffd}")))
+                .map(|(name, value)| {
+                    (name.as_str(), String::from_utf8_lossy(value).replace('\0', "\u{fffd}"))
+                })
                 .collect();
             let saga = serde_json::from_slice::<About>(data).ok().map(|about| about.saga);
             let source = format!("{}/{}/{}", record.at.topic, record.at.partition, record.offset);

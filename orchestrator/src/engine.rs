@@ -85,9 +85,14 @@ impl Engine {
         topics: Topics,
         shutdown: CancellationToken,
     ) -> anyhow::Result<(Self, Running)> {
-        let shards = store.shards().await.context("cannot read the shards; was the database migrated? (`amends db migrate`)")?;
+        let shards = store
+            .shards()
+            .await
+            .context("cannot read the shards; was the database migrated? (`amends db migrate`)")?;
         anyhow::ensure!(shards > 0, "the database has no shards; run `amends db migrate`");
-        bus.ensure_topics(&engine_topics(&topics, shards)).await.context("cannot make the engine's topics")?;
+        bus.ensure_topics(&engine_topics(&topics, shards))
+            .await
+            .context("cannot make the engine's topics")?;
 
         let (claims, health, waiters) = (Claims::default(), Arc::<Health>::default(), Waiters::default());
         let (definitions, workers) = (Arc::<Definitions>::default(), Arc::<WorkerRegistry>::default());
@@ -135,7 +140,8 @@ impl Engine {
         }
 
         let group = format!("{}.engine", topics.prefix());
-        let subscription = bus.subscribe(&group, &[topics.inbox()]).await.context("cannot join the engine's group")?;
+        let subscription =
+            bus.subscribe(&group, &[topics.inbox()]).await.context("cannot join the engine's group")?;
         let doors = Doors { handovers: handed_over, acknowledged, swept: sweeps };
         let lane = Lane::new(context, subscription, doors, acknowledge);
         let mut tasks = JoinSet::new();
@@ -157,7 +163,10 @@ impl Engine {
     ///
     /// # Errors
     /// See [`Definitions::publish`].
-    pub async fn publish(&self, source: &str) -> Result<(Arc<Published>, bool), crate::store::definitions::PublishError> {
+    pub async fn publish(
+        &self,
+        source: &str,
+    ) -> Result<(Arc<Published>, bool), crate::store::definitions::PublishError> {
         let (published, fresh) = self.definitions.publish(&self.store, source).await?;
         if let Err(error) = self.ensure_command_topics(&published).await {
             tracing::warn!(%error, "the definition's topics could not be made yet; its workers make them");
@@ -184,14 +193,20 @@ impl Engine {
         names.dedup();
         let specs: Vec<TopicSpec> = names
             .into_iter()
-            .map(|name| TopicSpec { name, partitions: self.command_partitions, compacted: false, retention_ms: RETENTION_MS })
+            .map(|name| TopicSpec {
+                name,
+                partitions: self.command_partitions,
+                compacted: false,
+                retention_ms: RETENTION_MS,
+            })
             .collect();
         self.bus.ensure_topics(&specs).await.context("cannot make the command topics")
     }
 }
 
 fn engine_topics(topics: &Topics, shards: u32) -> Vec<TopicSpec> {
-    let topic = |name, partitions, compacted, retention_ms| TopicSpec { name, partitions, compacted, retention_ms };
+    let topic =
+        |name, partitions, compacted, retention_ms| TopicSpec { name, partitions, compacted, retention_ms };
     vec![
         topic(topics.inbox(), shards, false, RETENTION_MS),
         topic(topics.saga_events(), 1, false, 3_600_000),
@@ -201,7 +216,13 @@ fn engine_topics(topics: &Topics, shards: u32) -> Vec<TopicSpec> {
 }
 
 /// The one poll of the owned shards.
-async fn sweep(store: Store, claims: Claims, swept: mpsc::Sender<Swept>, now: Arc<Notify>, shutdown: CancellationToken) {
+async fn sweep(
+    store: Store,
+    claims: Claims,
+    swept: mpsc::Sender<Swept>,
+    now: Arc<Notify>,
+    shutdown: CancellationToken,
+) {
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,

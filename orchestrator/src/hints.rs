@@ -69,7 +69,13 @@ impl Waiters {
     }
 
     /// Follows what other nodes commit, until shut down.
-    pub(crate) async fn follow(self, bus: Arc<dyn Bus>, topic: String, node: String, shutdown: CancellationToken) {
+    pub(crate) async fn follow(
+        self,
+        bus: Arc<dyn Bus>,
+        topic: String,
+        node: String,
+        shutdown: CancellationToken,
+    ) {
         while !shutdown.is_cancelled() {
             let mut tail = match bus.tail(&topic, From::Latest).await {
                 Ok(tail) => tail,

@@ -1,10 +1,10 @@
 //! The orchestrator: API, shard engine, store and the `amends` command.
 //!
-//! - [`api`]: HTTP; [`cli`]: the command; [`dev`]: everything in one go
-//! - [`start`]: from an accepted request to a durable saga
-//! - [`shard`]: the owner of running sagas
-//! - [`outbox`]: what is published, and the way back
-//! - [`store`]: Postgres
+//! - [`api`] is HTTP, [`cli`] the command, [`dev`] everything in one go
+//! - [`start`] makes a durable saga of an accepted request
+//! - [`shard`] owns running sagas
+//! - [`outbox`] publishes commands, and hears back
+//! - [`store`] is Postgres
 //! - [`engine`] puts these together
 
 pub mod api;

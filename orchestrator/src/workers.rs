@@ -26,9 +26,7 @@ impl WorkerRegistry {
     /// Every instance that was heard of, the living first.
     pub fn list(&self) -> Vec<Announcement> {
         let mut all: Vec<_> = self.announcements.read().values().cloned().collect();
-        all.sort_by(|a, b| {
-            (!alive(a), &a.worker, &a.instance).cmp(&(!alive(b), &b.worker, &b.instance))
-        });
+        all.sort_by(|a, b| (!alive(a), &a.worker, &a.instance).cmp(&(!alive(b), &b.worker, &b.instance)));
         all
     }
 
@@ -75,7 +73,12 @@ impl WorkerRegistry {
     }
 
     /// Reads the topic from its beginning and follows it, until shut down.
-    pub(crate) async fn follow(self: Arc<Self>, bus: Arc<dyn Bus>, topic: String, shutdown: CancellationToken) {
+    pub(crate) async fn follow(
+        self: Arc<Self>,
+        bus: Arc<dyn Bus>,
+        topic: String,
+        shutdown: CancellationToken,
+    ) {
         while !shutdown.is_cancelled() {
             let mut tail = match bus.tail(&topic, From::Earliest).await {
                 Ok(tail) => tail,

@@ -80,11 +80,15 @@ async fn a_crash_of_the_embedded_default_loses_nothing() {
     };
     let placing = tokio::spawn(async move { place(&load).await });
     let count = async |api: &str, query: &str| -> u64 {
-        let Ok(answer) = client.get(format!("{api}/sagas?limit=500&definition=order-checkout{query}")).send().await
+        let Ok(answer) =
+            client.get(format!("{api}/sagas?limit=500&definition=order-checkout{query}")).send().await
         else {
             return 0;
         };
-        answer.json::<Value>().await.map_or(0, |page| page["sagas"].as_array().map_or(0, |it| it.len() as u64))
+        answer
+            .json::<Value>()
+            .await
+            .map_or(0, |page| page["sagas"].as_array().map_or(0, |it| it.len() as u64))
     };
     for reached in [ORDERS / 4, ORDERS / 2] {
         eventually("orders come in", 60_000, async || count(&dev.api, "").await >= reached).await;
@@ -105,7 +109,8 @@ async fn a_crash_of_the_embedded_default_loses_nothing() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let books = dir.path().join("toss");
     let at = format!("127.0.0.1:{port}");
-    let mut sandbox = command(&["sandbox", "--listen", &at, "--dir", books.to_str().unwrap()]).spawn().unwrap();
+    let mut sandbox =
+        command(&["sandbox", "--listen", &at, "--dir", books.to_str().unwrap()]).spawn().unwrap();
     let sandbox_url = format!("http://{at}");
     eventually("the sandbox answers", 20_000, async || {
         client.get(format!("{sandbox_url}/healthz")).send().await.is_ok_and(|it| it.status().is_success())

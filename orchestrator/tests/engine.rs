@@ -32,10 +32,14 @@ async fn a_start_is_durable_before_it_is_acknowledged_and_then_completes() {
     assert_eq!(stage.count("select count(*) from saga_state").await, 1, "readable at once");
     Travel::join(stage.bus.clone(), &stage.topics).await.serve(|command| Some(succeeded(command)));
     stage.ends(saga, COMPLETED).await;
-    let room: String =
-        sqlx::query_scalar("select final_state from saga where id = $1").bind(saga.0).fetch_one(&stage.pool).await.unwrap();
+    let room: String = sqlx::query_scalar("select final_state from saga where id = $1")
+        .bind(saga.0)
+        .fetch_one(&stage.pool)
+        .await
+        .unwrap();
     assert!(room.len() <= 400, "a three-step saga's state fits in 400 bytes: {room}");
-    eventually("delivered rows go", 5_000, async || stage.count("select count(*) from outbox").await == 0).await;
+    eventually("delivered rows go", 5_000, async || stage.count("select count(*) from outbox").await == 0)
+        .await;
     assert_eq!(stage.count("select count(*) from saga_state").await, 0, "hot rows are of running sagas only");
     stage.histories_are_whole().await;
     node.stop().await;
@@ -103,7 +107,8 @@ async fn a_fenced_shard_writes_nothing_and_the_others_commit() {
         ..Batch::default()
     };
     assert_eq!(batch.commit(&mut connection).await.unwrap(), vec![0]);
-    let written: Vec<(Uuid,)> = sqlx::query_as("select saga_id from history").fetch_all(&stage.pool).await.unwrap();
+    let written: Vec<(Uuid,)> =
+        sqlx::query_as("select saga_id from history").fetch_all(&stage.pool).await.unwrap();
     assert_eq!(written, vec![(kept,)]);
     assert_eq!(stage.count("select count(*) from outbox").await, 1);
     assert_eq!(stage.count("select count(*) from dead_letter").await, 0);

@@ -32,7 +32,8 @@ async fn a_compensation_while_the_confirm_is_in_the_air_ends_with_the_money_back
     let rule = json!({ "order_id": "held-order-1", "operation": "confirm", "fault": { "hold": true } });
     let set = client.post(format!("{sandbox}/sandbox/faults")).json(&rule).send().await.unwrap();
     assert!(set.status().is_success());
-    let started = json_of(shop.post("/orders", &order("held-order-1", "tviva_ok_held", 10_000), None).await).await;
+    let started =
+        json_of(shop.post("/orders", &order("held-order-1", "tviva_ok_held", 10_000), None).await).await;
     let saga = started["saga"].as_str().unwrap().to_owned();
     let payments = shop.pool("payment").await;
     eventually("the confirm's intent stands", 60_000, async || {

@@ -4,17 +4,10 @@
 
 use std::path::Path;
 
-const FORBIDDEN_CRATES: [&str; 8] = ["tokio", "sqlx", "rdkafka", "reqwest", "axum", "redis", "rand", "saga-bus"];
-const FORBIDDEN_WORDS: [&str; 8] = [
-    "SystemTime",
-    "Instant::now",
-    "Utc::now",
-    "std::fs",
-    "std::net",
-    "std::env",
-    "now_v7",
-    "new_v4",
-];
+const FORBIDDEN_CRATES: [&str; 8] =
+    ["tokio", "sqlx", "rdkafka", "reqwest", "axum", "redis", "rand", "saga-bus"];
+const FORBIDDEN_WORDS: [&str; 8] =
+    ["SystemTime", "Instant::now", "Utc::now", "std::fs", "std::net", "std::env", "now_v7", "new_v4"];
 
 #[test]
 fn no_dependency_of_saga_core_does_io_or_has_a_clock() {

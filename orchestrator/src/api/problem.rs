@@ -203,8 +203,8 @@ impl From<PublishError> for Problem {
                     .map(|it| FaultAt {
                         detail: it.message.clone(),
                         code: Some(it.code.to_owned()),
-                        line: u64::try_from(it.line).ok().filter(|line| *line > 0),
-                        column: u64::try_from(it.column).ok().filter(|column| *column > 0),
+                        line: Some(u64::from(it.line)).filter(|line| *line > 0),
+                        column: Some(u64::from(it.column)).filter(|column| *column > 0),
                         remedy: Some(it.remedy.clone()).filter(|it| !it.is_empty()),
                         ..FaultAt::default()
                     })

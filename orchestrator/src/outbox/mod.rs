@@ -38,7 +38,8 @@ pub fn spell(cell: CellRef, round: u32, attempt: u32) -> String {
 /// Reads a spelled key; `None` when it is none.
 pub fn parse(key: &str) -> Option<(CellRef, u32, u32)> {
     let at = key.find(['x', 'c'])?;
-    let direction = if key.as_bytes().get(at) == Some(&b'x') { Direction::Execute } else { Direction::Compensate };
+    let direction =
+        if key.as_bytes().get(at) == Some(&b'x') { Direction::Execute } else { Direction::Compensate };
     let (cell, rest) = (key.get(..at)?, key.get(at + 1..)?);
     let (step, item) = match cell.split_once('.') {
         None => (cell, None),
@@ -88,7 +89,8 @@ impl Outbox {
         payloads: &Payloads,
         cell: CellRef,
     ) -> Result<Ready, String> {
-        let command = saga_core::command::build(definition, saga, state, payloads, cell).map_err(|error| error.to_string())?;
+        let command = saga_core::command::build(definition, saga, state, payloads, cell)
+            .map_err(|error| error.to_string())?;
         let worker = worker_of(definition, cell.step).ok_or("the step has no worker")?;
         let topic = self.partitions.topic(&self.topics, worker, cell.direction);
         let reply_to = ReplyTo { topic: self.inbox.to_string(), partition: shard };
@@ -106,11 +108,17 @@ impl Outbox {
 
     /// Publishes commands. Their rows arrive at `acknowledged` once the bus has them; rows that it refused
     /// do not, and stay for the sweep.
-    pub async fn publish(&self, ready: Vec<Ready>, pace: Pace, acknowledged: mpsc::UnboundedSender<Published>) {
+    pub async fn publish(
+        &self,
+        ready: Vec<Ready>,
+        pace: Pace,
+        acknowledged: mpsc::UnboundedSender<Published>,
+    ) {
         if ready.is_empty() {
             return;
         }
-        let (rows, records): (Vec<Row>, Vec<Outgoing>) = ready.into_iter().map(|it| (it.row, it.record)).unzip();
+        let (rows, records): (Vec<Row>, Vec<Outgoing>) =
+            ready.into_iter().map(|it| (it.row, it.record)).unzip();
         let receipt = self.bus.publish(records, pace).await;
         tokio::spawn(async move {
             let results = receipt.await;

@@ -9,12 +9,15 @@ use parking_lot::RwLock;
 use saga_bus::Bus;
 use saga_protocol::{Direction, SagaId, Topics};
 
+/// The names of topics, by worker and direction.
+type Names = HashMap<(String, Direction), Arc<str>>;
+
 /// The topics' partition counts, as far as they are known.
 #[derive(Clone, Debug)]
 pub struct Partitions {
     bus: Arc<dyn Bus>,
     counts: Arc<RwLock<HashMap<Arc<str>, u32>>>,
-    names: Arc<RwLock<HashMap<(String, Direction), Arc<str>>>>,
+    names: Arc<RwLock<Names>>,
 }
 
 impl Partitions {

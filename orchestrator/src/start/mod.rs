@@ -163,7 +163,10 @@ impl Starter {
         // The start's row holds the input, whatever the transition says.
         transition.payload = Some(Arc::clone(&input));
         payloads.inputs.extend(
-            transition.inputs.iter().map(|(key, value)| ((transition.state.revision, key.clone()), Arc::clone(value))),
+            transition
+                .inputs
+                .iter()
+                .map(|(key, value)| ((transition.state.revision, key.clone()), Arc::clone(value))),
         );
         let mut ready = Vec::new();
         let mut commands = Vec::new();
@@ -230,22 +233,26 @@ impl Group {
             {
                 group.push(next);
             }
-            metrics::histogram!("amends_start_group_size").record(u32::try_from(group.len()).unwrap_or(u32::MAX));
+            metrics::histogram!("amends_start_group_size")
+                .record(u32::try_from(group.len()).unwrap_or(u32::MAX));
             self.commit(group).await;
         }
     }
 
     async fn commit(&self, group: Vec<Pending>) {
         // Noted before the transaction: a claim that is younger than it has read its sagas itself.
-        let tokens: Vec<Option<Uuid>> = group.iter().map(|it| self.parts.claims.token(it.row.shard)).collect();
+        let tokens: Vec<Option<Uuid>> =
+            group.iter().map(|it| self.parts.claims.token(it.row.shard)).collect();
         let began = Instant::now();
         let rows: Vec<NewSaga> = group.iter().map(|it| it.row.clone()).collect();
         match self.parts.store.start(&rows).await {
-            Ok(started) => self.answer(group, tokens, began, |id| match started.taken.get(&id) {
-                None => Ok(()),
-                Some(taken) => Err(Some(taken.clone())),
-            })
-            .await,
+            Ok(started) => {
+                self.answer(group, tokens, began, |id| match started.taken.get(&id) {
+                    None => Ok(()),
+                    Some(taken) => Err(Some(taken.clone())),
+                })
+                .await
+            }
             Err(StoreError::Data(error)) if group.len() > 1 => {
                 tracing::warn!(%error, starts = group.len(), "a group of starts is refused for its data; one by one");
                 for one in group {
@@ -304,7 +311,8 @@ impl Group {
                     match token {
                         Some(token) => {
                             // Before the commands leave: the answer must find the saga known.
-                            let handover = Handover { shard: row.shard, saga: id, token, began, loaded: saga };
+                            let handover =
+                                Handover { shard: row.shard, saga: id, token, began, loaded: saga };
                             let _ = self.parts.handovers.send(handover);
                             own.extend(ready);
                         }
@@ -330,7 +338,8 @@ impl Group {
             let first = records.len();
             let message = InboxRecord::started(saga, clock::now().0);
             records.push(Outgoing { topic: Arc::clone(&inbox), partition: Some(shard), message });
-            let keys: Vec<_> = ready.iter().map(|it| (it.row.shard, it.row.saga.0, it.row.key.clone())).collect();
+            let keys: Vec<_> =
+                ready.iter().map(|it| (it.row.shard, it.row.saga.0, it.row.key.clone())).collect();
             records.extend(ready.into_iter().map(|it| it.record));
             spans.push(first..records.len());
             rows.push(keys);
@@ -342,7 +351,9 @@ impl Group {
             let done: Vec<_> = spans
                 .into_iter()
                 .zip(rows)
-                .filter(|(span, _)| results.get(span.clone()).is_some_and(|part| part.iter().all(Result::is_ok)))
+                .filter(|(span, _)| {
+                    results.get(span.clone()).is_some_and(|part| part.iter().all(Result::is_ok))
+                })
                 .flat_map(|(_, keys)| keys)
                 .collect();
             if let Err(error) = store.forget_first_commands(&done).await {

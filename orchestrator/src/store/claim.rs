@@ -35,7 +35,11 @@ fn lock_timed_out(error: &sqlx::Error) -> bool {
 ///
 /// # Errors
 /// When the database fails; the shards are then not claimed, or claimed under a token that nobody knows.
-pub(crate) async fn claim(connection: &mut PgConnection, owner: &str, shards: &[i32]) -> Result<Vec<Claimed>, StoreError> {
+pub(crate) async fn claim(
+    connection: &mut PgConnection,
+    owner: &str,
+    shards: &[i32],
+) -> Result<Vec<Claimed>, StoreError> {
     match try_claim(connection, owner, shards).await {
         Err(error) if lock_timed_out(&error) => {
             tracing::warn!(?shards, "an old owner holds its shards' rows; terminating its session");
@@ -52,7 +56,11 @@ pub(crate) async fn claim(connection: &mut PgConnection, owner: &str, shards: &[
     }
 }
 
-async fn try_claim(connection: &mut PgConnection, owner: &str, shards: &[i32]) -> Result<Vec<Claimed>, sqlx::Error> {
+async fn try_claim(
+    connection: &mut PgConnection,
+    owner: &str,
+    shards: &[i32],
+) -> Result<Vec<Claimed>, sqlx::Error> {
     let rows = sqlx::query(
         "with locked as (select id from shard where id = any($1) order by id for update)
          update shard s set epoch = epoch + 1, token = gen_random_uuid(), seq = 0, owner = $2,
@@ -114,8 +122,9 @@ pub(crate) async fn timers(
     shards: &[i32],
 ) -> Result<HashMap<i32, Vec<(Uuid, Option<i64>)>>, StoreError> {
     let mut timers: HashMap<i32, Vec<(Uuid, Option<i64>)>> = HashMap::new();
-    let mut rows =
-        sqlx::query("select shard, id, due from saga_state where shard = any($1)").bind(shards).fetch(connection);
+    let mut rows = sqlx::query("select shard, id, due from saga_state where shard = any($1)")
+        .bind(shards)
+        .fetch(connection);
     while let Some(row) = rows.try_next().await? {
         timers.entry(row.try_get(0)?).or_default().push((row.try_get(1)?, row.try_get(2)?));
     }
@@ -128,7 +137,10 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub(crate) async fn next_offset(&self, shard: i32) -> Result<i64, StoreError> {
-        let row = sqlx::query("select next_offset from shard where id = $1").bind(shard).fetch_one(self.hot()).await?;
+        let row = sqlx::query("select next_offset from shard where id = $1")
+            .bind(shard)
+            .fetch_one(self.hot())
+            .await?;
         Ok(row.try_get(0)?)
     }
 
@@ -137,6 +149,8 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn claims(&self) -> Result<Vec<(i32, i64, Option<Uuid>, Option<String>)>, StoreError> {
-        Ok(sqlx::query_as("select id, epoch, token, owner from shard order by id").fetch_all(self.reads()).await?)
+        Ok(sqlx::query_as("select id, epoch, token, owner from shard order by id")
+            .fetch_all(self.reads())
+            .await?)
     }
 }

@@ -59,7 +59,10 @@ impl Definitions {
             .fetch_optional(store.reads())
             .await?;
         let Some(row) = row else {
-            tracing::error!(definition.id = id, "a saga's definition is missing; its records wait in the mailbox");
+            tracing::error!(
+                definition.id = id,
+                "a saga's definition is missing; its records wait in the mailbox"
+            );
             return Ok(None);
         };
         let source: String = row.try_get(0)?;
@@ -70,7 +73,11 @@ impl Definitions {
                 Ok(Some(published))
             }
             Err(reason) => {
-                tracing::error!(definition.id = id, reason, "this build cannot read a saga's definition; its records wait");
+                tracing::error!(
+                    definition.id = id,
+                    reason,
+                    "this build cannot read a saga's definition; its records wait"
+                );
                 Ok(None)
             }
         }
@@ -102,7 +109,10 @@ impl Definitions {
         let definition = saga_core::definition::load(source).map_err(PublishError::Mistakes)?;
         for step in &definition.steps {
             if matches!(step.work, saga_core::definition::Work::Child { .. }) {
-                return Err(PublishError::Unsupported(format!("step `{}`: child sagas are not served yet", step.name)));
+                return Err(PublishError::Unsupported(format!(
+                    "step `{}`: child sagas are not served yet",
+                    step.name
+                )));
             }
         }
         let row = sqlx::query(
@@ -131,7 +141,9 @@ impl Definitions {
         .map_err(StoreError::from)?;
         self.refresh(store).await?;
         let published = self.active(&definition.name).ok_or_else(|| {
-            PublishError::Store(StoreError::Unreadable("the definition vanished while it was published".into()))
+            PublishError::Store(StoreError::Unreadable(
+                "the definition vanished while it was published".into(),
+            ))
         })?;
         Ok((published, fresh))
     }

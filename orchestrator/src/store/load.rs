@@ -104,7 +104,8 @@ fn history(row: &PgRow, payloads: &mut Payloads) -> Result<(), String> {
         }
     }
     if let Some(text) = row.try_get::<Option<&str>, _>(7).map_err(get)? {
-        let inputs: HashMap<String, Arc<Value>> = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        let inputs: HashMap<String, Arc<Value>> =
+            serde_json::from_str(text).map_err(|error| error.to_string())?;
         payloads.inputs.extend(inputs.into_iter().map(|(key, input)| ((revision, key), input)));
     }
     Ok(())

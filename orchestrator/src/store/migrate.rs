@@ -27,7 +27,11 @@ impl Store {
                 .execute(self.reads())
                 .await?;
         } else if had != shards {
-            tracing::warn!(had, asked = shards, "the number of shards is fixed when the database is made; keeping it");
+            tracing::warn!(
+                had,
+                asked = shards,
+                "the number of shards is fixed when the database is made; keeping it"
+            );
         }
         self.make_partitions(now).await?;
         Ok(self.shards().await?)
@@ -43,7 +47,8 @@ impl Store {
             let monday = day - Days::new(u64::from(day.weekday().num_days_from_monday()));
             let (from, to) = (week_start(monday), week_start(monday + Days::new(7)));
             let name = format!("history_{}", monday.format("%Y_%m_%d"));
-            let exists = sqlx::query("select to_regclass($1) is not null").bind(&name).fetch_one(self.reads()).await?;
+            let exists =
+                sqlx::query("select to_regclass($1) is not null").bind(&name).fetch_one(self.reads()).await?;
             if exists.try_get(0)? {
                 continue;
             }

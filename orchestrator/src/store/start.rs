@@ -186,7 +186,9 @@ async fn give_back(
         let owner = Taken { saga: row.try_get(1)?, body_hash: row.try_get(2)?, principal: row.try_get(3)? };
         let loser = losers.iter().find(|saga| Some(saga.id) == row.try_get(0).ok());
         // Of several taken keys the one that forbids the most decides.
-        let conflicts = |it: &Taken| loser.is_some_and(|saga| it.body_hash != saga.body_hash || it.principal != saga.principal);
+        let conflicts = |it: &Taken| {
+            loser.is_some_and(|saga| it.body_hash != saga.body_hash || it.principal != saga.principal)
+        };
         let id: Uuid = row.try_get(0)?;
         match taken.get(&id) {
             Some(known) if conflicts(known) => {}
