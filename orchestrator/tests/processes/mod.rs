@@ -118,9 +118,10 @@ impl Shop {
     }
 
     fn port(&mut self, name: &str) -> u16 {
-        *self.ports.entry(name.to_owned()).or_insert_with(|| {
-            TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-        })
+        *self
+            .ports
+            .entry(name.to_owned())
+            .or_insert_with(|| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port())
     }
 
     pub fn url(&self, name: &str) -> String {
@@ -180,7 +181,8 @@ impl Shop {
 
     /// The shards are owned by exactly these processes.
     pub async fn owners_are(&self, names: &[&str]) {
-        let mut expected: Vec<String> = names.iter().map(|name| self.children[*name].id().to_string()).collect();
+        let mut expected: Vec<String> =
+            names.iter().map(|name| self.children[*name].id().to_string()).collect();
         expected.sort();
         eventually("the shards have their owners", 60_000, async || {
             let owners: Vec<Option<String>> =
@@ -253,7 +255,8 @@ impl Shop {
 
     /// Posts an order and returns the answer.
     pub async fn post(&self, path: &str, body: &Value, key: Option<&str>) -> reqwest::Response {
-        let mut request = reqwest::Client::new().post(format!("{}{path}", self.url("orchestrator"))).json(body);
+        let mut request =
+            reqwest::Client::new().post(format!("{}{path}", self.url("orchestrator"))).json(body);
         if let Some(key) = key {
             request = request.header("Idempotency-Key", key);
         }
