@@ -271,6 +271,25 @@ async fn a_held_reply_holds_progress_back() {
 }
 
 #[tokio::test]
+async fn no_offset_moves_before_its_reply_is_acknowledged() {
+    let (shop, bench) = stopped().await;
+    bench.start();
+    bench.ask(&command("")).await;
+    bench.gate.swallow();
+    let lost = command("");
+    bench.send(&[&lost]).await;
+    bench.until("a swallowed reply", || (bench.gate.held() > 0).then_some(())).await;
+    // Offsets are committed before each round of heartbeats.
+    let rounds = bench.said().len() + 12;
+    bench.until("more heartbeats", || (bench.said().len() > rounds).then_some(())).await;
+    bench.crash().await;
+    bench.gate.open();
+    bench.start();
+    assert_eq!(bench.reply(&lost).await.outcome, Outcome::Succeeded, "it was read again");
+    assert_eq!(shop.count("select count(*) from booking").await, 2);
+}
+
+#[tokio::test]
 async fn a_wiped_log_is_met_by_the_inbox() {
     let (shop, bench) = stopped().await;
     bench.start();

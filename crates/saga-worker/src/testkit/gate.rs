@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
+use futures::FutureExt;
 use saga_bus::in_process::InProcess;
 use saga_bus::{
     Bus, BusError, From, LogId, Outgoing, Pace, Receipt, Subscription, Tail, TopicPartition, TopicSpec,
@@ -11,33 +12,46 @@ use saga_bus::{
 };
 use tokio::sync::watch;
 
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum State {
+    Open,
+    Shut,
+    Swallowing,
+}
+
 /// An in-process bus with a gate before one topic.
 #[derive(Debug)]
 pub struct Gate {
     inner: Arc<InProcess>,
     topic: String,
-    shut: watch::Sender<bool>,
+    state: watch::Sender<State>,
     held: AtomicUsize,
 }
 
 impl Gate {
     /// A gate before `topic`, open.
     pub fn new(inner: Arc<InProcess>, topic: String) -> Arc<Self> {
-        Arc::new(Self { inner, topic, shut: watch::Sender::new(false), held: AtomicUsize::new(0) })
+        Arc::new(Self { inner, topic, state: watch::Sender::new(State::Open), held: AtomicUsize::new(0) })
     }
 
     /// Holds whatever is published to the topic from now on.
     pub fn shut(&self) {
         self.held.store(0, Ordering::SeqCst);
-        self.shut.send_replace(true);
+        self.state.send_replace(State::Shut);
     }
 
-    /// Lets everything through again.
+    /// Takes whatever is published to the topic from now on, loses it, and never acknowledges it.
+    pub fn swallow(&self) {
+        self.held.store(0, Ordering::SeqCst);
+        self.state.send_replace(State::Swallowing);
+    }
+
+    /// Lets everything through again; what was swallowed stays lost.
     pub fn open(&self) {
-        self.shut.send_replace(false);
+        self.state.send_replace(State::Open);
     }
 
-    /// How many publishes were held since the gate was shut.
+    /// How many publishes were held or swallowed since.
     pub fn held(&self) -> usize {
         self.held.load(Ordering::SeqCst)
     }
@@ -47,11 +61,18 @@ impl Gate {
 impl Bus for Gate {
     async fn publish(&self, records: Vec<Outgoing>, pace: Pace) -> Receipt {
         if records.iter().any(|record| *record.topic == *self.topic) {
-            let mut shut = self.shut.subscribe();
-            if *shut.borrow_and_update() {
+            let mut state = self.state.subscribe();
+            let now = *state.borrow_and_update();
+            if now != State::Open {
                 self.held.fetch_add(1, Ordering::SeqCst);
-                // The sender lives as long as the gate.
-                let _ = shut.wait_for(|shut| !shut).await;
+            }
+            match now {
+                State::Open => {}
+                State::Shut => {
+                    // The sender lives as long as the gate.
+                    let _ = state.wait_for(|state| *state != State::Shut).await;
+                }
+                State::Swallowing => return futures::future::pending().boxed(),
             }
         }
         self.inner.publish(records, pace).await
