@@ -8,6 +8,8 @@ MAKEFLAGS += --no-print-directory
 # embedded (one process, no Kafka) or kafka (Apache Kafka, each worker a process of its own)
 BUS ?= embedded
 PROFILE ?= release
+# Where `make run` and `make demo` keep their data
+AMENDS_DIR ?= .amends
 export AMENDS_CACHE ?= $(HOME)/.cache/amends
 # Outside the clone: a fresh clone builds in seconds on a machine that has built one before.
 export CARGO_TARGET_DIR ?= $(AMENDS_CACHE)/target
@@ -42,10 +44,10 @@ build: ## the amends command
 	cargo build --locked --profile $(PROFILE) -p amends
 
 run: build ## build and start everything; three demo orders; serves until Ctrl-C, data stays in .amends/
-	exec $(amends) $(dev)
+	exec $(amends) $(dev) --dir $(AMENDS_DIR)
 
 demo: build ## the same, and ends with exit code 0 when the three demo sagas ended as expected
-	exec $(amends) $(dev) --demo </dev/null
+	exec $(amends) $(dev) --dir $(AMENDS_DIR) --demo </dev/null
 
 test: ## everything: checks, tests on a real Postgres, Redis and Kafka, the Python worker, both demos
 	@deploy/install test
@@ -71,5 +73,5 @@ clean: ## delete what was built
 	cargo clean
 
 clean-data: ## delete what `make run` keeps (.amends/): orders, sagas, everything
-	@if [[ -e .amends/postgres ]]; then rm -rf "$$(readlink -f .amends/postgres)"; fi
-	rm -rf .amends
+	@if [[ -e $(AMENDS_DIR)/postgres ]]; then rm -rf "$$(readlink -f $(AMENDS_DIR)/postgres)"; fi
+	rm -rf $(AMENDS_DIR)

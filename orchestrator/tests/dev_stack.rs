@@ -70,6 +70,43 @@ async fn a_process_that_is_killed_is_started_again() {
     assert!(!Path::new(&format!("/proc/{second}")).exists(), "stopped means ended");
 }
 
+/// What the test below starts again; says its arguments.
+#[test]
+fn child_that_says_hello() {
+    if std::env::var_os("AMENDS_TEST_HELLO").is_some() {
+        eprintln!("hello");
+        std::thread::sleep(Duration::from_secs(1000));
+    }
+}
+
+/// What the test below runs as a process of its own, from a file that is deleted meanwhile.
+#[tokio::test]
+async fn child_that_starts_itself_again() {
+    let Some(program) = std::env::var_os("AMENDS_TEST_DELETE") else { return };
+    std::fs::remove_file(program).unwrap();
+    let (lines, printer) = collecting();
+    let mut supervisor = Supervisor::new(printer);
+    let args = ["--exact", "child_that_says_hello", "--nocapture"];
+    supervisor.keep(Process::amends("self", args, vec![("AMENDS_TEST_HELLO".to_owned(), "1".to_owned())]));
+    until("the same program runs", || lines.lock().unwrap().iter().any(|line| line.ends_with("hello"))).await;
+    supervisor.stop().await;
+}
+
+#[tokio::test]
+async fn a_build_that_replaces_the_program_meanwhile_changes_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    let copy = place.path().join("program");
+    std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
+    let status = Command::new(&copy)
+        .args(["--exact", "child_that_starts_itself_again"])
+        .env("AMENDS_TEST_DELETE", &copy)
+        .stdin(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    assert!(!copy.exists(), "it ran, and deleted its file");
+}
+
 #[tokio::test]
 async fn a_process_that_always_ends_is_given_up_and_says_how() {
     let (lines, printer) = collecting();

@@ -78,14 +78,14 @@ async fn keep_all(stack: &mut Stack, dir: &Path, api: SocketAddr, log: &str) -> 
     let webhooks = format!("{}/webhooks/toss", urls.payment);
     let sandbox_address = sandbox_address.to_string();
     let sandbox = ["sandbox", "--listen", &sandbox_address, "--dir", &books, "--webhook-url", &webhooks];
-    stack.keep(Process::amends("toss", sandbox, environment.clone())?);
+    stack.keep(Process::amends("toss", sandbox, environment.clone()));
     for (name, address) in Name::ALL.into_iter().zip(addresses) {
         let address = address.to_string();
         let worker = ["worker", name.as_str(), "--migrate", "--listen", &address];
-        stack.keep(Process::amends(name.as_str(), worker, environment.clone())?);
+        stack.keep(Process::amends(name.as_str(), worker, environment.clone()));
     }
     // Last, so that it stops first.
     let api_address = api_address.to_string();
-    stack.keep(Process::amends("serve", ["serve", "--migrate", "--listen", &api_address], environment)?);
+    stack.keep(Process::amends("serve", ["serve", "--migrate", "--listen", &api_address], environment));
     Ok(urls)
 }

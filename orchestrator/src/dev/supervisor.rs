@@ -49,15 +49,15 @@ pub struct Process {
 impl Process {
     /// The `amends` command that runs now, with other arguments.
     ///
-    /// # Errors
-    /// When the operating system does not tell which one that is.
+    /// Not by its path: a build may put another one there meanwhile, and a process that is started
+    /// again would not be of the same version as the others, or not be there at all.
     pub fn amends<A: Into<OsString>>(
         name: impl Into<String>,
         args: impl IntoIterator<Item = A>,
         env: Vec<(String, String)>,
-    ) -> std::io::Result<Self> {
-        let args = args.into_iter().map(Into::into).collect();
-        Ok(Self { name: name.into(), program: std::env::current_exe()?, args, env })
+    ) -> Self {
+        let program = PathBuf::from(format!("/proc/{}/exe", std::process::id()));
+        Self { name: name.into(), program, args: args.into_iter().map(Into::into).collect(), env }
     }
 }
 

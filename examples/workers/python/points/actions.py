@@ -23,7 +23,8 @@ SPEND_INPUT = {
 def spend(connection: psycopg.Connection, command: Command) -> Answer:
     given = command.input if isinstance(command.input, dict) else {}
     customer, points = given.get("customer_id"), given.get("points")
-    good = isinstance(customer, str) and 0 < len(customer) <= 200 and "\0" not in customer
+    # `isprintable` is false for what Postgres has no text for: NUL, half a surrogate pair.
+    good = isinstance(customer, str) and 0 < len(customer) <= 200 and customer.isprintable()
     if not good or type(points) is not int or not 1 <= points <= 1_000_000_000:
         return rejected("bad_input", "spend wants customer_id (text) and points (1 to 1,000,000,000)")
     row = connection.execute(

@@ -29,6 +29,8 @@ ANNOUNCE_S = 5
 PROGRESS_S = 1
 PRUNE_S = 600
 REPLY_TIMEOUT_S = 60
+# Senders' clocks differ: a claim of progress stays this much behind the newest command.
+CLOCKS_MS = 1_000
 
 
 class Worker:
@@ -40,7 +42,14 @@ class Worker:
         self.stopping = threading.Event()
         self.failed = False
         self.producer = Producer(
-            {"bootstrap.servers": bootstrap, "enable.idempotence": True, "acks": "all", "linger.ms": 2}
+            {
+                "bootstrap.servers": bootstrap,
+                "enable.idempotence": True,
+                "acks": "all",
+                "linger.ms": 2,
+                # As Kafka's own clients do; librdkafka's default is another one.
+                "partitioner": "murmur2_random",
+            }
         )
 
     def stop(self) -> None:
@@ -196,7 +205,7 @@ class Side:
             # The partition went to another member, who will meet the barrier.
             log.warning("offsets were not committed: %s", problem)
         for partition, sent_at_ms in times.items():
-            self.reached[partition] = max(sent_at_ms, self.reached.get(partition, 0))
+            self.reached[partition] = max(sent_at_ms - CLOCKS_MS, self.reached.get(partition, 0))
 
     def _answer(self, command: Command) -> Answer:
         handler = HANDLERS.get((command.direction, command.action))
@@ -216,9 +225,13 @@ class Side:
             self._in_transaction(carried)
         except (psycopg.OperationalError, psycopg.InterfaceError):
             raise
+        except (psycopg.DataError, psycopg.IntegrityError) as problem:
+            log.warning("%s: %s", command.effect_key, problem)
+            return retryable("bad_data", f"{type(problem).__name__}: {problem}")
         except Exception as problem:
+            # A bug of this worker's: it burns no budget, and alarms.
             log.exception("%s failed", command.effect_key)
-            return retryable("worker_trouble", f"{type(problem).__name__}: {problem}")
+            return retryable("worker_trouble", f"{type(problem).__name__}: {problem}", uncharged=True)
         return answers[-1]
 
     def _in_transaction(self, work: Callable[[psycopg.Connection], object]) -> None:
