@@ -55,7 +55,9 @@ impl Drop for FreshDatabase {
         let dropping = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
-                let mut connection = PgConnection::connect_with(&server()).await?;
+                // A drop waits for every backend of the cluster, and now and then for a whole minute.
+                let patient = server().options([("statement_timeout", "10s")]);
+                let mut connection = PgConnection::connect_with(&patient).await?;
                 sqlx::query(AssertSqlSafe(sql)).execute(&mut connection).await?;
                 connection.close().await
             })
