@@ -213,9 +213,12 @@ fn verdict(saga: &SagaView) -> Code {
 }
 
 async fn list(client: &Client, args: ListArgs, output: Output) -> Result<Code, Failure> {
-    let query = json!({
-        "status": args.status, "definition": args.definition, "key": args.key, "limit": args.limit, "after": args.after,
-    });
+    // Pairs: a query cannot spell an absent value.
+    let words = [("status", args.status), ("definition", args.definition), ("key", args.key)];
+    let mut query: Vec<(&str, String)> =
+        words.into_iter().filter_map(|(name, value)| value.map(|value| (name, value))).collect();
+    query.push(("limit", args.limit.to_string()));
+    query.extend(args.after.map(|after| ("after", after.to_string())));
     let page: SagaPage = client.query("/sagas", &query).await?;
     if output.json {
         output.print(&page);
@@ -241,7 +244,8 @@ pub fn table(page: &SagaPage, style: Style, now: chrono::DateTime<Utc>) -> Strin
         let money = it.amount.map(|number| amount(number, it.currency.as_deref())).unwrap_or_default();
         let ago = format!("{} ago", span((now - it.started_at).num_milliseconds()));
         let key = it.key.as_deref().unwrap_or_default();
-        let line = format!("{}  {:<20}  {status}{pad}  {money:>14}  {ago:>12}  {key}", it.saga, it.definition);
+        let line =
+            format!("{}  {:<20}  {status}{pad}  {money:>14}  {ago:>12}  {key}", it.saga, it.definition);
         lines.push(line.trim_end().to_owned());
     }
     if let Some(next) = page.next {
@@ -334,7 +338,8 @@ async fn act(client: &Client, args: ActArgs, output: Output) -> Result<Code, Fai
 
 /// A document given as a file, as `-` for standard input, or as JSON itself.
 fn document(given: &str) -> Result<Vec<u8>, Failure> {
-    let unreadable = |what: &str, error: std::io::Error| Failure::usage(format!("cannot read {what}: {error}"));
+    let unreadable =
+        |what: &str, error: std::io::Error| Failure::usage(format!("cannot read {what}: {error}"));
     if given == "-" {
         let mut bytes = Vec::new();
         std::io::stdin().read_to_end(&mut bytes).map_err(|error| unreadable("standard input", error))?;
