@@ -68,7 +68,11 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::get`].
-    pub async fn query<T: DeserializeOwned, Q: Serialize + Sync>(&self, path: &str, query: &Q) -> Result<T, Failure> {
+    pub async fn query<T: DeserializeOwned, Q: Serialize + Sync>(
+        &self,
+        path: &str,
+        query: &Q,
+    ) -> Result<T, Failure> {
         let request = self.http.get(format!("{}{path}", self.base)).query(query);
         self.read(request.send().await).await
     }
@@ -121,7 +125,10 @@ impl Client {
         }
     }
 
-    async fn read<T: DeserializeOwned>(&self, answer: Result<Response, reqwest::Error>) -> Result<T, Failure> {
+    async fn read<T: DeserializeOwned>(
+        &self,
+        answer: Result<Response, reqwest::Error>,
+    ) -> Result<T, Failure> {
         let answer = answer.map_err(|error| self.unreachable(&error))?;
         let status = answer.status();
         let bytes = answer.bytes().await.map_err(|error| self.unreachable(&error))?;

@@ -41,7 +41,8 @@ pub async fn run(args: DbArgs, output: Output) -> Result<Code, Failure> {
     let mut done = Vec::new();
     if let Some(url) = &args.database_url {
         let store = Store::connect(url, 2).await.context("the engine's database (AMENDS_DATABASE_URL)")?;
-        let shards = store.migrate(args.shards.max(1), chrono::Utc::now()).await.context("the engine's database")?;
+        let shards =
+            store.migrate(args.shards.max(1), chrono::Utc::now()).await.context("the engine's database")?;
         done.push(json!({ "database": "engine", "shards": shards }));
     }
     for name in Name::ALL {

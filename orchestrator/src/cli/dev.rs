@@ -165,7 +165,8 @@ async fn show(urls: &Urls, files: &[PathBuf], output: Output) -> Result<Code, Fa
         tokio::join!(first.place(urls, &ids[0]), second.place(urls, &ids[1]), third.place(urls, &ids[2]));
     let mut wrong = Vec::new();
     for ((number, order), ended) in (1..).zip(&ORDERS).zip([first, second, third]) {
-        let Ended { saga, wrong: found } = ended.with_context(|| format!("order {number}: {}", order.title))?;
+        let Ended { saga, wrong: found } =
+            ended.with_context(|| format!("order {number}: {}", order.title))?;
         let history = client.history(saga.summary.saga, 0).await?;
         if output.json {
             output.print(&json!({ "title": order.title, "saga": saga, "history": history, "wrong": found }));

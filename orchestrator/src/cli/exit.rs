@@ -119,7 +119,8 @@ mod tests {
             detail: detail.into(),
             ..FaultAt::default()
         };
-        let problem = Problem::invalid_input(vec![fault("/items/0/quantity", "too small"), fault("", "no `payment`")]);
+        let problem =
+            Problem::invalid_input(vec![fault("/items/0/quantity", "too small"), fault("", "no `payment`")]);
         let failure = Failure::problem(problem);
         assert_eq!(failure.code, Code::Failed);
         assert_eq!(

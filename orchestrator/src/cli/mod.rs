@@ -30,8 +30,10 @@ pub mod worker;
 /// Amends: sagas that make amends when a step fails.
 #[derive(Debug, Parser)]
 #[command(name = "amends", version, max_term_width = 110, arg_required_else_help = true)]
-#[command(after_help = "Exit codes: 0 as wanted, 1 failed, 2 wrong usage, 3 not found, 4 the saga ended otherwise \
-    than completed or needs a human, 5 the server cannot be reached.")]
+#[command(
+    after_help = "Exit codes: 0 as wanted, 1 failed, 2 wrong usage, 3 not found, 4 the saga ended otherwise \
+    than completed or needs a human, 5 the server cannot be reached."
+)]
 pub struct Cli {
     /// Prints JSON, one document a line; errors too, on standard error
     #[arg(long, global = true)]
@@ -128,7 +130,11 @@ fn log(default: &str) {
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let json = std::env::var("AMENDS_LOG_FORMAT").is_ok_and(|it| it == "json");
     // A second subscriber is refused; the first one then goes on.
-    let _ = if json { builder.json().flatten_event(true).try_init() } else { builder.with_ansi(false).try_init() };
+    let _ = if json {
+        builder.json().flatten_event(true).try_init()
+    } else {
+        builder.with_ansi(false).try_init()
+    };
 }
 
 #[cfg(test)]

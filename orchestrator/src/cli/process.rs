@@ -57,7 +57,8 @@ impl BusArgs {
             };
             extra.push((name.trim().to_owned(), value.to_owned()));
         }
-        let config = KafkaConfig { bootstrap: self.kafka.clone(), client_id, extra, ..KafkaConfig::default() };
+        let config =
+            KafkaConfig { bootstrap: self.kafka.clone(), client_id, extra, ..KafkaConfig::default() };
         let bus = Kafka::connect(config).await.context("the bus (AMENDS_KAFKA says where it is)")?;
         Ok((bus, Topics::new(self.topic_prefix.clone())))
     }

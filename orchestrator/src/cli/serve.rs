@@ -80,7 +80,10 @@ pub async fn run(args: ServeArgs) -> Result<Code, Failure> {
         .await
         .context("the engine's database (AMENDS_DATABASE_URL) does not answer")?;
     if args.migrate {
-        store.migrate(args.shards.max(1), chrono::Utc::now()).await.context("migrating the engine's database")?;
+        store
+            .migrate(args.shards.max(1), chrono::Utc::now())
+            .await
+            .context("migrating the engine's database")?;
     }
     let node = node();
     let (bus, topics) = args.bus.connect(format!("amends-{}", std::process::id())).await?;

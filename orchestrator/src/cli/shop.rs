@@ -150,12 +150,15 @@ impl Service {
             Name::Order => (worker_order::worker(pool.clone()), Also::Nothing),
             Name::Stock => (worker_stock::worker(pool.clone()), Also::Nothing),
             Name::Payment => {
-                let config = settings.toss.context("the payment worker needs a secret key of Toss (TOSS_SECRET_KEY)")?;
+                let config = settings
+                    .toss
+                    .context("the payment worker needs a secret key of Toss (TOSS_SECRET_KEY)")?;
                 let client = toss::Client::new(config).context("the client of Toss Payments")?;
                 (worker_payment::worker(pool.clone(), client.clone()), Also::Webhooks(client))
             }
             Name::Notify => {
-                let feed = worker_notify::feed(settings.redis_url.as_deref()).context("the feed of notices")?;
+                let feed =
+                    worker_notify::feed(settings.redis_url.as_deref()).context("the feed of notices")?;
                 (worker_notify::worker(pool.clone()), Also::Relay(feed))
             }
         };
@@ -187,7 +190,8 @@ impl Service {
         let name = self.name.as_str();
         let stop = shutdown.child_token();
         let mut parts: JoinSet<anyhow::Result<()>> = JoinSet::new();
-        let served = axum::serve(listener, self.routes(&stop)).with_graceful_shutdown(stop.clone().cancelled_owned());
+        let served =
+            axum::serve(listener, self.routes(&stop)).with_graceful_shutdown(stop.clone().cancelled_owned());
         parts.spawn(async move { served.await.context("serving") });
         match self.also {
             Also::Nothing => {}

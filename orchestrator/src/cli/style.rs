@@ -100,7 +100,14 @@ mod tests {
 
     #[test]
     fn spans_are_short_and_amounts_are_grouped() {
-        let spans = [(-5, "0 ms"), (999, "999 ms"), (12_345, "12.3 s"), (245_000, "4 min 5 s"), (10_920_000, "3 h 2 min"), (435_600_000, "5 d 1 h")];
+        let spans = [
+            (-5, "0 ms"),
+            (999, "999 ms"),
+            (12_345, "12.3 s"),
+            (245_000, "4 min 5 s"),
+            (10_920_000, "3 h 2 min"),
+            (435_600_000, "5 d 1 h"),
+        ];
         for (ms, text) in spans {
             assert_eq!(span(ms), text);
         }

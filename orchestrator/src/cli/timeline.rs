@@ -40,7 +40,8 @@ impl<'a> Timeline<'a> {
         let at = format!("+{}", span((it.at - self.saga.summary.started_at).num_milliseconds()));
         let (tone, shape, step, what) = self.words(it)?;
         let step = format!("{step:<width$}", width = self.width);
-        let line = format!("{at:>12}  {} {}  {what}", self.style.paint(tone, shape), self.style.paint(tone, &step));
+        let line =
+            format!("{at:>12}  {} {}  {what}", self.style.paint(tone, shape), self.style.paint(tone, &step));
         Some(line.trim_end().to_owned())
     }
 
@@ -64,7 +65,9 @@ impl<'a> Timeline<'a> {
             }
             "hold" => (Tone::Faint, "▸", "hold".to_owned(), "a hold began or ended".to_owned()),
             "log_lost" => return None,
-            "parent_compensates" => (Tone::Back, "↶", "parent".to_owned(), "the parent saga undoes it".to_owned()),
+            "parent_compensates" => {
+                (Tone::Back, "↶", "parent".to_owned(), "the parent saga undoes it".to_owned())
+            }
             kind => (Tone::Human, "■", kind.to_owned(), it.detail.clone().unwrap_or_default()),
         })
     }
@@ -120,7 +123,8 @@ impl<'a> Timeline<'a> {
         }
         for anomaly in &it.anomalies {
             let money = anomaly.amount.map(|it| format!(" {}", amount(it, anomaly.currency.as_deref())));
-            let text = format!("! anomaly: {} {}{}", anomaly.kind, anomaly.effect_key, money.unwrap_or_default());
+            let text =
+                format!("! anomaly: {} {}{}", anomaly.kind, anomaly.effect_key, money.unwrap_or_default());
             lines.push(format!("{:>12}  {}", "", self.style.paint(Tone::Human, &text)));
         }
         lines.join("\n")
@@ -142,7 +146,8 @@ impl<'a> Timeline<'a> {
             _ => return None,
         };
         let word = if back && track.state == "running" { "compensating" } else { track.state.as_str() };
-        let since = track.last_sent_at.map(|at| format!(", sent {} ago", span((now - at).num_milliseconds())));
+        let since =
+            track.last_sent_at.map(|at| format!(", sent {} ago", span((now - at).num_milliseconds())));
         let tries = track.attempts_max.map(|max| format!(", try {} of {max}", track.charged.max(1)));
         let step = format!("{:<width$}", name(&it.step, it.item), width = self.width);
         let head = self.style.paint(tone, &format!("{shape} {step}"));

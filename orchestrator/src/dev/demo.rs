@@ -128,7 +128,8 @@ pub async fn seed(urls: &Urls) -> anyhow::Result<()> {
             }
         };
         let body = json!({ "on_hand": on_hand }).to_string();
-        let _: Value = client.send(Method::PUT, &path, &[], Sent::Json(body.as_bytes())).await.map_err(fail)?;
+        let _: Value =
+            client.send(Method::PUT, &path, &[], Sent::Json(body.as_bytes())).await.map_err(fail)?;
     }
     Ok(())
 }
@@ -153,8 +154,10 @@ impl Order {
         let client = Client::new(&urls.api).map_err(fail)?;
         let body = self.body(order_id).to_string();
         let headers = [("idempotency-key", order_id.to_owned()), ("prefer", "wait=30".to_owned())];
-        let started: Started =
-            client.send(Method::POST, "/orders", &headers, Sent::Json(body.as_bytes())).await.map_err(fail)?;
+        let started: Started = client
+            .send(Method::POST, "/orders", &headers, Sent::Json(body.as_bytes()))
+            .await
+            .map_err(fail)?;
         let until = Instant::now() + ORDER_TIMEOUT;
         loop {
             let saga = client.saga(started.saga).await.map_err(fail)?;
@@ -164,7 +167,8 @@ impl Order {
             }
             let parked = saga.parked.as_ref().map(|it| it.message.clone());
             if parked.is_some() || Instant::now() >= until {
-                let why = parked.unwrap_or_else(|| format!("it did not end within {} s", ORDER_TIMEOUT.as_secs()));
+                let why =
+                    parked.unwrap_or_else(|| format!("it did not end within {} s", ORDER_TIMEOUT.as_secs()));
                 return Ok(Ended { saga, wrong: vec![why] });
             }
             tokio::time::sleep(PAUSE).await;
@@ -180,7 +184,8 @@ impl Order {
             }
         };
         check("the saga", saga.summary.status.clone(), self.status.to_owned());
-        let failure = saga.error.as_ref().map(|it| format!("{} {}", it.step.as_deref().unwrap_or("-"), it.code));
+        let failure =
+            saga.error.as_ref().map(|it| format!("{} {}", it.step.as_deref().unwrap_or("-"), it.code));
         let wanted = self.failure.map(|(step, code)| format!("{step} {code}"));
         check("the failure", format!("{failure:?}"), format!("{wanted:?}"));
 
@@ -189,7 +194,8 @@ impl Order {
         let order_wanted = if completed { "completed" } else { "cancelled" };
         check("the order", text(&order["status"]), order_wanted.to_owned());
         let ledger: Value = ask(&urls.sandbox, &format!("/sandbox/ledger/orders/{order_id}")).await?;
-        let kept = ledger["captured"].as_i64().unwrap_or_default() - ledger["refunded"].as_i64().unwrap_or_default();
+        let kept =
+            ledger["captured"].as_i64().unwrap_or_default() - ledger["refunded"].as_i64().unwrap_or_default();
         let price = if completed { self.item.1 * self.unit_price } else { 0 };
         check("the money that Toss keeps for the shop", kept.to_string(), price.to_string());
         Ok(wrong)

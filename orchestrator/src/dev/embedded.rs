@@ -87,7 +87,8 @@ impl Embedded {
             ("the Toss sandbox", served.map_err(Into::into))
         });
 
-        let store = Store::connect(&postgres.url("amends"), CONNECTIONS).await.context("the engine's database")?;
+        let store =
+            Store::connect(&postgres.url("amends"), CONNECTIONS).await.context("the engine's database")?;
         store.migrate(SHARDS, chrono::Utc::now()).await.context("migrating the engine's database")?;
         let engine_stop = CancellationToken::new();
         let config = EngineConfig { node: node(), command_partitions: SHARDS };
@@ -111,7 +112,8 @@ impl Embedded {
 
         let api_stop = CancellationToken::new();
         let mut api: Parts = JoinSet::new();
-        let serving = Api::new(engine.clone(), ApiConfig::default(), api_stop.clone()).serve(api_place.listener);
+        let serving =
+            Api::new(engine.clone(), ApiConfig::default(), api_stop.clone()).serve(api_place.listener);
         api.spawn(async move { ("the API", serving.await.map_err(Into::into)) });
         Ok(Self {
             postgres,
@@ -156,8 +158,19 @@ impl Embedded {
     /// # Errors
     /// When the operating system cannot tell whether Postgres has ended.
     pub async fn stop(self) -> anyhow::Result<()> {
-        let Self { postgres, engine, running, engine_stop, api, api_stop, workers, workers_stop, sandbox, sandbox_stop, .. } =
-            self;
+        let Self {
+            postgres,
+            engine,
+            running,
+            engine_stop,
+            api,
+            api_stop,
+            workers,
+            workers_stop,
+            sandbox,
+            sandbox_stop,
+            ..
+        } = self;
         for (parts, stop) in [(api, api_stop), (workers, workers_stop)] {
             end(parts, &stop).await;
         }
@@ -174,7 +187,9 @@ async fn end(mut parts: Parts, stop: &CancellationToken) {
     stop.cancel();
     while let Some(ended) = parts.join_next().await {
         match ended {
-            Ok((name, Err(error))) => tracing::warn!(part = name, error = format!("{error:#}"), "while stopping"),
+            Ok((name, Err(error))) => {
+                tracing::warn!(part = name, error = format!("{error:#}"), "while stopping")
+            }
             Err(error) => tracing::warn!(%error, "while stopping"),
             Ok((_, Ok(()))) => {}
         }

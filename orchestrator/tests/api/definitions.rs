@@ -1,0 +1,87 @@
+//! Definitions over the API.
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::server::{Server, TOUR, tour};
+
+const YAML: [(&str, &str); 1] = [("content-type", "application/yaml")];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn publishing_adds_the_route_without_a_restart() {
+    let server = Server::start().await;
+    server.post("/cruises", &[], &tour("tour-1")).await.is_problem(404, "not-found");
+    let source = TOUR.replace("saga: tour", "saga: cruise").replace("/tours", "/cruises");
+    let published = server.publish(&source).await;
+    assert_eq!((published.status.as_u16(), &published.body["fresh"]), (201, &json!(true)));
+    let again = server.publish(&format!("# a comment changes nothing\n{source}")).await;
+    assert_eq!((again.status.as_u16(), &again.body["version"]), (200, &published.body["version"]));
+    assert_eq!(server.post("/cruises", &[], &tour("tour-1")).await.status, 202);
+    let names: Vec<String> = server.get("/definitions").await.body["definitions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["name"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(names, ["cruise", "tour", "trip"]);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_version_is_for_new_sagas_only() {
+    let server = Server::start().await;
+    let before = server.tour("tour-1", &[]).await.saga();
+    let source = TOUR
+        .replace("Books a car, then a room, then pays.", "Another one.")
+        .replace("minLength: 3", "minLength: 6");
+    server.publish(&source).await;
+    let after = server.tour("tour-2", &[]).await.saga();
+    let version = async |saga| server.get(&format!("/sagas/{saga}")).await.body["version"].clone();
+    let (old, new) = (version(before).await, version(after).await);
+    assert_ne!(old, new);
+    let page = server.get("/definitions/tour").await.body;
+    assert_eq!((&page["version"], &page["description"]), (&new, &json!("Another one.")));
+    let versions = page["versions"].as_array().unwrap();
+    assert_eq!(versions.len(), 2);
+    assert_eq!((&versions[0]["version"], &versions[0]["active"]), (&new, &json!(true)));
+    assert_eq!((&versions[1]["version"], &versions[1]["active"]), (&old, &json!(false)));
+    assert_eq!(versions[1]["source"], TOUR, "as it was written");
+    server.post("/tours", &[], &tour("short")).await.is_problem(422, "invalid-input");
+    server.get("/definitions/nothing").await.is_problem(404, "not-found");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mistakes_are_listed_with_place_and_remedy_and_publish_nothing() {
+    let server = Server::start().await;
+    let source = TOUR
+        .replace("after: [car]", "after: [cart]")
+        .replace("${input.id}\" } }\n  room", "${input.id\" } }\n  room");
+    let answer = server.request(Method::POST, "/definitions", &YAML, source).await;
+    answer.is_problem(422, "invalid-definition");
+    let errors = answer.body["errors"].as_array().unwrap();
+    assert!(errors.len() >= 2, "all at once: {}", answer.body);
+    for error in errors {
+        assert!(error["code"].is_string() && error["line"].as_u64().is_some_and(|it| it > 0), "{error}");
+        assert!(error["remedy"].is_string(), "{error}");
+    }
+    assert_eq!(server.stage.count("select count(*) from definition").await, 2);
+    server.request(Method::POST, "/definitions", &[], "saga: x").await.is_problem(415, "media-type");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trigger_that_clashes_is_not_published() {
+    let server = Server::start().await;
+    for (path, says) in [
+        ("/tours", "starts `tour` already"),
+        ("/sagas", "the API's own"),
+        ("/definitions/x", "the API's own"),
+    ] {
+        let source = TOUR.replace("saga: tour", "saga: other").replace("/tours", path);
+        let answer = server.request(Method::POST, "/definitions", &YAML, source).await;
+        answer.is_problem(422, "invalid-definition");
+        assert!(answer.body["errors"][0]["detail"].as_str().unwrap().contains(says), "{}", answer.body);
+    }
+    server.stop().await;
+}

@@ -1,0 +1,98 @@
+//! The edges of the API: probes, metrics, limits, foreign hosts.
+
+use amends::api::ApiConfig;
+use amends::api::limit::Rate;
+use reqwest::Method;
+use serde_json::json;
+use test_support::eventually;
+
+use crate::server::Server;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn probes_answer_and_metrics_count() {
+    let server = Server::start().await;
+    assert_eq!(server.get("/healthz").await.body["status"], "ok");
+    eventually("it is ready", 10_000, async || server.get("/readyz").await.status == 200).await;
+    eventually("both shards are owned", 10_000, async || server.get("/readyz").await.body["shards"] == 2)
+        .await;
+    server.tour("tour-1", &[]).await;
+    let metrics = server.get("/metrics").await;
+    assert!(metrics.header("content-type").starts_with("text/plain"));
+    let text = metrics.body.as_str().unwrap();
+    assert!(text.lines().any(|it| it.starts_with("amends_starts_total ")), "{text}");
+    assert!(text.contains("# TYPE amends_start_group_size histogram"), "{text}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readiness_ends_with_the_database() {
+    let server = Server::start().await;
+    eventually("it is ready", 10_000, async || server.get("/readyz").await.status == 200).await;
+    server.node.engine.store.reads().close().await;
+    server.get("/readyz").await.is_problem(503, "unavailable");
+    assert_eq!(server.get("/readyz").await.header("retry-after"), "2");
+    assert_eq!(server.get("/healthz").await.status, 200, "a restart would not help");
+    server.get("/sagas").await.is_problem(503, "unavailable");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_too_fast_is_told_when_to_come_back() {
+    let rate = Rate { per_s: 0.5, burst: 2.0 };
+    // One token for publishing the tour, one for the first start.
+    let server = Server::with(ApiConfig { rate, ..ApiConfig::default() }).await;
+    assert_eq!(server.tour("tour-1", &[]).await.status, 202);
+    let refused = server.tour("tour-2", &[]).await;
+    refused.is_problem(429, "too-many-requests");
+    assert_eq!((refused.header("retry-after"), &refused.body["retry_after_s"]), ("2", &json!(2)));
+    assert_eq!(server.stage.count("select count(*) from saga").await, 1);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_foreign_name_for_this_host_is_refused() {
+    let server = Server::start().await;
+    let answer = server.request(Method::GET, "/sagas", &[("host", "evil.example")], "").await;
+    answer.is_problem(421, "host");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_are_not_cached_or_sniffed() {
+    let server = Server::start().await;
+    for path in ["/sagas", "/nothing", "/openapi.json"] {
+        let answer = server.get(path).await;
+        assert_eq!(
+            (answer.header("cache-control"), answer.header("x-content-type-options")),
+            ("no-store", "nosniff")
+        );
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_document_has_the_triggers() {
+    let server = Server::start().await;
+    let document = server.get("/openapi.json").await.body;
+    let tours = &document["paths"]["/tours"]["post"];
+    assert_eq!((&tours["operationId"], &tours["tags"]), (&json!("start_tour"), &json!(["triggers"])));
+    let schema = &tours["requestBody"]["content"]["application/json"]["schema"];
+    assert_eq!(schema["required"], json!(["id", "guests"]));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn known_paths_with_other_methods_say_which_they_take() {
+    let server = Server::start().await;
+    for (method, path, allow) in [
+        (Method::DELETE, "/sagas", "GET"),
+        (Method::PUT, "/definitions", "GET, POST"),
+        (Method::GET, "/sagas/01a1fddc-ac14-74a1-8a00-10fb14d90753/actions", "POST"),
+        (Method::POST, "/metrics", "GET"),
+    ] {
+        let answer = server.request(method, path, &[], "").await;
+        answer.is_problem(405, "method");
+        assert_eq!(answer.header("allow"), allow, "{path}");
+    }
+    server.stop().await;
+}

@@ -1,0 +1,15 @@
+//! The API over real HTTP, on a real Postgres and the in-process bus.
+//!
+//! Runtimes have two threads: dropping a test's database blocks one, and a connection that is just being made
+//! must still get its answer, or Postgres waits a minute for it.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod definitions;
+mod edges;
+mod operators;
+mod reads;
+mod server;
+mod starts;
+#[path = "../support/mod.rs"]
+mod support;

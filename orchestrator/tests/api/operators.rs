@@ -1,0 +1,147 @@
+//! Operators' actions and signals, through the mailbox.
+
+use reqwest::Method;
+use saga_protocol::SagaId;
+use serde_json::{Value, json};
+
+use crate::server::Server;
+use crate::support::{Travel, rejected};
+
+/// A tour whose room was rejected, which parks it.
+async fn parked(server: &Server, travel: &mut Travel) -> (SagaId, Value) {
+    let saga = server.tour("tour-1", &[]).await.saga();
+    let car = travel.expect("book_car").await;
+    travel.succeed(&car).await;
+    let room = travel.expect("book_room").await;
+    travel.answer(&room, &rejected(&room.0, "full")).await;
+    (saga, server.until(saga, "parked").await)
+}
+
+fn action(word: &str, revision: &Value) -> Value {
+    json!({ "action": word, "who": "lee", "why": "the hotel has called", "revision": revision })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_parked_saga_says_why_and_is_retried() {
+    let server = Server::start().await;
+    let mut travel = Travel::join(server.stage.bus.clone(), &server.stage.topics).await;
+    let (saga, page) = parked(&server, &mut travel).await;
+    assert_eq!((&page["parked"]["why"], &page["parked"]["step"]), (&json!("rejected"), &json!("room")));
+    assert!(page["parked"]["message"].as_str().unwrap().contains("full: no"), "{}", page["parked"]);
+    assert!(page["parked"]["since"].is_string());
+
+    let path = format!("/sagas/{saga}/actions");
+    let acted =
+        server.post(&path, &[("idempotency-key", "retry-1")], &action("retry", &page["revision"])).await;
+    assert_eq!((acted.status.as_u16(), &acted.body["result"]), (200, &json!("applied")), "{}", acted.body);
+    assert_eq!(acted.body["status"], "running");
+    let room = travel.expect("book_room").await;
+    assert_eq!(room.0.round, 2, "a retry after a rejection is a new round");
+    // The repetition is the same piece of mail: applied once, answered again.
+    let again =
+        server.post(&path, &[("idempotency-key", "retry-1")], &action("retry", &page["revision"])).await;
+    assert_eq!((again.status.as_u16(), &again.body["id"]), (200, &acted.body["id"]));
+    travel.succeed(&room).await;
+    let pay = travel.expect("pay").await;
+    travel.succeed(&pay).await;
+    server.until(saga, "completed").await;
+    let history = server.get(&format!("/sagas/{saga}/history")).await.body;
+    let operator: Vec<&Value> =
+        history["events"].as_array().unwrap().iter().filter(|it| it["kind"] == "operator").collect();
+    assert_eq!(operator.len(), 1, "once");
+    assert_eq!((&operator[0]["who"], &operator[0]["why"]), (&json!("lee"), &json!("the hotel has called")));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_action_on_a_saga_that_has_moved_on_is_refused() {
+    let server = Server::start().await;
+    let mut travel = Travel::join(server.stage.bus.clone(), &server.stage.topics).await;
+    let (saga, page) = parked(&server, &mut travel).await;
+    let answer = server.post(&format!("/sagas/{saga}/actions"), &[], &action("retry", &json!(1))).await;
+    answer.is_problem(409, "refused");
+    assert_eq!(answer.body["revision"], page["revision"], "says where it is now");
+    assert_eq!(server.get(&format!("/sagas/{saga}")).await.body["revision"], page["revision"]);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_skip_goes_on_with_the_given_output() {
+    let server = Server::start().await;
+    let mut travel = Travel::join(server.stage.bus.clone(), &server.stage.topics).await;
+    let (saga, page) = parked(&server, &mut travel).await;
+    let mut skip = action("skip", &page["revision"]);
+    skip["step"] = json!("room");
+    skip["output"] = json!({ "number": "sofa" });
+    let acted = server.post(&format!("/sagas/{saga}/actions"), &[], &skip).await;
+    assert_eq!((acted.status.as_u16(), &acted.body["result"]), (200, &json!("applied")), "{}", acted.body);
+    let pay = travel.expect("pay").await;
+    travel.succeed(&pay).await;
+    assert_eq!(server.until(saga, "completed").await["output"], json!({ "room": "sofa" }));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_action_with_faults_lists_them_and_leaves_no_mail() {
+    let server = Server::start().await;
+    let mut travel = Travel::join(server.stage.bus.clone(), &server.stage.topics).await;
+    let (saga, _) = parked(&server, &mut travel).await;
+    let path = format!("/sagas/{saga}/actions");
+    let body = json!({ "action": "mark_compensated", "who": "", "why": "x".repeat(1_001), "revision": 1, "step": "rome" });
+    let answer = server.post(&path, &[], &body).await;
+    answer.is_problem(422, "invalid-input");
+    let pointers: Vec<&str> =
+        answer.body["errors"].as_array().unwrap().iter().map(|it| it["pointer"].as_str().unwrap()).collect();
+    assert_eq!(pointers, ["/who", "/why", "/step", "/evidence"]);
+    server.post(&path, &[], &json!({ "action": "explode" })).await.is_problem(422, "invalid-input");
+    assert_eq!(server.stage.count("select count(*) from mailbox").await, 0);
+    let nobody = "/sagas/01a1fddc-ac14-74a1-8a00-10fb14d90753/actions";
+    server.post(nobody, &[], &action("retry", &json!(1))).await.is_problem(404, "not-found");
+    server.stop().await;
+}
+
+const APPROVAL: &str = r#"
+saga: approval
+key: ${input.id}
+input: { type: object, required: [id], properties: { id: { type: string } } }
+steps:
+  approve: { wait: { signal: approved, timeout: 24h } }
+output: { by: "${steps.approve.output.by}" }
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signal_is_kept_once_and_ends_the_wait() {
+    let server = Server::start().await;
+    server.publish(APPROVAL).await;
+    let saga = server.post("/sagas/approval", &[], &json!({ "id": "a-1" })).await.saga();
+    assert_eq!(server.get(&format!("/sagas/{saga}")).await.body["steps"][0]["state"], "waiting");
+    let path = format!("/sagas/{saga}/signals/approved");
+    let key = [("idempotency-key", "signal-1")];
+    let first = server.post(&path, &key, &json!({ "by": "lee" })).await;
+    assert_eq!((first.status.as_u16(), &first.body["repeated"]), (202, &Value::Null), "{}", first.body);
+    let again = server.post(&path, &key, &json!({ "by": "lee" })).await;
+    assert_eq!((again.status.as_u16(), &again.body["repeated"]), (202, &json!(true)));
+    assert_eq!(again.body["id"], first.body["id"]);
+    assert_eq!(server.until(saga, "completed").await["output"], json!({ "by": "lee" }));
+    assert_eq!(server.stage.count("select count(*) from mailbox").await, 1);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn signals_are_checked_at_the_door() {
+    let server = Server::start().await;
+    let saga = server.tour("tour-1", &[]).await.saga();
+    let empty = server.request(Method::POST, &format!("/sagas/{saga}/signals/go"), &[], "").await;
+    assert_eq!(empty.status, 202, "a payload is no must: {}", empty.body);
+    let untyped = server.request(Method::POST, &format!("/sagas/{saga}/signals/go"), &[], "{}").await;
+    untyped.is_problem(415, "media-type");
+    let name = "x".repeat(65);
+    for bad in ["9lives", "a%20b", name.as_str()] {
+        let path = format!("/sagas/{saga}/signals/{bad}");
+        server.request(Method::POST, &path, &[], "").await.is_problem(400, "bad-request");
+    }
+    let nobody = "/sagas/01a1fddc-ac14-74a1-8a00-10fb14d90753/signals/go";
+    server.request(Method::POST, nobody, &[], "").await.is_problem(404, "not-found");
+    assert_eq!(server.stage.count("select count(*) from mailbox").await, 1);
+    server.stop().await;
+}
