@@ -199,6 +199,9 @@ fn try_again(draft: &mut Draft<'_>, at: CellRef, answer: &Answer) -> Result<(), 
     let (now, random) = (draft.now(), retry::random(draft.event.seed, at, answer.attempt));
     let pause_ms = retry::backoff_ms(policy, answer.attempt, random);
     let next = now + pause_ms.max(i64::from(answer.retry_after_ms.unwrap_or(0)));
+    if !answer.uncharged && draft.track(at)?.due.is_some() {
+        draft.excuse(at)?;
+    }
     let track = draft.track_mut(at)?;
     track.silent = 0;
     if answer.uncharged {

@@ -184,6 +184,19 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
+    /// Takes time out of a track's budget that was not the worker's: what has passed since it was due is an outage of
+    /// ours or a queue, and what has passed in a pause is an operator's hold.
+    pub(super) fn excuse(&mut self, at: CellRef) -> Result<(), Illegal> {
+        let (policy, _) = self.patience(at)?;
+        let now = self.now();
+        let track = self.track_mut(at)?;
+        let since = track.due.or(track.sent_at).unwrap_or(now);
+        if policy.budget_ms.is_some() && now > since {
+            track.budget_from = track.budget_from.or(track.first_sent_at).map(|from| from + (now - since));
+        }
+        Ok(())
+    }
+
     /// Ends a track for good; what only an open round needs is dropped.
     pub(super) fn settle(&mut self, at: CellRef, run: Run) -> Result<&mut Track, Illegal> {
         let track = self.track_mut(at)?;

@@ -31,7 +31,10 @@ pub(super) fn take(draft: &mut Draft<'_>, due: &Due) -> Result<Taken, Illegal> {
 
 fn fire(draft: &mut Draft<'_>, at: CellRef, due: &Due) -> Result<bool, Illegal> {
     match (draft.track(at)?.run, &draft.step(at.step)?.work) {
-        (Run::Backoff, _) => draft.send(at)?,
+        (Run::Backoff, _) => {
+            draft.excuse(at)?;
+            draft.send(at)?;
+        }
         (Run::Waiting, Work::Sleep { .. }) => drop(draft.settle(at, Run::Succeeded)?),
         // The signal, or the child's end, may lie among what has not been read yet.
         (Run::Waiting, Work::Signal { .. } | Work::Child { .. }) if due.caught_up => {
@@ -46,6 +49,7 @@ fn fire(draft: &mut Draft<'_>, at: CellRef, due: &Due) -> Result<bool, Illegal> 
 
 /// No answer in time: nobody knows. The same round is sent again, as long as its budget lasts.
 fn time_out(draft: &mut Draft<'_>, at: CellRef) -> Result<(), Illegal> {
+    draft.excuse(at)?;
     let (policy, _) = draft.patience(at)?;
     let now = draft.now();
     let track = draft.track_mut(at)?;

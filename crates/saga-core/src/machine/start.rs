@@ -175,7 +175,11 @@ pub(super) fn release(draft: &mut Draft<'_>) -> Result<(), Illegal> {
         })
         .map(|(at, _)| at)
         .collect();
-    paused.into_iter().try_for_each(|at| draft.send(at))
+    for at in paused {
+        draft.excuse(at)?;
+        draft.send(at)?;
+    }
+    Ok(())
 }
 
 /// Opens the rounds that a hold kept from beginning and no longer holds. Returns whether there were any: a wait

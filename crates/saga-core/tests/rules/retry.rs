@@ -145,3 +145,44 @@ fn a_compensation_follows_its_own_policy() {
     s.later("a:c1:2");
     assert_eq!(s.run("a:c1"), Run::Exhausted);
 }
+
+const BUDGET: &str =
+    "a: retry: {attempts: 1000, initial: 1s, max: 1s, budget: 10s}; timeout: 4s; on_exhausted: park";
+
+/// "… *queued*, not unknown: neither sent again nor charged": in time neither.
+#[test]
+fn time_in_a_queue_burns_no_budget() {
+    let mut s = saga(BUDGET);
+    s.now += 3_600_000;
+    assert_eq!(s.due(true, &["a:x1"]), ["ignored: nothing is due"]);
+    assert_eq!(s.passes(1_000), ["a:x1:2"]);
+    let mut s = saga(BUDGET);
+    s.now += 3_600_000;
+    s.later("a:x1:1");
+    assert_eq!(s.run("a"), Run::Backoff);
+}
+
+/// "An outage of ours is not a timeout of theirs": in a backoff neither.
+#[test]
+fn an_outage_of_ours_burns_no_budget() {
+    let mut s = saga(BUDGET);
+    s.later("a:x1:1");
+    assert_eq!(s.passes(3_600_000), ["a:x1:2"]);
+    s.later("a:x1:2");
+    assert_eq!(s.run("a"), Run::Backoff);
+}
+
+/// Nor is an operator's hold.
+#[test]
+fn a_hold_burns_no_budget() {
+    let mut s = saga(BUDGET);
+    s.held = vec![saga_core::StepIx(0)];
+    s.passes(4_000);
+    assert_eq!((s.run("a"), s.due_at()), (Run::Unknown, None));
+    s.now += 3_600_000;
+    assert_eq!(s.hold(&[]), ["a:x1:2"]);
+    assert_eq!(s.passes(5_000), ["a:x1:3"]);
+    // Without further hindrance the budget counts.
+    s.falls_silent("a");
+    assert_eq!(s.run("a"), Run::Exhausted);
+}
