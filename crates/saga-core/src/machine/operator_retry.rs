@@ -57,9 +57,7 @@ fn retry_one(draft: &mut Draft<'_>, at: CellRef) -> Result<Result<(), &'static s
     }
     match draft.track(at)?.run {
         Run::Rejected => new_round(draft, at)?,
-        Run::Sent | Run::Unknown | Run::Backoff | Run::Exhausted | Run::Undecidable => {
-            same_round(draft, step, at)?
-        }
+        Run::Sent | Run::Unknown | Run::Backoff | Run::Exhausted | Run::Undecidable => same_round(draft, at)?,
         Run::Waiting => return Ok(Err("it waits, and there is nothing to try")),
         Run::Held => return Ok(Err("it is held: end the hold")),
         Run::Succeeded | Run::Skipped | Run::GivenUp => return Ok(Err("the step is done")),
@@ -82,14 +80,14 @@ fn may_retry(draft: &Draft<'_>, step: &Step, at: CellRef) -> Result<(), &'static
 }
 
 /// The same round once more, now, with a fresh budget.
-fn same_round(draft: &mut Draft<'_>, step: &Step, at: CellRef) -> Result<(), Illegal> {
+fn same_round(draft: &mut Draft<'_>, at: CellRef) -> Result<(), Illegal> {
     let now = draft.now();
     let track = draft.track_mut(at)?;
     (track.charged, track.silent, track.budget_from) = (0, 0, Some(now));
-    match (&step.work, at.direction) {
-        (Work::Action { .. }, _) => draft.send(at),
-        (_, Direction::Compensate) => unwind::send(draft, at),
-        _ => start::open_round(draft, at),
+    match at.direction {
+        // A hold pauses it; it does not become a round that was never sent.
+        Direction::Execute => start::begin_round(draft, at),
+        Direction::Compensate => unwind::send(draft, at),
     }
 }
 

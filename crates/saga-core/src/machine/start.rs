@@ -103,13 +103,18 @@ fn begin(draft: &mut Draft<'_>, ix: StepIx, item: Option<u32>, input: Input) -> 
     open_round(draft, at)
 }
 
-/// Opens a round that was decided: sends its first attempt, or begins the wait.
+/// Opens a round that was decided, unless an operator holds it.
 pub(super) fn open_round(draft: &mut Draft<'_>, at: CellRef) -> Result<(), Illegal> {
-    let step = draft.step(at.step)?;
     if draft.is_held(at) {
         draft.track_mut(at)?.run = Run::Held;
         return Ok(());
     }
+    begin_round(draft, at)
+}
+
+/// Sends a round's next attempt, or begins its wait.
+pub(super) fn begin_round(draft: &mut Draft<'_>, at: CellRef) -> Result<(), Illegal> {
+    let step = draft.step(at.step)?;
     match &step.work {
         Work::Action { .. } => draft.send(at)?,
         Work::Child { .. } => call_child(draft, at)?,
@@ -122,7 +127,8 @@ pub(super) fn open_round(draft: &mut Draft<'_>, at: CellRef) -> Result<(), Illeg
             None => wait(draft, at, step.timeout_ms)?,
         },
     }
-    if step.pivot && at.direction == Direction::Execute {
+    let open = matches!(draft.state.phase, Phase::PivotOpen { .. });
+    if step.pivot && at.direction == Direction::Execute && !open {
         draft.state.phase = Phase::PivotOpen { stop: None };
     }
     Ok(())

@@ -80,6 +80,29 @@ fn a_rejected_child_is_retried_in_a_new_round() {
     assert_eq!(s.child_ended("k:x2", Outcome::Succeeded, None), ["ended completed"]);
 }
 
+/// A retry sends for the same child again, which still runs for all that anybody knows; a hold does not make it one
+/// that never was.
+#[test]
+fn an_undecidable_child_stays_one_that_may_have_run() {
+    let mut s = with_child();
+    s.child_ended("k:x1", Outcome::Undecidable, None);
+    s.held = vec![s.definition.find("k").unwrap()];
+    assert_eq!(s.retry("k:x1"), ["child k:x1"]);
+    assert_eq!(s.run("k"), Run::Waiting);
+    assert_eq!(s.compensate(), ["child k:c1"]);
+}
+
+/// A cancel that waits for a child that is the pivot is not forgotten when that is retried.
+#[test]
+fn a_cancel_that_waits_for_a_child_survives_a_retry() {
+    let mut s = saga("a\nk: after a; saga: kid; pivot; on_rejected: park");
+    s.ok("a:x1:1");
+    s.compensate();
+    s.child_ended("k:x1", Outcome::Undecidable, None);
+    s.retry("k:x1");
+    assert_eq!(s.child_ended("k:x1", Outcome::Rejected, None), ["a:c1:1"]);
+}
+
 /// A child that takes too long is exhausted, and undone.
 #[test]
 fn a_child_beyond_its_timeout_is_exhausted() {
