@@ -282,7 +282,11 @@ impl Page<'_> {
             };
             Some((track.due?, what, words::step_name(self.definition, cell.step)))
         });
-        let deadline = self.state.deadline.filter(|_| self.state.phase == Phase::Forward);
+        let obeys = match &self.state.status {
+            Status::Parked(parked) => parked.why.obeys_deadline(),
+            _ => true,
+        };
+        let deadline = self.state.deadline.filter(|_| obeys && self.state.phase == Phase::Forward);
         let (at, what, step) =
             tracks.chain(deadline.map(|at| (at, "deadline", None))).min_by_key(|(at, ..)| *at)?;
         Some(Next { what: what.to_owned(), step, at: words::instant(at) })

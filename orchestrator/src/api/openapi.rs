@@ -42,7 +42,7 @@ pub async fn document(State(api): State<Api>) -> Json<Value> {
 /// The document with these definitions' triggers.
 pub fn build<'a>(active: impl Iterator<Item = &'a Definition>) -> Value {
     let mut document = serde_json::to_value(Document::openapi()).unwrap_or_default();
-    let generic = document["paths"]["/sagas/{definition}"]["post"].clone();
+    let generic = document["paths"]["/sagas/{id}"]["post"].clone();
     for definition in active {
         let Some(trigger) = &definition.trigger else { continue };
         let method = trigger.method.to_ascii_lowercase();

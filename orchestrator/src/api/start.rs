@@ -28,9 +28,9 @@ const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appli
 /// The body is the saga's input. A 202 means that the saga is durable. The triggers of the definitions answer
 /// the same way on their own paths.
 #[utoipa::path(
-    post, path = "/sagas/{definition}", operation_id = "start_saga", tag = "sagas",
+    post, path = "/sagas/{id}", operation_id = "start_saga", tag = "sagas",
     params(
-        ("definition" = String, Path, description = "The definition's name"),
+        ("id" = String, Path, description = "The definition's name"),
         ("Idempotency-Key" = Option<String>, Header, description = "Repeating the request with the same key and body yields the same saga; 1 to 255 printable ASCII characters"),
         ("Prefer" = Option<String>, Header, description = "`wait=N` waits up to N seconds (60 at most) for the saga's end"),
     ),

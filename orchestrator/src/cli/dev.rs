@@ -19,6 +19,12 @@ use crate::dev::embedded::Embedded;
 use crate::dev::places::Urls;
 use crate::dev::processes::Processes;
 
+/// What is logged unless `AMENDS_LOG` says otherwise. The in-process bus forgets at each start, as it should, and
+/// the engine sounds its alarm for a lost log.
+pub const LOG: &str = "warn,amends::shard::membership=off";
+/// The same for the processes on Kafka, whose broker, just started, makes its clients ask twice.
+const PROCESSES_LOG: &str = "warn,saga_bus::kafka::context=error";
+
 /// Starts everything: Postgres, engine, the shop's workers and a Toss sandbox; places three demo orders
 ///
 /// Needs no Kafka, Redis or Docker: Postgres is private, the bus in this process. With --bus kafka everything is a
@@ -56,7 +62,7 @@ impl Everything {
         Ok(match args.bus {
             BusKind::InProcess => Self::Embedded(Box::new(Embedded::start(&args.dir, args.listen).await?)),
             BusKind::Kafka => {
-                let log = std::env::var("AMENDS_LOG").unwrap_or_else(|_| "warn".to_owned());
+                let log = std::env::var("AMENDS_LOG").unwrap_or_else(|_| PROCESSES_LOG.to_owned());
                 Self::Processes(Box::new(Processes::start(&args.dir, args.listen, &log).await?))
             }
         })

@@ -29,7 +29,7 @@ pub mod worker;
 
 /// Amends: sagas that make amends when a step fails.
 #[derive(Debug, Parser)]
-#[command(name = "amends", version, max_term_width = 110, arg_required_else_help = true)]
+#[command(name = "amends", version, arg_required_else_help = true)]
 #[command(
     after_help = "Exit codes: 0 as wanted, 1 failed, 2 wrong usage, 3 not found, 4 the saga ended otherwise \
     than completed or needs a human, 5 the server cannot be reached."
@@ -92,8 +92,11 @@ pub fn say(line: &str) {
 /// Runs the command.
 pub fn run(cli: Cli) -> ExitCode {
     let output = Output { json: cli.json, style: if cli.json { Style::PLAIN } else { Style::of_stdout() } };
-    let quiet = matches!(cli.command, Command::Dev(_) | Command::Saga(_) | Command::Def(_));
-    log(if quiet { "warn" } else { "info" });
+    log(match cli.command {
+        Command::Dev(_) => dev::LOG,
+        Command::Saga(_) | Command::Def(_) => "warn",
+        _ => "info",
+    });
     client::install_crypto();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

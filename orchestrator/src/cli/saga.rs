@@ -234,7 +234,7 @@ pub fn table(page: &SagaPage, style: Style, now: chrono::DateTime<Utc>) -> Strin
         return "no sagas".to_owned();
     }
     let mut lines = vec![format!(
-        "{:<36}  {:<20}  {:<13}  {:>14}  {:>12}  {}",
+        "{:<36}  {:<20}  {:<13}  {:>14}  {:>16}  {}",
         "saga", "definition", "status", "amount", "started", "key"
     )];
     for it in &page.sagas {
@@ -245,7 +245,7 @@ pub fn table(page: &SagaPage, style: Style, now: chrono::DateTime<Utc>) -> Strin
         let ago = format!("{} ago", span((now - it.started_at).num_milliseconds()));
         let key = it.key.as_deref().unwrap_or_default();
         let line =
-            format!("{}  {:<20}  {status}{pad}  {money:>14}  {ago:>12}  {key}", it.saga, it.definition);
+            format!("{}  {:<20}  {status}{pad}  {money:>14}  {ago:>16}  {key}", it.saga, it.definition);
         lines.push(line.trim_end().to_owned());
     }
     if let Some(next) = page.next {

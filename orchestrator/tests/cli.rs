@@ -1,0 +1,170 @@
+//! The command against a real API: what it prints, and how it exits.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+#[path = "api/server.rs"]
+#[allow(dead_code)]
+mod server;
+mod support;
+
+use std::process::Output;
+
+use serde_json::Value;
+use server::{Server, tour};
+use support::{rejected, succeeded};
+
+/// Runs the command; nothing of this process's environment reaches it.
+async fn amends(url: &str, args: &[&str]) -> Output {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_amends"));
+    command.args(args).env_clear().env("AMENDS_URL", url).stdin(std::process::Stdio::null());
+    command.output().await.unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_prints_the_id_and_with_wait_the_timeline() {
+    let server = Server::start().await;
+    let input = tour("tour-1").to_string();
+    let started = amends(&server.url, &["saga", "start", "tour", "--input", &input]).await;
+    assert_eq!(code(&started), 0, "{}", err(&started));
+    let id = out(&started).trim().to_owned();
+    assert_eq!(server.get(&format!("/sagas/{id}")).await.status, 200);
+    assert!(
+        err(&started).contains("warning: no live worker announces `travel.book_car`"),
+        "{}",
+        err(&started)
+    );
+    server.travel_succeeds().await;
+    let waited = amends(&server.url, &["saga", "start", "tour", "--input", &input, "--wait"]).await;
+    assert_eq!(code(&waited), 0, "{}", err(&waited));
+    let text = out(&waited);
+    assert!(text.contains(&id) && text.contains("✓ completed after"), "{text}");
+    assert!(!text.contains('\u{1b}'), "no colours into a pipe");
+    let watched = amends(&server.url, &["saga", "watch", &id, "--json"]).await;
+    assert_eq!(code(&watched), 0);
+    let lines: Vec<Value> = out(&watched).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 5, "four transitions and the saga");
+    assert_eq!(lines[4]["status"], "completed");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_saga_that_does_not_complete_exits_with_4() {
+    let server = Server::start().await;
+    server
+        .travel(|command| {
+            Some(match command.action.as_str() {
+                "pay" => rejected(command, "no_money"),
+                _ => succeeded(command),
+            })
+        })
+        .await;
+    let undone =
+        amends(&server.url, &["saga", "start", "tour", "--input", &tour("tour-1").to_string(), "--wait"])
+            .await;
+    assert_eq!(code(&undone), 4);
+    assert!(out(&undone).contains("⤺ compensated after"), "{}", out(&undone));
+    assert!(out(&undone).contains("because pay: no_money (no)"), "{}", out(&undone));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_parked_saga_is_acted_upon() {
+    let server = Server::start().await;
+    server
+        .travel(|command| {
+            Some(if command.action == "book_room" { rejected(command, "full") } else { succeeded(command) })
+        })
+        .await;
+    let input = tour("tour-1").to_string();
+    let parked = amends(&server.url, &["saga", "start", "tour", "--input", &input, "--wait", "--json"]).await;
+    assert_eq!(code(&parked), 4);
+    let page: Value = serde_json::from_str(&out(&parked)).unwrap();
+    let (id, revision) = (page["saga"]["saga"].as_str().unwrap(), page["saga"]["revision"].to_string());
+    let act = ["saga", "act", id, "compensate", "--who", "lee", "--why", "no room in town"];
+    let stale = amends(&server.url, &[&act[..], &["--revision", "1"]].concat()).await;
+    assert_eq!(code(&stale), 1);
+    assert!(err(&stale).contains(&format!("the saga is at revision {revision} now")), "{}", err(&stale));
+    let acted = amends(&server.url, &[&act[..], &["--revision", &revision]].concat()).await;
+    assert_eq!(code(&acted), 0, "{}", err(&acted));
+    assert!(out(&acted).starts_with("applied; the saga is "), "{}", out(&acted));
+    server.until(id.parse().unwrap(), "compensated").await;
+    let shown = amends(&server.url, &["saga", "show", id]).await;
+    assert_eq!(code(&shown), 0, "showing works, however the saga ended");
+    assert!(out(&shown).contains("operator: compensate by lee: no room in town"), "{}", out(&shown));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_and_definitions_are_printed_as_text_and_as_json() {
+    let server = Server::start().await;
+    let empty = amends(&server.url, &["saga", "list"]).await;
+    assert_eq!((code(&empty), out(&empty).as_str()), (0, "no sagas\n"));
+    let id = server.tour("tour-1", &[]).await.saga().to_string();
+    let list = amends(&server.url, &["saga", "list", "--definition", "tour"]).await;
+    assert!(out(&list).lines().nth(1).unwrap().starts_with(&id), "{}", out(&list));
+    let list = amends(&server.url, &["--json", "saga", "list", "--status", "running"]).await;
+    let page: Value = serde_json::from_str(&out(&list)).unwrap();
+    assert_eq!(page["sagas"][0]["saga"], id);
+    let definitions = amends(&server.url, &["def", "list"]).await;
+    assert!(out(&definitions).contains("POST /tours"), "{}", out(&definitions));
+    let folder = tempfile::tempdir().unwrap();
+    let (good, bad) = (folder.path().join("good.yaml"), folder.path().join("bad.yaml"));
+    std::fs::write(&good, server::TOUR.replace("saga: tour", "saga: cruise").replace("/tours", "/cruises"))
+        .unwrap();
+    std::fs::write(&bad, "saga: Bad Name\nsteps: {}\n").unwrap();
+    let published =
+        amends(&server.url, &["def", "publish", bad.to_str().unwrap(), good.to_str().unwrap()]).await;
+    assert_eq!(code(&published), 1);
+    assert!(out(&published).starts_with("cruise "), "the good one is published: {}", out(&published));
+    assert!(err(&published).contains("bad.yaml"), "{}", err(&published));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failures_have_exit_codes_and_say_what_to_do() {
+    let server = Server::start().await;
+    let unknown = amends(&server.url, &["saga", "show", "01a1fddc-ac14-74a1-8a00-10fb14d90753"]).await;
+    assert_eq!(code(&unknown), 3, "{}", err(&unknown));
+    let invalid = amends(&server.url, &["saga", "start", "tour", "--input", r#"{"id":"x"}"#]).await;
+    assert_eq!(code(&invalid), 1);
+    assert!(err(&invalid).contains("/id: ") && err(&invalid).contains("the body: "), "{}", err(&invalid));
+    let json = amends(&server.url, &["--json", "saga", "start", "tour", "--input", r#"{"id":"x"}"#]).await;
+    let told: Value = serde_json::from_str(&err(&json)).unwrap();
+    assert_eq!((&told["exit"], told["problem"]["errors"].as_array().unwrap().len()), (&Value::from(1), 2));
+    assert_eq!(code(&amends(&server.url, &["saga", "show", "nonsense"]).await), 2);
+    assert_eq!(code(&amends(&server.url, &["saga", "start", "tour", "--input", "/no/such/file"]).await), 2);
+    let url = server.url.clone();
+    server.stop().await;
+    let gone = amends(&url, &["saga", "list"]).await;
+    assert_eq!(code(&gone), 5);
+    assert!(err(&gone).contains("amends serve") && err(&gone).contains("AMENDS_URL"), "{}", err(&gone));
+}
+
+#[tokio::test]
+async fn servers_refuse_what_would_be_unsafe_or_useless() {
+    let database = ["--database-url", "postgres://nobody@127.0.0.1:1/none"];
+    let open = amends("-", &[&["serve", "--listen", "0.0.0.0:0"][..], &database].concat()).await;
+    assert_eq!(code(&open), 1);
+    assert!(err(&open).contains("--listen-anywhere"), "{}", err(&open));
+    let alone = amends(
+        "-",
+        &["worker", "order", "--bus", "in-process", "--database-url", "x", "--listen", "127.0.0.1:0"],
+    )
+    .await;
+    assert_ne!(code(&alone), 0);
+    let nothing = amends("-", &["db", "migrate"]).await;
+    assert_eq!(code(&nothing), 2);
+    assert!(err(&nothing).contains("AMENDS_DATABASE_URL"), "{}", err(&nothing));
+}
