@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use saga_core::event::{Answer, Due};
+use saga_core::state::{Run, Track};
 use saga_core::transition::Anomaly;
 use saga_core::{Effect, Event, Millis, State, Status, Transition, What};
 use saga_protocol::{OUTPUT_BYTES_MAX, Outcome, Reply, SAGA_BYTES_MAX, SagaChanged, SagaId};
@@ -29,7 +30,11 @@ const IGNORED_MAX: u32 = 50;
 const HANDOVER_FRESH: Duration = Duration::from_millis(1_500);
 /// When a timeout that may not fire yet is looked at again, in ms.
 const NOT_CAUGHT_UP_MS: i64 = 50;
+/// The same, while the log does not answer.
+const UNANSWERED_MS: i64 = 1_000;
 const QUEUED_MS: i64 = 1_000;
+const NO_DEFINITION_MS: i64 = 5_000;
+const STUCK_MS: i64 = 30_000;
 
 /// What a batch will write, publish and note once it is committed.
 #[derive(Debug, Default)]
@@ -37,6 +42,8 @@ pub(crate) struct Decision {
     pub(crate) batch: Batch,
     pub(crate) ready: Vec<Ready>,
     pub(crate) changed: HashMap<SagaId, SagaChanged>,
+    /// Sagas whose state cannot be read.
+    pub(crate) unreadable: HashSet<SagaId>,
     /// Sagas that the batch has touched in the cache.
     pub(crate) touched: HashSet<SagaId>,
     /// When each touched saga is to be looked at again; `None` when it ended.
@@ -99,8 +106,19 @@ impl Lane {
         }
         let answers = self.sagas.get(reply.saga).filter(|saga| saga.shard == shard).is_some();
         if !answers {
+            let unreadable = decision.unreadable.contains(&reply.saga);
+            let reason =
+                if unreadable { "the saga's state cannot be read" } else { "no such saga in this shard" };
             let data = serde_json::to_vec(reply).unwrap_or_default();
-            dead_letter(decision, shard, source.to_owned(), "no such saga in this shard".into(), String::new(), data, Some(reply.saga));
+            dead_letter(
+                decision,
+                shard,
+                source.to_owned(),
+                reason.into(),
+                String::new(),
+                data,
+                Some(reply.saga),
+            );
             return;
         }
         let answer = answer_of(reply, self.bytes_of(reply.saga));
@@ -127,8 +145,12 @@ impl Lane {
         }
     }
 
-    /// Arms the timer of a saga that is in the cache.
+    /// Arms the timer of a saga that is in the cache, or that waits for its definition.
     fn arm(&mut self, shard: i32, saga: SagaId, decision: &mut Decision) {
+        if self.waits_for_definition.contains(&saga) {
+            decision.at(shard, saga, Next::At(Some(clock::now() + NO_DEFINITION_MS)));
+            return;
+        }
         if let Some(loaded) = self.sagas.get(saga) {
             let next = next_of(&loaded.state);
             decision.at(shard, saga, next);
@@ -138,32 +160,54 @@ impl Lane {
     fn take_due(&mut self, shard: i32, id: SagaId, decision: &mut Decision) {
         let now = clock::now();
         let Some(saga) = self.sagas.get(id) else {
-            // Ended, or its definition is missing.
-            let next = if self.waits_for_definition.contains(&id) { Next::At(Some(now + 5_000)) } else { Next::Ended };
-            decision.at(shard, id, next);
+            if self.waits_for_definition.contains(&id) {
+                return self.arm(shard, id, decision);
+            }
+            // One that cannot be read has its own word on it; the others have ended.
+            if !decision.unreadable.contains(&id) {
+                decision.at(shard, id, Next::Ended);
+            }
             return;
         };
-        let Some(due) = saga_core::next_due(&saga.state).filter(|due| *due <= now) else {
+        let fallen = |at: &Millis| *at <= now;
+        if saga_core::next_due(&saga.state).filter(fallen).is_none() {
             return self.arm(shard, id, decision);
-        };
+        }
+        // All that is due fires at once, so the log must have been read beyond the last of it.
+        let dues = saga.state.tracks().filter_map(|(_, track)| track.due);
+        let last_due = dues.chain(saga.state.deadline).filter(fallen).max().unwrap_or(now);
+        let awaits = |run| matches!(run, Run::Sent | Run::Unknown);
+        let silent = |track: &Track| awaits(track.run) && track.due.is_some_and(|due| due <= now);
+        let silent = saga.state.tracks().filter(|(_, track)| silent(track)).count();
         let queued: Vec<_> = saga
             .state
             .tracks()
-            .filter(|(_, track)| track.run.is_open() && track.due.is_some_and(|due| due <= now))
+            .filter(|(_, track)| matches!(track.run, Run::Sent | Run::Unknown))
+            .filter(|(_, track)| track.due.is_some_and(|due| due <= now))
             .filter(|(cell, track)| {
                 let route = self.outbox.route(&saga.definition.definition, id, *cell);
-                let reached = route.and_then(|(topic, partition)| self.context.workers.reached(&topic, partition));
+                let reached =
+                    route.and_then(|(topic, partition)| self.context.workers.reached(&topic, partition));
                 reached.zip(track.sent_at).is_some_and(|(reached, sent_at)| reached < sent_at)
             })
             .map(|(cell, _)| cell)
             .collect();
         let Some(owned) = self.shards.get_mut(&shard) else { return };
         let next_offset = decision.offsets.get(&shard).copied().unwrap_or(owned.next_offset);
-        let caught_up = owned.caught_up(due, next_offset) && owned.may_resend(now);
-        if !caught_up {
-            decision.watermarks.insert(shard);
-        }
-        let wait_ms = if caught_up && !queued.is_empty() { QUEUED_MS } else { NOT_CAUGHT_UP_MS };
+        let read = owned.caught_up(last_due, next_offset);
+        // Only what would be sent again takes a turn of the shard's rate.
+        let turn = if read && silent > queued.len() { owned.turn_to_resend(now) } else { Ok(()) };
+        let caught_up = read && turn.is_ok();
+        let wait_ms = match turn {
+            Err(wait_ms) => wait_ms,
+            Ok(()) if !read => {
+                decision.watermarks.insert(shard);
+                if owned.asks_in_vain() { UNANSWERED_MS } else { NOT_CAUGHT_UP_MS }
+            }
+            Ok(()) if !queued.is_empty() => QUEUED_MS,
+            // It is parked by a bug of ours, which looking again does not mend.
+            Ok(()) => STUCK_MS,
+        };
         let changed = self.apply(id, What::Due(Due { caught_up, queued }), decision);
         if !changed {
             decision.at(shard, id, Next::At(Some(now + wait_ms)));
@@ -172,7 +216,8 @@ impl Lane {
 
     fn take_mail(&mut self, mail: &Mail, decision: &mut Decision) {
         let saga = SagaId(mail.saga);
-        if self.waits_for_definition.contains(&saga) {
+        // It was accepted: it waits until the saga can be read.
+        if self.waits_for_definition.contains(&saga) || decision.unreadable.contains(&saga) {
             return;
         }
         if !self.sagas.contains(saga) {
@@ -202,18 +247,30 @@ impl Lane {
     }
 
     fn republish(&mut self, shard: i32, id: SagaId, key: &str, decision: &mut Decision) {
-        if self.waits_for_definition.contains(&id) {
+        if self.waits_for_definition.contains(&id) || decision.unreadable.contains(&id) {
+            if !self.timers.knows(id) {
+                self.arm(shard, id, decision);
+            }
             return;
         }
         let current = outbox::parse(key).and_then(|(cell, round, attempt)| {
             let saga = self.sagas.get(id)?;
             let track = saga.state.track(cell)?;
-            let open = track.run.is_open() && !saga.state.status.is_end();
+            // Without a due time it is held, or left behind by an unwind; in backoff it was answered.
+            let awaited = matches!(track.run, Run::Sent | Run::Unknown) && track.due.is_some();
+            let open = awaited && !saga.state.status.is_end();
             (open && track.round == round && track.attempt == attempt).then_some((cell, saga))
         });
         match current {
             Some((cell, saga)) => {
-                match self.outbox.ready(&saga.definition.definition, shard, id, &saga.state, &saga.payloads, cell) {
+                match self.outbox.ready(
+                    &saga.definition.definition,
+                    shard,
+                    id,
+                    &saga.state,
+                    &saga.payloads,
+                    cell,
+                ) {
                     Ok(ready) => {
                         metrics::counter!("amends_outbox_swept_total").increment(1);
                         decision.ready.push(ready);
@@ -247,7 +304,15 @@ impl Lane {
             let shard = saga.shard;
             decision.batch.statuses.push((shard, id.0, 1));
             let reason = "the saga's state cannot be changed; only its coarse status says so".to_owned();
-            dead_letter(decision, shard, format!("saga/{id}/{}", event.at.0), reason, String::new(), Vec::new(), Some(id));
+            dead_letter(
+                decision,
+                shard,
+                format!("saga/{id}/{}", event.at.0),
+                reason,
+                String::new(),
+                Vec::new(),
+                Some(id),
+            );
             decision.at(shard, id, Next::At(None));
             self.sagas.forget(id);
             return Outcomes::Unchanged("the state cannot be changed");
@@ -256,7 +321,13 @@ impl Lane {
     }
 
     /// Turns a transition into rows.
-    fn record(&mut self, id: SagaId, event: &Event, transition: Transition, decision: &mut Decision) -> Outcomes {
+    fn record(
+        &mut self,
+        id: SagaId,
+        event: &Event,
+        transition: Transition,
+        decision: &mut Decision,
+    ) -> Outcomes {
         let Some(saga) = self.sagas.get(id) else { return Outcomes::Unchanged("no such saga") };
         let changed = transition.state.revision != saga.state.revision;
         let (shard, published) = (saga.shard, Arc::clone(&saga.definition));
@@ -285,8 +356,11 @@ impl Lane {
                 }
                 Effect::Ignored(reason) => {
                     outcome = Outcomes::Unchanged(reason);
-                    // Timers that find nothing due say nothing worth keeping.
-                    let worth = !matches!(event.what, What::Due(_) | What::LogLost | What::Hold);
+                    // Timers that find nothing due say nothing worth keeping, nor does a bug that has parked it.
+                    let worth = !matches!(
+                        event.what,
+                        What::Due(_) | What::LogLost | What::Hold | What::Poison(_) | What::Illegal(_)
+                    );
                     if worth && saga.ignored < IGNORED_MAX {
                         saga.ignored += 1;
                         let text = serde_json::to_string(event).unwrap_or_default();
@@ -364,12 +438,14 @@ fn guarded(saga: &Saga, event: &Event) -> Result<Transition, String> {
     let run = || saga_core::step(&saga.definition.definition, &saga.state, event, &saga.payloads);
     match std::panic::catch_unwind(AssertUnwindSafe(run)) {
         Ok(result) => result.map_err(|illegal| illegal.to_string()),
-        Err(panic) => {
-            let text = panic.downcast_ref::<&str>().map(|it| (*it).to_owned());
-            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-            Err(format!("panic: {}", text.unwrap_or_default()))
-        }
+        Err(panic) => Err(format!("panic: {}", panic_text(panic.as_ref()))),
     }
+}
+
+/// What a panic said.
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|it| (*it).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
 }
 
 fn next_of(state: &State) -> Next {
@@ -450,8 +526,11 @@ fn count_end(definition: &str, state: &State, at: Millis) {
 }
 
 fn outbox_headers(headers: &saga_protocol::Headers) -> String {
-    let map: BTreeMap<&str, String> =
-        headers.0.iter().map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value).into_owned())).collect();
+    let map: BTreeMap<&str, String> = headers
+        .0
+        .iter()
+        .map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value).into_owned()))
+        .collect();
     serde_json::to_string(&map).unwrap_or_default().replace('\0', "")
 }
 

@@ -4,12 +4,14 @@
 use std::collections::VecDeque;
 
 use saga_core::What;
-use saga_protocol::SagaId;
 
-use super::Input;
 use super::decide::{Decision, dead_letter};
-use super::lane::Lane;
-use crate::store::StoreError;
+use super::lane::{Lane, Unreadable};
+use super::{Incoming, Input};
+use crate::clock;
+
+/// When a timer that cannot be applied is looked at again, in ms.
+const POISONED_MS: i64 = 60_000;
 
 impl Lane {
     /// Takes inputs in, whatever they hold. After a failure that is not the data's, the shards are claimed
@@ -20,14 +22,14 @@ impl Lane {
             part.retain(|input| self.shards.contains_key(&input.shard()));
             match self.attempt(&part).await {
                 Ok(()) => {}
-                Err(StoreError::Data(error)) if part.len() > 1 => {
-                    tracing::warn!(%error, inputs = part.len(), "a batch is refused for its data; bisecting");
+                Err(error) if error.is_the_datas() && part.len() > 1 => {
+                    tracing::warn!(%error, inputs = part.len(), "a batch cannot be applied; bisecting");
                     self.forget(&part);
                     let rest = part.split_off(part.len() / 2);
                     parts.push_front(rest);
                     parts.push_front(part);
                 }
-                Err(StoreError::Data(error)) => {
+                Err(error) if error.is_the_datas() => {
                     self.forget(&part);
                     if let Some(input) = part.first() {
                         self.poison(input, &error.to_string()).await;
@@ -48,49 +50,65 @@ impl Lane {
         }
     }
 
-    /// One input that the database refuses: park the saga, in a transaction that moves the offset on; when
+    /// One input that cannot be applied: park its saga, in the transaction that moves the offset on; when
     /// even that is refused, only the coarse status changes.
     async fn poison(&mut self, input: &Input, reason: &str) {
         metrics::counter!("amends_poison_total").increment(1);
         tracing::error!(reason, "a record cannot be applied; its saga is parked");
-        let mut parked = Vec::new();
-        if let Some((shard, saga)) = input.needs() {
-            parked.push(Input::Tell { shard, saga, what: What::Poison(reason.chars().take(500).collect()) });
-        }
-        if let Input::Mail(mail) = input {
-            let mut decision = Decision::default();
-            decision.batch.taken.push((mail.shard, mail.id, "refused: the database refuses its data".into()));
-            self.last_resort(decision).await;
-        }
-        let mut decision = Decision::default();
-        if let Input::Record { shard, offset, .. } = input {
-            decision.offsets.insert(*shard, offset + 1);
-            let source = format!("{}/{shard}/{offset}", self.context.topics.inbox());
-            let saga = input.needs().map(|(_, saga)| saga);
-            dead_letter(&mut decision, *shard, source, reason.to_owned(), String::new(), Vec::new(), saga);
-        }
-        self.last_resort(decision).await;
-        if let Err(error) = self.attempt(&parked).await {
-            tracing::error!(error = ?error, "a poisoned saga cannot even be parked");
+        let reason: String = reason.chars().take(500).collect();
+        let tell = |(shard, saga)| Input::Tell { shard, saga, what: What::Poison(reason.clone()) };
+        let parked: Vec<Input> = input.needs().map(tell).into_iter().collect();
+        let mut done = self.attempt_with(self.set_aside(input, &reason), &parked).await;
+        if let Err(error) = &done
+            && error.is_the_datas()
+        {
+            tracing::error!(%error, "a poisoned saga cannot even be parked");
             self.forget(&parked);
-            let mut decision = Decision::default();
-            for (shard, saga) in parked.iter().filter_map(Input::needs) {
-                decision.batch.statuses.push((shard, saga.0, 1));
-            }
-            self.last_resort(decision).await;
+            let mut decision = self.set_aside(input, &reason);
+            decision.batch.statuses.extend(input.needs().map(|(shard, saga)| (shard, saga.0, 1)));
+            done = self.commit(decision).await;
         }
-    }
-
-    /// A state that this build cannot read: nothing but the coarse status can say so.
-    pub(crate) fn unreadable(&mut self, shard: i32, saga: SagaId, reason: String) {
-        tracing::error!(saga.id = %saga, reason, "a saga's state cannot be read; its coarse status says parked");
-        self.unreadable.push((shard, saga, reason));
-    }
-
-    async fn last_resort(&mut self, decision: Decision) {
-        if let Err(error) = self.commit(decision).await {
+        if let Err(error) = done {
             tracing::error!(error = ?error, "the database fails; claiming the shards again");
             self.all_fenced();
         }
+        // What is due stays due, and must not be tried again at once and for ever.
+        if let Input::Due { shard, saga } = input
+            && self.shards.contains_key(shard)
+        {
+            self.timers.set(*shard, *saga, Some(clock::now() + POISONED_MS));
+        }
+    }
+
+    /// What takes a poisoned input out of the way.
+    fn set_aside(&self, input: &Input, reason: &str) -> Decision {
+        let mut decision = Decision::default();
+        match input {
+            Input::Record { shard, offset, record } => {
+                decision.offsets.insert(*shard, offset + 1);
+                let source = format!("{}/{shard}/{offset}", self.context.topics.inbox());
+                let saga = input.needs().map(|(_, saga)| saga);
+                let data = match record.as_ref() {
+                    Incoming::Reply(reply) => serde_json::to_vec(reply).unwrap_or_default(),
+                    Incoming::Dead { data, .. } => data.clone(),
+                    Incoming::Load { .. } => Vec::new(),
+                };
+                dead_letter(&mut decision, *shard, source, reason.to_owned(), String::new(), data, saga);
+            }
+            Input::Mail(mail) => {
+                let result = format!("refused: {reason}").replace('\0', "\u{fffd}");
+                decision.batch.taken.push((mail.shard, mail.id, result));
+            }
+            Input::Republish { shard, saga, key } => decision.batch.sent.push((*shard, saga.0, key.clone())),
+            Input::Handover(_) | Input::Due { .. } | Input::Tell { .. } => {}
+        }
+        decision
+    }
+
+    /// A state that this build cannot read: nothing but the coarse status can say so.
+    pub(crate) fn unreadable(&mut self, found: Unreadable) {
+        let Unreadable { saga, reason, .. } = &found;
+        tracing::error!(saga.id = %saga, reason, "a saga's state cannot be read; its coarse status says parked");
+        self.unreadable.push(found);
     }
 }

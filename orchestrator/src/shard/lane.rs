@@ -3,6 +3,7 @@
 //! One loop serves all shards of the lane, so that batches do not shrink because there are more partitions.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::decide::{Decision, Next, dead_letter};
+use super::decide::{Decision, Next, dead_letter, panic_text};
 use super::owned::Owned;
 use super::sagas::{Saga, Sagas};
 use super::timers::Timers;
@@ -65,6 +66,15 @@ pub(crate) struct Doors {
     pub(crate) swept: mpsc::Receiver<Swept>,
 }
 
+/// A saga whose state this build cannot read.
+#[derive(Debug)]
+pub(crate) struct Unreadable {
+    pub(crate) shard: i32,
+    pub(crate) saga: SagaId,
+    pub(crate) ended: bool,
+    pub(crate) reason: String,
+}
+
 /// A high watermark that was asked for.
 type Asked = (i32, Millis, Option<Watermarks>);
 
@@ -78,8 +88,8 @@ pub(crate) struct Lane {
     pub(crate) timers: Timers,
     /// Sagas whose definition cannot be loaded: their records wait in the mailbox.
     pub(crate) waits_for_definition: HashSet<SagaId>,
-    /// Sagas whose state cannot be read, to be said so by the next batch: (shard, saga, reason).
-    pub(crate) unreadable: Vec<(i32, SagaId, String)>,
+    /// Sagas whose state cannot be read, to be said so by the next batch.
+    pub(crate) unreadable: Vec<Unreadable>,
     /// Shards to be claimed again, and from when on.
     pub(crate) reclaim: HashMap<i32, Instant>,
     pub(crate) queue: VecDeque<Input>,
@@ -87,6 +97,8 @@ pub(crate) struct Lane {
     pub(crate) sent: Vec<Row>,
     /// Rows that are published or about to be: the sweep leaves them alone.
     pub(crate) in_flight: HashSet<Row>,
+    /// Mail that was taken in, and when that was committed: a sweep which began before may still bring it.
+    taken: HashMap<uuid::Uuid, Instant>,
     doors: Doors,
     acknowledge: mpsc::UnboundedSender<Published>,
     asked: (mpsc::UnboundedSender<Asked>, mpsc::UnboundedReceiver<Asked>),
@@ -116,6 +128,7 @@ impl Lane {
             queue: VecDeque::new(),
             sent: Vec::new(),
             in_flight: HashSet::new(),
+            taken: HashMap::new(),
             doors,
             acknowledge,
             asked: mpsc::unbounded_channel(),
@@ -281,10 +294,19 @@ impl Lane {
                 self.fenced(*shard);
             }
         }
+        // Sweeps come in order: what was committed before this one began is in none that is still to come.
+        self.taken.retain(|_, at| *at >= swept.began);
+        // What was read before a claim may have been done since, by whoever owned the shard.
+        let news: HashSet<i32> = self
+            .shards
+            .values()
+            .filter(|owned| owned.claimed < swept.began)
+            .map(|owned| owned.shard)
+            .collect();
         let mut oldest_ms = 0;
         for (shard, saga, key) in swept.outbox {
             let row = Row { shard, saga: SagaId(saga), key };
-            if self.in_flight.contains(&row) || !self.shards.contains_key(&shard) {
+            if self.in_flight.contains(&row) || !news.contains(&shard) {
                 continue;
             }
             oldest_ms = swept.oldest_ms;
@@ -299,7 +321,8 @@ impl Lane {
             .filter_map(|input| if let Input::Mail(mail) = input { Some(mail.id) } else { None })
             .collect();
         for mail in swept.mail {
-            if !queued.contains(&mail.id) {
+            if news.contains(&mail.shard) && !self.taken.contains_key(&mail.id) && !queued.contains(&mail.id)
+            {
                 self.queue.push_back(Input::Mail(Arc::new(mail)));
             }
         }
@@ -307,10 +330,7 @@ impl Lane {
 
     fn on_watermark(&mut self, (shard, asked_at, watermarks): Asked) {
         if let Some(owned) = self.shards.get_mut(&shard) {
-            match watermarks {
-                Some(watermarks) => owned.answered(asked_at, watermarks),
-                None => owned.asking = false,
-            }
+            owned.answered(asked_at, watermarks);
         }
     }
 
@@ -321,7 +341,7 @@ impl Lane {
     fn ask_watermark(&mut self, shard: i32) {
         let partition = self.partition(shard);
         let Some(owned) = self.shards.get_mut(&shard) else { return };
-        if std::mem::replace(&mut owned.asking, true) {
+        if !owned.asks() {
             return;
         }
         let (bus, answer, asked_at) = (Arc::clone(&self.context.bus), self.asked.0.clone(), clock::now());
@@ -358,7 +378,8 @@ impl Lane {
     }
 
     async fn keep(&mut self, id: SagaId, loaded: Loaded) -> Result<(), StoreError> {
-        let Some(definition) = self.context.definitions.get(&self.context.store, loaded.definition).await? else {
+        let Some(definition) = self.context.definitions.get(&self.context.store, loaded.definition).await?
+        else {
             self.waits_for_definition.insert(id);
             return Ok(());
         };
@@ -368,23 +389,42 @@ impl Lane {
                 let (shard, payloads) = (loaded.shard, loaded.payloads);
                 self.sagas.loaded(id, Saga { shard, definition, state, payloads, ignored: 0 });
             }
-            Err(reason) => self.unreadable(loaded.shard, id, reason),
+            Err(reason) => {
+                self.unreadable(Unreadable { shard: loaded.shard, saga: id, ended: loaded.ended, reason })
+            }
         }
         Ok(())
     }
 
     /// Decides about inputs and commits; the caller handles what fails.
     pub(crate) async fn attempt(&mut self, inputs: &[Input]) -> Result<(), StoreError> {
+        self.attempt_with(Decision::default(), inputs).await
+    }
+
+    /// The same, on top of what is decided already.
+    pub(crate) async fn attempt_with(
+        &mut self,
+        mut decision: Decision,
+        inputs: &[Input],
+    ) -> Result<(), StoreError> {
         self.load(inputs).await?;
-        let mut decision = Decision::default();
-        for (shard, saga, reason) in std::mem::take(&mut self.unreadable) {
-            decision.batch.statuses.push((shard, saga.0, 1));
-            decision.at(shard, saga, Next::At(None));
+        for Unreadable { shard, saga, ended, reason } in std::mem::take(&mut self.unreadable) {
+            decision.unreadable.insert(saga);
+            if !ended {
+                decision.batch.statuses.push((shard, saga.0, 1));
+                decision.at(shard, saga, Next::At(None));
+            }
             let source = format!("saga/{saga}/unreadable");
             dead_letter(&mut decision, shard, source, reason, String::new(), Vec::new(), Some(saga));
         }
-        for input in inputs {
-            self.decide(input, &mut decision);
+        // Whatever panics is bisected like what the database refuses.
+        let decided = std::panic::catch_unwind(AssertUnwindSafe(|| {
+            for input in inputs {
+                self.decide(input, &mut decision);
+            }
+        }));
+        if let Err(panic) = decided {
+            return Err(StoreError::Panic(panic_text(panic.as_ref())));
         }
         self.commit(decision).await
     }
@@ -421,7 +461,10 @@ impl Lane {
                     owned.next_offset = fence.next_offset;
                 }
             } else {
-                tracing::warn!(shard = fence.shard, "fenced: another owner has claimed the shard; nothing was written");
+                tracing::warn!(
+                    shard = fence.shard,
+                    "fenced: another owner has claimed the shard; nothing was written"
+                );
                 metrics::counter!("amends_fenced_total").increment(1);
                 self.fenced(fence.shard);
             }
@@ -429,6 +472,9 @@ impl Lane {
         for row in &sent {
             self.in_flight.remove(row);
         }
+        let now = Instant::now();
+        let taken = decision.batch.taken.iter().filter(|(shard, ..)| passed.contains(shard));
+        self.taken.extend(taken.map(|(_, mail, _)| (*mail, now)));
         self.note_timers(&decision);
         self.ask_watermarks(&decision);
         self.publish(decision, &passed).await;
@@ -447,12 +493,16 @@ impl Lane {
         shards.extend(batch.taken.iter().map(|row| row.0));
         shards.extend(batch.ignored.iter().map(|row| row.0));
         shards.extend(batch.dead_letters.iter().map(|row| row.0));
+        // What is only published again writes nothing, and is published by an owner all the same.
+        shards.extend(decision.ready.iter().map(|it| it.row.shard));
         shards.sort_unstable();
         shards.dedup();
         shards
             .into_iter()
             .filter_map(|shard| self.shards.get(&shard))
-            .map(|owned| owned.fence(decision.offsets.get(&owned.shard).copied().unwrap_or(owned.next_offset)))
+            .map(|owned| {
+                owned.fence(decision.offsets.get(&owned.shard).copied().unwrap_or(owned.next_offset))
+            })
             .collect()
     }
 
@@ -487,9 +537,13 @@ impl Lane {
         if decision.changed.is_empty() {
             return;
         }
-        let events = SagaEvents { node: self.context.node.clone(), sagas: decision.changed.into_values().collect() };
-        let record =
-            Outgoing { topic: self.context.topics.saga_events().into(), partition: None, message: events.encode() };
+        let events =
+            SagaEvents { node: self.context.node.clone(), sagas: decision.changed.into_values().collect() };
+        let record = Outgoing {
+            topic: self.context.topics.saga_events().into(),
+            partition: None,
+            message: events.encode(),
+        };
         self.outbox.hint(vec![record]).await;
         self.context.waiters.notify(events);
     }
@@ -506,6 +560,8 @@ fn understand(record: Record) -> Incoming {
         Ok(InboxRecord::Reply(reply)) => Incoming::Reply(reply),
         Ok(InboxRecord::Started(saga)) => Incoming::Load { saga, mail: false },
         Ok(InboxRecord::Nudge(saga)) => Incoming::Load { saga, mail: true },
-        Err(error) => Incoming::Dead { reason: error.to_string(), headers: record.headers, data: data.to_vec() },
+        Err(error) => {
+            Incoming::Dead { reason: error.to_string(), headers: record.headers, data: data.to_vec() }
+        }
     }
 }

@@ -136,7 +136,10 @@ impl Lane {
                 "the log has lost records: everything in flight is sent again"
             );
         } else if lost {
-            tracing::info!(shard = claimed.shard, "a new process has a new log: everything in flight is sent again");
+            tracing::info!(
+                shard = claimed.shard,
+                "a new process has a new log: everything in flight is sent again"
+            );
         }
         let connection = self.connection.as_mut().ok_or_else(no_connection)?;
         if !claim::set_log(connection, claimed, (&log.cluster, &log.topic), marks.low).await? {
@@ -175,7 +178,8 @@ impl Lane {
     /// Claims again what was fenced.
     pub(crate) async fn reclaim_due(&mut self) {
         let now = Instant::now();
-        let due: Vec<i32> = self.reclaim.iter().filter(|(_, at)| **at <= now).map(|(shard, _)| *shard).collect();
+        let due: Vec<i32> =
+            self.reclaim.iter().filter(|(_, at)| **at <= now).map(|(shard, _)| *shard).collect();
         for shard in due {
             match self.claim_again(shard).await {
                 Ok(()) => {

@@ -104,9 +104,9 @@ impl Input {
                 Incoming::Dead { .. } => None,
             },
             Self::Handover(it) => Some((it.shard, it.saga)),
-            Self::Due { shard, saga } | Self::Republish { shard, saga, .. } | Self::Tell { shard, saga, .. } => {
-                Some((*shard, *saga))
-            }
+            Self::Due { shard, saga }
+            | Self::Republish { shard, saga, .. }
+            | Self::Tell { shard, saga, .. } => Some((*shard, *saga)),
             Self::Mail(mail) => Some((mail.shard, SagaId(mail.saga))),
         }
     }

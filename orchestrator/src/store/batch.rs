@@ -121,7 +121,7 @@ with claim as (
 ), taken as (
     update mailbox m set taken_at = now(), result = n.result
     from fenced f, unnest($31::int[], $32::uuid[], $33::text[]) as n (shard, id, result)
-    where n.shard = f.id and m.id = n.id
+    where n.shard = f.id and m.id = n.id and m.taken_at is null
 ), mail as (
     insert into mailbox (id, shard, saga_id, kind, body, payload)
     select n.id, n.shard, n.saga, n.kind, n.body, n.payload

@@ -19,6 +19,8 @@ pub struct Loaded {
     pub definition: i32,
     /// Its shard.
     pub shard: i32,
+    /// It stands in its end.
+    pub ended: bool,
     /// Its state; the reason when this build cannot read it.
     pub state: Result<State, String>,
     /// What its history holds.
@@ -47,10 +49,10 @@ pub(crate) async fn load(
     keys: &[(i32, Uuid)],
 ) -> Result<HashMap<Uuid, Loaded>, StoreError> {
     let mut found = HashMap::new();
-    query(connection, RUNNING, keys, &mut found).await?;
+    query(connection, RUNNING, false, keys, &mut found).await?;
     let missing: Vec<_> = keys.iter().copied().filter(|(_, id)| !found.contains_key(id)).collect();
     if !missing.is_empty() {
-        query(connection, ENDED, &missing, &mut found).await?;
+        query(connection, ENDED, true, &missing, &mut found).await?;
     }
     Ok(found)
 }
@@ -58,6 +60,7 @@ pub(crate) async fn load(
 async fn query(
     connection: &mut PgConnection,
     sql: &'static str,
+    ended: bool,
     keys: &[(i32, Uuid)],
     found: &mut HashMap<Uuid, Loaded>,
 ) -> Result<(), StoreError> {
@@ -69,6 +72,7 @@ async fn query(
             vacant.insert(Loaded {
                 shard: row.try_get(1)?,
                 definition: row.try_get(2)?,
+                ended,
                 state: state(row.try_get(3)?, row.try_get(4)?),
                 payloads: Payloads::new(SagaId(id), Arc::default()),
             });

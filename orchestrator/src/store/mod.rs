@@ -34,9 +34,13 @@ pub struct Store {
 /// Why a statement failed, as far as the engine cares.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The data is at fault (SQLSTATE class 22 or 23): repeating cannot help, bisecting can.
+    /// The data is at fault (SQLSTATE class 22, 23, or 54 for what is too large for a row or an index):
+    /// repeating cannot help, bisecting can.
     #[error("the database refuses the data: {0}")]
     Data(#[source] sqlx::Error),
+    /// Deciding panicked before anything was written: our own bug, met by this data.
+    #[error("panic: {0}")]
+    Panic(String),
     /// Anything else. Whether a commit took place is unknown.
     #[error("the database failed: {0}")]
     Unknown(#[source] sqlx::Error),
@@ -45,12 +49,19 @@ pub enum StoreError {
     Unreadable(String),
 }
 
+impl StoreError {
+    /// Whether nothing was written because of the data: bisecting finds what is at fault.
+    pub(crate) const fn is_the_datas(&self) -> bool {
+        matches!(self, Self::Data(_) | Self::Panic(_))
+    }
+}
+
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         let data = error
             .as_database_error()
             .and_then(|it| it.code())
-            .is_some_and(|code| code.starts_with("22") || code.starts_with("23"));
+            .is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)));
         if data { Self::Data(error) } else { Self::Unknown(error) }
     }
 }
@@ -77,7 +88,9 @@ impl Store {
         ]);
         let pool = |max| PgPoolOptions::new().max_connections(max).acquire_timeout(Duration::from_secs(10));
         let reads = pool(connections_max)
-            .connect_with(base.clone().application_name("amends reads").options([("statement_timeout", "30s")]))
+            .connect_with(
+                base.clone().application_name("amends reads").options([("statement_timeout", "30s")]),
+            )
             .await?;
         let lane = hot.clone().application_name("amends lane");
         let hot = pool(connections_max).connect_with(hot.application_name("amends")).await?;

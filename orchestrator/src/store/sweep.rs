@@ -2,6 +2,7 @@
 //! claims still hold.
 
 use sqlx::Row;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{Store, StoreError};
@@ -11,8 +12,10 @@ pub(crate) const SWEEP_AGE_MS: i64 = 2_000;
 const ROWS_MAX: i64 = 1_000;
 
 /// What a sweep found.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Swept {
+    /// Before its first query: what was committed later may or may not be in it.
+    pub began: Instant,
     /// Old rows of the outbox: (shard, saga, command key).
     pub outbox: Vec<(i32, Uuid, String)>,
     /// The age of the oldest of them, in ms; 0 when there is none.
@@ -46,7 +49,13 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub(crate) async fn sweep(&self, shards: &[i32]) -> Result<Swept, StoreError> {
-        let mut swept = Swept::default();
+        let mut swept = Swept {
+            began: Instant::now(),
+            outbox: Vec::new(),
+            oldest_ms: 0,
+            mail: Vec::new(),
+            claims: Vec::new(),
+        };
         let rows = sqlx::query(
             "select shard, saga_id, command, (extract(epoch from now() - created_at) * 1000)::bigint from outbox
              where shard = any($1) and created_at < now() - $2 * interval '1 millisecond' limit $3",

@@ -1,0 +1,274 @@
+//! What only shows when things come together badly: rows that nobody publishes, keys that are won and lost
+//! in one group, mail that is read twice, timers that cannot be applied.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::sync::Arc;
+
+use amends::start::{StartError, StartRequest, Started};
+use saga_bus::in_process::Faults;
+use saga_core::event::Signal;
+use saga_core::{Event, What};
+use saga_protocol::SagaId;
+use serde_json::{Value, json};
+use support::{Node, Stage, Travel, succeeded};
+use test_support::eventually;
+use uuid::Uuid;
+
+const PARKED: i16 = 1;
+const COMPLETED: i16 = 2;
+
+/// The same signal is waited for twice.
+const GATE: &str = r#"
+saga: gate
+description: Waits for two signals of one name.
+key: ${input.id}
+input:
+  type: object
+  required: [id]
+  properties: { id: { type: string } }
+steps:
+  first: { wait: { signal: go, timeout: 1h } }
+  second: { after: [first], wait: { signal: go, timeout: 1h } }
+"#;
+
+/// Begins without a command.
+const NAP: &str = r#"
+saga: nap
+description: Sleeps.
+key: ${input.id}
+input:
+  type: object
+  required: [id]
+  properties: { id: { type: string } }
+steps:
+  sleep: { wait: { for: 100ms } }
+"#;
+
+async fn begin(
+    node: &Node,
+    definition: &str,
+    input: Value,
+    request: Option<&str>,
+) -> Result<Started, StartError> {
+    let definition = node.engine.definitions.active(definition).unwrap();
+    node.engine
+        .starter
+        .start(StartRequest {
+            definition,
+            input: Arc::new(input),
+            body_hash: [7; 32],
+            principal: "tester".into(),
+            idempotency_key: request.map(str::to_owned),
+        })
+        .await
+}
+
+fn go() -> Event {
+    let signal = Signal { name: "go".into(), payload: None, ttl_ms: 3_600_000 };
+    Event::new(saga_core::Millis(0), 0, What::Signal(signal))
+}
+
+#[tokio::test]
+async fn a_swept_row_is_published_although_nothing_else_is_to_be_written() {
+    let stage = Stage::new(1).await;
+    let node = stage.node("a").await;
+    eventually("it owns the shard", 10_000, async || node.engine.health.shards() == 1).await;
+    stage.bus.set_faults(Faults { fail_publish: 1.0, ..Faults::default() });
+    let saga = node.begin("trip-1").await.unwrap().saga;
+    stage.bus.set_faults(Faults::default());
+    // Well before its timeout of 30 s, and as the first attempt.
+    let mut travel = Travel::join(stage.bus.clone(), &stage.topics).await;
+    let car = travel.expect("book_car").await;
+    assert_eq!(car.0.attempt, 1);
+    travel.succeed(&car).await;
+    travel.serve(|command| Some(succeeded(command)));
+    stage.ends(saga, COMPLETED).await;
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn who_lost_a_key_to_a_loser_is_started_and_not_only_said_to_be() {
+    let stage = Stage::new(1).await;
+    let node = stage.node("a").await;
+    let taken = node.begin("trip-9").await.unwrap().saga;
+    let start = |id: &str, request| begin(&node, "trip", json!({ "id": id }), request);
+    // One group: the second loses `k` to the first, which loses `trip-9` to an older saga.
+    let (_, first, second) =
+        tokio::join!(start("trip-1", None), start("trip-9", Some("k")), start("trip-7", Some("k")));
+    assert_eq!(first, Err(StartError::KeyReused { saga: taken }));
+    let second = second.unwrap();
+    assert!(second.fresh);
+    let there: i64 =
+        sqlx::query_scalar("select count(*) from saga s join saga_state t on t.id = s.id where s.id = $1")
+            .bind(second.saga.0)
+            .fetch_one(&stage.pool)
+            .await
+            .unwrap();
+    assert_eq!(there, 1, "a 202 means durable");
+    let owner: Uuid = sqlx::query_scalar("select saga_id from start_key where key = 'k'")
+        .fetch_one(&stage.pool)
+        .await
+        .unwrap();
+    assert_eq!(owner, second.saga.0);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_taken_key_is_found_and_given_back_by_the_index() {
+    let stage = Stage::new(1).await;
+    let node = stage.node("a").await;
+    let first = node.begin("trip-1").await.unwrap();
+    let count = async |column: &'static str| {
+        let sql =
+            format!("select coalesce({column}, 0) from pg_stat_user_tables where relname = 'start_key'");
+        sqlx::query_scalar::<_, i64>(sqlx::AssertSqlSafe(sql)).fetch_one(&stage.pool).await.unwrap()
+    };
+    eventually("the insertion is counted", 20_000, async || count("n_tup_ins").await == 1).await;
+    let before = count("seq_scan").await;
+    let again = begin(&node, "trip", json!({ "id": "trip-1" }), Some("k")).await;
+    assert_eq!(again, Err(StartError::KeyReused { saga: first.saga }));
+    eventually("the deletion is counted", 20_000, async || count("n_tup_del").await == 1).await;
+    assert_eq!(
+        count("seq_scan").await,
+        before,
+        "keys outlive everything; scanning them would stop all starts"
+    );
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_key_too_long_for_its_index_is_refused_alone() {
+    let stage = Stage::new(1).await;
+    let node = stage.node("a").await;
+    let long: String = (0..600).map(|n| format!("{:08x}", 2_654_435_761_u32.wrapping_mul(n))).collect();
+    let (good, bad) = tokio::join!(node.begin("trip-1"), node.begin(&long));
+    assert!(matches!(bad, Err(StartError::BadInput(_))), "{bad:?}");
+    assert!(good.unwrap().fresh);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn one_signal_satisfies_one_wait_however_often_the_mailbox_is_swept() {
+    let stage = Stage::new(1).await;
+    let node = stage.node("a").await;
+    node.engine.publish(GATE).await.unwrap();
+    eventually("it owns the shard", 10_000, async || node.engine.health.shards() == 1).await;
+    let store = &node.engine.store;
+    for n in 0..100 {
+        let saga = begin(&node, "gate", json!({ "id": format!("gate-{n}") }), None).await.unwrap().saga;
+        let mail = Uuid::now_v7();
+        let (_, shard) = store.post(mail, saga, &go(), None).await.unwrap();
+        for _ in 0..3 {
+            node.engine.nudge(saga, shard, mail).await;
+        }
+    }
+    eventually("all mail is read", 20_000, async || {
+        stage.count("select count(*) from mailbox where taken_at is not null").await == 100
+    })
+    .await;
+    // A piece more, without a nudge: when that is read, every sweep of before has been.
+    let last = begin(&node, "gate", json!({ "id": "last" }), None).await.unwrap().saga;
+    let mail = Uuid::now_v7();
+    store.post(mail, last, &go(), None).await.unwrap();
+    eventually("the last is read", 20_000, async || store.mail_result(mail).await.unwrap().is_some()).await;
+    assert_eq!(
+        stage.count("select count(*) from saga where status <> 0").await,
+        0,
+        "one signal ended two waits"
+    );
+    assert_eq!(stage.count("select count(*) from history").await, 202, "the start, and one signal each");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_saga_that_begins_by_waiting_is_armed_although_its_hand_over_is_lost() {
+    let stage = Stage::new(1).await;
+    let owner = stage.node("owner").await;
+    owner.engine.publish(NAP).await.unwrap();
+    eventually("it owns the shard", 10_000, async || owner.engine.health.shards() == 1).await;
+    let other = stage.node("other").await;
+    assert_eq!(other.engine.health.shards(), 0);
+    // The other node's record for the owner is lost.
+    stage.bus.set_faults(Faults { fail_publish: 1.0, ..Faults::default() });
+    let saga = begin(&other, "nap", json!({ "id": "nap-1" }), None).await.unwrap().saga;
+    stage.ends(saga, COMPLETED).await;
+    stage.bus.set_faults(Faults::default());
+    eventually("its row goes", 5_000, async || stage.count("select count(*) from outbox").await == 0).await;
+    other.stop().await;
+    owner.stop().await;
+}
+
+#[tokio::test]
+async fn a_timer_that_cannot_be_applied_parks_its_saga_and_does_not_spin() {
+    let stage = Stage::new(1).await;
+    sqlx::query("alter table history add constraint no_timers check (event not like '%\"due\"%')")
+        .execute(&stage.pool)
+        .await
+        .unwrap();
+    let node = stage.node("a").await;
+    let mut travel = Travel::join(stage.bus.clone(), &stage.topics).await;
+    let saga = node.begin("trip-1").await.unwrap().saga;
+    let car = travel.expect("book_car").await;
+    travel.succeed(&car).await;
+    travel.expect("book_room").await;
+    stage.ends(saga, PARKED).await;
+    let commits = "select sum(seq)::bigint from shard";
+    let before = stage.count(commits).await;
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    let spun = stage.count(commits).await - before;
+    assert!(spun <= 5, "{spun} commits for a saga that waits for a human");
+    assert_eq!(stage.count("select count(*) from ignored").await, 0);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn an_ended_saga_that_cannot_be_read_stays_ended() {
+    let stage = Stage::new(1).await;
+    let node = stage.node("a").await;
+    let mut travel = Travel::join(stage.bus.clone(), &stage.topics).await;
+    let saga = node.begin("trip-1").await.unwrap().saga;
+    let car = travel.expect("book_car").await;
+    travel.succeed(&car).await;
+    travel.serve(|command| Some(succeeded(command)));
+    stage.ends(saga, COMPLETED).await;
+    node.stop().await;
+    sqlx::query("update saga set final_schema = 99").execute(&stage.pool).await.unwrap();
+    let node = stage.node("b").await;
+    let bus: Arc<dyn saga_bus::Bus> = stage.bus.clone();
+    support::send(&bus, &car.1, &succeeded(&car.0)).await;
+    eventually("the duplicate is a dead letter", 10_000, async || {
+        stage
+            .count("select count(*) from dead_letter where reason = 'the saga''s state cannot be read'")
+            .await
+            == 1
+    })
+    .await;
+    assert_eq!(stage.status(saga).await, COMPLETED);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn mail_for_a_saga_that_cannot_be_read_waits() {
+    let stage = Stage::new(1).await;
+    let node = stage.node("a").await;
+    node.engine.publish(GATE).await.unwrap();
+    let saga: SagaId = begin(&node, "gate", json!({ "id": "gate-1" }), None).await.unwrap().saga;
+    node.stop().await;
+    sqlx::query("update saga_state set schema = 99").execute(&stage.pool).await.unwrap();
+    let node = stage.node("b").await;
+    let mail = Uuid::now_v7();
+    node.engine.store.post(mail, saga, &go(), None).await.unwrap();
+    stage.ends(saga, PARKED).await;
+    assert_eq!(node.engine.store.mail_result(mail).await.unwrap(), None, "it was accepted");
+    node.stop().await;
+    sqlx::query("update saga_state set schema = 1").execute(&stage.pool).await.unwrap();
+    let node = stage.node("c").await;
+    eventually("it is taken in", 10_000, async || {
+        node.engine.store.mail_result(mail).await.unwrap().as_deref() == Some("applied")
+    })
+    .await;
+    node.stop().await;
+}
