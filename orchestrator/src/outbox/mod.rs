@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use saga_bus::{Bus, Outgoing, Pace};
+use saga_bus::{Bus, Outgoing, Pace, RECORD_BYTES_MAX};
 use saga_core::{CellRef, Definition, Payloads, State, StepIx};
 use saga_protocol::{Direction, ReplyTo, SagaId, Topics};
 use tokio::sync::mpsc;
@@ -24,6 +24,9 @@ pub struct Row {
     /// The spelled key; see [`spell`].
     pub key: String,
 }
+
+/// A row that is no command: its saga began without one, and its owner is to arm its timer.
+pub const ARM: &str = "arm";
 
 /// Spells a command's key: `3x1:2` is step 3, execute, round 1, attempt 2; `3.7c1:1` has an item.
 pub fn spell(cell: CellRef, round: u32, attempt: u32) -> String {
@@ -96,6 +99,10 @@ impl Outbox {
         let reply_to = ReplyTo { topic: self.inbox.to_string(), partition: shard };
         let row = Row { shard, saga, key: spell(cell, command.round, command.attempt) };
         let message = command.encode(&reply_to, None);
+        let bytes = message.key.len() + message.data.len();
+        if bytes > RECORD_BYTES_MAX {
+            return Err(format!("the command has {bytes} bytes; the bus takes at most {RECORD_BYTES_MAX}"));
+        }
         Ok(Ready { row, record: Outgoing { partition: self.partitions.of(&topic, saga), topic, message } })
     }
 
@@ -178,7 +185,7 @@ mod tests {
                 assert_eq!(parse(&spell(cell, 3, 12)).unwrap(), (cell, 3, 12));
             }
         }
-        for bad in ["", "x", "3x", "3x1", "ax1:1", "3.x1:1", "3x1:1:1", "-1x1:1"] {
+        for bad in ["", "x", "3x", "3x1", "ax1:1", "3.x1:1", "3x1:1:1", "-1x1:1", super::ARM] {
             assert_eq!(parse(bad), None, "{bad}");
         }
     }

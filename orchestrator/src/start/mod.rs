@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::clock;
 use crate::health::Health;
-use crate::outbox::{Outbox, Published, Ready, spell};
+use crate::outbox::{self, Outbox, Published, Ready, spell};
 use crate::shard::decide::{coarse, history_row};
 use crate::shard::sagas::Saga;
 use crate::shard::{Claims, Handover};
@@ -29,6 +29,8 @@ const QUEUE_MAX: usize = 4_096;
 const GROUP_MAX: usize = 512;
 /// Groups of at least this many are load: their commands may wait for company.
 const LOAD_FROM: usize = 8;
+/// The longest key: an index holds it.
+const KEY_BYTES_MAX: usize = 1_000;
 /// How long the ids of a commit with an unknown outcome are asked for.
 const LOOK_UP_TRIES: u32 = 10;
 
@@ -177,8 +179,17 @@ impl Starter {
                 ready.push(built.map_err(StartError::BadInput)?);
             }
         }
+        // The sweep arms a saga that begins by waiting, should its hand-over or its record get lost.
+        if commands.is_empty() && !transition.state.status.is_end() {
+            commands.push(outbox::ARM.to_owned());
+        }
         let mut keys = Vec::new();
         if let Some(key) = &key {
+            if key.len() > KEY_BYTES_MAX {
+                return Err(StartError::BadInput(format!(
+                    "the saga's key has more than {KEY_BYTES_MAX} bytes"
+                )));
+            }
             keys.push((format!("key:{}", definition.name), key.clone()));
         }
         if let Some(key) = idempotency_key {
@@ -247,11 +258,17 @@ impl Group {
         let rows: Vec<NewSaga> = group.iter().map(|it| it.row.clone()).collect();
         match self.parts.store.start(&rows).await {
             Ok(started) => {
-                self.answer(group, tokens, began, |id| match started.taken.get(&id) {
-                    None => Ok(()),
-                    Some(taken) => Err(Some(taken.clone())),
-                })
-                .await
+                let (settled, again): (Vec<_>, Vec<_>) =
+                    group.into_iter().zip(tokens).partition(|(it, _)| {
+                        started.fresh.contains(&it.row.id) || started.taken.contains_key(&it.row.id)
+                    });
+                let (group, tokens) = settled.into_iter().unzip();
+                let outcome = |id| started.taken.get(&id).map_or(Ok(()), |taken| Err(Some(taken.clone())));
+                self.answer(group, tokens, began, outcome).await;
+                // The first of a group loses only to somebody outside of it, so this ends.
+                if !again.is_empty() {
+                    Box::pin(self.commit(again.into_iter().map(|(it, _)| it).collect())).await;
+                }
             }
             Err(StoreError::Data(error)) if group.len() > 1 => {
                 tracing::warn!(%error, starts = group.len(), "a group of starts is refused for its data; one by one");

@@ -62,7 +62,8 @@ pub struct Taken {
 pub struct Started {
     /// Those that were started: durable.
     pub fresh: HashSet<Uuid>,
-    /// The others: whose key was taken, by whom.
+    /// Whose key was taken, by whom. Who is in neither has lost a key to one that then lost another: nobody
+    /// has it any more, and it is to be tried again.
     pub taken: HashMap<Uuid, Taken>,
 }
 
@@ -171,10 +172,18 @@ async fn give_back(
     tx: &mut sqlx::PgTransaction<'_>,
     losers: &[&NewSaga],
 ) -> Result<HashMap<Uuid, Taken>, StoreError> {
-    let ids: Vec<Uuid> = losers.iter().map(|saga| saga.id).collect();
-    sqlx::query("delete from start_key where saga_id = any($1)").bind(&ids).execute(&mut **tx).await?;
     let keys: Vec<(Uuid, &(String, String))> =
         losers.iter().flat_map(|saga| saga.keys.iter().map(move |key| (saga.id, key))).collect();
+    // By the key, which has the index.
+    sqlx::query(
+        "delete from start_key k using unnest($1::uuid[], $2::text[], $3::text[]) as n (id, scope, key)
+         where k.scope = n.scope and k.key = n.key and k.saga_id = n.id",
+    )
+    .bind(keys.iter().map(|key| key.0).collect::<Vec<_>>())
+    .bind(keys.iter().map(|key| key.1.0.as_str()).collect::<Vec<_>>())
+    .bind(keys.iter().map(|key| key.1.1.as_str()).collect::<Vec<_>>())
+    .execute(&mut **tx)
+    .await?;
     let rows = sqlx::query(OWNERS)
         .bind(keys.iter().map(|key| key.0).collect::<Vec<_>>())
         .bind(keys.iter().map(|key| key.1.0.as_str()).collect::<Vec<_>>())
