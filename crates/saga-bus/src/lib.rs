@@ -134,6 +134,15 @@ pub trait Control: Send + Sync + fmt::Debug {
     /// Moves an assigned partition; also ends an [`Event::OutOfRange`].
     async fn seek(&self, partition: TopicPartition, start: Start) -> Result<(), BusError>;
 
+    /// The offset of the partition's next record to come, known before the first one has come. Every
+    /// record below it that this member was to read has been received, or waits in the events: who
+    /// finds the events empty *after* having asked has seen them all. It may lag, and never leads.
+    ///
+    /// # Errors
+    /// When the partition is not being read: it is another member's, its offer is not answered yet, or
+    /// the log does not have what was to be read next ([`Event::OutOfRange`]), until a seek.
+    async fn position(&self, partition: &TopicPartition) -> Result<i64, BusError>;
+
     /// Stops (`true`) or goes on (`false`) fetching the partitions, without leaving the group.
     async fn pause(&self, partitions: Vec<TopicPartition>, paused: bool) -> Result<(), BusError>;
 

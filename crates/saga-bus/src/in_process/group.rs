@@ -37,6 +37,8 @@ pub(super) struct Membership {
 #[derive(Debug)]
 pub(super) struct Reading {
     pub(super) next: i64,
+    /// Below here everything was handed on; behind `next` while records are on their way to the member.
+    pub(super) handed: i64,
     pub(super) paused: bool,
     pub(super) range: Range,
 }

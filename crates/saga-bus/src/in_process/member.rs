@@ -121,7 +121,11 @@ impl Task {
         match next {
             Next::Lost(partitions) => self.tell(Event::Lost { partitions }).await,
             Next::OutOfRange(partition) => self.tell(Event::OutOfRange { partition }).await,
-            Next::Records(records) => self.tell(Event::Records(records)).await,
+            Next::Records(records) => {
+                self.tell(Event::Records(records)).await?;
+                self.seat.with(|it| it.reading.values_mut().for_each(|it| it.handed = it.next));
+                Ok(())
+            }
             Next::Revoke(partitions) => self.revoke(partitions).await,
             Next::Offer(partitions) => self.offer(partitions).await,
             Next::Away => {
@@ -200,7 +204,7 @@ impl Task {
             let Some(member) = group.members.get_mut(&self.seat.id) else { break };
             // Expelled while it was thinking: nothing to read.
             if member.owned.contains(&at) {
-                member.reading.insert(at, Reading { next, paused: false, range: Range::Good });
+                member.reading.insert(at, Reading { next, handed: next, paused: false, range: Range::Good });
             }
         }
         Ok(())
@@ -307,9 +311,18 @@ impl Control for InProcessControl {
             return Err(self.not_owner(&partition));
         };
         reading.next = next;
+        reading.handed = next;
         reading.range = Range::Good;
         member.wake.notify_one();
         Ok(())
+    }
+
+    async fn position(&self, partition: &TopicPartition) -> Result<i64, BusError> {
+        let state = self.seat.shared.state.lock();
+        state.open()?;
+        let member = state.groups.get(&*self.seat.group).and_then(|it| it.members.get(&self.seat.id));
+        let reading = member.and_then(|it| it.reading.get(partition)).filter(|it| it.range == Range::Good);
+        reading.map(|it| it.handed).ok_or_else(|| self.not_owner(partition))
     }
 
     async fn pause(&self, partitions: Vec<TopicPartition>, paused: bool) -> Result<(), BusError> {

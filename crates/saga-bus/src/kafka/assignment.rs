@@ -38,6 +38,9 @@ struct State {
     /// Polled, not handed on yet.
     buffer: Vec<Record>,
     buffer_bytes: usize,
+    /// The first offset of each partition in the event that is being handed on just now: what is on
+    /// its way from the buffer into the channel is in neither.
+    handing: BTreeMap<TopicPartition, i64>,
     /// The member declined, or could not begin: it has to leave and join again.
     must_rejoin: bool,
     /// The member does not listen, or cannot go on.
@@ -53,9 +56,6 @@ struct Partition {
     paused: bool,
     out_of_range: bool,
 }
-
-/// Where to begin, once it is known: an offset, or that the log cannot have it.
-pub(super) type Begin = Option<Offset>;
 
 impl Assignment {
     pub(super) fn new(events: mpsc::Sender<Event>, leave_asked: watch::Receiver<bool>) -> Self {
@@ -109,10 +109,12 @@ impl Assignment {
         let records = {
             let mut state = self.state.lock();
             state.buffer_bytes = 0;
+            state.handing = firsts(&state.buffer);
             std::mem::take(&mut state.buffer)
         };
         if !records.is_empty() {
             self.tell(Event::Records(records));
+            self.state.lock().handing.clear();
         }
     }
 
@@ -157,6 +159,15 @@ impl Assignment {
 
     // ---- positions ---------------------------------------------------------------------------
 
+    /// Below which offset everything was handed on; `None` when the partition is not being read.
+    pub(super) fn position(&self, at: &TopicPartition) -> Option<i64> {
+        let state = self.state.lock();
+        let next = state.partitions.get(at).filter(|it| it.accepted && !it.out_of_range)?.next?;
+        let buffered = state.buffer.iter().find(|record| record.at == *at).map(|record| record.offset);
+        let held = state.handing.get(at).copied().or(buffered);
+        Some(held.map_or(next, |held| held.min(next)))
+    }
+
     /// Every partition that is being read, with the offset that is next where it is known.
     pub(super) fn read_positions(&self) -> Vec<(TopicPartition, Option<i64>)> {
         let state = self.state.lock();
@@ -179,11 +190,11 @@ impl Assignment {
     }
 
     /// The partition goes on at `next`; what was polled of it before is dropped.
-    pub(super) fn moved(&self, at: &TopicPartition, next: Option<i64>) {
+    pub(super) fn moved(&self, at: &TopicPartition, next: i64) {
         let mut state = self.state.lock();
         state.buffer.retain(|record| record.at != *at);
         if let Some(it) = state.partitions.get_mut(at) {
-            it.next = next;
+            it.next = Some(next);
             it.out_of_range = false;
         }
     }
@@ -262,7 +273,8 @@ impl Assignment {
         let mut list = TopicPartitionList::with_capacity(begins.len());
         let mut unreadable = Vec::new();
         for (at, begin) in &begins {
-            list.add_partition_offset(&at.topic, at.partition, begin.unwrap_or(Offset::End))?;
+            let offset = begin.map_or(Offset::End, |begin| begin.offset);
+            list.add_partition_offset(&at.topic, at.partition, offset)?;
             if begin.is_none() {
                 unreadable.push(at.clone());
             }
@@ -274,7 +286,7 @@ impl Assignment {
         for (at, begin) in &begins {
             if let Some(it) = state.partitions.get_mut(at) {
                 it.accepted = true;
-                it.next = positions::known(*begin);
+                it.next = begin.map(|begin| begin.next);
             }
         }
         drop(state);
@@ -356,6 +368,15 @@ impl ConsumerContext for Assignment {
             _ => self.revoke(consumer, &partitions),
         }
     }
+}
+
+/// Each partition's first offset.
+fn firsts(records: &[Record]) -> BTreeMap<TopicPartition, i64> {
+    let mut firsts = BTreeMap::new();
+    for record in records {
+        firsts.entry(record.at.clone()).or_insert(record.offset);
+    }
+    firsts
 }
 
 fn log_failure(what: &str, result: Result<(), KafkaError>) {

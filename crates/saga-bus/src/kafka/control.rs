@@ -167,6 +167,13 @@ impl Control for KafkaControl {
         self.ask(Ask::Seek(partition, start, answer), answered).await
     }
 
+    async fn position(&self, partition: &TopicPartition) -> Result<i64, BusError> {
+        // Who closes holds or awaits the lock, perhaps for as long as a commit takes.
+        let consumer = self.shared.consumer.try_read();
+        let consumer = consumer.as_deref().and_then(Option::as_ref).ok_or_else(|| self.shared.left())?;
+        consumer.context().position(partition).ok_or_else(|| self.shared.not_owner(partition))
+    }
+
     async fn pause(&self, partitions: Vec<TopicPartition>, paused: bool) -> Result<(), BusError> {
         let (answer, answered) = oneshot::channel();
         self.ask(Ask::Pause(partitions, paused, answer), answered).await

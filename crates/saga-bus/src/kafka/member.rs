@@ -239,10 +239,10 @@ impl Member {
             return Ok(());
         };
         let timeout = positions::REQUEST_TIMEOUT;
-        if stopped || consumer.seek(&partition.topic, partition.partition, *begin, timeout).is_err() {
-            self.fetch_anew(consumer, partition, *begin).map_err(broker)?;
+        if stopped || consumer.seek(&partition.topic, partition.partition, begin.offset, timeout).is_err() {
+            self.fetch_anew(consumer, partition, begin.offset).map_err(broker)?;
         }
-        assignment.moved(partition, positions::known(Some(*begin)));
+        assignment.moved(partition, begin.next);
         Ok(())
     }
 

@@ -8,7 +8,6 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 
-use super::assignment::Begin;
 use super::config::REQUEST_TIMEOUT_MS;
 use crate::{Start, TopicPartition, Watermarks};
 
@@ -31,11 +30,19 @@ pub(super) fn list(partitions: &[TopicPartition], offset: Offset) -> TopicPartit
     list
 }
 
-/// The offset itself, when it is one.
-pub(super) fn known(begin: Begin) -> Option<i64> {
-    match begin {
-        Some(Offset::Offset(offset)) => Some(offset),
-        _ => None,
+/// Where a partition begins to be read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Begin {
+    /// In librdkafka's words. The earliest record stays a word: an offset could be gone by the time
+    /// that it is fetched.
+    pub(super) offset: Offset,
+    /// The offset that will be read next, or one before it that the log has lost meanwhile.
+    pub(super) next: i64,
+}
+
+impl Begin {
+    const fn at(offset: i64) -> Self {
+        Self { offset: Offset::Offset(offset), next: offset }
     }
 }
 
@@ -68,11 +75,11 @@ pub(super) fn watermarks<C: ClientContext>(
     }
 }
 
-/// Where each partition begins. Asks the group and the brokers where that is needed; blocks.
+/// Where each partition begins; `None` where the log cannot have it. Asks the group and the brokers where that is needed; blocks.
 pub(super) fn resolve<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     wanted: &[(TopicPartition, Start)],
-) -> KafkaResult<Vec<(TopicPartition, Begin)>> {
+) -> KafkaResult<Vec<(TopicPartition, Option<Begin>)>> {
     let asked: Vec<TopicPartition> =
         wanted.iter().filter(|(_, start)| *start == Start::Committed).map(|(at, _)| at.clone()).collect();
     let committed = if asked.is_empty() {
@@ -83,13 +90,13 @@ pub(super) fn resolve<C: ConsumerContext>(
     let mut begins = Vec::with_capacity(wanted.len());
     for (at, start) in wanted {
         let begin = match start {
-            Start::Earliest => Some(Offset::Beginning),
+            Start::Earliest => Some(earliest(consumer, at)?),
             // Logical offsets are negative to librdkafka; to us no log has them.
-            Start::At(offset) => (*offset >= 0).then_some(Offset::Offset(*offset)),
+            Start::At(offset) => (*offset >= 0).then_some(Begin::at(*offset)),
             Start::Committed => {
                 Some(match committed.find_partition(&at.topic, at.partition).map(|it| it.offset()) {
                     Some(Offset::Offset(offset)) => still_there(consumer, at, offset)?,
-                    _ => Offset::Beginning,
+                    _ => earliest(consumer, at)?,
                 })
             }
         };
@@ -98,16 +105,21 @@ pub(super) fn resolve<C: ConsumerContext>(
     Ok(begins)
 }
 
+fn earliest<C: ConsumerContext>(consumer: &BaseConsumer<C>, at: &TopicPartition) -> KafkaResult<Begin> {
+    let Watermarks { low, .. } = watermarks(consumer.client(), at)?;
+    Ok(Begin { offset: Offset::Beginning, next: low })
+}
+
 /// The offset, or the beginning when the log does not have it any more.
 fn still_there<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     at: &TopicPartition,
     offset: i64,
-) -> KafkaResult<Offset> {
+) -> KafkaResult<Begin> {
     let Watermarks { low, high } = watermarks(consumer.client(), at)?;
     if (low..=high).contains(&offset) {
-        return Ok(Offset::Offset(offset));
+        return Ok(Begin::at(offset));
     }
     tracing::warn!(partition = ?at, offset, low, high, "the committed offset is gone: reading from the earliest record");
-    Ok(Offset::Beginning)
+    Ok(Begin { offset: Offset::Beginning, next: low })
 }

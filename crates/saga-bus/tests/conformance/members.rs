@@ -1,6 +1,6 @@
 //! One member: where it begins, what it reads, what it can do.
 
-use saga_bus::{BusError, Start};
+use saga_bus::{BusError, Event, Start, TopicPartition};
 
 use crate::benches::{Bench, Member, at, by_partition, number, publish_numbers, topic};
 
@@ -164,4 +164,103 @@ pub(crate) async fn declined_partitions_are_offered_again(bench: &dyn Bench) {
     }
     assert_eq!(member.accept(Start::Earliest).await.len(), 2);
     assert!(member.read(3).await.iter().map(number).eq(0..3));
+}
+
+/// A position is noted a moment after the answer to the offer.
+async fn position(member: &Member, at: &TopicPartition) -> i64 {
+    test_support::eventually("a position", 30_000, async || member.control.position(at).await.is_ok()).await;
+    member.control.position(at).await.unwrap()
+}
+
+pub(crate) async fn a_position_is_known_before_the_first_record(bench: &dyn Bench) {
+    let bus = bench.bus();
+    let name = topic(bus, 4).await;
+    let [read, empty, cut, given] = [0, 1, 2, 3].map(|partition| at(&name, partition));
+    for full in [&read, &cut, &given] {
+        publish_numbers(bus, full, 0, 5).await;
+    }
+    bench.delete_before(&cut, 5).await;
+    let mut first = Member::begin(bus, &name, &name, Start::Committed).await;
+    first.read(10).await;
+    first.control.commit(vec![(read.clone(), 5)]).await.unwrap();
+    first.leave().await;
+
+    let mut member = Member::join(bus, &name, &name).await;
+    let (partitions, answer) = member.offer().await;
+    let refused = member.control.position(&read).await;
+    assert!(matches!(refused, Err(BusError::NotOwner(_))), "not accepted yet: {refused:?}");
+    let start = |of: &TopicPartition| if *of == given { Start::At(5) } else { Start::Committed };
+    answer.send(partitions.into_iter().map(|of| (of.clone(), start(&of))).collect()).unwrap();
+    for (of, expected) in [(&read, 5), (&empty, 0), (&cut, 5), (&given, 5)] {
+        assert_eq!(position(&member, of).await, expected, "{of:?}");
+    }
+    assert!(member.events.is_empty(), "there was no record to come");
+
+    let reaches = async |control: &dyn saga_bus::Control, offset| {
+        test_support::eventually("the position", 30_000, async || control.position(&cut).await == Ok(offset))
+            .await;
+    };
+    publish_numbers(bus, &cut, 5, 2).await;
+    member.read(2).await;
+    reaches(&*member.control, 7).await;
+    member.control.seek(cut.clone(), Start::At(6)).await.unwrap();
+    member.read(1).await;
+    reaches(&*member.control, 7).await;
+    let elsewhere = member.control.position(&at(&name, 9)).await;
+    assert!(matches!(elsewhere, Err(BusError::NotOwner(_))), "{elsewhere:?}");
+    let control = member.control.clone();
+    member.leave().await;
+    let left = control.position(&read).await;
+    assert!(matches!(left, Err(BusError::NotOwner(_))), "{left:?}");
+}
+
+pub(crate) async fn a_position_never_leads_what_was_handed_on(bench: &dyn Bench) {
+    const COUNT: usize = 10_000;
+    let bus = bench.bus();
+    let name = topic(bus, 1).await;
+    let only = at(&name, 0);
+    let mut member = Member::begin(bus, &name, &name, Start::Earliest).await;
+    position(&member, &only).await;
+    let publisher = {
+        let (bus, only) = (bus.clone(), only.clone());
+        tokio::spawn(async move {
+            for from in (0..COUNT).step_by(100) {
+                publish_numbers(&bus, &only, from, 100).await;
+            }
+        })
+    };
+    let mut received = 0;
+    while received < COUNT {
+        let position = usize::try_from(member.control.position(&only).await.unwrap()).unwrap();
+        // Whatever is below the position can be received at once.
+        while received < position {
+            let event = member.events.try_recv().expect("the position leads");
+            let Event::Records(records) = event else { panic!("{event:?}") };
+            assert_eq!(number(&records[0]), received);
+            received += records.len();
+        }
+        tokio::task::yield_now().await;
+    }
+    publisher.await.unwrap();
+    // The last event is received a moment before the position counts it.
+    test_support::eventually("the end", 30_000, async || {
+        member.control.position(&only).await == Ok(i64::try_from(COUNT).unwrap())
+    })
+    .await;
+}
+
+pub(crate) async fn an_offset_that_is_gone_leaves_no_position_until_a_seek(bench: &dyn Bench) {
+    let bus = bench.bus();
+    let name = topic(bus, 1).await;
+    let only = at(&name, 0);
+    publish_numbers(bus, &only, 0, 5).await;
+    bench.delete_before(&only, 3).await;
+    let mut member = Member::begin(bus, &name, &name, Start::At(1)).await;
+    assert_eq!(member.out_of_range().await, only);
+    let gone = member.control.position(&only).await;
+    assert!(matches!(gone, Err(BusError::NotOwner(_))), "{gone:?}");
+    member.control.seek(only.clone(), Start::Earliest).await.unwrap();
+    assert!((3..=5).contains(&position(&member, &only).await));
+    member.read(2).await;
+    test_support::eventually("the end", 30_000, async || member.control.position(&only).await == Ok(5)).await;
 }
