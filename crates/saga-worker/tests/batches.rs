@@ -301,6 +301,116 @@ async fn a_wiped_log_is_met_by_the_inbox() {
     assert_eq!(shop.count("select count(*) from booking").await, 1);
 }
 
+/// The newest claim for each partition of the command topics.
+fn claims(bench: &Bench) -> std::collections::BTreeMap<(String, i32), i64> {
+    let progress = bench.said().into_iter().filter_map(|record| match record {
+        WorkerRecord::Progress(it) => Some(((it.topic, it.partition), it.reached_ms)),
+        WorkerRecord::Announcement(_) => None,
+    });
+    progress.collect()
+}
+
+#[tokio::test]
+async fn a_worker_that_restarts_idle_moves_its_progress_on() {
+    let (_shop, bench) = stopped().await;
+    bench.start();
+    // Every partition has records, read and committed.
+    for _ in 0..8 {
+        let done = command("");
+        bench.ask(&done).await;
+        bench.ask(&compensate(&done, "unbook", true)).await;
+    }
+    bench.stop().await;
+    bench.clock.advance_ms(60_000);
+    let mut since_ms = saga_worker::Clock::now_ms(&*bench.clock);
+    bench.start();
+    // From the start on, and again and again.
+    for _ in 0..2 {
+        bench
+            .until("a later claim of all four partitions", || {
+                let claims = claims(&bench);
+                (claims.len() == 4 && claims.values().all(|reached_ms| *reached_ms > since_ms)).then_some(())
+            })
+            .await;
+        bench.clock.advance_ms(60_000);
+        since_ms += 60_000;
+    }
+}
+
+#[tokio::test]
+async fn a_partition_with_unread_records_claims_nothing_after_a_restart() {
+    let (_shop, bench) = stopped().await;
+    bench.start();
+    bench.ask(&command("")).await;
+    bench.stop().await;
+    bench.clock.advance_ms(60_000);
+    let sent_at_ms = saga_worker::Clock::now_ms(&*bench.clock);
+    bench.gate.shut();
+    let unread: Vec<Command> = (0..200).map(|_| Command { sent_at_ms, ..command("") }).collect();
+    bench.send(&unread.iter().collect::<Vec<_>>()).await;
+    bench.clock.advance_ms(60_000);
+    bench.start();
+    bench.until("a reply at the gate", || (bench.gate.held() > 0).then_some(())).await;
+    let rounds = bench.said().len() + 12;
+    bench.until("more heartbeats", || (bench.said().len() > rounds).then_some(())).await;
+    let topic = bench.topics.commands("shop", Direction::Execute);
+    let over_claimed = claims(&bench).into_iter().find(|((of, _), ms)| *of == topic && *ms >= sent_at_ms);
+    assert_eq!(over_claimed, None);
+    bench.gate.open();
+    for command in &unread {
+        bench.reply(command).await;
+    }
+}
+
+#[tokio::test]
+async fn a_wiped_log_of_the_same_length_is_never_claimed_unread() {
+    let (_shop, bench) = stopped().await;
+    let topic: std::sync::Arc<str> = bench.topics.commands("shop", Direction::Execute).into();
+    let reply_to = ReplyTo { topic: bench.topics.inbox(), partition: 0 };
+    let to_first = |command: &Command| Outgoing {
+        topic: topic.clone(),
+        partition: Some(0),
+        message: command.encode(&reply_to, None),
+    };
+    bench.start();
+    let first = command("");
+    bench.publish(vec![to_first(&first)]).await;
+    bench.reply(&first).await;
+    bench.bus.wipe(&topic);
+    bench.gate.shut();
+    // One record, as the old log had: its end is where the worker stands.
+    let second = Command { sent_at_ms: saga_worker::Clock::now_ms(&*bench.clock) + 1, ..command("") };
+    bench.publish(vec![to_first(&second)]).await;
+    bench.until("its reply at the gate", || (bench.gate.held() > 0).then_some(())).await;
+    let claimed = claims(&bench).get(&(topic.to_string(), 0)).copied();
+    assert!(claimed.is_none_or(|reached_ms| reached_ms < second.sent_at_ms), "{claimed:?}");
+    bench.gate.open();
+    assert_eq!(bench.reply(&second).await.outcome, Outcome::Succeeded);
+}
+
+#[tokio::test]
+async fn poison_alone_neither_stops_commits_nor_claims_the_future() {
+    let (_shop, bench) = stopped().await;
+    let topic: std::sync::Arc<str> = bench.topics.commands("shop", Direction::Execute).into();
+    let garbage = Message { key: "k".into(), headers: Default::default(), data: "not a command".into() };
+    bench.publish(vec![Outgoing { topic: topic.clone(), partition: Some(0), message: garbage }]).await;
+    bench.start();
+    let since_ms = saga_worker::Clock::now_ms(&*bench.clock);
+    bench.until("the dead letter", || bench.dead_letters().pop()).await;
+    bench
+        .until("a claim of its partition", || {
+            let claimed = claims(&bench).get(&(topic.to_string(), 0)).copied();
+            claimed.filter(|reached_ms| *reached_ms > since_ms)
+        })
+        .await;
+    let now_ms = saga_worker::Clock::now_ms(&*bench.clock);
+    assert!(claims(&bench).values().all(|reached_ms| *reached_ms <= now_ms), "{:?}", claims(&bench));
+    bench.stop().await;
+    bench.start();
+    bench.ask(&command("")).await;
+    assert_eq!(bench.dead_letters().len(), 1, "its offset was committed");
+}
+
 #[tokio::test]
 async fn a_bus_that_duplicates_reorders_and_fails_changes_nothing() {
     let (shop, bench) = stopped().await;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use saga_bus::{Bus, Control, LogId, Outgoing, Pace, Start, TopicPartition};
+use saga_bus::{Bus, Control, LogId, Outgoing, Pace, TopicPartition};
 use saga_protocol::{Announcement, Progress, Topics, WorkerRecord};
 
 use super::ledger::Ledger;
@@ -60,48 +60,26 @@ pub(crate) struct Teller {
     pub(crate) commands: String,
 }
 
-/// Every how many ticks the log's identity is looked at.
-const LOG_LOOK_TICKS: u64 = 5;
-
 impl Teller {
-    /// Commits and tells for ever.
+    /// Commits and tells until the log turns out to be another one. One that was deleted and made again
+    /// starts its offsets anew; as long as fewer records came since than we had read before, the broker
+    /// sees nothing wrong with our position.
     pub(crate) async fn run(&self) {
         let mut every = tokio::time::interval(Duration::from_millis(self.shared.tuning.progress_ms));
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut told = Vec::new();
-        let mut log = None;
-        for tick in 0_u64.. {
+        let mut known: Option<LogId> = None;
+        loop {
             every.tick().await;
-            if tick.is_multiple_of(LOG_LOOK_TICKS) {
-                self.look_at_log(&mut log).await;
+            self.look().await;
+            // After the look: if the log is still the one that was read, so were its ends.
+            let log = self.bus.log_id(&self.commands).await.ok();
+            if log.as_ref().is_some_and(|log| *known.get_or_insert_with(|| log.clone()) != *log) {
+                return;
             }
             self.commit().await;
-            self.tell(&mut told).await;
-        }
-    }
-
-    /// A topic that was deleted and made again starts its offsets anew. As long as fewer records came
-    /// since than we had read before, the broker sees nothing wrong with our position.
-    async fn look_at_log(&self, known: &mut Option<LogId>) {
-        let Ok(log) = self.bus.log_id(&self.commands).await else { return };
-        if known.as_ref().is_some_and(|known| *known != log) {
-            self.start_anew(self.ledger.partitions()).await;
-        }
-        *known = Some(log);
-    }
-
-    /// The log is another one, or does not have what we wanted to read next. Everything that it still
-    /// has is read; the barrier answers what was done before.
-    pub(crate) async fn start_anew(&self, partitions: Vec<TopicPartition>) {
-        tracing::error!(
-            worker = self.shared.name,
-            ?partitions,
-            "the log is not the one that was read so far: reading it from its beginning"
-        );
-        for partition in partitions {
-            self.ledger.assign(std::slice::from_ref(&partition));
-            if let Err(error) = self.control.seek(partition, Start::Earliest).await {
-                tracing::warn!(worker = self.shared.name, %error, "could not start anew");
+            if log.is_some() {
+                self.tell(&mut told).await;
             }
         }
     }
@@ -121,15 +99,19 @@ impl Teller {
         }
     }
 
-    /// Tells how far each partition is worked off, where that is news.
-    pub(crate) async fn tell(&self, told: &mut Vec<(TopicPartition, i64)>) {
-        for partition in self.ledger.idle() {
+    /// Looks which partitions are read to their end.
+    async fn look(&self) {
+        for idle in self.ledger.idle() {
             // Asked before the look: what comes in meanwhile is later than the claim.
             let at_ms = self.shared.clock.now_ms();
-            if let Ok(marks) = self.bus.watermarks(&partition).await {
-                self.ledger.looked(&partition, marks.low, marks.high, at_ms);
+            if let Ok(marks) = self.bus.watermarks(&idle.at).await {
+                self.ledger.looked(&idle, marks.high, at_ms);
             }
         }
+    }
+
+    /// Tells how far each partition is worked off, where that is news.
+    pub(crate) async fn tell(&self, told: &mut Vec<(TopicPartition, i64)>) {
         let reached = self.ledger.reached();
         let at_ms = self.shared.clock.now_ms();
         let news = reached.iter().filter(|one| !told.contains(one));

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use saga_bus::{Bus, Event, Record, Start, Subscription, TopicPartition};
+use saga_bus::{Bus, BusError, Control, Event, Record, Start, Subscription, TopicPartition};
 use saga_protocol::{Direction, Topics};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -55,6 +55,8 @@ enum Ended {
     Stop,
     /// The membership ended; join again.
     Subscription,
+    /// The log is not the one that was read so far; join again, at its beginning.
+    AnotherLog,
     /// A lane ended although nobody closed it.
     Lane,
 }
@@ -100,6 +102,7 @@ impl Consumer {
 
         let mut lanes = Some(Lanes { transactional, external, replies });
         let mut backoff = Backoff::default();
+        let mut start = Start::Committed;
         while let (Some(open), Some(subscription)) = (&lanes, self.subscribe(&mut backoff).await) {
             let Subscription { mut events, control } = subscription;
             let teller = Arc::new(Teller {
@@ -115,7 +118,7 @@ impl Consumer {
                 let teller = teller.clone();
                 async move { teller.run().await }
             });
-            let ended = self.consume(&mut events, open, &teller, &mut tasks).await;
+            let ended = self.consume(&mut events, open, &teller, start, &mut telling, &mut tasks).await;
             if ended == Ended::Lane {
                 // A bug of ours. What it had in hand is lost, so the worker ends; a new one is asked again.
                 tracing::error!(worker = self.shared.name, "a lane broke");
@@ -134,11 +137,16 @@ impl Consumer {
                 teller.tell(&mut Vec::new()).await;
                 teller.control.leave().await;
             } else {
+                let another_log = ended == Ended::AnotherLog;
                 tracing::warn!(
                     worker = self.shared.name,
                     direction = side(self.direction),
+                    another_log,
                     "the subscription ended; joining again"
                 );
+                // Records of the old log may wait in the events: they go with the subscription, so that
+                // their offsets are never taken for the new log's.
+                start = if another_log { Start::Earliest } else { Start::Committed };
                 self.ledger.clear();
                 backoff.wait().await;
             }
@@ -169,20 +177,36 @@ impl Consumer {
         }
     }
 
-    /// Reads events until told to stop or the subscription ends.
+    /// Reads events until told to stop or the subscription ends. The first partitions begin at `start_at`.
     async fn consume(
         &self,
         events: &mut mpsc::Receiver<Event>,
         lanes: &Lanes,
         teller: &Teller,
+        mut start_at: Start,
+        telling: &mut JoinSet<()>,
         tasks: &mut JoinSet<()>,
     ) -> Ended {
+        let mut seeking = JoinSet::new();
+        let mut look = tokio::time::interval(Duration::from_millis(self.shared.tuning.progress_ms));
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let event = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return Ended::Stop,
                 _ = tasks.join_next() => return Ended::Lane,
+                told = telling.join_next() => match told {
+                    Some(Err(error)) => {
+                        tracing::error!(worker = self.shared.name, %error, "commits and progress broke");
+                        return Ended::Lane;
+                    }
+                    _ => return Ended::AnotherLog,
+                },
                 event = events.recv() => event,
+                _ = look.tick() => {
+                    self.place(events, teller).await;
+                    continue;
+                }
             };
             match event {
                 None => return Ended::Subscription,
@@ -198,16 +222,27 @@ impl Consumer {
                 }
                 Some(Event::Assigned { partitions, start }) => {
                     self.ledger.assign(&partitions);
-                    let starts = partitions.into_iter().map(|partition| (partition, Start::Committed));
+                    let starts = partitions.into_iter().map(|partition| (partition, start_at)).collect();
+                    // What comes later was committed by others who read the same log.
+                    start_at = Start::Committed;
                     // Nobody listens when the group has moved on already; another event follows.
-                    let _ = start.send(starts.collect());
+                    let _ = start.send(starts);
                 }
                 Some(Event::Revoked { partitions, done }) => {
                     self.hand_over(&partitions, teller).await;
                     let _ = done.send(());
                 }
                 Some(Event::Lost { partitions }) => self.ledger.forget(&partitions),
-                Some(Event::OutOfRange { partition }) => teller.start_anew(vec![partition]).await,
+                Some(Event::OutOfRange { partition }) => {
+                    tracing::error!(
+                        worker = self.shared.name,
+                        ?partition,
+                        "the log does not have what was to be read next: reading what it has"
+                    );
+                    // All that came before was taken, and nothing comes until the seek.
+                    self.ledger.assign(std::slice::from_ref(&partition));
+                    seeking.spawn(seek_earliest(teller.control.clone(), partition));
+                }
             }
         }
     }
@@ -221,8 +256,8 @@ impl Consumer {
         let slot = Slot { at: record.at.clone(), offset: record.offset, generation };
         let read = read(Letter { record, generation, _room: room }, self.direction, &self.shared);
         let time_ms = match &read {
-            Read::Job(job) | Read::Stranger(job) => job.command.sent_at_ms,
-            Read::Poison(..) => i64::MIN,
+            Read::Job(job) | Read::Stranger(job) => Some(job.command.sent_at_ms),
+            Read::Poison(..) => None,
         };
         if !self.ledger.read(&slot, time_ms) {
             return;
@@ -245,6 +280,18 @@ impl Consumer {
         }
     }
 
+    /// Learns where partitions begin of which no record has come. Only here, where the events are read:
+    /// if there are none after the bus was asked, then none was handed on.
+    async fn place(&self, events: &mpsc::Receiver<Event>, teller: &Teller) {
+        for partition in self.ledger.unplaced() {
+            if let Ok(position) = teller.control.position(&partition).await
+                && events.is_empty()
+            {
+                self.ledger.begins(&partition, position);
+            }
+        }
+    }
+
     /// Finishes what is in flight of partitions that go to another member, within a bound.
     async fn hand_over(&self, partitions: &[TopicPartition], teller: &Teller) {
         let deadline = tokio::time::Instant::now() + Duration::from_millis(REVOKE_WAIT_MS);
@@ -253,5 +300,18 @@ impl Consumer {
         }
         teller.commit().await;
         self.ledger.forget(partitions);
+    }
+}
+
+/// Goes on at the earliest record. Not awaited where the events are read: the bus may have to be answered
+/// there first.
+async fn seek_earliest(control: Arc<dyn Control>, partition: TopicPartition) {
+    let mut backoff = Backoff::default();
+    while let Err(error) = control.seek(partition.clone(), Start::Earliest).await {
+        if matches!(error, BusError::NotOwner(_)) {
+            return;
+        }
+        tracing::warn!(?partition, %error, "cannot go on at the earliest record yet");
+        backoff.wait().await;
     }
 }

@@ -29,7 +29,7 @@ struct Page {
     generation: u64,
     /// Read and not yet committed, in the order of offsets.
     open: VecDeque<Entry>,
-    /// The offset that will be read next; unknown until a record came.
+    /// The offset that will be read next; unknown until the bus has told it, or a record came.
     position: Option<i64>,
     /// Up to where everything is answered.
     answered: Option<i64>,
@@ -43,7 +43,8 @@ struct Page {
 #[derive(Debug)]
 struct Entry {
     offset: i64,
-    time_ms: i64,
+    /// The command's `ce_time`; a record that is none has no time.
+    time_ms: Option<i64>,
     done: bool,
 }
 
@@ -62,11 +63,6 @@ impl Ledger {
         self.partitions.lock().get(partition).map(|page| page.generation)
     }
 
-    /// The partitions that are ours.
-    pub(crate) fn partitions(&self) -> Vec<TopicPartition> {
-        self.partitions.lock().keys().cloned().collect()
-    }
-
     /// Forgets partitions that went away.
     pub(crate) fn forget(&self, partitions: &[TopicPartition]) {
         let mut pages = self.partitions.lock();
@@ -81,7 +77,7 @@ impl Ledger {
     }
 
     /// A record was read. `false` when its partition is not ours any more.
-    pub(crate) fn read(&self, slot: &Slot, time_ms: i64) -> bool {
+    pub(crate) fn read(&self, slot: &Slot, time_ms: Option<i64>) -> bool {
         let mut pages = self.partitions.lock();
         let page = pages.get_mut(&slot.at).filter(|page| page.generation == slot.generation);
         let Some(page) = page else { return false };
@@ -106,7 +102,7 @@ impl Ledger {
             page.open[index].done = true;
             while let Some(entry) = page.open.front().filter(|entry| entry.done) {
                 page.answered = Some(entry.offset + 1);
-                page.answered_time_ms = page.answered_time_ms.max(Some(entry.time_ms));
+                page.answered_time_ms = page.answered_time_ms.max(entry.time_ms);
                 page.open.pop_front();
             }
         }
@@ -135,20 +131,40 @@ impl Ledger {
         partitions.iter().all(|partition| pages.get(partition).is_none_or(|page| page.open.is_empty()))
     }
 
-    /// The partitions of which nothing is open: those that may prove to be drained.
-    pub(crate) fn idle(&self) -> Vec<TopicPartition> {
+    /// The partitions of which it is not known yet where they are read.
+    pub(crate) fn unplaced(&self) -> Vec<TopicPartition> {
         let pages = self.partitions.lock();
-        pages.iter().filter(|(_, page)| page.open.is_empty()).map(|(at, _)| at.clone()).collect()
+        pages.iter().filter(|(_, page)| page.position.is_none()).map(|(at, _)| at.clone()).collect()
     }
 
-    /// The partition ended at `high` (its log began at `low`) by a look taken at `at_ms`. Notes it as
-    /// drained when that is as far as we have read and nothing is open.
-    pub(crate) fn looked(&self, partition: &TopicPartition, low: i64, high: i64, at_ms: i64) {
+    /// The first record of the partition will be this one, or a later one: none of it was handed to us yet.
+    pub(crate) fn begins(&self, partition: &TopicPartition, position: i64) {
+        if let Some(page) = self.partitions.lock().get_mut(partition) {
+            page.position = page.position.or(Some(position));
+        }
+    }
+
+    /// The partitions of which nothing is open: those that may prove to be drained.
+    pub(crate) fn idle(&self) -> Vec<Idle> {
+        let pages = self.partitions.lock();
+        let idle = pages.iter().filter(|(_, page)| page.open.is_empty());
+        idle.filter_map(|(at, page)| {
+            let (generation, position) = (page.generation, page.position?);
+            Some(Idle { at: at.clone(), generation, position })
+        })
+        .collect()
+    }
+
+    /// The partition ended at `high` by a look taken at `at_ms`, after it was found `idle`. Notes it as
+    /// drained when we have read as far and nothing is open.
+    pub(crate) fn looked(&self, idle: &Idle, high: i64, at_ms: i64) {
         let mut pages = self.partitions.lock();
-        let Some(page) = pages.get_mut(partition) else { return };
-        // Before the first record the position is known only if the log is empty.
-        let read_to_end = page.position.map_or(low == high, |position| position >= high);
-        if read_to_end && page.open.is_empty() {
+        let page = pages.get_mut(&idle.at).filter(|page| page.generation == idle.generation);
+        let Some(page) = page else { return };
+        // A log that ends before what we had read is another one, and its records are still to come.
+        let same_log = idle.position <= high;
+        let read_to_end = page.position.is_some_and(|position| position >= high);
+        if same_log && read_to_end && page.open.is_empty() {
             page.drained_ms = page.drained_ms.max(Some(at_ms));
         }
     }
@@ -160,12 +176,21 @@ impl Ledger {
     }
 }
 
+/// A partition of which nothing was open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Idle {
+    pub(crate) at: TopicPartition,
+    generation: u64,
+    position: i64,
+}
+
 impl Page {
     fn reached_ms(&self) -> Option<i64> {
-        let answered = self.answered_time_ms.map(|time_ms| time_ms - SKEW_MS);
+        let answered = self.answered_time_ms.map(|time_ms| time_ms.saturating_sub(SKEW_MS));
         let known = answered.max(self.drained_ms)?;
-        let oldest_open = self.open.iter().filter(|entry| !entry.done).map(|entry| entry.time_ms).min();
-        Some(oldest_open.map_or(known, |oldest| known.min(oldest - 1)))
+        let oldest_open =
+            self.open.iter().filter(|entry| !entry.done).filter_map(|entry| entry.time_ms).min();
+        Some(oldest_open.map_or(known, |oldest| known.min(oldest.saturating_sub(1))))
     }
 }
 
@@ -181,11 +206,18 @@ mod tests {
         Slot { at: at(0), offset, generation: 0 }
     }
 
+    /// A look at the end of the partition's log.
+    fn look(ledger: &Ledger, high: i64, at_ms: i64) {
+        for idle in ledger.idle() {
+            ledger.looked(&idle, high, at_ms);
+        }
+    }
+
     fn ledger(times_ms: &[i64]) -> Ledger {
         let ledger = Ledger::default();
         ledger.assign(&[at(0)]);
         for (offset, time_ms) in (0..).zip(times_ms) {
-            assert!(ledger.read(&slot(offset), *time_ms));
+            assert!(ledger.read(&slot(offset), Some(*time_ms)));
         }
         ledger
     }
@@ -214,24 +246,57 @@ mod tests {
     #[test]
     fn drained_is_claimed_only_with_everything_read_and_answered() {
         let ledger = ledger(&[10_000]);
-        ledger.looked(&at(0), 0, 1, 50_000);
+        look(&ledger, 1, 50_000);
         assert_eq!(ledger.reached(), [], "read, but not answered");
         ledger.done([slot(0)].iter());
-        ledger.looked(&at(0), 0, 2, 60_000);
+        look(&ledger, 2, 60_000);
         assert_eq!(ledger.reached(), [(at(0), 9_000)], "there is one more to read");
-        ledger.looked(&at(0), 0, 1, 70_000);
+        look(&ledger, 1, 70_000);
         assert_eq!(ledger.reached(), [(at(0), 70_000)]);
-        assert!(ledger.read(&slot(1), 69_000));
+        assert!(ledger.read(&slot(1), Some(69_000)));
         assert_eq!(ledger.reached(), [(at(0), 68_999)], "a late one takes the claim back");
     }
 
     #[test]
-    fn an_unknown_position_is_drained_only_in_an_empty_log() {
+    fn a_partition_without_records_is_drained_once_its_position_is_known() {
         let ledger = ledger(&[]);
-        ledger.looked(&at(0), 0, 5, 1_000);
+        look(&ledger, 5, 1_000);
+        assert_eq!(ledger.reached(), [], "it may have records");
+        assert_eq!(ledger.unplaced(), [at(0)]);
+        ledger.begins(&at(0), 5);
+        assert_eq!(ledger.unplaced(), []);
+        look(&ledger, 6, 2_000);
+        assert_eq!(ledger.reached(), [], "there is one more to read");
+        look(&ledger, 5, 3_000);
+        assert_eq!(ledger.reached(), [(at(0), 3_000)]);
+        assert_eq!(ledger.committable(), [], "nothing was answered");
+    }
+
+    #[test]
+    fn a_log_that_ends_before_what_was_read_is_not_drained() {
+        let ledger = ledger(&[]);
+        ledger.begins(&at(0), 100);
+        look(&ledger, 5, 1_000);
+        assert_eq!(ledger.reached(), [], "five records of another log are unread");
+        let idle = ledger.idle();
+        ledger.assign(&[at(0)]);
+        ledger.begins(&at(0), 5);
+        ledger.looked(&idle[0], 100, 2_000);
+        assert_eq!(ledger.reached(), [], "a look of before the assignment says nothing");
+    }
+
+    #[test]
+    fn a_record_without_a_time_claims_nothing_and_holds_nothing_back() {
+        let ledger = Ledger::default();
+        ledger.assign(&[at(0)]);
+        assert!(ledger.read(&slot(0), None));
         assert_eq!(ledger.reached(), []);
-        ledger.looked(&at(0), 5, 5, 2_000);
-        assert_eq!(ledger.reached(), [(at(0), 2_000)]);
+        ledger.done([slot(0)].iter());
+        assert_eq!((ledger.reached(), ledger.committable()), (vec![], vec![(at(0), 1)]));
+        assert!(ledger.read(&slot(1), Some(i64::MIN)));
+        look(&ledger, 2, 5_000);
+        ledger.done([slot(1)].iter());
+        assert_eq!(ledger.reached(), [(at(0), i64::MIN)]);
     }
 
     #[test]
@@ -240,12 +305,12 @@ mod tests {
         ledger.assign(&[at(0)]);
         // The same offset, read again: its old answer must not count for it.
         let again = Slot { generation: 1, ..slot(0) };
-        assert!(ledger.read(&again, 10_000));
+        assert!(ledger.read(&again, Some(10_000)));
         ledger.done([slot(0)].iter());
         assert_eq!(ledger.committable(), []);
         ledger.done([again.clone()].iter());
         assert_eq!(ledger.committable(), [(at(0), 1)]);
         ledger.forget(&[at(0)]);
-        assert!(!ledger.read(&again, 1));
+        assert!(!ledger.read(&again, Some(1)));
     }
 }
