@@ -55,6 +55,8 @@ pub(crate) struct Landed {
     pub(crate) mission: Mission,
     pub(crate) number: i32,
     pub(crate) others_ms: Option<i64>,
+    /// When the call, or the inquiry before it, began.
+    pub(crate) begun_ms: i64,
     pub(crate) outcome: Outcome,
 }
 
@@ -69,8 +71,8 @@ pub(crate) enum Outcome {
     Nothing { fault: Fault, uncharged: bool },
     /// It may have taken effect.
     Unknown(Fault),
-    /// An inquiry about an execute's fate, begun at this instant, found no effect.
-    NoTrace { begun_ms: i64, fault: Option<Fault> },
+    /// An inquiry about an execute's fate, found no effect.
+    NoTrace { fault: Option<Fault> },
 }
 
 /// What a call's end means.
@@ -144,6 +146,7 @@ pub(crate) async fn fly(
     let Launch { mission, number, others_ms, admission, permit, .. } = launch;
     let timeout = Duration::from_millis(u64::from(client_timeout_ms));
     let started = Instant::now();
+    let begun_ms = clock.now_ms();
     let outcome = match mission {
         Mission::First => send(&*handler, &call, timeout, &*clock, admission).await,
         Mission::Repeated => match inquire(&*handler, &call, timeout).await {
@@ -162,7 +165,6 @@ pub(crate) async fn fly(
             }
         },
         Mission::Fate => {
-            let begun_ms = clock.now_ms();
             let found = inquire(&*handler, &call, timeout).await;
             match found {
                 Inquiry::Unknown(fault) => {
@@ -173,8 +175,8 @@ pub(crate) async fn fly(
                     admission.good();
                     match known {
                         Inquiry::Found(output) => Outcome::Done(output),
-                        Inquiry::Declined(fault) => Outcome::NoTrace { begun_ms, fault: Some(fault) },
-                        Inquiry::NotFound | Inquiry::Unknown(_) => Outcome::NoTrace { begun_ms, fault: None },
+                        Inquiry::Declined(fault) => Outcome::NoTrace { fault: Some(fault) },
+                        Inquiry::NotFound | Inquiry::Unknown(_) => Outcome::NoTrace { fault: None },
                     }
                 }
             }
@@ -182,7 +184,7 @@ pub(crate) async fn fly(
     };
     meters.handled(job.meta.action, started.elapsed().as_secs_f64());
     drop(permit);
-    Landed { job, call, mission, number, others_ms, outcome }
+    Landed { job, call, mission, number, others_ms, begun_ms, outcome }
 }
 
 async fn send(
@@ -260,6 +262,13 @@ pub(crate) fn settle(row: &mut Row, landed: &Landed, policy: &ExternalPolicy, no
         row.keep(command, &answer);
         return Settlement::Final(answer);
     }
+    let old_round = command.direction == Direction::Compensate
+        && i32::try_from(command.round).is_ok_and(|round| round < row.compensate_round);
+    if old_round {
+        // The row speaks of a later round: only an effect of this one is news for it.
+        let answer = Answer::retryable("superseded", "a later compensate round is on record");
+        return Settlement::Reply(answer);
+    }
     if let Some(kept) = track.kept() {
         return Settlement::Reply(kept);
     }
@@ -272,7 +281,9 @@ pub(crate) fn settle(row: &mut Row, landed: &Landed, policy: &ExternalPolicy, no
         }
         Outcome::Declined(fault) => {
             let until_ms = others_ms.map(|others_ms| horizon_ms(others_ms, policy));
-            match until_ms.filter(|until_ms| *until_ms >= now_ms) {
+            // By the beginning: another call may have landed after this one was declined, however late
+            // that is recorded.
+            match until_ms.filter(|until_ms| *until_ms >= landed.begun_ms) {
                 None => {
                     let answer = Answer::Rejected(fault.clone());
                     row.keep(command, &answer);
@@ -321,7 +332,7 @@ fn settle_fate(row: &mut Row, landed: &Landed, policy: &ExternalPolicy, now_ms: 
             // Nobody will read an output that is too large; that the effect exists must be kept.
             if refuse_oversized(&answer).is_some() { Answer::ok() } else { answer }
         }
-        Outcome::NoTrace { begun_ms, fault } if *begun_ms > horizon_ms => {
+        Outcome::NoTrace { fault } if landed.begun_ms > horizon_ms => {
             let never = || Fault::new("never_landed", "no outside call took effect by its horizon");
             Answer::Rejected(fault.clone().unwrap_or_else(never))
         }
@@ -338,4 +349,83 @@ fn settle_fate(row: &mut Row, landed: &Landed, policy: &ExternalPolicy, now_ms: 
     };
     row.execute.keep(&answer);
     Settlement::FateKnown(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::json;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::inbox::Key;
+    use crate::run::job::{Letter, Meta};
+    use crate::testkit;
+
+    /// A call of `command` that was declined; no other call of its key was known when it began.
+    fn declined(command: &saga_protocol::Command, others_ms: Option<i64>, begun_ms: i64) -> Landed {
+        let command = Command { wire: command.clone(), traceparent: None };
+        let record = saga_bus::Record {
+            at: saga_bus::TopicPartition { topic: "t".into(), partition: 0 },
+            offset: 0,
+            key: None,
+            headers: saga_protocol::Headers::default(),
+            data: None,
+        };
+        let room = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let meta = Meta {
+            key: Key::of(&command).unwrap(),
+            reply_to: saga_protocol::ReplyTo { topic: "inbox".to_owned(), partition: 0 },
+            action: 0,
+            letter: Letter { record, generation: 0, _room: room },
+        };
+        let call = Call::for_test(command.clone(), begun_ms + 1, Arc::new(SystemClock));
+        let outcome = Outcome::Declined(Fault::new("no", "no"));
+        let mission = if others_ms.is_some() { Mission::Repeated } else { Mission::First };
+        Landed { job: Job { command, meta }, call, mission, number: 1, others_ms, begun_ms, outcome }
+    }
+
+    fn row(landed: &Landed) -> Row {
+        Row::new(landed.job.meta.key.clone())
+    }
+
+    #[test]
+    fn a_late_decline_of_an_old_compensate_round_does_not_settle_the_newer_one() {
+        let policy = ExternalPolicy::default();
+        let execute = testkit::execute("pay", &json!({}));
+        let old = testkit::compensate(&execute, "refund", true);
+        let new = testkit::round(&old, 2);
+        let late = declined(&old, None, 0);
+        let mut row = row(&late);
+        row.execute.keep(&Answer::ok());
+        let new = Command { wire: new, traceparent: None };
+        intend(&mut row, &new, &policy, 1_000);
+        let before = row.clone();
+        let Settlement::Reply(Answer::Retryable { fault, .. }) = settle(&mut row, &late, &policy, 2_000)
+        else {
+            panic!("the newer round's call is in the air");
+        };
+        assert_eq!((&*fault.code, &row), ("superseded", &before));
+    }
+
+    #[test]
+    fn a_decline_of_before_the_horizon_is_not_final_however_late_it_is_recorded() {
+        let policy = ExternalPolicy::default();
+        let execute = testkit::execute("pay", &json!({}));
+        let horizon_ms = horizon_ms(10_000, &policy);
+        let rejects = |begun_ms: i64| {
+            let landed = declined(&execute, Some(10_000), begun_ms);
+            let mut row = row(&landed);
+            row.execute.fate = Fate::Open;
+            row.execute.not_after_ms = Some(begun_ms + 1);
+            row.execute.calls = 1;
+            // A database that was away for long.
+            settle(&mut row, &landed, &policy, horizon_ms + 3_600_000);
+            row.execute.fate == Fate::Rejected
+        };
+        assert!(!rejects(horizon_ms), "the other call may have landed after this one was declined");
+        assert!(rejects(horizon_ms + 1));
+    }
 }
