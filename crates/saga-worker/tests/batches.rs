@@ -9,7 +9,8 @@ use common::{Shop, code};
 use saga_bus::Outgoing;
 use saga_protocol::envelope::TRACEPARENT;
 use saga_protocol::{Command, Direction, Message, Outcome, ReplyTo, WorkerRecord};
-use saga_worker::testkit::{Bench, again, compensate, execute};
+use saga_worker::testkit::{Bench, Gate, again, compensate, execute};
+use saga_worker::{CancellationToken, Tuning};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -206,6 +207,21 @@ async fn a_stopping_worker_finishes_what_it_has_and_says_that_it_leaves() {
     }
     assert_eq!(shop.count("select count(*) from booking").await, 200);
     assert_eq!(bench.heard_replies().len(), 200, "offsets were committed: nothing was answered twice");
+}
+
+#[tokio::test]
+async fn a_stopping_worker_does_not_wait_for_a_bus_that_is_gone() {
+    let shop = Shop::open().await;
+    let topics = saga_protocol::Topics::new("gone");
+    let gate = Gate::new(saga_bus::InProcess::new(), topics.workers());
+    let tuning = Tuning { drain_ms: 100, progress_ms: 20, announce_ms: 20, ..Tuning::default() };
+    let shutdown = CancellationToken::new();
+    gate.swallow();
+    let running = tokio::spawn(shop.worker().with_tuning(tuning).run(gate.clone(), topics, shutdown.clone()));
+    test_support::eventually("an announcement", 30_000, async || gate.held() > 0).await;
+    shutdown.cancel();
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(30), running).await;
+    ended.expect("it ends").unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -9,9 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::Shop;
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
 use saga_bus::kafka::{Kafka, KafkaConfig};
 use saga_bus::{Bus, From, Outgoing, Pace, Tail, TopicSpec};
-use saga_protocol::{Command, Outcome, Reply, ReplyTo, Topics};
+use saga_protocol::{Command, Outcome, Reply, ReplyTo, Topics, WorkerRecord};
 use saga_worker::testkit::{compensate, execute};
 use saga_worker::{CancellationToken, Tuning, WorkerError};
 use serde_json::json;
@@ -124,4 +126,68 @@ async fn topics_exist(bus: &dyn Bus, topics: &Topics) {
         there
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_restart_on_kafka_moves_progress_on_also_after_the_topic_was_made_again() {
+    let shop = Shop::open().await;
+    let topics = Topics::new(test_support::unique_prefix("worker"));
+    let bus = bus().await;
+    let inbox = TopicSpec { name: topics.inbox(), partitions: 1, compacted: false, retention_ms: 3_600_000 };
+    bus.ensure_topics(&[inbox]).await.unwrap();
+    let mut tail = bus.tail(&topics.inbox(), From::Earliest).await.unwrap();
+    let mut seen = HashMap::new();
+    let bookings = || -> Vec<Command> {
+        (0..20).map(|_| execute("book", &json!({ "id": Uuid::now_v7(), "amount": 1 }))).collect()
+    };
+    let (first, stop_first) = start(&shop, &topics).await;
+    topics_exist(&*bus, &topics).await;
+    let mut said = bus.tail(&topics.workers(), From::Earliest).await.unwrap();
+    let done = bookings();
+    send(&*bus, &topics, &done).await;
+    answers(&mut tail, &mut seen, &done).await;
+    stop_first.cancel();
+    first.await.unwrap().unwrap();
+
+    let (second, stop_second) = start(&shop, &topics).await;
+    claims_move_on(&mut said, &topics).await;
+
+    let executes = topics.commands("shop", saga_worker::Direction::Execute);
+    let admin: AdminClient<_> =
+        ClientConfig::new().set("bootstrap.servers", test_support::kafka()).create().unwrap();
+    for result in admin.delete_topics(&[&executes], &AdminOptions::new()).await.unwrap() {
+        result.unwrap();
+    }
+    test_support::eventually("the topic is gone", 20_000, async || bus.partitions(&executes).await.is_err())
+        .await;
+    let again =
+        TopicSpec { name: executes.clone(), partitions: 4, compacted: false, retention_ms: 3_600_000 };
+    bus.ensure_topics(&[again]).await.unwrap();
+    let more = bookings();
+    send(&*bus, &topics, &more).await;
+    answers(&mut tail, &mut seen, &more).await;
+    claims_move_on(&mut said, &topics).await;
+    assert_eq!(shop.count("select count(*) from booking").await, 40);
+    stop_second.cancel();
+    second.await.unwrap().unwrap();
+}
+
+/// Waits until every partition of both command topics claims an instant after this was called.
+async fn claims_move_on(said: &mut Tail, topics: &Topics) {
+    let since_ms = saga_worker::Clock::now_ms(&saga_worker::SystemClock);
+    let mine = [saga_worker::Direction::Execute, saga_worker::Direction::Compensate]
+        .map(|direction| topics.commands("shop", direction));
+    let mut moved = std::collections::BTreeSet::new();
+    while moved.len() < 8 {
+        let next = tokio::time::timeout(Duration::from_secs(60), said.records.recv()).await;
+        for record in next.expect("claims keep coming").expect("the bus is open") {
+            let record = WorkerRecord::decode(record.data.as_deref().unwrap()).unwrap();
+            if let WorkerRecord::Progress(it) = record
+                && mine.contains(&it.topic)
+                && it.reached_ms > since_ms
+            {
+                moved.insert((it.topic, it.partition));
+            }
+        }
+    }
 }

@@ -101,13 +101,16 @@ impl Teller {
 
     /// Looks which partitions are read to their end.
     async fn look(&self) {
-        for idle in self.ledger.idle() {
-            // Asked before the look: what comes in meanwhile is later than the claim.
-            let at_ms = self.shared.clock.now_ms();
+        let idle = self.ledger.idle();
+        // Asked before the look: what comes in meanwhile is later than the claim.
+        let at_ms = self.shared.clock.now_ms();
+        // All at once: a broker that does not answer holds the next commit up once, not once a partition.
+        let looks = idle.iter().map(|idle| async move {
             if let Ok(marks) = self.bus.watermarks(&idle.at).await {
-                self.ledger.looked(&idle, marks.high, at_ms);
+                self.ledger.looked(idle, marks.high, at_ms);
             }
-        }
+        });
+        futures::future::join_all(looks).await;
     }
 
     /// Tells how far each partition is worked off, where that is news.

@@ -30,6 +30,8 @@ use crate::inbox;
 use crate::worker::{Shared, WorkerError};
 
 const MAINTENANCE_EVERY: Duration = Duration::from_secs(3_600);
+/// How long the last word of a worker is waited for.
+const FAREWELL_PATIENCE: Duration = Duration::from_secs(3);
 const DAY_MS: i64 = 24 * 3_600 * 1_000;
 
 /// Runs a worker until `shutdown`. Dropping the future tears it down at once, as a crash would.
@@ -71,7 +73,11 @@ pub(crate) async fn run(
         );
     }
     drop(background);
-    announcer.announce(true).await;
+    // A bus that is gone must not keep the process: others will notice its silence.
+    let farewell = tokio::time::timeout(FAREWELL_PATIENCE, announcer.announce(true)).await;
+    if farewell.is_err() {
+        tracing::warn!(worker = shared.name, "could not say that it leaves");
+    }
     tracing::info!(worker = shared.name, "the worker has left");
     Ok(())
 }
