@@ -19,10 +19,7 @@ use crate::dev::embedded::Embedded;
 use crate::dev::places::Urls;
 use crate::dev::processes::Processes;
 
-/// What is logged unless `AMENDS_LOG` says otherwise. The in-process bus forgets at each start, as it should, and
-/// the engine sounds its alarm for a lost log.
-pub const LOG: &str = "warn,amends::shard::membership=off";
-/// The same for the processes on Kafka, whose broker, just started, makes its clients ask twice.
+/// What is logged unless `AMENDS_LOG` says otherwise, by the processes on Kafka, whose broker, just started, makes its clients ask twice.
 const PROCESSES_LOG: &str = "warn,saga_bus::kafka::context=error";
 
 /// Starts everything: Postgres, engine, the shop's workers and a Toss sandbox; places three demo orders

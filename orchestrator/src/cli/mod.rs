@@ -93,8 +93,7 @@ pub fn say(line: &str) {
 pub fn run(cli: Cli) -> ExitCode {
     let output = Output { json: cli.json, style: if cli.json { Style::PLAIN } else { Style::of_stdout() } };
     log(match cli.command {
-        Command::Dev(_) => dev::LOG,
-        Command::Saga(_) | Command::Def(_) => "warn",
+        Command::Dev(_) | Command::Saga(_) | Command::Def(_) => "warn",
         _ => "info",
     });
     client::install_crypto();
