@@ -62,8 +62,8 @@ fn turning(draft: &mut Draft<'_>) -> Result<Option<Cause>, Illegal> {
         let step = draft.step(cell.step)?;
         let (cause, policy) = match cell.execute.run {
             Run::Rejected => (Cause::Rejected(cell.step), step.on_rejected),
-            // Nobody knows on which side of an exhausted pivot the saga is.
-            Run::Exhausted if !step.pivot => (Cause::Exhausted(cell.step), step.on_exhausted),
+            // An exhausted pivot is not among them: it is open, and nobody knows on which side of it the saga is.
+            Run::Exhausted => (Cause::Exhausted(cell.step), step.on_exhausted),
             _ => continue,
         };
         if !step.optional && park::turns_around(draft, policy) {

@@ -2,7 +2,7 @@
 //!
 //! Owns the control flow, in one match of event and status; what an event does to a track and what the state
 //! then demands stands in the files beside this one. It must not know a clock, a random source or IO. It works in
-//! two halves: first the event is taken in (a track settles, an operator's wish is noted), then [`go_on`] brings
+//! two halves: first the event is taken in (a track settles, an operator's wish is noted), then `go_on` brings
 //! the saga to where its state demands it to be. The second half reads nothing but the state, so whatever
 //! order events come in, nothing is forgotten and nothing is started twice.
 

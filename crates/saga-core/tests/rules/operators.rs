@@ -123,6 +123,15 @@ fn skip_is_refused_where_it_makes_no_sense() {
     assert_eq!(s.skip("a:x1", true), ["refused: the saga is being undone"]);
 }
 
+/// What comes after a step that has stopped has not had its turn.
+#[test]
+fn what_comes_after_a_stopped_step_has_not_had_its_turn() {
+    let mut s = saga("a: on_rejected: park\nb: after a");
+    s.no("a:x1:1");
+    assert_eq!(s.skip("b:x1", true), ["refused: the saga has no such step under way"]);
+    assert_eq!(s.retry_edited("b:x1", json!({})), ["refused: the saga has no such step under way"]);
+}
+
 /// A skipped step is not compensated.
 #[test]
 fn a_skipped_step_is_not_compensated() {
@@ -192,6 +201,17 @@ fn a_step_can_be_marked_before_its_compensation_was_sent() {
     s.no("c:x1:1");
     assert!(s.mark("a:c1", false).is_empty());
     assert_eq!(s.ok("b:c1:1"), ["ended compensated"]);
+}
+
+/// A compensation that was refused is settled; its execute may be not.
+#[test]
+fn marking_must_be_acknowledged_while_the_execute_is_open() {
+    let mut s = saga("a\nb");
+    s.no("b:x1:1");
+    s.no("a:c1:1");
+    assert_eq!((s.run("a"), s.run("a:c1")), (Run::Sent, Run::Rejected));
+    assert_eq!(s.mark("a:c1", false), [ACKNOWLEDGE]);
+    assert_eq!(s.mark("a:c1", true), ["ended compensated"]);
 }
 
 /// What cannot be marked says so.

@@ -381,14 +381,8 @@ impl Saga {
     /// How many times the saga has turned around.
     pub(crate) fn turns(&self) -> usize {
         let unwinding = |state: &State| matches!(state.phase, Phase::Unwinding { .. });
-        let mut before = false;
-        let mut turns = 0;
-        for (_, transition) in &self.history {
-            let after = unwinding(&transition.state);
-            turns += usize::from(after && !before);
-            before = after;
-        }
-        turns
+        let after: Vec<bool> = self.history.iter().map(|(_, it)| unwinding(&it.state)).collect();
+        after.windows(2).filter(|pair| !pair[0] && pair[1]).count()
     }
 }
 
