@@ -19,7 +19,7 @@ use super::lane::Lane;
 use super::sagas::Saga;
 use super::{Handover, Incoming, Input};
 use crate::outbox::{self, Ready};
-use crate::store::batch::{AnomalyRow, Batch};
+use crate::store::batch::{AnomalyRow, Batch, HistoryRow};
 use crate::store::mail::event_of;
 use crate::store::sweep::Mail;
 use crate::{clock, hints};
@@ -487,8 +487,6 @@ fn answer_of(reply: &Reply, saga_bytes: usize) -> Answer {
         retry_after_ms: reply.retry_after_ms,
     }
 }
-
-type HistoryRow = (i32, uuid::Uuid, i32, String, Option<String>, Option<String>);
 
 pub(crate) fn history_row(shard: i32, id: SagaId, event: &Event, transition: &Transition) -> HistoryRow {
     let revision = i32::try_from(transition.state.revision).unwrap_or(i32::MAX);

@@ -24,6 +24,12 @@ pub struct Fence {
     pub next_offset: i64,
 }
 
+/// A row of `history`: (shard, saga, revision, event, payload, inputs).
+pub type HistoryRow = (i32, Uuid, i32, String, Option<String>, Option<String>);
+
+/// A row of `dead_letter`: (shard, source, reason, headers, data, saga).
+pub type DeadLetterRow = (i32, String, String, String, Vec<u8>, Option<Uuid>);
+
 /// What one batch writes, table by table. Each row names its shard first.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -35,8 +41,8 @@ pub struct Batch {
     pub ended: Vec<(i32, Uuid, i16, i64, String)>,
     /// Coarse statuses that changed without an end: (shard, saga, status).
     pub statuses: Vec<(i32, Uuid, i16)>,
-    /// Transitions: (shard, saga, revision, event, payload, inputs).
-    pub history: Vec<(i32, Uuid, i32, String, Option<String>, Option<String>)>,
+    /// Transitions.
+    pub history: Vec<HistoryRow>,
     /// Commands to be sent: (shard, saga, command key).
     pub sends: Vec<(i32, Uuid, String)>,
     /// Commands that were acknowledged by the bus.
@@ -49,8 +55,8 @@ pub struct Batch {
     pub ignored: Vec<(i32, Uuid, i64, String, String)>,
     /// Anomalies: (shard, saga, effect key, kind, at in ms, amount, currency, output).
     pub anomalies: Vec<AnomalyRow>,
-    /// Dead letters: (shard, source, reason, headers, data, saga).
-    pub dead_letters: Vec<(i32, String, String, String, Vec<u8>, Option<Uuid>)>,
+    /// Dead letters.
+    pub dead_letters: Vec<DeadLetterRow>,
 }
 
 /// A row of `anomaly`.
