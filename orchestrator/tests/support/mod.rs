@@ -122,7 +122,11 @@ impl Stage {
 
     /// The coarse status, as the table spells it.
     pub async fn status(&self, saga: SagaId) -> i16 {
-        sqlx::query_scalar("select status from saga where id = $1").bind(saga.0).fetch_one(&self.pool).await.unwrap()
+        sqlx::query_scalar("select status from saga where id = $1")
+            .bind(saga.0)
+            .fetch_one(&self.pool)
+            .await
+            .unwrap()
     }
 
     pub async fn ends(&self, saga: SagaId, status: i16) {
@@ -151,10 +155,16 @@ pub struct Travel {
 impl Travel {
     /// Joins the worker's group and hands out what it reads.
     pub async fn join(bus: Arc<dyn Bus>, topics: &Topics) -> Self {
-        let names = [Direction::Execute, Direction::Compensate].map(|direction| topics.commands("travel", direction));
+        let names =
+            [Direction::Execute, Direction::Compensate].map(|direction| topics.commands("travel", direction));
         let specs: Vec<TopicSpec> = names
             .iter()
-            .map(|name| TopicSpec { name: name.clone(), partitions: 2, compacted: false, retention_ms: 60_000 })
+            .map(|name| TopicSpec {
+                name: name.clone(),
+                partitions: 2,
+                compacted: false,
+                retention_ms: 60_000,
+            })
             .collect();
         bus.ensure_topics(&specs).await.unwrap();
         let mut subscription = bus.subscribe("travel", &names).await.unwrap();
