@@ -2,6 +2,7 @@
 //!
 //! It must not know sagas: a worker sees commands.
 
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use saga_bus::Bus;
 use saga_protocol::Topics;
 use saga_worker::Worker;
 use sqlx::PgPool;
-use sqlx::postgres::PgPoolOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -128,10 +129,21 @@ enum Also {
 /// # Errors
 /// When it does not answer.
 pub async fn connect(name: Name, url: &str, connections_max: u32) -> anyhow::Result<PgPool> {
+    let variable = name.database_variable();
+    // A database that falls silent, or a lock that nobody gives back, must not stall a lane without a word.
+    let options = PgConnectOptions::from_str(url)
+        .with_context(|| format!("{variable} is no Postgres URL"))?
+        .application_name(&format!("amends worker {}", name.as_str()))
+        .options([
+            ("lock_timeout", "10s"),
+            ("statement_timeout", "60s"),
+            ("idle_in_transaction_session_timeout", "10s"),
+            ("tcp_user_timeout", "10000"),
+        ]);
     PgPoolOptions::new()
         .max_connections(connections_max)
         .acquire_timeout(Duration::from_secs(10))
-        .connect(url)
+        .connect_with(options)
         .await
         .with_context(|| format!("the database of worker `{}` ({})", name.as_str(), name.database_variable()))
 }

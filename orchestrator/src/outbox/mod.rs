@@ -3,6 +3,7 @@
 //! Owns the spelling of a row's key and the way from a decided command to the bus and back. It must not
 //! decide what is sent.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use saga_bus::{Bus, Outgoing, Pace, RECORD_BYTES_MAX};
@@ -98,7 +99,7 @@ impl Outbox {
         let topic = self.partitions.topic(&self.topics, worker, cell.direction);
         let reply_to = ReplyTo { topic: self.inbox.to_string(), partition: shard };
         let row = Row { shard, saga, key: spell(cell, command.round, command.attempt) };
-        let message = command.encode(&reply_to, None);
+        let message = command.encode(&reply_to, Some(&traceparent(saga, &row.key)));
         let bytes = message.key.len() + message.data.len();
         if bytes > RECORD_BYTES_MAX {
             return Err(format!("the command has {bytes} bytes; the bus takes at most {RECORD_BYTES_MAX}"));
@@ -151,6 +152,15 @@ impl Outbox {
     }
 }
 
+/// The trace context of a command (W3C Trace Context, version 00). A saga is one trace: its id is the trace's id, so
+/// that nothing has to be kept, and whoever has the one has the other. Each attempt is a span of its own.
+fn traceparent(saga: SagaId, key: &str) -> String {
+    let mut span = DefaultHasher::new();
+    (saga, key).hash(&mut span);
+    // A span's id must not be zero.
+    format!("00-{}-{:016x}-01", saga.0.simple(), span.finish().max(1))
+}
+
 /// What became of published rows.
 #[derive(Debug, Default)]
 pub struct Published {
@@ -175,7 +185,21 @@ mod tests {
     use saga_core::{CellRef, StepIx};
     use saga_protocol::Direction;
 
-    use super::{parse, spell};
+    use saga_protocol::SagaId;
+    use uuid::Uuid;
+
+    use super::{parse, spell, traceparent};
+
+    #[test]
+    fn a_saga_is_one_trace_and_each_attempt_a_span() {
+        let saga = SagaId(Uuid::now_v7());
+        let (first, second) = (traceparent(saga, "0x1:1"), traceparent(saga, "0x1:2"));
+        let parts: Vec<&str> = first.split('-').collect();
+        assert_eq!(parts[..2], ["00", saga.0.simple().to_string().as_str()]);
+        assert_eq!((parts[2].len(), parts[3]), (16, "01"));
+        assert_ne!(first, second);
+        assert_eq!(first, traceparent(saga, "0x1:1"), "the same when it is built again");
+    }
 
     #[test]
     fn a_spelled_key_reads_back() {
