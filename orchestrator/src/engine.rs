@@ -73,6 +73,23 @@ impl Running {
     }
 }
 
+/// Each runs until the shutdown. One that ends before, also by a panic, asks for it: a process without its
+/// lane or its sweep must not look alive.
+struct Tasks {
+    running: JoinSet<()>,
+    shutdown: CancellationToken,
+}
+
+impl Tasks {
+    fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.shutdown.clone().drop_guard();
+        self.running.spawn(async move {
+            let _stop = stop;
+            task.await;
+        });
+    }
+}
+
 impl Engine {
     /// Starts the engine on a migrated database.
     ///
@@ -93,6 +110,14 @@ impl Engine {
         bus.ensure_topics(&engine_topics(&topics, shards))
             .await
             .context("cannot make the engine's topics")?;
+        let inbox = topics.inbox();
+        let partitions =
+            bus.partitions(&inbox).await.context("cannot ask for the inbox topic's partitions")?;
+        anyhow::ensure!(
+            partitions == shards,
+            "the topic `{inbox}` has {partitions} partitions and the database {shards} shards; sagas of a shard without \
+             a partition would never be served: use another topic prefix, or a database of its own"
+        );
 
         let (claims, health, waiters) = (Claims::default(), Arc::<Health>::default(), Waiters::default());
         let (definitions, workers) = (Arc::<Definitions>::default(), Arc::<WorkerRegistry>::default());
@@ -112,7 +137,7 @@ impl Engine {
             node: config.node.clone(),
             sweep_now: Arc::clone(&sweep_now),
         };
-        let (starter, _) = Starter::new(Parts {
+        let (starter, group) = Starter::new(Parts {
             store: store.clone(),
             bus: Arc::clone(&bus),
             topics: topics.clone(),
@@ -121,6 +146,13 @@ impl Engine {
             shards,
             handovers,
             acknowledged: acknowledge.clone(),
+        });
+        let stop = shutdown.clone();
+        tokio::spawn(async move {
+            if group.await.is_err() {
+                tracing::error!("the group commit of starts panicked");
+                stop.cancel();
+            }
         });
         let engine = Self {
             store: store.clone(),
@@ -144,19 +176,14 @@ impl Engine {
             bus.subscribe(&group, &[topics.inbox()]).await.context("cannot join the engine's group")?;
         let doors = Doors { handovers: handed_over, acknowledged, swept: sweeps };
         let lane = Lane::new(context, subscription, doors, acknowledge);
-        let mut tasks = JoinSet::new();
-        let stop = shutdown.clone();
-        tasks.spawn(async move {
-            // Also when it panics: a process without its lane must not look alive.
-            let _stop = stop.clone().drop_guard();
-            lane.run(stop).await;
-        });
+        let mut tasks = Tasks { running: JoinSet::new(), shutdown: shutdown.clone() };
+        tasks.spawn(lane.run(shutdown.clone()));
         tasks.spawn(sweep(store.clone(), claims, swept, sweep_now, shutdown.clone()));
         tasks.spawn(housekeeping(engine.clone(), shutdown.clone()));
         tasks.spawn(waiters.follow(Arc::clone(&bus), topics.saga_events(), config.node, shutdown.clone()));
         tasks.spawn(workers.follow(Arc::clone(&bus), topics.workers(), shutdown.clone()));
         tasks.spawn(dead_letters::keep(store, bus, topics, shutdown));
-        Ok((engine, Running(tasks)))
+        Ok((engine, Running(tasks.running)))
     }
 
     /// Publishes a definition's text and makes its topics.

@@ -143,6 +143,7 @@ async fn a_stale_owner_is_fenced_and_claims_again_only_as_the_groups_member() {
 async fn a_lost_log_sends_everything_in_flight_again() {
     let stage = Stage::new(2).await;
     let node = stage.node("a").await;
+    eventually("it has read the log", 10_000, async || node.engine.health.shards() == 2).await;
     let mut travel = Travel::join(stage.bus.clone(), &stage.topics).await;
     let mut sagas = Vec::new();
     let mut first = Vec::new();

@@ -9,6 +9,10 @@ use std::sync::Arc;
 
 use amends::start::{StartError, StartRequest, Started};
 use saga_bus::in_process::Faults;
+use saga_bus::{
+    Bus, BusError, From, InProcess, LogId, Outgoing, Pace, Receipt, Subscription, Tail, TopicPartition,
+    TopicSpec, Watermarks,
+};
 use saga_core::event::Signal;
 use saga_core::{Event, What};
 use saga_protocol::SagaId;
@@ -271,4 +275,98 @@ async fn mail_for_a_saga_that_cannot_be_read_waits() {
     })
     .await;
     node.stop().await;
+}
+
+/// A bus that takes commands and never says what became of them, as a Kafka that cannot be reached.
+#[derive(Debug)]
+struct Unreachable(Arc<InProcess>, String);
+
+#[async_trait::async_trait]
+impl Bus for Unreachable {
+    async fn publish(&self, records: Vec<Outgoing>, pace: Pace) -> Receipt {
+        if records.iter().any(|it| *it.topic == *self.1) {
+            return Box::pin(futures::future::pending());
+        }
+        self.0.publish(records, pace).await
+    }
+    async fn ensure_topics(&self, topics: &[TopicSpec]) -> Result<(), BusError> {
+        self.0.ensure_topics(topics).await
+    }
+    async fn partitions(&self, topic: &str) -> Result<u32, BusError> {
+        self.0.partitions(topic).await
+    }
+    async fn watermarks(&self, partition: &TopicPartition) -> Result<Watermarks, BusError> {
+        self.0.watermarks(partition).await
+    }
+    async fn log_id(&self, topic: &str) -> Result<LogId, BusError> {
+        self.0.log_id(topic).await
+    }
+    async fn subscribe(&self, group: &str, topics: &[String]) -> Result<Subscription, BusError> {
+        self.0.subscribe(group, topics).await
+    }
+    async fn tail(&self, topic: &str, from: From) -> Result<Tail, BusError> {
+        self.0.tail(topic, from).await
+    }
+    async fn close(&self, timeout_ms: u64) {
+        self.0.close(timeout_ms).await;
+    }
+}
+
+#[tokio::test]
+async fn starts_are_refused_for_as_long_as_commands_do_not_leave() {
+    let stage = Stage::new(1).await;
+    let commands = stage.topics.commands("travel", saga_protocol::Direction::Execute);
+    let bus: Arc<dyn Bus> = Arc::new(Unreachable(stage.bus.clone(), commands));
+    let node = Node::start(&stage.database.url, bus, &stage.topics, "a").await;
+    eventually("it owns the shard", 10_000, async || node.engine.health.shards() == 1).await;
+    node.begin("trip-1").await.unwrap();
+    sqlx::query("update outbox set created_at = now() - interval '1 minute'")
+        .execute(&stage.pool)
+        .await
+        .unwrap();
+    eventually("starts are refused", 10_000, async || !node.engine.health.accepts_starts()).await;
+    // Also while every row is in the bus's hands.
+    for _ in 0..60 {
+        assert!(!node.engine.health.accepts_starts(), "accepted again, and nothing has left");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert!(matches!(node.begin("trip-2").await, Err(StartError::Busy { .. })));
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_crash_before_a_lost_log_was_made_good_makes_it_good_again() {
+    let stage = Stage::new(1).await;
+    let node = stage.node("a").await;
+    eventually("it owns the shard", 10_000, async || node.engine.health.shards() == 1).await;
+    let mut travel = Travel::join(stage.bus.clone(), &stage.topics).await;
+    node.begin("trip-1").await.unwrap();
+    let first = travel.expect("book_car").await.0;
+    node.kill();
+    // It had begun with another log, and died before everything was sent again.
+    sqlx::query("update shard set cluster_id = null, topic_id = null").execute(&stage.pool).await.unwrap();
+    let bus: Arc<dyn Bus> = InProcess::new();
+    let mut travel = Travel::join(Arc::clone(&bus), &stage.topics).await;
+    let node = Node::start(&stage.database.url, bus, &stage.topics, "b").await;
+    let again = travel.expect("book_car").await.0;
+    assert_eq!((again.saga, again.attempt), (first.saga, first.attempt));
+    eventually("the log is known", 10_000, async || {
+        stage.count("select count(*) from shard where topic_id is not null").await == 1
+    })
+    .await;
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_shard_without_a_partition_is_refused_at_the_start() {
+    let stage = Stage::new(4).await;
+    let spec =
+        TopicSpec { name: stage.topics.inbox(), partitions: 2, compacted: false, retention_ms: 60_000 };
+    stage.bus.ensure_topics(&[spec]).await.unwrap();
+    let store = amends::store::Store::connect(&stage.database.url, 2).await.unwrap();
+    let config = amends::EngineConfig { node: "a".into(), command_partitions: 2 };
+    let refused =
+        amends::Engine::start(config, store, stage.bus.clone(), stage.topics.clone(), Default::default())
+            .await;
+    assert!(refused.unwrap_err().to_string().contains("2 partitions"));
 }

@@ -90,6 +90,8 @@ pub(crate) struct Lane {
     pub(crate) waits_for_definition: HashSet<SagaId>,
     /// Sagas whose state cannot be read, to be said so by the next batch.
     pub(crate) unreadable: Vec<Unreadable>,
+    /// Shards that read another log than before, until everything in flight is sent again: (cluster, topic).
+    pub(crate) new_logs: HashMap<i32, (String, String)>,
     /// Shards to be claimed again, and from when on.
     pub(crate) reclaim: HashMap<i32, Instant>,
     pub(crate) queue: VecDeque<Input>,
@@ -124,6 +126,7 @@ impl Lane {
             timers: Timers::default(),
             waits_for_definition: HashSet::new(),
             unreadable: Vec::new(),
+            new_logs: HashMap::new(),
             reclaim: HashMap::new(),
             queue: VecDeque::new(),
             sent: Vec::new(),
@@ -153,6 +156,10 @@ impl Lane {
             if !inputs.is_empty() || flush {
                 self.last_batch = inputs.len();
                 self.take_in(inputs).await;
+            }
+            if let Err(error) = self.know_logs().await {
+                tracing::warn!(%error, "the shards' logs cannot be recorded; claiming the shards again");
+                self.all_fenced();
             }
         }
         self.release().await;
@@ -304,17 +311,21 @@ impl Lane {
             .map(|owned| owned.shard)
             .collect();
         let mut oldest_ms = 0;
-        for (shard, saga, key) in swept.outbox {
+        for (shard, saga, key, age_ms) in swept.outbox {
             let row = Row { shard, saga: SagaId(saga), key };
-            if self.in_flight.contains(&row) || !news.contains(&shard) {
+            if !news.contains(&shard) {
                 continue;
             }
-            oldest_ms = swept.oldest_ms;
-            self.queue.push_back(Input::Republish { shard, saga: row.saga, key: row.key });
+            // What is handed to the bus and not acknowledged waits too; what waits for its definition is not the
+            // bus's backlog.
+            if !self.waits_for_definition.contains(&row.saga) {
+                oldest_ms = oldest_ms.max(age_ms);
+            }
+            if !self.in_flight.contains(&row) {
+                self.queue.push_back(Input::Republish { shard, saga: row.saga, key: row.key });
+            }
         }
-        // What is handed to the bus and not acknowledged waits too.
-        let waiting_ms = if self.in_flight.len() > BATCH_MAX * 20 { swept.oldest_ms } else { oldest_ms };
-        self.context.health.outbox_oldest(waiting_ms);
+        self.context.health.outbox_oldest(oldest_ms);
         let queued: HashSet<uuid::Uuid> = self
             .queue
             .iter()

@@ -94,8 +94,8 @@ impl Lane {
         let connection = self.connection.as_mut().ok_or_else(no_connection)?;
         let claimed = claim::claim(connection, &self.context.node, shards).await?;
         for it in claimed {
-            let (next_offset, lost) = self.read_from(&it).await?;
             self.drop_shard(it.shard);
+            let (next_offset, lost) = self.read_from(&it).await?;
             self.shards.insert(it.shard, Owned::new(it.shard, it.epoch, it.token, next_offset));
             let connection = self.connection.as_mut().ok_or_else(no_connection)?;
             let timers = claim::timers(connection, &[it.shard]).await?;
@@ -142,10 +142,29 @@ impl Lane {
             );
         }
         let connection = self.connection.as_mut().ok_or_else(no_connection)?;
-        if !claim::set_log(connection, claimed, (&log.cluster, &log.topic), marks.low).await? {
+        if !claim::begin_log(connection, claimed, marks.low).await? {
             return Err(ClaimError::Fenced);
         }
-        Ok((marks.low, lost))
+        // Known only once everything in flight is sent again: a crash before that begins anew.
+        self.new_logs.insert(claimed.shard, (log.cluster, log.topic));
+        Ok((marks.low, lost || claimed.epoch > 1))
+    }
+
+    /// Records the logs of shards whose commands in flight have all been sent again.
+    pub(crate) async fn know_logs(&mut self) -> Result<(), StoreError> {
+        let waits = |shard: i32| {
+            let lost = |input: &Input| matches!(input, Input::Tell { shard: its, what: What::LogLost, .. } if *its == shard);
+            self.queue.iter().any(lost)
+        };
+        let ready: Vec<i32> = self.new_logs.keys().copied().filter(|shard| !waits(*shard)).collect();
+        for shard in ready {
+            let (Some(owned), Some(log)) = (self.shards.get(&shard), self.new_logs.remove(&shard)) else {
+                continue;
+            };
+            let connection = self.connection.as_mut().ok_or_else(no_connection)?;
+            claim::know_log(connection, (shard, owned.epoch, owned.token), (&log.0, &log.1)).await?;
+        }
+        Ok(())
     }
 
     /// Forgets everything of a shard.
@@ -154,11 +173,16 @@ impl Lane {
         if self.shards.remove(&shard).is_none() {
             return;
         }
+        self.new_logs.remove(&shard);
         self.sagas.forget_shard(shard);
         self.timers.remove_shard(shard);
         self.queue.retain(|input| input.shard() != shard);
         self.sent.retain(|row| row.shard != shard);
         self.in_flight.retain(|row| row.shard != shard);
+        if self.shards.is_empty() {
+            // Whoever owns nothing has no backlog either, and is not swept any more.
+            self.context.health.outbox_oldest(0);
+        }
     }
 
     /// The claim does not hold any more, or nobody knows whether it does: drop the states, and claim again as

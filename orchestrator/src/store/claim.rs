@@ -87,30 +87,50 @@ async fn try_claim(
         .collect()
 }
 
-/// Records which log a shard reads now, and from where. Fenced like everything else; `false` when the claim
-/// does not hold any more.
+/// Begins another log: from where it is read, but not yet which one it is. Fenced like everything else;
+/// `false` when the claim does not hold any more.
 ///
 /// # Errors
 /// When the database fails.
-pub(crate) async fn set_log(
+pub(crate) async fn begin_log(
     connection: &mut PgConnection,
     claimed: &Claimed,
-    log: (&str, &str),
     next_offset: i64,
 ) -> Result<bool, StoreError> {
     let done = sqlx::query(
-        "update shard set cluster_id = $4, topic_id = $5, next_offset = $6
+        "update shard set cluster_id = null, topic_id = null, next_offset = $4
          where id = $1 and epoch = $2 and token = $3",
     )
     .bind(claimed.shard)
     .bind(claimed.epoch)
     .bind(claimed.token)
-    .bind(log.0)
-    .bind(log.1)
     .bind(next_offset)
     .execute(connection)
     .await?;
     Ok(done.rows_affected() == 1)
+}
+
+/// Records which log a shard reads, once nothing is missing in it any more. A claim, by shard, epoch and
+/// token, that does not hold any more writes nothing.
+///
+/// # Errors
+/// When the database fails.
+pub(crate) async fn know_log(
+    connection: &mut PgConnection,
+    (shard, epoch, token): (i32, i64, Uuid),
+    log: (&str, &str),
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "update shard set cluster_id = $4, topic_id = $5 where id = $1 and epoch = $2 and token = $3",
+    )
+    .bind(shard)
+    .bind(epoch)
+    .bind(token)
+    .bind(log.0)
+    .bind(log.1)
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// When each running saga of the shards is due, in ms; `None` when nothing is.

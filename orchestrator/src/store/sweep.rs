@@ -16,10 +16,8 @@ const ROWS_MAX: i64 = 1_000;
 pub struct Swept {
     /// Before its first query: what was committed later may or may not be in it.
     pub began: Instant,
-    /// Old rows of the outbox: (shard, saga, command key).
-    pub outbox: Vec<(i32, Uuid, String)>,
-    /// The age of the oldest of them, in ms; 0 when there is none.
-    pub oldest_ms: i64,
+    /// Old rows of the outbox, the oldest first: (shard, saga, command key, age in ms).
+    pub outbox: Vec<(i32, Uuid, String, i64)>,
     /// Unread mail, oldest first.
     pub mail: Vec<Mail>,
     /// The claims as they stand: (shard, epoch, token).
@@ -49,16 +47,12 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub(crate) async fn sweep(&self, shards: &[i32]) -> Result<Swept, StoreError> {
-        let mut swept = Swept {
-            began: Instant::now(),
-            outbox: Vec::new(),
-            oldest_ms: 0,
-            mail: Vec::new(),
-            claims: Vec::new(),
-        };
+        let mut swept =
+            Swept { began: Instant::now(), outbox: Vec::new(), mail: Vec::new(), claims: Vec::new() };
         let rows = sqlx::query(
             "select shard, saga_id, command, (extract(epoch from now() - created_at) * 1000)::bigint from outbox
-             where shard = any($1) and created_at < now() - $2 * interval '1 millisecond' limit $3",
+             where shard = any($1) and created_at < now() - $2 * interval '1 millisecond'
+             order by created_at limit $3",
         )
         .bind(shards)
         .bind(SWEEP_AGE_MS)
@@ -66,8 +60,7 @@ impl Store {
         .fetch_all(self.hot())
         .await?;
         for row in &rows {
-            swept.outbox.push((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
-            swept.oldest_ms = swept.oldest_ms.max(row.try_get(3)?);
+            swept.outbox.push((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?));
         }
         let rows = sqlx::query(
             "select id, shard, saga_id, kind, body, payload from mailbox
