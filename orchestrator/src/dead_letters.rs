@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use saga_bus::{Bus, Event, Record, Start, Subscription, TopicPartition};
+use saga_bus::{Bus, BusError, Event, Record, Start, Subscription, TopicPartition};
 use saga_protocol::Topics;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
@@ -21,8 +21,13 @@ struct About {
 pub(crate) async fn keep(store: Store, bus: Arc<dyn Bus>, topics: Topics, shutdown: CancellationToken) {
     let group = format!("{}.engine.dead-letters", topics.prefix());
     while !shutdown.is_cancelled() {
-        match bus.subscribe(&group, &[topics.dead_letters()]).await {
-            Ok(subscription) => follow(&store, subscription, &shutdown).await,
+        // The log's id is part of a letter's name: another log has the same offsets.
+        let joined = async {
+            let log = bus.log_id(&topics.dead_letters()).await?.topic;
+            Ok::<_, BusError>((log, bus.subscribe(&group, &[topics.dead_letters()]).await?))
+        };
+        match joined.await {
+            Ok((log, subscription)) => follow(&store, &log, subscription, &shutdown).await,
             Err(error) => tracing::warn!(%error, "cannot follow the dead letters; trying again"),
         }
         tokio::select! {
@@ -32,7 +37,7 @@ pub(crate) async fn keep(store: Store, bus: Arc<dyn Bus>, topics: Topics, shutdo
     }
 }
 
-async fn follow(store: &Store, mut subscription: Subscription, shutdown: &CancellationToken) {
+async fn follow(store: &Store, log: &str, mut subscription: Subscription, shutdown: &CancellationToken) {
     loop {
         let event = tokio::select! {
             event = subscription.events.recv() => event,
@@ -47,13 +52,10 @@ async fn follow(store: &Store, mut subscription: Subscription, shutdown: &Cancel
                 let _ = done.send(());
             }
             Some(Event::Lost { .. }) => {}
-            Some(Event::OutOfRange { partition }) => {
-                if let Err(error) = subscription.control.seek(partition, Start::Earliest).await {
-                    tracing::warn!(%error, "cannot seek in the dead letters");
-                }
-            }
+            // Another log, it may be: join again, and ask for its id.
+            Some(Event::OutOfRange { .. }) => return,
             Some(Event::Records(records)) => {
-                if let Err(error) = store.keep_dead_letters(&records).await {
+                if let Err(error) = store.keep_dead_letters(log, &records).await {
                     tracing::warn!(%error, "dead letters cannot be kept yet; reading them again");
                     return;
                 }
@@ -69,7 +71,7 @@ async fn follow(store: &Store, mut subscription: Subscription, shutdown: &Cancel
 }
 
 impl Store {
-    async fn keep_dead_letters(&self, records: &[Record]) -> Result<(), StoreError> {
+    async fn keep_dead_letters(&self, log: &str, records: &[Record]) -> Result<(), StoreError> {
         for record in records {
             let data = record.data.as_deref().unwrap_or_default();
             let reason = record.headers.get("reason").unwrap_or("unknown").replace('\0', "\u{fffd}");
@@ -82,7 +84,7 @@ impl Store {
                 })
                 .collect();
             let saga = serde_json::from_slice::<About>(data).ok().map(|about| about.saga);
-            let source = format!("{}/{}/{}", record.at.topic, record.at.partition, record.offset);
+            let source = format!("{}/{log}/{}/{}", record.at.topic, record.at.partition, record.offset);
             sqlx::query(
                 "insert into dead_letter (source, reason, headers, data, saga_id) values ($1, $2, $3, $4, $5)
                  on conflict do nothing",

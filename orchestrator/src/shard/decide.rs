@@ -75,7 +75,7 @@ impl Lane {
         match input {
             Input::Record { shard, offset, record } => {
                 decision.offsets.insert(*shard, offset + 1);
-                let source = format!("{}/{shard}/{offset}", self.context.topics.inbox());
+                let source = self.source(*shard, *offset);
                 match record.as_ref() {
                     Incoming::Reply(reply) => self.take_reply(*shard, reply, &source, decision),
                     Incoming::Load { saga, .. } => self.arm(*shard, *saga, decision),

@@ -86,7 +86,7 @@ impl Lane {
         match input {
             Input::Record { shard, offset, record } => {
                 decision.offsets.insert(*shard, offset + 1);
-                let source = format!("{}/{shard}/{offset}", self.context.topics.inbox());
+                let source = self.source(*shard, *offset);
                 let saga = input.needs().map(|(_, saga)| saga);
                 let data = match record.as_ref() {
                     Incoming::Reply(reply) => serde_json::to_vec(reply).unwrap_or_default(),

@@ -345,6 +345,12 @@ impl Lane {
         }
     }
 
+    /// Names a record for good. Another log has the same offsets, but never under the same claim.
+    pub(crate) fn source(&self, shard: i32, offset: i64) -> String {
+        let epoch = self.shards.get(&shard).map_or(0, |owned| owned.epoch);
+        format!("{}/{shard}/{epoch}/{offset}", self.context.topics.inbox())
+    }
+
     pub(crate) fn partition(&self, shard: i32) -> TopicPartition {
         TopicPartition { topic: self.context.topics.inbox().into(), partition: shard }
     }
