@@ -113,8 +113,10 @@ pub enum Inquiry {
     Found(Option<Box<RawValue>>),
     /// There is no trace of it. Proves nothing before the horizon.
     NotFound,
-    /// The other side remembers to have said no, for good.
-    Declined(Fault),
+    /// It did not take place and cannot any more, whatever is still on its way: what it was to change is
+    /// over (a payment that was aborted or has expired). That an earlier call was declined is not enough:
+    /// then it is `NotFound`.
+    Impossible(Fault),
     /// It could not be found out.
     Unknown(Fault),
 }

@@ -105,6 +105,27 @@ async fn a_decline_is_final_once_the_other_calls_horizon_has_passed() {
 }
 
 #[tokio::test]
+async fn an_effect_that_has_become_impossible_settles_the_key_at_once() {
+    let (shop, bench) = open().await;
+    let (id, command) = payment(&shop, &["unknown_aborted"]);
+    is(&bench.ask(&command).await, Outcome::Retryable, "scripted");
+    is(&bench.ask(&again(&command)).await, Outcome::Rejected, "ABORTED");
+    is(&bench.ask(&compensate(&command, "refund", false)).await, Outcome::Succeeded, "");
+    assert_eq!((shop.provider.calls(id), shop.provider.standing(id)), (1, 0));
+    assert_eq!(settled(&shop).await, ["Rejected"]);
+}
+
+#[tokio::test]
+async fn a_compensate_need_not_wait_for_an_effect_that_has_become_impossible() {
+    let (shop, bench) = open().await;
+    let (id, command) = payment(&shop, &["unknown_aborted"]);
+    is(&bench.ask(&command).await, Outcome::Retryable, "scripted");
+    is(&bench.ask(&compensate(&command, "refund", false)).await, Outcome::Succeeded, "");
+    assert_eq!((shop.provider.calls(id), settled(&shop).await), (1, vec!["Rejected".to_owned()]));
+    is(&bench.ask(&again(&command)).await, Outcome::Rejected, "ABORTED");
+}
+
+#[tokio::test]
 async fn a_repeated_call_inquires_first() {
     let (shop, bench) = open().await;
     let (id, command) = payment(&shop, &["unknown_landed"]);

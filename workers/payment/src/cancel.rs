@@ -66,7 +66,7 @@ async fn settle_refusal(toss: &Client, call: &Call, asked: &input::Payment, faul
         Inquiry::Unknown(_) => CallResult::Unknown(fault),
         // "Already given back", but the payment says otherwise: one of the two will change.
         Inquiry::NotFound if fault.code.starts_with("ALREADY_") => CallResult::Unknown(fault),
-        Inquiry::NotFound | Inquiry::Declined(_) => needs_human(&fault.code, &fault.message),
+        Inquiry::NotFound | Inquiry::Impossible(_) => needs_human(&fault.code, &fault.message),
     }
 }
 

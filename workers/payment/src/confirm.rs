@@ -33,7 +33,7 @@ pub(crate) async fn call(toss: &Client, call: &Call, asked: &input::Payment) -> 
                     CallResult::Unknown(Fault::new("toss_unclear", "the confirm left the payment open"))
                 }
                 Inquiry::Found(output) => CallResult::Done(output),
-                Inquiry::Declined(fault) => CallResult::Declined(fault),
+                Inquiry::Impossible(fault) => CallResult::Declined(fault),
                 Inquiry::Unknown(fault) => CallResult::Unknown(fault),
             };
         }
@@ -64,7 +64,7 @@ pub(crate) async fn call(toss: &Client, call: &Call, asked: &input::Payment) -> 
 fn from_inquiry(inquiry: Inquiry, doubt: Fault, not_found: CallResult) -> CallResult {
     match inquiry {
         Inquiry::Found(output) => CallResult::Done(output),
-        Inquiry::Declined(fault) => CallResult::Declined(fault),
+        Inquiry::Impossible(fault) => CallResult::Declined(fault),
         Inquiry::NotFound => not_found,
         Inquiry::Unknown(_) => CallResult::Unknown(doubt),
     }
@@ -85,7 +85,7 @@ async fn conclude(toss: &Client, call: &Call, asked: &input::Payment, verdict: C
         ConfirmVerdict::AwaitsDeposit(output) if asked.virtual_account => Inquiry::Found(raw(&output)),
         ConfirmVerdict::AwaitsDeposit(_) => void(toss, call, asked).await,
         // Whoever owns the payment, it is not this order: a confirm for this order cannot succeed.
-        ConfirmVerdict::Over(fault) | ConfirmVerdict::Other(fault) => Inquiry::Declined(fault),
+        ConfirmVerdict::Over(fault) | ConfirmVerdict::Other(fault) => Inquiry::Impossible(fault),
         ConfirmVerdict::Open => Inquiry::NotFound,
         ConfirmVerdict::Unclear(fault) => Inquiry::Unknown(fault),
     }
@@ -101,7 +101,7 @@ async fn void(toss: &Client, call: &Call, asked: &input::Payment) -> Inquiry {
     };
     match toss.cancel(asked.payment_key.as_str(), &request, &key, || true).await {
         Ok(payment) if payment.payment_key == asked.payment_key.as_str() && payment.balance_amount == 0 => {
-            Inquiry::Declined(Fault::new(
+            Inquiry::Impossible(Fault::new(
                 "virtual_account_not_offered",
                 "the customer chose a virtual account; it was voided before any deposit",
             ))

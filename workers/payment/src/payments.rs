@@ -39,7 +39,7 @@ impl External for Payments {
         match (parse(call), call.command.direction) {
             (Ok(asked), Direction::Execute) => confirm::inquire(&self.toss, call, &asked).await,
             (Ok(asked), Direction::Compensate) => cancel::inquire(&self.toss, call, &asked).await,
-            (Err(fault), _) => Inquiry::Declined(fault),
+            (Err(fault), _) => Inquiry::Impossible(fault),
         }
     }
 

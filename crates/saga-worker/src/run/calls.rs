@@ -71,8 +71,10 @@ pub(crate) enum Outcome {
     Nothing { fault: Fault, uncharged: bool },
     /// It may have taken effect.
     Unknown(Fault),
-    /// An inquiry about an execute's fate, found no effect.
-    NoTrace { fault: Option<Fault> },
+    /// An inquiry showed that no call of the key can take effect any more.
+    Impossible(Fault),
+    /// An inquiry about an execute's fate found no effect.
+    NoTrace,
 }
 
 /// What a call's end means.
@@ -155,9 +157,9 @@ pub(crate) async fn fly(
                 admission.good();
                 Outcome::Done(output)
             }
-            Inquiry::Declined(fault) => {
+            Inquiry::Impossible(fault) => {
                 admission.good();
-                Outcome::Declined(fault)
+                Outcome::Impossible(fault)
             }
             Inquiry::Unknown(fault) => {
                 admission.trouble(clock.now_ms());
@@ -175,8 +177,8 @@ pub(crate) async fn fly(
                     admission.good();
                     match known {
                         Inquiry::Found(output) => Outcome::Done(output),
-                        Inquiry::Declined(fault) => Outcome::NoTrace { fault: Some(fault) },
-                        Inquiry::NotFound | Inquiry::Unknown(_) => Outcome::NoTrace { fault: None },
+                        Inquiry::Impossible(fault) => Outcome::Impossible(fault),
+                        Inquiry::NotFound | Inquiry::Unknown(_) => Outcome::NoTrace,
                     }
                 }
             }
@@ -300,7 +302,12 @@ pub(crate) fn settle(row: &mut Row, landed: &Landed, policy: &ExternalPolicy, no
             let answer = Answer::Retryable { fault: fault.clone(), uncharged: *uncharged, after_ms: None };
             ease(row, command.direction, newest, others_ms, answer)
         }
-        Outcome::Done(_) | Outcome::NoTrace { .. } => Settlement::Again,
+        Outcome::Impossible(fault) => {
+            let answer = Answer::Rejected(fault.clone());
+            row.keep(command, &answer);
+            Settlement::Final(answer)
+        }
+        Outcome::Done(_) | Outcome::NoTrace => Settlement::Again,
     }
 }
 
@@ -332,11 +339,11 @@ fn settle_fate(row: &mut Row, landed: &Landed, policy: &ExternalPolicy, now_ms: 
             // Nobody will read an output that is too large; that the effect exists must be kept.
             if refuse_oversized(&answer).is_some() { Answer::ok() } else { answer }
         }
-        Outcome::NoTrace { fault } if landed.begun_ms > horizon_ms => {
-            let never = || Fault::new("never_landed", "no outside call took effect by its horizon");
-            Answer::Rejected(fault.clone().unwrap_or_else(never))
+        Outcome::Impossible(fault) => Answer::Rejected(fault.clone()),
+        Outcome::NoTrace if landed.begun_ms > horizon_ms => {
+            Answer::rejected("never_landed", "no outside call took effect by its horizon")
         }
-        Outcome::NoTrace { .. } => {
+        Outcome::NoTrace => {
             return Settlement::Reply(wait_for_fate(horizon_ms, policy, now_ms));
         }
         Outcome::Unknown(fault) | Outcome::Declined(fault) | Outcome::Nothing { fault, .. } => {

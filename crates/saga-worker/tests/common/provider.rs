@@ -1,6 +1,6 @@
 //! An outside provider with a memory of its own, and the external handler that calls it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -37,6 +37,8 @@ pub struct Provider {
 struct Memory {
     /// What took effect, by effect key: the payment, and +1 or -1.
     effects: HashMap<String, (Uuid, i64)>,
+    /// Effect keys whose effect has become impossible.
+    aborted: HashSet<String>,
     scripts: HashMap<Uuid, Script>,
     calls: HashMap<Uuid, u32>,
     inquiries: u32,
@@ -166,6 +168,10 @@ impl External for Payments {
         let act = || self.0.memory.lock().act(call.effect_key.clone(), input.id, amount);
         match mood {
             "decline" => CallResult::Declined(Fault::new("REJECT_CARD", "no")),
+            "unknown_aborted" => {
+                self.0.memory.lock().aborted.insert(call.effect_key.clone());
+                CallResult::Unknown(fault())
+            }
             "unknown_lost" => CallResult::Unknown(fault()),
             "unknown_landed" => {
                 act();
@@ -190,6 +196,9 @@ impl External for Payments {
         }
         match memory.effects.get(&call.effect_key) {
             Some(_) => Inquiry::Found(Some(to_raw_value(&call.effect_key).unwrap())),
+            None if memory.aborted.contains(&call.effect_key) => {
+                Inquiry::Impossible(Fault::new("ABORTED", "it was aborted"))
+            }
             None => Inquiry::NotFound,
         }
     }

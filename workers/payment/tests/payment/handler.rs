@@ -23,7 +23,7 @@ fn found(inquiry: &Inquiry) -> String {
     match inquiry {
         Inquiry::Found(output) => format!("found {}", money(output.as_deref())),
         Inquiry::NotFound => "not found".to_owned(),
-        Inquiry::Declined(fault) => format!("declined {}", fault.code),
+        Inquiry::Impossible(fault) => format!("impossible {}", fault.code),
         Inquiry::Unknown(fault) => format!("unknown {}", fault.code),
     }
 }
@@ -117,7 +117,7 @@ async fn a_payment_of_another_order_or_amount_is_declined() {
     for other in [input(&key, &order(), 100), input(&key, &order_id, 99)] {
         assert_eq!(confirm(&payments, &other).await, "declined payment_mismatch");
         let inquiry = payments.inquire(&call(commands(&other).0)).await;
-        assert_eq!(found(&inquiry), "declined payment_mismatch");
+        assert_eq!(found(&inquiry), "impossible payment_mismatch");
     }
     assert_eq!(toss.totals(&order_id).await, (100, 0));
 }
@@ -139,13 +139,13 @@ async fn inquiries_about_a_confirm_say_what_stands() {
     assert_eq!(ask().await, "unknown COMMON_ERROR");
     toss.clear_faults().await;
     assert_eq!(kind(&payments.call(&call(undo)).await), "done -100");
-    assert_eq!(ask().await, "declined payment_canceled");
+    assert_eq!(ask().await, "impossible payment_canceled");
 
     let refused = crate::support::input(&key("reject_card"), &order(), 100);
     let (execute, _) = commands(&refused);
     assert_eq!(found(&payments.inquire(&call(execute.clone())).await), "not found");
     assert_eq!(kind(&payments.call(&call(execute.clone())).await), "declined REJECT_CARD_COMPANY");
-    assert_eq!(found(&payments.inquire(&call(execute)).await), "declined REJECT_CARD_COMPANY");
+    assert_eq!(found(&payments.inquire(&call(execute)).await), "impossible REJECT_CARD_COMPANY");
 }
 
 #[tokio::test]
@@ -183,7 +183,7 @@ async fn an_input_that_cannot_be_asked_is_declined_unsent() {
     for bad in [json!({}), input("k", "short", 100), input("k", &order(), 0)] {
         let (execute, undo) = commands(&bad);
         assert_eq!(kind(&payments.call(&call(execute.clone())).await), "declined bad_input");
-        assert_eq!(found(&payments.inquire(&call(execute)).await), "declined bad_input");
+        assert_eq!(found(&payments.inquire(&call(execute)).await), "impossible bad_input");
         assert_eq!(kind(&payments.call(&call(undo)).await), "declined bad_input");
     }
 }
@@ -310,7 +310,7 @@ async fn a_virtual_account_counts_only_where_it_is_offered() {
     assert_eq!((payment.status.as_str(), payment.balance_amount), ("CANCELED", 0));
     assert_eq!(toss.totals(order_id).await, (0, 0));
     let inquiry = payments.inquire(&call(commands(&refused).0)).await;
-    assert_eq!(found(&inquiry), "declined payment_canceled");
+    assert_eq!(found(&inquiry), "impossible payment_canceled");
 
     let mut offered = input(&key("virtual"), &order(), 100);
     offered["virtual_account"] = json!(true);
