@@ -12,7 +12,8 @@ use saga_bus::TopicPartition;
 use super::job::Slot;
 
 /// Commands of one partition come roughly in the order of their `ce_time`, not exactly: several
-/// orchestrators write, and a sweep may publish late. Claims stay this far behind.
+/// orchestrators write, each commits between the time and the publishing, and a sweep may publish late.
+/// Claims stay this far behind.
 const SKEW_MS: i64 = 1_000;
 
 /// The ledger of one consumer.
@@ -186,8 +187,7 @@ pub(crate) struct Idle {
 
 impl Page {
     fn reached_ms(&self) -> Option<i64> {
-        let answered = self.answered_time_ms.map(|time_ms| time_ms.saturating_sub(SKEW_MS));
-        let known = answered.max(self.drained_ms)?;
+        let known = self.answered_time_ms.max(self.drained_ms)?.saturating_sub(SKEW_MS);
         let oldest_open =
             self.open.iter().filter(|entry| !entry.done).filter_map(|entry| entry.time_ms).min();
         Some(oldest_open.map_or(known, |oldest| known.min(oldest.saturating_sub(1))))
@@ -252,9 +252,9 @@ mod tests {
         look(&ledger, 2, 60_000);
         assert_eq!(ledger.reached(), [(at(0), 9_000)], "there is one more to read");
         look(&ledger, 1, 70_000);
-        assert_eq!(ledger.reached(), [(at(0), 70_000)]);
-        assert!(ledger.read(&slot(1), Some(69_000)));
-        assert_eq!(ledger.reached(), [(at(0), 68_999)], "a late one takes the claim back");
+        assert_eq!(ledger.reached(), [(at(0), 69_000)]);
+        assert!(ledger.read(&slot(1), Some(68_000)));
+        assert_eq!(ledger.reached(), [(at(0), 67_999)], "a late one takes the claim back");
     }
 
     #[test]
@@ -268,7 +268,7 @@ mod tests {
         look(&ledger, 6, 2_000);
         assert_eq!(ledger.reached(), [], "there is one more to read");
         look(&ledger, 5, 3_000);
-        assert_eq!(ledger.reached(), [(at(0), 3_000)]);
+        assert_eq!(ledger.reached(), [(at(0), 2_000)]);
         assert_eq!(ledger.committable(), [], "nothing was answered");
     }
 

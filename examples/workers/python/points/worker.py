@@ -284,7 +284,7 @@ class Side:
                 # Nothing was read since the assignment: what is committed counts.
                 offset = self.consumer.committed([position], timeout=2)[0].offset
             if offset >= high or low == high:
-                self.reached[position.partition] = looked_at_ms
+                self.reached[position.partition] = looked_at_ms - CLOCKS_MS
             reached = self.reached.get(position.partition)
             if reached is not None and reached != self.told.get(position.partition):
                 self.told[position.partition] = reached
