@@ -1,6 +1,7 @@
 //! Hints that sagas changed: waiters within the process, and the `saga-events` topic between processes.
 //!
-//! A hint is never the truth: whoever waits registers first, and reads the row at the end.
+//! A hint is never the truth: whoever waits registers first, and reads the row at the end. Only what this process
+//! has committed itself comes with the end.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,14 +9,28 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use saga_bus::{Bus, From};
+use saga_core::{Payloads, State};
 use saga_protocol::{SagaChanged, SagaEvents, SagaId};
 use tokio::sync::{broadcast, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::store::definitions::Published;
+
 /// Live pages that fall further behind than this lose hints, and are told so.
 const LIVE_BACKLOG: usize = 1_024;
 
-type Waiting = Mutex<HashMap<SagaId, Vec<oneshot::Sender<()>>>>;
+type Waiting = Mutex<HashMap<SagaId, Vec<oneshot::Sender<Option<Arc<Ended>>>>>>;
+
+/// A saga at its end, as it was committed.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its definition.
+    pub definition: Arc<Published>,
+    /// Its last state.
+    pub state: State,
+    /// Its input and outputs.
+    pub payloads: Payloads,
+}
 
 /// Those who wait for sagas to end, and those who watch all changes.
 #[derive(Clone, Debug)]
@@ -35,7 +50,7 @@ impl Default for Waiters {
 pub struct Waiter {
     saga: SagaId,
     waiting: Arc<Waiting>,
-    ended: oneshot::Receiver<()>,
+    ended: oneshot::Receiver<Option<Arc<Ended>>>,
 }
 
 impl Waiters {
@@ -51,14 +66,19 @@ impl Waiters {
         self.live.subscribe()
     }
 
-    /// Passes hints on.
-    pub(crate) fn notify(&self, events: SagaEvents) {
+    /// Whether somebody waits for the saga.
+    pub(crate) fn waits_for(&self, saga: SagaId) -> bool {
+        self.waiting.lock().contains_key(&saga)
+    }
+
+    /// Passes hints on, and with them the ends that this process has committed.
+    pub(crate) fn notify(&self, events: SagaEvents, ended: &HashMap<SagaId, Arc<Ended>>) {
         {
             let mut waiting = self.waiting.lock();
             if !waiting.is_empty() {
                 for changed in events.sagas.iter().filter(|it| it.status != "running") {
                     for tell in waiting.remove(&changed.saga).into_iter().flatten() {
-                        let _ = tell.send(());
+                        let _ = tell.send(ended.get(&changed.saga).cloned());
                     }
                 }
             }
@@ -95,7 +115,7 @@ impl Waiters {
                 let Some(records) = records else { break };
                 for data in records.into_iter().filter_map(|record| record.data) {
                     match SagaEvents::decode(&data) {
-                        Ok(events) if events.node != node => self.notify(events),
+                        Ok(events) if events.node != node => self.notify(events, &HashMap::new()),
                         Ok(_) => {}
                         Err(error) => tracing::debug!(%error, "a hint cannot be read"),
                     }
@@ -106,9 +126,10 @@ impl Waiters {
 }
 
 impl Waiter {
-    /// Waits for the hint, at most `timeout`. `true` when it came.
-    pub async fn wait(mut self, timeout: Duration) -> bool {
-        tokio::time::timeout(timeout, &mut self.ended).await.is_ok_and(|it| it.is_ok())
+    /// Waits for the hint, at most `timeout`. The saga's end when this process has committed it; otherwise the
+    /// row is to be read.
+    pub async fn wait(mut self, timeout: Duration) -> Option<Arc<Ended>> {
+        tokio::time::timeout(timeout, &mut self.ended).await.ok()?.ok()?
     }
 }
 

@@ -48,6 +48,13 @@ fn revisions(state: &State) -> Vec<u32> {
     state.tracks().filter_map(|(_, track)| track.output).chain(parked).collect()
 }
 
+/// What a completed saga yields.
+pub fn output(definition: &Definition, id: SagaId, state: &State, payloads: &Payloads) -> Option<Value> {
+    let template = definition.output.as_ref().filter(|_| state.status == Status::Completed)?;
+    let value = saga_core::command::resolve(template, definition, id, state, payloads, None).ok()?;
+    Some(Arc::unwrap_or_clone(value))
+}
+
 /// The summary as the API shows it.
 pub fn summary(row: Summary) -> SagaSummary {
     SagaSummary {
@@ -123,18 +130,11 @@ impl Page<'_> {
             next: self.next(),
             steps: self.steps(&payloads),
             anomalies: anomalies.into_iter().map(anomaly).collect(),
-            output: self.output(id, &payloads),
+            output: output(self.definition, id, self.state, &payloads),
             input: Value::clone(&payloads.input),
             links: Links::of(id),
             summary,
         }
-    }
-
-    fn output(&self, id: SagaId, payloads: &Payloads) -> Option<Value> {
-        let template = self.definition.output.as_ref().filter(|_| self.state.status == Status::Completed)?;
-        let value =
-            saga_core::command::resolve(template, self.definition, id, self.state, payloads, None).ok()?;
-        Some(Arc::unwrap_or_clone(value))
     }
 
     fn steps(&self, payloads: &Payloads) -> Vec<StepView> {

@@ -9,6 +9,7 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use saga_core::Status;
 use saga_core::definition::Work;
 use saga_protocol::SagaId;
 
@@ -123,7 +124,14 @@ async fn start(
         principal: ANONYMOUS.to_owned(),
         idempotency_key,
     };
-    let started = api.engine().starter.start(request).await?;
+    let engine = api.engine();
+    let wait = wait.filter(|it| !it.is_zero());
+    // A waiter costs memory, not work; beyond the bound a start is answered at once.
+    let waiting = wait.and_then(|wait| Some((wait, api.waits().try_acquire().ok()?)));
+    let (started, waiter) = match &waiting {
+        Some(_) => engine.starter.start_and_watch(request, &engine.waiters).await?,
+        None => (engine.starter.start(request).await?, None),
+    };
     drop(permit);
 
     let mut answer = Started {
@@ -136,36 +144,39 @@ async fn start(
         warnings: warnings(api, &definition),
         links: Links::of(started.saga),
     };
-    let mut applied = None;
-    match wait {
-        Some(wait) if !wait.is_zero() => {
-            // A waiter costs memory, not work; beyond the bound a start is answered at once.
-            if let Ok(_permit) = api.waits().try_acquire() {
-                applied = Some(wait);
-                outcome(api, &mut answer, wait).await?;
-            }
-        }
-        _ if !started.fresh => {
-            let status = api.engine().store.status_of(started.saga).await?;
-            status.unwrap_or("running").clone_into(&mut answer.status);
-        }
-        _ => {}
+    match &waiting {
+        Some((wait, _permit)) => outcome(api, &mut answer, waiter, *wait).await?,
+        None if !started.fresh => status(api, started.saga).await?.clone_into(&mut answer.status),
+        None => {}
     }
-    respond(&answer, applied)
+    respond(&answer, waiting.map(|(wait, _)| wait))
 }
 
 /// Waits for the saga to end or to park, and says what came of it.
-async fn outcome(api: &Api, answer: &mut Started, wait: Duration) -> Result<(), Problem> {
-    let waiter: Waiter = api.engine().waiters.register(answer.saga);
-    // Registered first: it may have ended before.
-    if status(api, answer.saga).await? == "running" {
-        tokio::select! {
-            _ = waiter.wait(wait) => {}
-            () = api.closing().cancelled() => {}
+async fn outcome(
+    api: &Api,
+    answer: &mut Started,
+    waiter: Option<Waiter>,
+    wait: Duration,
+) -> Result<(), Problem> {
+    let new = waiter.is_some();
+    let waiter = waiter.unwrap_or_else(|| api.engine().waiters.register(answer.saga));
+    // A saga of before may have ended before it was registered for.
+    if new || status(api, answer.saga).await? == "running" {
+        let ended = tokio::select! {
+            ended = waiter.wait(wait) => ended,
+            () = api.closing().cancelled() => None,
+        };
+        if let Some(ended) = ended.filter(|it| it.state.status == Status::Completed) {
+            let word = ended.state.status.word();
+            word.clone_into(&mut answer.status);
+            answer.output =
+                assemble::output(&ended.definition.definition, answer.saga, &ended.state, &ended.payloads);
+            return Ok(());
         }
-    }
-    if status(api, answer.saga).await? == "running" {
-        return Ok(());
+        if status(api, answer.saga).await? == "running" {
+            return Ok(());
+        }
     }
     let view = assemble::saga(api.engine(), answer.saga).await?;
     answer.status = view.summary.status;

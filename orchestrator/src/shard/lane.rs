@@ -22,7 +22,7 @@ use super::timers::Timers;
 use super::{Claims, Handover, Incoming, Input};
 use crate::clock;
 use crate::health::Health;
-use crate::hints::Waiters;
+use crate::hints::{Ended, Waiters};
 use crate::outbox::{Outbox, Published, Row};
 use crate::store::definitions::Definitions;
 use crate::store::load::Loaded;
@@ -454,7 +454,7 @@ impl Lane {
         decision.batch.sent.extend(sent.iter().map(|row| (row.shard, row.saga.0, row.key.clone())));
         decision.batch.fences = self.fences(&decision);
         if decision.batch.fences.is_empty() {
-            self.note_timers(&decision);
+            drop(self.note_timers(&decision));
             self.ask_watermarks(&decision);
             return Ok(());
         }
@@ -492,9 +492,9 @@ impl Lane {
         let now = Instant::now();
         let taken = decision.batch.taken.iter().filter(|(shard, ..)| passed.contains(shard));
         self.taken.extend(taken.map(|(_, mail, _)| (*mail, now)));
-        self.note_timers(&decision);
+        let ended = self.note_timers(&decision);
         self.ask_watermarks(&decision);
-        self.publish(decision, &passed).await;
+        self.publish(decision, &passed, &ended).await;
         Ok(())
     }
 
@@ -523,7 +523,9 @@ impl Lane {
             .collect()
     }
 
-    fn note_timers(&mut self, decision: &Decision) {
+    /// Sets the timers, and lets go of the sagas that ended. Returns those that somebody waits for.
+    fn note_timers(&mut self, decision: &Decision) -> HashMap<SagaId, Arc<Ended>> {
+        let mut ended = HashMap::new();
         for (shard, saga, next) in &decision.timers {
             if !self.shards.contains_key(shard) {
                 continue;
@@ -532,10 +534,16 @@ impl Lane {
                 Next::At(due) => self.timers.set(*shard, *saga, *due),
                 Next::Ended => {
                     self.timers.remove(*saga);
-                    self.sagas.forget(*saga);
+                    if let Some(gone) = self.sagas.forget(*saga)
+                        && self.context.waiters.waits_for(*saga)
+                    {
+                        let Saga { definition, state, payloads, .. } = gone;
+                        ended.insert(*saga, Arc::new(Ended { definition, state, payloads }));
+                    }
                 }
             }
         }
+        ended
     }
 
     fn ask_watermarks(&mut self, decision: &Decision) {
@@ -544,7 +552,7 @@ impl Lane {
         }
     }
 
-    async fn publish(&mut self, decision: Decision, passed: &[i32]) {
+    async fn publish(&mut self, decision: Decision, passed: &[i32], ended: &HashMap<SagaId, Arc<Ended>>) {
         let ready: Vec<_> = decision.ready.into_iter().filter(|it| passed.contains(&it.row.shard)).collect();
         for it in &ready {
             self.in_flight.insert(it.row.clone());
@@ -562,7 +570,7 @@ impl Lane {
             message: events.encode(),
         };
         self.outbox.hint(vec![record]).await;
-        self.context.waiters.notify(events);
+        self.context.waiters.notify(events, ended);
     }
 }
 

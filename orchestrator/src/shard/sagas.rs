@@ -65,9 +65,9 @@ impl Sagas {
     }
 
     /// Lets go of a saga that ended, or that is to be read again.
-    pub(crate) fn forget(&mut self, id: SagaId) {
-        self.cached.pop(&id);
+    pub(crate) fn forget(&mut self, id: SagaId) -> Option<Saga> {
         self.seen[0].insert(id);
+        self.cached.pop(&id)
     }
 
     /// Lets go of a whole shard.

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::clock;
 use crate::health::Health;
+use crate::hints::{Waiter, Waiters};
 use crate::outbox::{self, Outbox, Published, Ready, spell};
 use crate::shard::decide::{coarse, history_row};
 use crate::shard::sagas::Saga;
@@ -136,13 +137,37 @@ impl Starter {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(&self, request: StartRequest) -> Result<Started, StartError> {
+        self.run(request, None).await.map(|(started, _)| started)
+    }
+
+    /// The same, registered for the end of a new saga before it exists, so that it cannot be missed. Of an
+    /// earlier saga there is no waiter.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start_and_watch(
+        &self,
+        request: StartRequest,
+        waiters: &Waiters,
+    ) -> Result<(Started, Option<Waiter>), StartError> {
+        self.run(request, Some(waiters)).await
+    }
+
+    async fn run(
+        &self,
+        request: StartRequest,
+        waiters: Option<&Waiters>,
+    ) -> Result<(Started, Option<Waiter>), StartError> {
         if !self.health.accepts_starts() {
             return Err(StartError::Busy { retry_after_s: 5 });
         }
         let (answer, answered) = oneshot::channel();
         let pending = self.prepare(request, answer)?;
+        let waiter = waiters.map(|it| it.register(SagaId(pending.row.id)));
         self.queue.try_send(pending).map_err(|_| StartError::Busy { retry_after_s: 1 })?;
-        answered.await.map_err(|_| StartError::Unavailable("the orchestrator is shutting down".into()))?
+        let closing = |_| StartError::Unavailable("the orchestrator is shutting down".into());
+        let started = answered.await.map_err(closing)??;
+        Ok((started, waiter.filter(|_| started.fresh)))
     }
 
     fn prepare(
