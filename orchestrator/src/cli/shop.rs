@@ -143,6 +143,8 @@ pub async fn connect(name: Name, url: &str, connections_max: u32) -> anyhow::Res
     PgPoolOptions::new()
         .max_connections(connections_max)
         .acquire_timeout(Duration::from_secs(10))
+        // A lane finds out by itself that a connection is gone, and tries again.
+        .test_before_acquire(false)
         .connect_with(options)
         .await
         .with_context(|| format!("the database of worker `{}` ({})", name.as_str(), name.database_variable()))

@@ -10,6 +10,7 @@ use saga_bus::{Bus, Outgoing, Pace};
 use saga_core::{Event, Payloads, State, What};
 use saga_protocol::{InboxRecord, SagaId, Topics};
 use serde_json::Value;
+use sqlx::PgConnection;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
@@ -128,7 +129,7 @@ impl Starter {
             health: Arc::clone(&parts.health),
             shards: parts.shards.max(1),
         };
-        let group = Group { parts, outbox };
+        let group = Group { parts, outbox, connection: None };
         (starter, tokio::spawn(group.run(pending)))
     }
 
@@ -258,10 +259,12 @@ impl Starter {
 struct Group {
     parts: Parts,
     outbox: Outbox,
+    /// Its own, given up after every failure: what is still on its way there must not be waited for.
+    connection: Option<PgConnection>,
 }
 
 impl Group {
-    async fn run(self, mut pending: mpsc::Receiver<Pending>) {
+    async fn run(mut self, mut pending: mpsc::Receiver<Pending>) {
         while let Some(first) = pending.recv().await {
             let mut group = vec![first];
             while group.len() < GROUP_MAX
@@ -275,13 +278,13 @@ impl Group {
         }
     }
 
-    async fn commit(&self, group: Vec<Pending>) {
+    async fn commit(&mut self, group: Vec<Pending>) {
         // Noted before the transaction: a claim that is younger than it has read its sagas itself.
         let tokens: Vec<Option<Uuid>> =
             group.iter().map(|it| self.parts.claims.token(it.row.shard)).collect();
         let began = Instant::now();
         let rows: Vec<NewSaga> = group.iter().map(|it| it.row.clone()).collect();
-        match self.parts.store.start(&rows).await {
+        match self.start(&rows).await {
             Ok(started) => {
                 let (settled, again): (Vec<_>, Vec<_>) =
                     group.into_iter().zip(tokens).partition(|(it, _)| {
@@ -316,6 +319,19 @@ impl Group {
                 self.answer(group, none, began, found).await;
             }
         }
+    }
+
+    async fn start(&mut self, rows: &[NewSaga]) -> Result<crate::store::start::Started, StoreError> {
+        let store = &self.parts.store;
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => store.start_connection().await?,
+        };
+        let outcome = store.start(&mut connection, rows).await;
+        if !matches!(outcome, Err(StoreError::Unknown(_))) {
+            self.connection = Some(connection);
+        }
+        outcome
     }
 
     async fn look_up(&self, ids: &[Uuid]) -> std::collections::HashSet<Uuid> {

@@ -7,7 +7,7 @@ use sqlx::Row;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
-use super::StoreError;
+use super::{StoreError, in_time};
 
 /// A shard's claim, as the fence compares it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,7 +188,7 @@ impl Batch {
             columns!(query, &self.anomalies, shard, saga, effect_key, kind, at_ms, amount, currency, output);
         let query = columns!(query, &self.dead_letters, 0, 1, 2, 3, 4, 5);
         let query = query.bind(saga_core::state::SCHEMA);
-        let row = query.fetch_one(connection).await?;
+        let row = in_time(async { Ok(query.fetch_one(connection).await?) }).await?;
         Ok(row.try_get(0)?)
     }
 }

@@ -23,6 +23,20 @@ pub mod sweep;
 /// socket, in seconds: a frozen owner must not hold its shards' rows for longer.
 const SESSION_TIMEOUT_S: u32 = 5;
 
+/// The longest wait for a statement of the engine: longer than the server itself lets it take, so that only a
+/// connection that has gone silent gets here.
+const SILENCE: Duration = Duration::from_secs(35);
+
+/// Gives up a statement that is never answered. Whether it was carried out is unknown, and the connection is not to be
+/// used again.
+pub(crate) async fn in_time<T>(
+    statement: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    tokio::time::timeout(SILENCE, statement)
+        .await
+        .unwrap_or_else(|_| Err(StoreError::Unknown(sqlx::Error::PoolTimedOut)))
+}
+
 /// Access to the engine's database.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -66,6 +80,12 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
+async fn connect(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
+    tokio::time::timeout(Duration::from_secs(u64::from(SESSION_TIMEOUT_S)), options.connect())
+        .await
+        .map_err(|_| sqlx::Error::PoolTimedOut)?
+}
+
 impl Store {
     /// Opens the pools. `url` is a `postgres://` URL; `connections_max` bounds each pool.
     ///
@@ -99,10 +119,12 @@ impl Store {
 
     /// A connection for a lane alone, so that its backend is known to who takes over.
     pub(crate) async fn lane_connection(&self) -> Result<PgConnection, sqlx::Error> {
-        let connect = self.lane.connect();
-        tokio::time::timeout(Duration::from_secs(u64::from(SESSION_TIMEOUT_S)), connect)
-            .await
-            .map_err(|_| sqlx::Error::PoolTimedOut)?
+        connect(&self.lane).await
+    }
+
+    /// A connection for the starts of this process alone: one group at a time needs no pool.
+    pub(crate) async fn start_connection(&self) -> Result<PgConnection, sqlx::Error> {
+        connect(&self.lane.clone().application_name("amends starts")).await
     }
 
     /// The pool of the engine's statements.

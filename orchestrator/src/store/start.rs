@@ -2,10 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use sqlx::Row;
+use sqlx::{Connection, PgConnection, Row};
 use uuid::Uuid;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, in_time};
 
 /// One saga to start, as rows.
 #[derive(Clone, Debug)]
@@ -77,64 +77,134 @@ select n.id, k.saga_id, k.body_hash, k.principal
 from unnest($1::uuid[], $2::text[], $3::text[]) as n (id, scope, key)
 join start_key k on k.scope = n.scope and k.key = n.key";
 
-const SAGAS: &str = "
-with sagas as (
+/// The usual group, in one statement: who meets a key that is taken is left out, the others get theirs. Fails with
+/// a division by zero when another node inserts one of the keys at the same time; the long way then decides.
+const START: &str = "
+with wanted as (
+    select * from unnest($1::text[], $2::text[], $3::uuid[], $4::bytea[], $5::text[])
+        as n (scope, key, saga, body_hash, principal)
+), taken as materialized (
+    select distinct w.saga from wanted w join start_key k on k.scope = w.scope and k.key = w.key
+), ours as materialized (
+    select w.* from wanted w where not exists (select from taken t where t.saga = w.saga)
+), keys as (
+    insert into start_key (scope, key, saga_id, body_hash, principal)
+    select scope, key, saga, body_hash, principal from ours order by scope, key
+    on conflict do nothing returning saga_id
+), rows as (
+    select n.* from unnest($6::uuid[], $7::int[], $8::int[], $9::smallint[], $10::bigint[], $11::text[], $12::text[],
+        $13::bigint[], $14::text[], $15::text[], $16::bigint[], $17::text[], $18::text[], $19::text[])
+        as n (id, shard, definition, status, started_ms, key, principal, amount, currency, state, due, event, payload,
+        inputs)
+    where not exists (select from taken t where t.saga = n.id)
+), sagas as (
     insert into saga (id, shard, definition, status, started_at, key, principal, amount, currency,
         final_state, final_schema, ended_at)
     select n.id, n.shard, n.definition, n.status, to_timestamp(n.started_ms / 1000.0), n.key, n.principal, n.amount,
-        n.currency, case when n.status >= 2 then n.state end, case when n.status >= 2 then $18::smallint end,
+        n.currency, case when n.status >= 2 then n.state end, case when n.status >= 2 then $23::smallint end,
         case when n.status >= 2 then to_timestamp(n.started_ms / 1000.0) end
-    from unnest($1::uuid[], $2::int[], $3::int[], $4::smallint[], $5::bigint[], $6::text[], $7::text[], $8::bigint[],
-        $9::text[], $10::text[]) as n (id, shard, definition, status, started_ms, key, principal, amount, currency, state)
+    from rows n
 ), states as (
     insert into saga_state (shard, id, definition, revision, schema, due, state)
-    select n.shard, n.id, n.definition, 1, $18, n.due, n.state
-    from unnest($1::uuid[], $2::int[], $3::int[], $4::smallint[], $11::bigint[], $10::text[])
-        as n (id, shard, definition, status, due, state)
-    where n.status < 2
+    select n.shard, n.id, n.definition, 1, $23, n.due, n.state from rows n where n.status < 2
 ), transitions as (
     insert into history (saga_id, revision, event, payload, inputs)
-    select n.id, 1, n.event, n.payload, n.inputs
-    from unnest($1::uuid[], $12::text[], $13::text[], $14::text[]) as n (id, event, payload, inputs)
+    select n.id, 1, n.event, n.payload, n.inputs from rows n
+), commands as (
+    insert into outbox (shard, saga_id, command)
+    select n.shard, n.saga, n.command from unnest($20::int[], $21::uuid[], $22::text[]) as n (shard, saga, command)
+    where not exists (select from taken t where t.saga = n.saga)
 )
-insert into outbox (shard, saga_id, command)
-select * from unnest($15::int[], $16::uuid[], $17::text[]) as n (shard, saga, command)";
+select (select coalesce(array_agg(saga), '{}') from taken),
+    1 / (case when (select count(*) from keys) = (select count(*) from ours) then 1 else 0 end)";
 
-impl Store {
-    /// Starts a group of sagas in one transaction. Keys are inserted in order, so that two groups never wait
-    /// for each other in a circle.
-    ///
-    /// # Errors
-    /// [`StoreError::Data`]: nothing was written. [`StoreError::Unknown`]: look the ids up before answering.
-    pub(crate) async fn start(&self, sagas: &[NewSaga]) -> Result<Started, StoreError> {
-        let mut keys: Vec<(&(String, String), &NewSaga)> =
-            sagas.iter().flat_map(|saga| saga.keys.iter().map(move |key| (key, saga))).collect();
-        keys.sort_by(|a, b| a.0.cmp(b.0));
-        let mut started = Started::default();
-        let mut tx = self.hot().begin().await?;
-        let rows = sqlx::query(KEYS)
+/// What [`START`] fails with when a key was lost.
+const DIVISION_BY_ZERO: &str = "22012";
+
+/// Keys with the sagas that want them, in order.
+type Keys<'a> = Vec<(&'a (String, String), &'a NewSaga)>;
+
+fn keys_of<'a>(sagas: &[&'a NewSaga]) -> Keys<'a> {
+    let mut keys: Keys<'a> =
+        sagas.iter().flat_map(|saga| saga.keys.iter().map(move |key| (key, *saga))).collect();
+    keys.sort_by(|a, b| a.0.cmp(b.0));
+    keys
+}
+
+/// Binds what both ways take first: keys and whom they are for.
+macro_rules! bind_keys {
+    ($query:expr, $keys:expr) => {{
+        let keys: &Keys<'_> = &$keys;
+        $query
             .bind(keys.iter().map(|(key, _)| key.0.as_str()).collect::<Vec<_>>())
             .bind(keys.iter().map(|(key, _)| key.1.as_str()).collect::<Vec<_>>())
             .bind(keys.iter().map(|(_, saga)| saga.id).collect::<Vec<_>>())
             .bind(keys.iter().map(|(_, saga)| saga.body_hash.as_slice()).collect::<Vec<_>>())
             .bind(keys.iter().map(|(_, saga)| saga.principal.as_str()).collect::<Vec<_>>())
-            .fetch_all(&mut *tx)
-            .await?;
-        let mut won: HashMap<Uuid, usize> = HashMap::new();
-        for row in &rows {
-            *won.entry(row.try_get(0)?).or_default() += 1;
+    }};
+}
+
+/// Binds the sagas themselves and their first commands.
+macro_rules! bind_sagas {
+    ($query:expr, $sagas:expr) => {{
+        let sagas: &[&NewSaga] = $sagas;
+        let commands: Vec<(i32, Uuid, &str)> = sagas
+            .iter()
+            .flat_map(|saga| saga.commands.iter().map(move |it| (saga.shard, saga.id, it.as_str())))
+            .collect();
+        macro_rules! column {
+            ($saga:ident, $value:expr) => {
+                sagas.iter().map(|$saga| $value).collect::<Vec<_>>()
+            };
         }
-        let (fresh, losers): (Vec<&NewSaga>, Vec<&NewSaga>) =
-            sagas.iter().partition(|saga| won.get(&saga.id).copied().unwrap_or(0) == saga.keys.len());
-        if !losers.is_empty() {
-            started.taken = give_back(&mut tx, &losers).await?;
-        }
-        if !fresh.is_empty() {
-            insert(&mut tx, &fresh).await?;
-        }
-        tx.commit().await?;
-        started.fresh = fresh.iter().map(|saga| saga.id).collect();
-        Ok(started)
+        $query
+            .bind(column!(saga, saga.id))
+            .bind(column!(saga, saga.shard))
+            .bind(column!(saga, saga.definition))
+            .bind(column!(saga, saga.status))
+            .bind(column!(saga, saga.started_ms))
+            .bind(column!(saga, saga.key.as_deref()))
+            .bind(column!(saga, saga.principal.as_str()))
+            .bind(column!(saga, saga.amount))
+            .bind(column!(saga, saga.currency.as_deref()))
+            .bind(column!(saga, saga.state.as_str()))
+            .bind(column!(saga, saga.due))
+            .bind(column!(saga, saga.event.as_str()))
+            .bind(column!(saga, saga.payload.as_str()))
+            .bind(column!(saga, saga.inputs.as_deref()))
+            .bind(commands.iter().map(|row| row.0).collect::<Vec<_>>())
+            .bind(commands.iter().map(|row| row.1).collect::<Vec<_>>())
+            .bind(commands.iter().map(|row| row.2).collect::<Vec<_>>())
+            .bind(saga_core::state::SCHEMA)
+    }};
+}
+
+impl Store {
+    /// Starts a group of sagas in one transaction. Keys are inserted in order, so that two groups never wait
+    /// for each other in a circle. Of several with the same key only the first is tried.
+    ///
+    /// # Errors
+    /// [`StoreError::Data`]: nothing was written. [`StoreError::Unknown`]: look the ids up before answering, on
+    /// another connection.
+    pub(crate) async fn start(
+        &self,
+        connection: &mut PgConnection,
+        sagas: &[NewSaga],
+    ) -> Result<Started, StoreError> {
+        let mut seen = HashSet::new();
+        let group: Vec<&NewSaga> =
+            sagas.iter().filter(|saga| saga.keys.iter().all(|key| seen.insert(key))).collect();
+        in_time(async {
+            match start_at_once(connection, &group).await {
+                Err(StoreError::Data(sqlx::Error::Database(error)))
+                    if error.code().as_deref() == Some(DIVISION_BY_ZERO) =>
+                {
+                    start_contended(connection, &group).await
+                }
+                outcome => outcome,
+            }
+        })
+        .await
     }
 
     /// Which of the ids are sagas: asked after a commit whose outcome is unknown.
@@ -166,29 +236,71 @@ impl Store {
     }
 }
 
-/// Gives back the keys that losers did get, and says who has the others. A loser within the group finds the
-/// group's own winner.
-async fn give_back(
-    tx: &mut sqlx::PgTransaction<'_>,
-    losers: &[&NewSaga],
-) -> Result<HashMap<Uuid, Taken>, StoreError> {
-    let keys: Vec<(Uuid, &(String, String))> =
-        losers.iter().flat_map(|saga| saga.keys.iter().map(move |key| (saga.id, key))).collect();
+/// The usual way: one statement, one round trip.
+async fn start_at_once(connection: &mut PgConnection, sagas: &[&NewSaga]) -> Result<Started, StoreError> {
+    let keys = keys_of(sagas);
+    let query = bind_keys!(sqlx::query(START), keys);
+    let row = bind_sagas!(query, sagas).fetch_one(&mut *connection).await?;
+    let blocked: HashSet<Uuid> = row.try_get::<Vec<Uuid>, _>(0)?.into_iter().collect();
+    let (losers, fresh): (Vec<&NewSaga>, Vec<&NewSaga>) =
+        sagas.iter().partition(|saga| blocked.contains(&saga.id));
+    let taken = if losers.is_empty() { HashMap::new() } else { owners(connection, &losers).await? };
+    Ok(Started { fresh: fresh.iter().map(|saga| saga.id).collect(), taken })
+}
+
+/// The long way, when another node takes the same keys at the same time: keys first, then whoever got all of
+/// theirs.
+async fn start_contended(connection: &mut PgConnection, sagas: &[&NewSaga]) -> Result<Started, StoreError> {
+    let keys = keys_of(sagas);
+    let mut tx = connection.begin().await?;
+    let rows = bind_keys!(sqlx::query(KEYS), keys).fetch_all(&mut *tx).await?;
+    let mut won: HashMap<Uuid, usize> = HashMap::new();
+    for row in &rows {
+        *won.entry(row.try_get(0)?).or_default() += 1;
+    }
+    let (fresh, losers): (Vec<&NewSaga>, Vec<&NewSaga>) =
+        sagas.iter().partition(|saga| won.get(&saga.id).copied().unwrap_or(0) == saga.keys.len());
+    let mut started = Started::default();
+    if !losers.is_empty() {
+        give_back(&mut tx, &losers).await?;
+        started.taken = owners(&mut tx, &losers).await?;
+    }
+    if !fresh.is_empty() {
+        let query = bind_keys!(sqlx::query(START), Keys::new());
+        bind_sagas!(query, &fresh).fetch_one(&mut *tx).await?;
+    }
+    tx.commit().await?;
+    started.fresh = fresh.iter().map(|saga| saga.id).collect();
+    Ok(started)
+}
+
+/// Gives back the keys that losers did get.
+async fn give_back(tx: &mut PgConnection, losers: &[&NewSaga]) -> Result<(), StoreError> {
+    let keys = keys_of(losers);
     // By the key, which has the index.
     sqlx::query(
         "delete from start_key k using unnest($1::uuid[], $2::text[], $3::text[]) as n (id, scope, key)
          where k.scope = n.scope and k.key = n.key and k.saga_id = n.id",
     )
-    .bind(keys.iter().map(|key| key.0).collect::<Vec<_>>())
-    .bind(keys.iter().map(|key| key.1.0.as_str()).collect::<Vec<_>>())
-    .bind(keys.iter().map(|key| key.1.1.as_str()).collect::<Vec<_>>())
-    .execute(&mut **tx)
+    .bind(keys.iter().map(|(_, saga)| saga.id).collect::<Vec<_>>())
+    .bind(keys.iter().map(|(key, _)| key.0.as_str()).collect::<Vec<_>>())
+    .bind(keys.iter().map(|(key, _)| key.1.as_str()).collect::<Vec<_>>())
+    .execute(&mut *tx)
     .await?;
+    Ok(())
+}
+
+/// Whom the losers' keys belong to.
+async fn owners(
+    connection: &mut PgConnection,
+    losers: &[&NewSaga],
+) -> Result<HashMap<Uuid, Taken>, StoreError> {
+    let keys = keys_of(losers);
     let rows = sqlx::query(OWNERS)
-        .bind(keys.iter().map(|key| key.0).collect::<Vec<_>>())
-        .bind(keys.iter().map(|key| key.1.0.as_str()).collect::<Vec<_>>())
-        .bind(keys.iter().map(|key| key.1.1.as_str()).collect::<Vec<_>>())
-        .fetch_all(&mut **tx)
+        .bind(keys.iter().map(|(_, saga)| saga.id).collect::<Vec<_>>())
+        .bind(keys.iter().map(|(key, _)| key.0.as_str()).collect::<Vec<_>>())
+        .bind(keys.iter().map(|(key, _)| key.1.as_str()).collect::<Vec<_>>())
+        .fetch_all(connection)
         .await?;
     let mut taken: HashMap<Uuid, Taken> = HashMap::new();
     for row in &rows {
@@ -207,38 +319,4 @@ async fn give_back(
         }
     }
     Ok(taken)
-}
-
-async fn insert(tx: &mut sqlx::PgTransaction<'_>, sagas: &[&NewSaga]) -> Result<(), StoreError> {
-    macro_rules! column {
-        ($saga:ident, $value:expr) => {
-            sagas.iter().map(|$saga| $value).collect::<Vec<_>>()
-        };
-    }
-    let commands: Vec<(i32, Uuid, &str)> = sagas
-        .iter()
-        .flat_map(|saga| saga.commands.iter().map(move |command| (saga.shard, saga.id, command.as_str())))
-        .collect();
-    sqlx::query(SAGAS)
-        .bind(column!(saga, saga.id))
-        .bind(column!(saga, saga.shard))
-        .bind(column!(saga, saga.definition))
-        .bind(column!(saga, saga.status))
-        .bind(column!(saga, saga.started_ms))
-        .bind(column!(saga, saga.key.as_deref()))
-        .bind(column!(saga, saga.principal.as_str()))
-        .bind(column!(saga, saga.amount))
-        .bind(column!(saga, saga.currency.as_deref()))
-        .bind(column!(saga, saga.state.as_str()))
-        .bind(column!(saga, saga.due))
-        .bind(column!(saga, saga.event.as_str()))
-        .bind(column!(saga, saga.payload.as_str()))
-        .bind(column!(saga, saga.inputs.as_deref()))
-        .bind(commands.iter().map(|row| row.0).collect::<Vec<_>>())
-        .bind(commands.iter().map(|row| row.1).collect::<Vec<_>>())
-        .bind(commands.iter().map(|row| row.2).collect::<Vec<_>>())
-        .bind(saga_core::state::SCHEMA)
-        .execute(&mut **tx)
-        .await?;
-    Ok(())
 }
