@@ -13,8 +13,12 @@ use crate::definition::{Definition, EvalError, Scope, StepIx, Template, Work};
 use crate::payloads::Payloads;
 use crate::state::{Cell, CellRef, Run, State, Track};
 
-/// For how long a command may take effect, in ms from the round's first sending.
+/// For how long an execute may take effect, in ms from the round's first sending.
 pub const EXPIRY_MS: i64 = 7 * 24 * 60 * 60 * 1000;
+
+/// The same for a compensate. Workers take it for as long as their inbox remembers: money that is owed is owed
+/// also when its operator was late. This is how long the SDK's inbox does.
+pub const UNDO_EXPIRY_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 
 /// Why a command cannot be rebuilt. Every kind is our own bug or lost data: it parks the saga.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -179,6 +183,10 @@ pub fn build(
     let output = undoes.and(cell.execute.output).map(|revision| {
         payloads.at(revision).map(|output| raw(output)).ok_or(BuildError::NoPayload(revision))
     });
+    let expiry_ms = match at.direction {
+        Direction::Execute => EXPIRY_MS,
+        Direction::Compensate => UNDO_EXPIRY_MS,
+    };
     Ok(Command {
         saga,
         definition: definition.name.clone(),
@@ -191,7 +199,7 @@ pub fn build(
         undoes,
         first_sent_at_ms: first_sent_at.0,
         sent_at_ms: sent_at.0,
-        expires_at_ms: (first_sent_at + EXPIRY_MS).0,
+        expires_at_ms: (first_sent_at + expiry_ms).0,
         input: raw(&input),
         output: output.transpose()?,
     })

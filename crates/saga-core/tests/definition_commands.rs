@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use saga_core::command::{BuildError, EXPIRY_MS, build, input_hash, output_of};
+use saga_core::command::{BuildError, EXPIRY_MS, UNDO_EXPIRY_MS, build, input_hash, output_of};
 use saga_core::definition::load;
 use saga_core::{Cell, CellRef, Definition, Millis, Payloads, Run, State, StepIx, Track};
 use saga_protocol::{Direction, SagaId};
@@ -90,7 +90,7 @@ fn a_compensate_has_its_executes_input_round_and_output() {
         json!({
             "saga": SAGA, "definition": "s", "step": "pay", "direction": "compensate", "round": 1, "attempt": 7, "action": "cancel",
             "undoes": {"round": 2, "succeeded": true}, "first_sent_at_ms": 1_000, "sent_at_ms": 5_000,
-            "expires_at_ms": 1_000 + EXPIRY_MS, "input": {"amount": 5}, "output": {"r": "receipt"},
+            "expires_at_ms": 1_000 + UNDO_EXPIRY_MS, "input": {"amount": 5}, "output": {"r": "receipt"},
         })
     );
     pay.execute = sent(Run::Unknown);

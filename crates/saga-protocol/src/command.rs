@@ -33,7 +33,8 @@ pub struct Command {
     pub first_sent_at_ms: i64,
     /// When this attempt was sent; the same instant as the header `ce_time`.
     pub sent_at_ms: i64,
-    /// From when on the command must no longer take effect.
+    /// From when on an execute must no longer take effect. A compensate is bounded by the inbox's retention
+    /// alone; there it says for how long that is, unless the worker has announced another.
     pub expires_at_ms: i64,
     /// The execute's input: byte for byte the same in every attempt, and in its compensation.
     pub input: Box<RawValue>,

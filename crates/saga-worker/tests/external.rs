@@ -270,7 +270,7 @@ async fn a_call_is_not_sent_after_its_not_after() {
     let shop = Shop::open().await;
     let bench = shop.bench().await;
     let (id, command) = payment(&shop, &[]);
-    // It expires before any call could begin: not-after is never later than expiry.
+    // It expires before any call could begin: an execute's not-after is never later than its expiry.
     let now_ms = saga_worker::Clock::now_ms(&*bench.clock);
     let call = saga_worker::Call::for_test(
         saga_worker::Command { wire: command.clone(), traceparent: None },
@@ -293,6 +293,19 @@ async fn a_compensation_is_a_call_with_an_intent_of_its_own() {
     assert_eq!(intents(&shop).await, 1);
     is(&bench.ask(&again(&undo)).await, Outcome::Succeeded, "");
     assert_eq!((shop.provider.standing(id), shop.provider.calls(id)), (0, 2), "found, not refunded twice");
+}
+
+#[tokio::test]
+async fn a_compensating_call_is_made_also_after_a_week() {
+    let (shop, bench) = open().await;
+    let (id, command) = payment(&shop, &["ok", "unknown_lost", "ok"]);
+    bench.ask(&command).await;
+    let undo = compensate(&command, "refund", true);
+    is(&bench.ask(&undo).await, Outcome::Retryable, "scripted");
+    bench.clock.advance_ms(8 * 24 * 3_600 * 1_000);
+    assert!(undo.expires_at_ms < saga_worker::Clock::now_ms(&*bench.clock));
+    is(&bench.settle(&again(&undo)).await, Outcome::Succeeded, "");
+    assert_eq!(shop.provider.standing(id), 0);
 }
 
 #[tokio::test]

@@ -101,7 +101,10 @@ pub(crate) fn intend(
     now_ms: i64,
 ) -> (Mission, i64, i32, Option<i64>) {
     row.serve(command);
-    let not_after_ms = (now_ms + i64::from(policy.not_after_ms)).min(command.expires_at_ms);
+    let mut not_after_ms = now_ms + i64::from(policy.not_after_ms);
+    if command.direction == Direction::Execute {
+        not_after_ms = not_after_ms.min(command.expires_at_ms);
+    }
     let track = row.track_mut(command.direction);
     let others_ms = track.not_after_ms;
     let mission = if others_ms.is_some() { Mission::Repeated } else { Mission::First };

@@ -76,9 +76,8 @@ def _compensate(connection, command: Command, handler: Handler, row: dict, is_ne
             return undecidable("record_contradicts", "the execute is known to have succeeded; the inbox says it did not")
         # Nothing took effect, so there is nothing to undo. It is recorded: the execute may still come.
         result = succeeded()
-    elif command.expires_at_ms <= now_ms():
-        return undecidable("expired", "the compensate has expired, and what it undoes has taken effect")
     else:
+        # However late: only executes expire.
         result = handler(connection, command)
     if result.final:
         connection.execute(
