@@ -75,10 +75,15 @@ impl Call {
         Self { command, effect_key, not_after_ms, clock }
     }
 
+    /// Now by the worker's clock, in ms since 1970 UTC.
+    pub fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+
     /// Whether the request may still be sent. To be asked immediately before sending, after
     /// everything that can take time (building the request, getting a connection).
     pub fn may_send(&self) -> bool {
-        self.clock.now_ms() < self.not_after_ms
+        self.now_ms() < self.not_after_ms
     }
 }
 

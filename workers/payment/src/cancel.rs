@@ -1,6 +1,5 @@
 //! The compensation `cancel`: giving money back at Toss, and finding out whether it was given back.
 
-use chrono::Utc;
 use saga_protocol::Fault;
 use saga_worker::{Call, CallResult, Inquiry};
 
@@ -21,9 +20,12 @@ pub(crate) async fn call(toss: &Client, call: &Call, asked: &input::Payment) -> 
         refundable_amount: None,
         refund_receive_account: asked.refund_account.clone(),
     };
-    if Utc::now().timestamp_millis() - call.command.first_sent_at_ms > KEYS_TRUSTED_FOR_MS {
+    if call.now_ms() - call.command.first_sent_at_ms > KEYS_TRUSTED_FOR_MS {
         match toss.payment(asked.payment_key.as_str()).await {
             Ok(Some(payment)) => {
+                if let Some(fault) = verdict::stranger(asked, &payment) {
+                    return CallResult::NotSent(fault);
+                }
                 if let Some(output) = verdict::of_cancel(asked, &call.effect_key, &payment) {
                     return CallResult::Done(raw(&output));
                 }
@@ -38,9 +40,10 @@ pub(crate) async fn call(toss: &Client, call: &Call, asked: &input::Payment) -> 
         Ok(payment) => {
             return match verdict::of_cancel(asked, &call.effect_key, &payment) {
                 Some(output) => CallResult::Done(raw(&output)),
-                None => {
-                    CallResult::Unknown(Fault::new("toss_unclear", "the answer does not show the refund"))
-                }
+                None => CallResult::Unknown(
+                    verdict::stranger(asked, &payment)
+                        .unwrap_or_else(|| Fault::new("toss_unclear", "the answer does not show the refund")),
+                ),
             };
         }
         Err(error) => error,
@@ -76,7 +79,7 @@ pub(crate) async fn inquire(toss: &Client, call: &Call, asked: &input::Payment) 
         Ok(None) => Inquiry::NotFound,
         Ok(Some(payment)) => match verdict::of_cancel(asked, &call.effect_key, &payment) {
             Some(output) => Inquiry::Found(raw(&output)),
-            None => Inquiry::NotFound,
+            None => verdict::stranger(asked, &payment).map_or(Inquiry::NotFound, Inquiry::Unknown),
         },
         Err(error) => payments::not_found_out(&error),
     }

@@ -18,7 +18,7 @@ pub(crate) async fn call(toss: &Client, call: &Call, asked: &input::Payment) -> 
     let error = match toss.confirm(&request, &call.effect_key, || call.may_send()).await {
         Ok(payment) => {
             let verdict = verdict::of_confirm(asked, &payment);
-            if let ConfirmVerdict::Other(fault) = verdict {
+            if let ConfirmVerdict::Other(fault) | ConfirmVerdict::Stranger(fault) = verdict {
                 // Not our payment: whether ours was captured, only asking for it can tell.
                 tracing::error!(fault = fault.message, "Toss answered a confirm with another payment");
                 return from_inquiry(
@@ -87,7 +87,7 @@ async fn conclude(toss: &Client, call: &Call, asked: &input::Payment, verdict: C
         // Whoever owns the payment, it is not this order: a confirm for this order cannot succeed.
         ConfirmVerdict::Over(fault) | ConfirmVerdict::Other(fault) => Inquiry::Impossible(fault),
         ConfirmVerdict::Open => Inquiry::NotFound,
-        ConfirmVerdict::Unclear(fault) => Inquiry::Unknown(fault),
+        ConfirmVerdict::Stranger(fault) | ConfirmVerdict::Unclear(fault) => Inquiry::Unknown(fault),
     }
 }
 

@@ -39,7 +39,8 @@ impl External for Payments {
         match (parse(call), call.command.direction) {
             (Ok(asked), Direction::Execute) => confirm::inquire(&self.toss, call, &asked).await,
             (Ok(asked), Direction::Compensate) => cancel::inquire(&self.toss, call, &asked).await,
-            (Err(fault), _) => Inquiry::Impossible(fault),
+            // Another version may have understood it, and called.
+            (Err(fault), _) => Inquiry::Unknown(fault),
         }
     }
 

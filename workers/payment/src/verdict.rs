@@ -19,16 +19,20 @@ pub enum ConfirmVerdict {
     Over(Fault),
     /// Not confirmed, so far.
     Open,
-    /// It is another payment, or the same for another order or amount.
+    /// It is the payment, but for another order or amount: it can never be this order's.
     Other(Fault),
+    /// It is another payment, and says nothing about the one that was asked for.
+    Stranger(Fault),
     /// A status that this version does not know.
     Unclear(Fault),
 }
 
 /// Judges `found`, which the vendor answered for `asked`.
 pub fn of_confirm(asked: &input::Payment, found: &Payment) -> ConfirmVerdict {
-    if found.payment_key != asked.payment_key.as_str()
-        || found.order_id != asked.order_id.as_str()
+    if let Some(fault) = stranger(asked, found) {
+        return ConfirmVerdict::Stranger(fault);
+    }
+    if found.order_id != asked.order_id.as_str()
         || found.total_amount != asked.amount
         || found.currency != asked.currency
     {
@@ -61,6 +65,12 @@ pub fn of_confirm(asked: &input::Payment, found: &Payment) -> ConfirmVerdict {
     }
 }
 
+/// Why `found` is not the payment that was asked for, if it is not.
+pub fn stranger(asked: &input::Payment, found: &Payment) -> Option<Fault> {
+    (found.payment_key != asked.payment_key.as_str())
+        .then(|| Fault::new("payment_mismatch", "the answer is about another payment"))
+}
+
 fn refused(found: &Payment) -> Fault {
     match &found.failure {
         Some(failure) if !failure.code.is_empty() => Fault::new(&failure.code, &failure.message),
@@ -91,7 +101,7 @@ fn confirmed(found: &Payment) -> Confirmed {
 /// Everything given back is always enough. A partial cancel is recognized by its effect key, which
 /// stands in its reason: amounts alone cannot tell it from another one.
 pub fn of_cancel(asked: &input::Payment, effect_key: &str, found: &Payment) -> Option<Cancelled> {
-    if found.payment_key != asked.payment_key.as_str() {
+    if stranger(asked, found).is_some() {
         return None;
     }
     let mark = input::mark(effect_key);
@@ -140,6 +150,7 @@ mod tests {
             ConfirmVerdict::Over(fault) => format!("over {}", fault.code),
             ConfirmVerdict::Open => "open".to_owned(),
             ConfirmVerdict::Other(fault) => format!("other {}", fault.code),
+            ConfirmVerdict::Stranger(fault) => format!("stranger {}", fault.code),
             ConfirmVerdict::Unclear(fault) => format!("unclear {}", fault.code),
         };
         let failure =
@@ -156,7 +167,8 @@ mod tests {
             (json!({ "status": "ABORTED" }), "over payment_aborted"),
             (json!({ "status": "EXPIRED" }), "over NOT_FOUND_PAYMENT_SESSION"),
             (json!({ "status": "TOMORROW" }), "unclear toss_unknown_status"),
-            (json!({ "paymentKey": "other" }), "other payment_mismatch"),
+            (json!({ "paymentKey": "other" }), "stranger payment_mismatch"),
+            (json!({ "paymentKey": "other", "totalAmount": 99 }), "stranger payment_mismatch"),
             (json!({ "orderId": "order-2" }), "other payment_mismatch"),
             (json!({ "totalAmount": 99 }), "other payment_mismatch"),
             (json!({ "currency": "USD" }), "other payment_mismatch"),

@@ -224,6 +224,40 @@ async fn a_refund_that_needs_a_human_is_rejected_and_a_new_round_succeeds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_refund_that_stopped_is_sent_again_after_the_vendor_has_forgotten_its_key() {
+    const LATE_MS: i64 = 15 * 24 * 3600 * 1000;
+    let shop = Shop::open().await;
+    for cancel_amount in [json!(null), json!(30)] {
+        let mut input = input(&key("ok"), &order(), 100);
+        input["cancel_amount"] = cancel_amount.clone();
+        let (mut execute, mut undo) = commands(&input);
+        // The bench's clock is ahead already in the second turn.
+        for command in [&mut execute, &mut undo] {
+            let now_ms = saga_worker::Clock::now_ms(&*shop.bench.clock);
+            (command.first_sent_at_ms, command.expires_at_ms) = (now_ms, now_ms + LATE_MS / 2);
+        }
+        shop.settle(&execute).await;
+        shop.toss.refuse("cancel", "FAILED_INTERNAL_SYSTEM_PROCESSING").await;
+        assert_eq!(shop.bench.ask(&undo).await.outcome, Outcome::Retryable);
+        shop.toss.clear_faults().await;
+        // Its budget is spent, the saga parks, and its operator is on holiday.
+        shop.bench.clock.advance_ms(LATE_MS);
+        shop.toss.dev(reqwest::Method::POST, "clock", Some(json!({ "advance_ms": LATE_MS }))).await;
+        // Without its key, a refund is not sent on what nobody has looked at: here the SDK's inquiry passes and
+        // the worker's own look does not.
+        for fault in [json!({}), json!({ "error": "COMMON_ERROR" })] {
+            shop.toss.fault(json!({ "operation": "inquire", "times": 1, "fault": fault })).await;
+        }
+        let reply = shop.bench.ask(&testkit::again(&undo)).await;
+        assert_eq!((reply.outcome, reply.error.unwrap().code.as_str()), (Outcome::Retryable, "COMMON_ERROR"));
+        assert_eq!(shop.totals(&input).await, (100, 0));
+        let again = testkit::again(&testkit::again(&undo));
+        assert_eq!(shop.settle(&again).await.0, Outcome::Succeeded);
+        assert_eq!(shop.totals(&input).await, (100, cancel_amount.as_i64().unwrap_or(100)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_round_of_a_captured_payment_finds_it_and_charges_once() {
     let shop = Shop::open().await;
     let input = input(&key("ok"), &order(), 100);
