@@ -155,15 +155,20 @@ fn of_compensate(draft: &Draft<'_>, cell: &Cell, answer: &Answer) -> Verdict {
     }
 }
 
-/// An answer that ends nothing: it counts only while the round is open, `retryable` only for the newest attempt.
+/// An answer that ends nothing: it counts only while the round is open, and only for the newest attempt. An older
+/// one may be an instance's that sees less than the one that is at work now.
 fn not_final(run: Run, newest: u32, answer: &Answer) -> Verdict {
     match (answer.outcome, run) {
-        (Outcome::Undecidable, Run::Sent | Run::Unknown | Run::Backoff | Run::Waiting) => {
+        // A child is started once a round.
+        (Outcome::Undecidable, Run::Waiting) => Verdict::Settles(Run::Undecidable),
+        (Outcome::Undecidable, Run::Sent | Run::Unknown | Run::Backoff) if answer.attempt == newest => {
             Verdict::Settles(Run::Undecidable)
         }
-        (Outcome::Undecidable, _) => Verdict::Ignored("the round is not open"),
-        (_, Run::Sent | Run::Unknown) if answer.attempt == newest => Verdict::TryAgain,
-        (_, Run::Sent | Run::Unknown) => Verdict::Ignored("not the newest attempt"),
+        (Outcome::Retryable, Run::Sent | Run::Unknown) if answer.attempt == newest => Verdict::TryAgain,
+        (Outcome::Retryable, Run::Sent | Run::Unknown)
+        | (Outcome::Undecidable, Run::Sent | Run::Unknown | Run::Backoff) => {
+            Verdict::Ignored("not the newest attempt")
+        }
         _ => Verdict::Ignored("the round awaits no answer"),
     }
 }

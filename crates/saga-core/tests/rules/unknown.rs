@@ -158,3 +158,23 @@ fn an_undecidable_compensate_parks() {
     assert_eq!(s.resume(), ["a:c1:2"]);
     assert_eq!(s.ok("a:c1:1"), ["ended compensated"]);
 }
+
+/// It counts only for the newest attempt, in both directions: an older one may come from an instance that sees less
+/// than the one that is at work now.
+#[test]
+fn an_undecidable_of_an_older_attempt_parks_nothing() {
+    let mut s = saga("a\nb: after a");
+    s.until_due();
+    assert_eq!(s.lost("a:x1:1"), ["ignored: not the newest attempt"]);
+    assert_eq!(s.parked(), None);
+    s.later("a:x1:2");
+    assert_eq!(s.lost("a:x1:1"), ["ignored: not the newest attempt"], "nor while the next one is awaited");
+    assert_eq!(s.until_due(), ["a:x1:3"]);
+    assert_eq!(s.ok("a:x1:3"), ["b:x1:1"]);
+    s.no("b:x1:1");
+    s.until_due();
+    assert_eq!(s.lost("a:c1:1"), ["ignored: not the newest attempt"]);
+    assert_eq!(s.parked(), None);
+    s.lost("a:c1:2");
+    assert_eq!(s.parked(), Some((Why::Undecidable, "a:c".to_owned())));
+}
