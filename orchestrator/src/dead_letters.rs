@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use saga_bus::{Bus, BusError, Event, Record, Start, Subscription, TopicPartition};
-use saga_protocol::Topics;
+use saga_protocol::{DEAD_REASON, Topics};
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -74,7 +74,7 @@ impl Store {
     async fn keep_dead_letters(&self, log: &str, records: &[Record]) -> Result<(), StoreError> {
         for record in records {
             let data = record.data.as_deref().unwrap_or_default();
-            let reason = record.headers.get("reason").unwrap_or("unknown").replace('\0', "\u{fffd}");
+            let reason = record.headers.get(DEAD_REASON).unwrap_or("unknown").replace('\0', "\u{fffd}");
             let headers: BTreeMap<&str, String> = record
                 .headers
                 .0
@@ -85,7 +85,7 @@ impl Store {
                 .collect();
             let saga = serde_json::from_slice::<About>(data).ok().map(|about| about.saga);
             let source = format!("{}/{log}/{}/{}", record.at.topic, record.at.partition, record.offset);
-            sqlx::query(
+            let kept = sqlx::query(
                 "insert into dead_letter (source, reason, headers, data, saga_id) values ($1, $2, $3, $4, $5)
                  on conflict do nothing",
             )
@@ -96,6 +96,7 @@ impl Store {
             .bind(saga)
             .execute(self.hot())
             .await?;
+            metrics::counter!("amends_dead_letters_total").increment(kept.rows_affected());
         }
         Ok(())
     }

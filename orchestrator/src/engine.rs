@@ -1,12 +1,12 @@
 //! Puts the engine together: store, lane, sweep, starts, and the followers of topics.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use saga_bus::{Bus, Outgoing, TopicSpec};
 use saga_core::definition::Work;
-use saga_protocol::{Direction, InboxRecord, SagaId, Topics};
+use saga_protocol::{DEAD_LETTERS_RETENTION_MS, Direction, InboxRecord, SagaId, Topics};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +28,9 @@ use crate::workers::WorkerRegistry;
 /// survived without sending everything again.
 const RETENTION_MS: i64 = 7 * 24 * 3_600_000;
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// How often the coming weeks' history partitions are looked after, and how soon again after a failure.
+const PARTITIONS_EVERY: Duration = Duration::from_secs(3_600);
+const PARTITIONS_AGAIN: Duration = Duration::from_secs(60);
 
 /// What the engine is made with.
 #[derive(Clone, Debug)]
@@ -238,7 +241,7 @@ fn engine_topics(topics: &Topics, shards: u32) -> Vec<TopicSpec> {
         topic(topics.inbox(), shards, false, RETENTION_MS),
         topic(topics.saga_events(), 1, false, 3_600_000),
         topic(topics.workers(), 1, true, RETENTION_MS),
-        topic(topics.dead_letters(), 1, false, RETENTION_MS),
+        topic(topics.dead_letters(), 1, false, DEAD_LETTERS_RETENTION_MS),
     ]
 }
 
@@ -271,22 +274,23 @@ async fn sweep(
     }
 }
 
-/// The active definitions each second, partitions each hour.
+/// The active definitions each second; partitions at once and each hour, each minute while one is missing.
 async fn housekeeping(engine: Engine, shutdown: CancellationToken) {
-    let mut seconds: u64 = 0;
+    let mut partitions_due = Instant::now();
     loop {
+        if Instant::now() >= partitions_due {
+            let made = engine.store.make_partitions(chrono::Utc::now()).await;
+            partitions_due = Instant::now() + if made.is_ok() { PARTITIONS_EVERY } else { PARTITIONS_AGAIN };
+            if let Err(error) = made {
+                tracing::error!(%error, "a week's history partition cannot be made; its rows go to the default one");
+            }
+        }
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(Duration::from_secs(1)) => {}
         }
         if let Err(error) = engine.definitions.refresh(&engine.store).await {
             tracing::warn!(%error, "the definitions cannot be read; going on with those that are known");
-        }
-        seconds += 1;
-        if seconds.is_multiple_of(3_600)
-            && let Err(error) = engine.store.make_partitions(chrono::Utc::now()).await
-        {
-            tracing::error!(%error, "the coming weeks' history partitions cannot be made");
         }
     }
 }

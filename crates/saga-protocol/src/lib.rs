@@ -17,7 +17,7 @@ pub use envelope::{DecodeError, Headers, Message, ReplyTo};
 pub use hint::{InboxRecord, SagaChanged, SagaEvents};
 pub use ids::{Direction, EffectKey, SagaId, StepName};
 pub use reply::{Fault, Outcome, Reply};
-pub use topics::Topics;
+pub use topics::{DEAD_LETTERS_RETENTION_MS, DEAD_REASON, Topics};
 
 /// Largest output that a `succeeded` reply may carry, in bytes of JSON.
 pub const OUTPUT_BYTES_MAX: usize = 64 * 1024;

@@ -2,6 +2,13 @@
 
 use crate::ids::Direction;
 
+/// For how long a dead letter stays, in ms: as long as the SDK's inbox remembers its command. Whoever makes the
+/// topic first makes it so.
+pub const DEAD_LETTERS_RETENTION_MS: i64 = 30 * 24 * 3_600_000;
+
+/// The header that says why a record is a dead letter.
+pub const DEAD_REASON: &str = "amends_dead_reason";
+
 /// The topics of one installation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topics {

@@ -1,7 +1,7 @@
 //! Migrations, the shards' rows and the history's partitions.
 
-use chrono::{DateTime, Datelike, Days, Utc};
-use sqlx::{AssertSqlSafe, Row};
+use chrono::{DateTime, Datelike, Days, NaiveDate, Utc};
+use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use super::{Store, StoreError};
@@ -10,6 +10,8 @@ static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 
 /// History partitions are made this many weeks ahead.
 const WEEKS_AHEAD: u64 = 4;
+/// Held while a partition is made; any number that nobody else uses in this database.
+const PARTITIONS_LOCK: i64 = 0x616d_656e_6473_0002;
 
 impl Store {
     /// Brings the schema up to date and makes what is missing: the shards' rows and the coming weeks'
@@ -37,34 +39,57 @@ impl Store {
         Ok(self.shards().await?)
     }
 
-    /// Makes the history's partitions of this week and the coming ones. Repeated daily.
+    /// Makes the history's partitions of this week and the coming ones. Repeated hourly. A week that fails keeps
+    /// none of the others from being made: its rows go to the default partition meanwhile, and move when it is.
     ///
     /// # Errors
-    /// When the database fails.
+    /// The first week's that could not be made.
     pub async fn make_partitions(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
+        let mut failed = None;
         for week in 0..=WEEKS_AHEAD {
             let day = now.date_naive() + Days::new(7 * week);
             let monday = day - Days::new(u64::from(day.weekday().num_days_from_monday()));
-            let (from, to) = (week_start(monday), week_start(monday + Days::new(7)));
-            let name = format!("history_{}", monday.format("%Y_%m_%d"));
-            let exists =
-                sqlx::query("select to_regclass($1) is not null").bind(&name).fetch_one(self.reads()).await?;
-            if exists.try_get(0)? {
-                continue;
+            if let Err(error) = self.make_partition(monday).await {
+                tracing::warn!(%monday, %error, "a week's history partition cannot be made; tried again");
+                failed.get_or_insert(error);
             }
-            // Another node may do the same at the same moment.
-            sqlx::query(AssertSqlSafe(format!(
-                "create table if not exists {name} partition of history for values from ('{from}') to ('{to}')"
-            )))
-            .execute(self.reads())
-            .await?;
         }
-        Ok(())
+        failed.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// Makes one week's partition, with what the default one holds of it. One process at a time; whoever waits for
+    /// a lock is in the way of the lanes, so it gives up soon.
+    async fn make_partition(&self, monday: NaiveDate) -> Result<(), sqlx::Error> {
+        let name = format!("history_{}", monday.format("%Y_%m_%d"));
+        let (from, to) = (week_start(monday), week_start(monday + Days::new(7)));
+        let exists = "select to_regclass($1) is not null";
+        if sqlx::query_scalar(exists).bind(&name).fetch_one(self.reads()).await? {
+            return Ok(());
+        }
+        let mut tx = self.reads().begin().await?;
+        sqlx::query("set local lock_timeout = '2s'").execute(&mut *tx).await?;
+        sqlx::query("select pg_advisory_xact_lock($1)").bind(PARTITIONS_LOCK).execute(&mut *tx).await?;
+        if sqlx::query_scalar(exists).bind(&name).fetch_one(&mut *tx).await? {
+            return Ok(());
+        }
+        for statement in [
+            // Nobody may write rows of this week there while they move.
+            "lock table history_default in access exclusive mode".to_owned(),
+            format!("create table {name} (like history including all)"),
+            format!(
+                "with moved as (delete from history_default where saga_id >= '{from}' and saga_id < '{to}' returning *)
+                 insert into {name} select * from moved"
+            ),
+            format!("alter table history attach partition {name} for values from ('{from}') to ('{to}')"),
+        ] {
+            sqlx::query(AssertSqlSafe(statement)).execute(&mut *tx).await?;
+        }
+        tx.commit().await
     }
 }
 
 /// The smallest UUIDv7-like id of a day: its first 48 bits are the milliseconds.
-fn week_start(day: chrono::NaiveDate) -> Uuid {
+fn week_start(day: NaiveDate) -> Uuid {
     let ms = day.and_hms_opt(0, 0, 0).map_or(0, |at| at.and_utc().timestamp_millis());
     let ms = u64::try_from(ms).unwrap_or(0);
     Uuid::from_u64_pair(ms << 16, 0)

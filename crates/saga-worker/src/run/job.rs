@@ -55,7 +55,7 @@ impl Letter {
     /// The record as a dead letter: as it came, plus where from and why.
     pub(crate) fn dead(&self, topic: &Arc<str>, worker: &str, reason: &str) -> Outgoing {
         let mut headers: Headers = self.record.headers.clone();
-        headers.push("amends_dead_reason", reason.chars().take(1_000).collect::<String>());
+        headers.push(saga_protocol::DEAD_REASON, reason.chars().take(1_000).collect::<String>());
         headers.push("amends_dead_worker", worker.to_owned());
         headers.push("amends_dead_topic", self.record.at.topic.as_bytes().to_vec());
         headers.push("amends_dead_partition", self.record.at.partition.to_string());
