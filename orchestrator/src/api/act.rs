@@ -55,6 +55,7 @@ const RESULT_POLL_MS: (u64, u64) = (5, 200);
         (status = 400, description = "The request cannot be understood", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such saga", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The body is too large", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The key was used for another signal", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn signal(
@@ -73,7 +74,7 @@ pub async fn signal(
             "A signal's name has letters, digits and `_-.`, begins with a letter, and is at most 64 long.",
         ));
     }
-    let id = mail_id(saga, &headers)?;
+    let id = mail_id("signal", saga, &headers)?;
     let payload = match headers.contains_key(axum::http::header::CONTENT_TYPE) {
         true => Some(body::json(&headers, body, api.config().body_bytes_max).await?),
         false if body::read(body, api.config().body_bytes_max).await?.is_empty() => None,
@@ -224,7 +225,7 @@ fn fault(pointer: &str, detail: &str) -> FaultAt {
         (status = 202, description = "Kept; not taken in yet", body = Acted),
         (status = 404, description = "No such saga", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "Refused, with the reason; the saga is unchanged", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "The action has faults", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The action has faults; or the key was used for another action", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub async fn act(
@@ -242,7 +243,7 @@ pub async fn act(
     let published = engine.definitions.get(&engine.store, whole.summary.definition_id).await?;
     let published = published.ok_or_else(Problem::unavailable)?;
     let (operator, payload) = request.resolve(&published.definition)?;
-    let id = mail_id(saga, &headers)?;
+    let id = mail_id("action", saga, &headers)?;
     let event = Event::new(clock::now(), rand::random(), What::Operator(operator));
     deliver(&api, id, saga, &event, payload.as_ref()).await?;
     let result = result(&api, id).await?;
@@ -276,8 +277,10 @@ async fn deliver(
     payload: Option<&Value>,
 ) -> Result<Delivery, Problem> {
     let (delivery, shard) = api.engine().store.post(id, saga, event, payload).await?;
-    if delivery == Delivery::NoSaga {
-        return Err(Problem::no_saga());
+    match delivery {
+        Delivery::NoSaga => return Err(Problem::no_saga()),
+        Delivery::Reused => return Err(Problem::mail_key_reused()),
+        Delivery::Accepted | Delivery::Duplicate => {}
     }
     api.engine().nudge(saga, shard, id).await;
     Ok(delivery)
@@ -300,9 +303,10 @@ async fn result(api: &Api, id: Uuid) -> Result<Option<String>, Problem> {
 }
 
 /// The id in the mailbox: from the `Idempotency-Key`, so that a repetition is one; else a new one.
-fn mail_id(saga: SagaId, headers: &HeaderMap) -> Result<Uuid, Problem> {
+/// `kind` keeps the keys of signals and of actions apart.
+fn mail_id(kind: &str, saga: SagaId, headers: &HeaderMap) -> Result<Uuid, Problem> {
     let Some(key) = headers::idempotency_key(headers)? else { return Ok(Uuid::now_v7()) };
-    let hash = Sha256::digest(format!("{saga}/{key}"));
+    let hash = Sha256::digest(format!("{kind}/{saga}/{key}"));
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&hash[..16]);
     Ok(uuid::Builder::from_custom_bytes(bytes).into_uuid())
@@ -315,11 +319,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_repeated_key_is_the_same_mail_and_only_for_its_saga() {
+    fn a_repeated_key_is_the_same_mail_and_only_for_its_saga_and_kind() {
         let key = HeaderMap::from_iter([("idempotency-key".parse().unwrap(), "retry-1".parse().unwrap())]);
         let (one, two) = (SagaId(Uuid::now_v7()), SagaId(Uuid::now_v7()));
-        assert_eq!(mail_id(one, &key).unwrap(), mail_id(one, &key).unwrap());
-        assert_ne!(mail_id(one, &key).unwrap(), mail_id(two, &key).unwrap());
-        assert_ne!(mail_id(one, &HeaderMap::new()).unwrap(), mail_id(one, &HeaderMap::new()).unwrap());
+        assert_eq!(mail_id("action", one, &key).unwrap(), mail_id("action", one, &key).unwrap());
+        assert_ne!(mail_id("action", one, &key).unwrap(), mail_id("action", two, &key).unwrap());
+        assert_ne!(mail_id("action", one, &key).unwrap(), mail_id("signal", one, &key).unwrap());
+        assert_ne!(mail_id("action", one, &HeaderMap::new()).unwrap(), mail_id("action", one, &HeaderMap::new()).unwrap());
     }
 }

@@ -13,8 +13,10 @@ use super::{Store, StoreError};
 pub enum Delivery {
     /// Kept; the owner takes it in soon.
     Accepted,
-    /// The same id was kept before.
+    /// The same id was kept before, for the same event.
     Duplicate,
+    /// The same id was kept before, for another event: nothing was kept now.
+    Reused,
     /// There is no such saga.
     NoSaga,
 }
@@ -50,9 +52,33 @@ impl Store {
         let kept: i64 = row.try_get(1)?;
         Ok(match shard {
             None => (Delivery::NoSaga, 0),
-            Some(shard) if kept == 0 => (Delivery::Duplicate, shard),
+            // What was kept cannot be seen by the statement that has met it.
+            Some(shard) if kept == 0 && self.is_kept(id, saga, event, payload).await? => {
+                (Delivery::Duplicate, shard)
+            }
+            Some(shard) if kept == 0 => (Delivery::Reused, shard),
             Some(shard) => (Delivery::Accepted, shard),
         })
+    }
+
+    /// Whether the mail of this id holds this event for this saga; time and randomness aside.
+    async fn is_kept(
+        &self,
+        id: Uuid,
+        saga: SagaId,
+        event: &Event,
+        payload: Option<&Value>,
+    ) -> Result<bool, StoreError> {
+        let row = sqlx::query("select saga_id, body, payload from mailbox where id = $1")
+            .bind(id)
+            .fetch_one(self.hot())
+            .await?;
+        let (owner, body, kept): (Uuid, String, Option<String>) =
+            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        let unreadable = |error: serde_json::Error| StoreError::Unreadable(error.to_string());
+        let body: Event = serde_json::from_str(&body).map_err(unreadable)?;
+        // By their text: what was parsed once is spelled the same each time.
+        Ok(owner == saga.0 && body.what == event.what && kept == payload.map(Value::to_string))
     }
 
     /// What the owner made of a piece of mail: `applied`, or `refused: …`; `None` while it was not taken in.

@@ -41,6 +41,7 @@ async fn a_parked_saga_says_why_and_is_retried() {
     let again =
         server.post(&path, &[("idempotency-key", "retry-1")], &action("retry", &page["revision"])).await;
     assert_eq!((again.status.as_u16(), &again.body["id"]), (200, &acted.body["id"]));
+    assert_eq!(again.body["result"], "applied");
     travel.succeed(&room).await;
     let pay = travel.expect("pay").await;
     travel.succeed(&pay).await;
@@ -50,6 +51,38 @@ async fn a_parked_saga_says_why_and_is_retried() {
         history["events"].as_array().unwrap().iter().filter(|it| it["kind"] == "operator").collect();
     assert_eq!(operator.len(), 1, "once");
     assert_eq!((&operator[0]["who"], &operator[0]["why"]), (&json!("lee"), &json!("the hotel has called")));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_is_one_action_and_another_body_under_it_is_refused() {
+    let server = Server::start().await;
+    let mut travel = Travel::join(server.stage.bus.clone(), &server.stage.topics).await;
+    let (saga, page) = parked(&server, &mut travel).await;
+    let (path, key) = (format!("/sagas/{saga}/actions"), [("idempotency-key", "mine")]);
+    // A signal's keys are not an action's.
+    let signal = server.request(Method::POST, &format!("/sagas/{saga}/signals/go"), &key, "").await;
+    assert_eq!((signal.status.as_u16(), &signal.body["repeated"]), (202, &Value::Null));
+    let refused = server.post(&path, &key, &action("retry", &json!(1))).await;
+    refused.is_problem(409, "refused");
+    let retry = action("retry", &page["revision"]);
+    server.post(&path, &key, &retry).await.is_problem(422, "key-reused");
+    let mut other = action("retry", &json!(1));
+    other["why"] = json!("another reason");
+    server.post(&path, &key, &other).await.is_problem(422, "key-reused");
+    server.post(&path, &key, &action("retry", &json!(1))).await.is_problem(409, "refused");
+    for (again, repeated) in [(r#"{"n":1}"#, Value::Null), (r#"{ "n": 1 }"#, json!(true))] {
+        let headers = [("idempotency-key", "with"), ("content-type", "application/json")];
+        let path = format!("/sagas/{saga}/signals/go");
+        let kept = server.request(Method::POST, &path, &headers, again).await;
+        assert_eq!((kept.status.as_u16(), &kept.body["repeated"]), (202, &repeated));
+        server.request(Method::POST, &path, &headers, r#"{"n":2}"#).await.is_problem(422, "key-reused");
+    }
+    let other = server.request(Method::POST, &format!("/sagas/{saga}/signals/stop"), &key, "").await;
+    other.is_problem(422, "key-reused");
+    // What was refused under the key stays so; a new key is a new action.
+    let acted = server.post(&path, &[("idempotency-key", "new")], &retry).await;
+    assert_eq!((acted.status.as_u16(), &acted.body["result"]), (200, &json!("applied")), "{}", acted.body);
     server.stop().await;
 }
 
