@@ -15,7 +15,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
@@ -51,6 +51,8 @@ pub mod words;
 pub struct ApiConfig {
     /// The largest body of a start or signal, in bytes.
     pub body_bytes_max: usize,
+    /// How long a start's body may take to arrive.
+    pub body_wait: Duration,
     /// How fast one address may ask.
     pub rate: Rate,
     /// Starts in the making at one time; beyond, they are refused.
@@ -63,6 +65,7 @@ impl Default for ApiConfig {
     fn default() -> Self {
         Self {
             body_bytes_max: 1024 * 1024,
+            body_wait: Duration::from_secs(15),
             rate: Rate { per_s: 20_000.0, burst: 40_000.0 },
             starts_max: 4_096,
             waits_max: 20_000,

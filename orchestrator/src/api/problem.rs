@@ -118,6 +118,14 @@ impl Problem {
         Self::not_found("There is no saga with this id. `GET /sagas` lists them.")
     }
 
+    /// A signal or action under the key of another one.
+    pub fn mail_key_reused() -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "key-reused", "The key was used with another body").detail(
+            "This saga has had something else under this key, and keeps that alone. Repeat that exactly to see what \
+             came of it, or take a new key.",
+        )
+    }
+
     /// A body that does not fit the definition's schema.
     pub fn invalid_input(errors: Vec<FaultAt>) -> Self {
         let detail = match errors.len() {
@@ -134,6 +142,12 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The service cannot answer now")
             .detail("Nothing is lost: repeat the request, with the same Idempotency-Key if it starts a saga.")
             .retry_after(2)
+    }
+
+    /// A body that takes too long.
+    pub fn slow_body() -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "slow-body", "The body did not arrive in time")
+            .detail("Nothing was written. Send the whole body at once.")
     }
 
     /// Too much at once.

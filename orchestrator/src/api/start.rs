@@ -41,6 +41,7 @@ const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appli
         (status = 202, description = "The saga is started, durably", body = Started, headers(("Location" = String, description = "The saga"))),
         (status = 400, description = "The body is not JSON, or a header cannot be understood", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such definition", body = Problem, content_type = "application/problem+json"),
+        (status = 408, description = "The body did not arrive in time", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "The key belongs to somebody else", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The body is too large", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "The body is not said to be JSON", body = Problem, content_type = "application/problem+json"),
@@ -111,8 +112,10 @@ async fn start(
 ) -> Result<Response, Problem> {
     let idempotency_key = headers::idempotency_key(headers)?;
     let wait = headers::wait(headers);
+    let input = body::json(headers, body, api.config().body_bytes_max);
+    let input = tokio::time::timeout(api.config().body_wait, input).await.map_err(|_| Problem::slow_body())??;
+    // Only now: a client that takes its time must not hold a place.
     let Ok(permit) = api.starts().try_acquire() else { return Err(Problem::busy(1)) };
-    let input = body::json(headers, body, api.config().body_bytes_max).await?;
     if !definition.validator.is_valid(&input) {
         return Err(Problem::invalid_input(body::faults(&definition.validator, &input)));
     }

@@ -2,8 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use amends::api::ApiConfig;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::server::{Server, tour};
 use crate::support::rejected;
@@ -43,6 +46,33 @@ async fn one_idempotency_key_and_body_is_one_saga_and_another_body_is_refused() 
     elsewhere.is_problem(422, "key-reused");
     assert_eq!(server.stage.count("select count(*) from saga").await, 1);
     assert_eq!(server.stage.count("select count(*) from history").await, 1);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_sends_its_body_slowly_holds_nobody_up_and_is_told() {
+    let config = ApiConfig { starts_max: 1, body_wait: Duration::from_secs(2), ..ApiConfig::default() };
+    let server = Server::with(config).await;
+    let host = server.url.strip_prefix("http://").unwrap();
+    let mut slow = TcpStream::connect(host).await.unwrap();
+    let head = format!(
+        "POST /tours HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\
+         expect: 100-continue\r\n\r\n"
+    );
+    slow.write_all(head.as_bytes()).await.unwrap();
+    let mut heard = [0; 1_024];
+    let read = slow.read(&mut heard).await.unwrap();
+    assert!(heard[..read].starts_with(b"HTTP/1.1 100 "), "its body is waited for");
+    assert_eq!(server.tour("tour-1", &[]).await.status, 202);
+    let mut answer = String::new();
+    slow.write_all(b"{").await.unwrap();
+    while !answer.contains("/problems/slow-body") {
+        let read = slow.read(&mut heard).await.unwrap();
+        assert_ne!(read, 0, "{answer}");
+        answer.push_str(std::str::from_utf8(&heard[..read]).unwrap());
+    }
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert_eq!(server.stage.count("select count(*) from saga").await, 1);
     server.stop().await;
 }
 
