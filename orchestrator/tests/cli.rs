@@ -107,6 +107,19 @@ async fn a_parked_saga_is_acted_upon() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_action_that_nobody_has_taken_in_yet_is_no_success() {
+    let mut server = Server::start().await;
+    let id = server.tour("tour-1", &[]).await.saga().to_string();
+    // The engine ends; the API goes on, as that of a node without shards would.
+    server.node.halt().await;
+    let act = ["saga", "act", &id, "compensate", "--who", "lee", "--why", "late", "--revision", "1"];
+    let kept = amends(&server.url, &act).await;
+    assert_eq!(code(&kept), 7, "{}", err(&kept));
+    assert!(out(&kept).starts_with("accepted; the saga is "), "{}", out(&kept));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lists_and_definitions_are_printed_as_text_and_as_json() {
     let server = Server::start().await;
     let empty = amends(&server.url, &["saga", "list"]).await;

@@ -22,6 +22,10 @@ pub enum Code {
     NotCompleted = 4,
     /// The server cannot be reached.
     Unreachable = 5,
+    /// It was taken in, and changed nothing.
+    Ignored = 6,
+    /// It is kept, and was not taken in yet.
+    Pending = 7,
 }
 
 impl From<Code> for ExitCode {

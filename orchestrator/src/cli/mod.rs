@@ -32,7 +32,8 @@ pub mod worker;
 #[command(name = "amends", version, arg_required_else_help = true)]
 #[command(
     after_help = "Exit codes: 0 as wanted, 1 failed, 2 wrong usage, 3 not found, 4 the saga ended otherwise \
-    than completed or needs a human, 5 the server cannot be reached."
+    than completed or needs a human, 5 the server cannot be reached, 6 an action changed nothing, 7 an action is kept \
+    and was not taken in yet."
 )]
 pub struct Cli {
     /// Prints JSON, one document a line; errors too, on standard error

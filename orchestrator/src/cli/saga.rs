@@ -86,6 +86,8 @@ struct ListArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Exit codes: 0 the action was applied, 1 it was refused (the saga is unchanged), 6 it was taken \
+    in and changed nothing, 7 it is kept and will be taken in, but was not within 5 s (look at the saga).")]
 struct ActArgs {
     /// The saga
     id: SagaId,
@@ -333,7 +335,16 @@ async fn act(client: &Client, args: ActArgs, output: Output) -> Result<Code, Fai
         let reason = acted.reason.as_deref().map(|it| format!(" ({it})")).unwrap_or_default();
         say(&format!("{}{reason}; the saga is {}", acted.result, output.style.status(&acted.status)));
     }
-    Ok(Code::Ok)
+    Ok(act_code(&acted.result))
+}
+
+/// A script must not take for done what is not.
+fn act_code(result: &str) -> Code {
+    match result {
+        "applied" => Code::Ok,
+        "accepted" => Code::Pending,
+        _ => Code::Ignored,
+    }
 }
 
 /// A document given as a file, as `-` for standard input, or as JSON itself.
@@ -349,4 +360,16 @@ fn document(given: &str) -> Result<Vec<u8>, Failure> {
         return Ok(given.as_bytes().to_vec());
     }
     std::fs::read(Path::new(given)).map_err(|error| unreadable(given, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_action_is_a_success_only_when_it_was_applied() {
+        assert_eq!(act_code("applied"), Code::Ok);
+        assert_eq!(act_code("ignored"), Code::Ignored);
+        assert_eq!(act_code("accepted"), Code::Pending);
+    }
 }

@@ -55,6 +55,11 @@ impl Node {
 
     /// Stops in order: batches end, shards are released.
     pub async fn stop(mut self) {
+        self.halt().await;
+    }
+
+    /// The same, for a node whose API goes on.
+    pub async fn halt(&mut self) {
         self.shutdown.cancel();
         if let Some(running) = self.running.take() {
             running.ended().await;
