@@ -325,6 +325,9 @@ mod tests {
         assert_eq!(mail_id("action", one, &key).unwrap(), mail_id("action", one, &key).unwrap());
         assert_ne!(mail_id("action", one, &key).unwrap(), mail_id("action", two, &key).unwrap());
         assert_ne!(mail_id("action", one, &key).unwrap(), mail_id("signal", one, &key).unwrap());
-        assert_ne!(mail_id("action", one, &HeaderMap::new()).unwrap(), mail_id("action", one, &HeaderMap::new()).unwrap());
+        assert_ne!(
+            mail_id("action", one, &HeaderMap::new()).unwrap(),
+            mail_id("action", one, &HeaderMap::new()).unwrap()
+        );
     }
 }

@@ -113,7 +113,8 @@ async fn start(
     let idempotency_key = headers::idempotency_key(headers)?;
     let wait = headers::wait(headers);
     let input = body::json(headers, body, api.config().body_bytes_max);
-    let input = tokio::time::timeout(api.config().body_wait, input).await.map_err(|_| Problem::slow_body())??;
+    let input =
+        tokio::time::timeout(api.config().body_wait, input).await.map_err(|_| Problem::slow_body())??;
     // Only now: a client that takes its time must not hold a place.
     let Ok(permit) = api.starts().try_acquire() else { return Err(Problem::busy(1)) };
     if !definition.validator.is_valid(&input) {

@@ -109,7 +109,12 @@ async fn prepare(shared: &Shared, bus: &dyn Bus, topics: &Topics) -> Result<(), 
         commands(Direction::Execute),
         commands(Direction::Compensate),
         TopicSpec { name: topics.workers(), partitions: 1, compacted: true, retention_ms: 0 },
-        TopicSpec { name: topics.dead_letters(), partitions: 1, compacted: false, retention_ms: DEAD_LETTERS_RETENTION_MS },
+        TopicSpec {
+            name: topics.dead_letters(),
+            partitions: 1,
+            compacted: false,
+            retention_ms: DEAD_LETTERS_RETENTION_MS,
+        },
     ];
     while let Err(error) = bus.ensure_topics(&specs).await {
         tracing::warn!(worker = shared.name, %error, "the bus is not there yet");

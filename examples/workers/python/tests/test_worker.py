@@ -156,6 +156,17 @@ def test_an_expired_execute_takes_the_row_and_does_nothing(bench):
     assert bench.points("alice") == 100
 
 
+def test_a_compensate_does_not_expire(bench):
+    bench.start()
+    saga = saga_id()
+    bench.send(bench.command(saga))
+    bench.reply(saga)
+    undoes = {"round": 1, "succeeded": True}
+    bench.send(bench.command(saga, "compensate", undoes=undoes, expires_at_ms=now_ms() - 1))
+    assert bench.reply(saga, "compensate")["outcome"] == "succeeded"
+    assert bench.points("alice") == 100
+
+
 def test_what_the_inbox_cannot_know_gets_no_final_answer(bench):
     bench.start()
     letters = bench.records(f"{bench.prefix}.dead-letters")
