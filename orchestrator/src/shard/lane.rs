@@ -15,9 +15,10 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::decide::{Decision, Next, dead_letter, panic_text};
+use super::decide::{Decision, NO_DEFINITION_MS, Next, dead_letter, panic_text};
 use super::owned::Owned;
 use super::sagas::{Saga, Sagas};
+use super::stuck::Stuck;
 use super::timers::Timers;
 use super::{Claims, Handover, Incoming, Input};
 use crate::clock;
@@ -53,6 +54,7 @@ pub(crate) struct Context {
     pub(crate) workers: Arc<WorkerRegistry>,
     pub(crate) health: Arc<Health>,
     pub(crate) claims: Claims,
+    pub(crate) stuck: Stuck,
     pub(crate) node: String,
     /// Asks for a sweep at once: there is mail.
     pub(crate) sweep_now: Arc<Notify>,
@@ -310,22 +312,12 @@ impl Lane {
             .filter(|owned| owned.claimed < swept.began)
             .map(|owned| owned.shard)
             .collect();
-        let mut oldest_ms = 0;
-        for (shard, saga, key, age_ms) in swept.outbox {
+        for (shard, saga, key) in swept.outbox {
             let row = Row { shard, saga: SagaId(saga), key };
-            if !news.contains(&shard) {
-                continue;
-            }
-            // What is handed to the bus and not acknowledged waits too; what waits for its definition is not the
-            // bus's backlog.
-            if !self.waits_for_definition.contains(&row.saga) {
-                oldest_ms = oldest_ms.max(age_ms);
-            }
-            if !self.in_flight.contains(&row) {
+            if news.contains(&shard) && !self.in_flight.contains(&row) {
                 self.queue.push_back(Input::Republish { shard, saga: row.saga, key: row.key });
             }
         }
-        self.context.health.outbox_oldest(oldest_ms);
         let queued: HashSet<uuid::Uuid> = self
             .queue
             .iter()
@@ -398,15 +390,19 @@ impl Lane {
         let Some(definition) = self.context.definitions.get(&self.context.store, loaded.definition).await?
         else {
             self.waits_for_definition.insert(id);
+            self.context.stuck.insert(id);
+            self.timers.set(loaded.shard, id, Some(clock::now() + NO_DEFINITION_MS));
             return Ok(());
         };
         self.waits_for_definition.remove(&id);
         match loaded.state {
             Ok(state) => {
                 let (shard, payloads) = (loaded.shard, loaded.payloads);
+                self.context.stuck.remove(id);
                 self.sagas.loaded(id, Saga { shard, definition, state, payloads, ignored: 0 });
             }
             Err(reason) => {
+                self.context.stuck.insert(id);
                 self.unreadable(Unreadable { shard: loaded.shard, saga: id, ended: loaded.ended, reason })
             }
         }

@@ -179,10 +179,6 @@ impl Lane {
         self.queue.retain(|input| input.shard() != shard);
         self.sent.retain(|row| row.shard != shard);
         self.in_flight.retain(|row| row.shard != shard);
-        if self.shards.is_empty() {
-            // Whoever owns nothing has no backlog either, and is not swept any more.
-            self.context.health.outbox_oldest(0);
-        }
     }
 
     /// The claim does not hold any more, or nobody knows whether it does: drop the states, and claim again as
