@@ -236,6 +236,7 @@ fn step(draft: &Draft<'_>, graph: &DiGraph<StepIx, ()>, drafts: &[Draft<'_>]) ->
             Undo::By(compensation, _) => Some(compensation.clone()),
             Undo::Unsaid | Undo::Nothing | Undo::Broken => None,
         },
+        harmless: matches!(draft.undo, Undo::Nothing),
         retry: draft.retry.clone(),
         timeout_ms: draft.timeout_ms,
         pivot,

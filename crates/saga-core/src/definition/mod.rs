@@ -60,7 +60,7 @@ impl fmt::Debug for Version {
 }
 
 /// A named, versioned, immutable saga description.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Definition {
     /// Its name: `[a-z][a-z0-9-]*`.
     pub name: String,
@@ -115,7 +115,7 @@ pub struct HttpTrigger {
 }
 
 /// One unit of work.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Step {
     /// Its name.
     pub name: StepName,
@@ -135,6 +135,8 @@ pub struct Step {
     pub input: Template,
     /// What undoes it.
     pub compensation: Option<Compensation>,
+    /// `compensation: none`: its author says that it leaves nothing behind.
+    pub harmless: bool,
     /// How often to try.
     pub retry: RetryPolicy,
     /// How long to wait for an answer, in ms from its sending.
