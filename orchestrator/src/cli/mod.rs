@@ -14,6 +14,7 @@ use client::Client;
 use exit::{Code, Failure};
 use style::Style;
 
+pub mod check;
 pub mod client;
 pub mod database;
 pub mod definitions;
@@ -51,6 +52,7 @@ enum Command {
     Sandbox(worker::SandboxArgs),
     Saga(saga::SagaArgs),
     Def(definitions::DefArgs),
+    Check(check::CheckArgs),
     Db(database::DbArgs),
 }
 
@@ -94,7 +96,7 @@ pub fn say(line: &str) {
 pub fn run(cli: Cli) -> ExitCode {
     let output = Output { json: cli.json, style: if cli.json { Style::PLAIN } else { Style::of_stdout() } };
     log(match cli.command {
-        Command::Dev(_) | Command::Saga(_) | Command::Def(_) => "warn",
+        Command::Dev(_) | Command::Saga(_) | Command::Def(_) | Command::Check(_) => "warn",
         _ => "info",
     });
     client::install_crypto();
@@ -123,6 +125,7 @@ async fn dispatch(command: Command, output: Output) -> Result<Code, Failure> {
         Command::Sandbox(args) => worker::sandbox(args).await,
         Command::Saga(args) => saga::run(args, output).await,
         Command::Def(args) => definitions::run(args, output).await,
+        Command::Check(args) => check::run(&args, output),
         Command::Db(args) => database::run(args, output).await,
     }
 }

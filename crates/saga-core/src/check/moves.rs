@@ -196,10 +196,12 @@ pub(super) fn deadline_counts(state: &State) -> bool {
     }
 }
 
-/// Whether a sleep can end before the deadline has turned the saga around.
+/// Whether a sleep can end before the deadline has turned the saga around. One that is parked may sleep longer, but
+/// nothing is reached by that: its deadline passes as soon as it goes on.
 fn may_end(model: &Model, world: &World, at: CellRef) -> bool {
     let sleeps = model.step(at.step).is_some_and(|step| matches!(step.work, Work::Sleep { .. }));
-    let Some(deadline_ms) = model.definition.deadline_ms.filter(|_| sleeps && deadline_counts(&world.state))
+    let Some(deadline_ms) =
+        model.definition.deadline_ms.filter(|_| sleeps && world.state.phase == Phase::Forward)
     else {
         return true;
     };

@@ -36,6 +36,22 @@ pub fn load(text: &str) -> Result<Definition, Vec<Diagnostic>> {
     })
 }
 
+/// Compiles a definition that is right, or wrong only in the company of its steps: what can still be explored, to show
+/// by a story why it is wrong.
+pub fn load_to_explore(text: &str) -> Option<Definition> {
+    let mut told = Diagnostics::default();
+    let root = source::parse(text, &mut told)?;
+    let definition = definition(&root, &mut told)?;
+    told.only(&[
+        Code::BesidePivot,
+        Code::NotUndoable,
+        Code::NeverCompensated,
+        Code::NeverApplies,
+        Code::MaybeNoOutput,
+    ])
+    .then_some(definition)
+}
+
 fn definition(root: &Node, told: &mut Diagnostics) -> Option<Definition> {
     let mut fields = Fields::of(root, "the definition", told)?;
     let name = fields.need("saga", "name the saga: `saga: my-saga`", told);

@@ -23,12 +23,13 @@ pub mod load;
 mod number;
 pub mod path;
 mod program;
+pub mod snippet;
 pub mod source;
 pub mod template;
 
 pub use door::validator;
 pub use expression::{EvalError, Expression, Scope};
-pub use load::{Diagnostic, load};
+pub use load::{Diagnostic, load, load_to_explore};
 pub use template::Template;
 
 /// A step's place in its definition: the order of the file. It is what states refer to.
