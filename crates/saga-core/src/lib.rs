@@ -9,6 +9,7 @@ pub mod definition;
 pub mod event;
 pub mod machine;
 pub mod payloads;
+pub mod simulate;
 pub mod state;
 pub mod time;
 pub mod transition;

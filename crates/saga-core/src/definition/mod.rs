@@ -17,7 +17,7 @@ pub mod door;
 mod draft;
 mod evaluate;
 pub mod expression;
-mod fields;
+pub(crate) mod fields;
 pub mod graph;
 pub mod load;
 mod number;
