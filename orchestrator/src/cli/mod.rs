@@ -20,8 +20,10 @@ pub mod database;
 pub mod definitions;
 pub mod dev;
 pub mod exit;
+pub mod live;
 pub mod process;
 pub mod saga;
+pub mod scenarios;
 pub mod serve;
 pub mod shop;
 pub mod style;
@@ -53,6 +55,8 @@ enum Command {
     Saga(saga::SagaArgs),
     Def(definitions::DefArgs),
     Check(check::CheckArgs),
+    Test(scenarios::TestArgs),
+    Simulate(scenarios::SimulateArgs),
     Db(database::DbArgs),
 }
 
@@ -96,7 +100,12 @@ pub fn say(line: &str) {
 pub fn run(cli: Cli) -> ExitCode {
     let output = Output { json: cli.json, style: if cli.json { Style::PLAIN } else { Style::of_stdout() } };
     log(match cli.command {
-        Command::Dev(_) | Command::Saga(_) | Command::Def(_) | Command::Check(_) => "warn",
+        Command::Dev(_)
+        | Command::Saga(_)
+        | Command::Def(_)
+        | Command::Check(_)
+        | Command::Test(_)
+        | Command::Simulate(_) => "warn",
         _ => "info",
     });
     client::install_crypto();
@@ -126,6 +135,8 @@ async fn dispatch(command: Command, output: Output) -> Result<Code, Failure> {
         Command::Saga(args) => saga::run(args, output).await,
         Command::Def(args) => definitions::run(args, output).await,
         Command::Check(args) => check::run(&args, output),
+        Command::Test(args) => scenarios::test(&args, output).await,
+        Command::Simulate(args) => scenarios::simulate(&args, output),
         Command::Db(args) => database::run(args, output).await,
     }
 }

@@ -245,6 +245,18 @@ impl Script {
         Ok(())
     }
 
+    /// Adds a signal, as `paid@1h`.
+    ///
+    /// # Errors
+    /// When it cannot be understood.
+    pub fn signal(&mut self, given: &str) -> Result<(), ScenarioError> {
+        let wrong = || ScenarioError(format!("`{given}`: write NAME@TIME, such as paid@1h"));
+        let (name, at) = given.split_once('@').ok_or_else(wrong)?;
+        let at_ms = parse_duration(at).ok_or_else(wrong)?;
+        self.events.push((at_ms, Happening::Signal { name: name.to_owned(), payload: None }));
+        Ok(())
+    }
+
     /// How the worker of a step treats an attempt of a round, both from 1.
     pub(super) fn try_of(&self, step: &str, item: Option<u32>, back: bool, round: u32, attempt: u32) -> Try {
         let all = if back { &self.compensate } else { &self.execute };
