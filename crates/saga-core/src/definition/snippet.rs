@@ -72,7 +72,7 @@ mod tests {
             shown[0],
             "E006: `a` comes after `nobody`, which is not a step\n --> t.yaml:4:57\n  |\n\
              4 |   a: {worker: w, action: a, compensation: none, after: [nobody]}\n  |                                                         ^^^^^^\n  \
-             = steps are "
+             = remove it: there is no other step"
         );
         assert!(shown[1].contains("5 |   \"가\": {}\n  |   ^^^^\n"), "{}", shown[1]);
     }
