@@ -1,6 +1,7 @@
 //! The orchestrator: API, shard engine, store and the `amends` command.
 //!
 //! - [`api`] is HTTP, [`cli`] the command, [`dev`] everything in one go
+//! - [`auth`] is sign-in: who asks, and what they may
 //! - [`start`] makes a durable saga of an accepted request
 //! - [`shard`] owns running sagas
 //! - [`outbox`] publishes commands, and hears back
@@ -8,6 +9,7 @@
 //! - [`engine`] puts these together
 
 pub mod api;
+pub mod auth;
 pub mod cli;
 pub mod clock;
 mod dead_letters;

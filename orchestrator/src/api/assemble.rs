@@ -28,7 +28,15 @@ const NEWEST: u16 = 500;
 /// # Errors
 /// 404 when there is no such saga, 503 when the database fails or its state cannot be read.
 pub async fn saga(engine: &Engine, id: SagaId) -> Result<SagaView, Problem> {
-    let Whole { summary, state } = engine.store.whole(id).await?.ok_or_else(Problem::no_saga)?;
+    view(engine, engine.store.whole(id).await?.ok_or_else(Problem::no_saga)?).await
+}
+
+/// Assembles the page of a saga that was read.
+///
+/// # Errors
+/// 503 when the database fails or its state cannot be read.
+pub async fn view(engine: &Engine, Whole { summary, state }: Whole) -> Result<SagaView, Problem> {
+    let id = summary.saga;
     let state = state.map_err(StoreError::Unreadable)?;
     let published = engine.definitions.get(&engine.store, summary.definition_id).await?;
     let published =

@@ -6,7 +6,7 @@ use saga_core::Definition;
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
-use super::{Api, act, definitions, ops, sagas, start, triggers};
+use super::{Api, account, act, definitions, keys, ops, sagas, start, triggers};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -17,6 +17,7 @@ use super::{Api, act, definitions, ops, sagas, start, triggers};
     ),
     paths(
         start::by_name, sagas::list, sagas::one, sagas::history, sagas::ignored, act::signal, act::act,
+        account::config, account::me, keys::list, keys::make, keys::revoke,
         definitions::list, definitions::one, definitions::publish, ops::healthz, ops::readyz, ops::metrics, document,
     ),
     tags(
@@ -24,6 +25,7 @@ use super::{Api, act, definitions, ops, sagas, start, triggers};
         (name = "triggers", description = "The definitions' own routes"),
         (name = "operators", description = "What humans do to sagas"),
         (name = "definitions", description = "Which sagas there can be"),
+        (name = "account", description = "Who asks, and API keys"),
         (name = "operation", description = "Probes, metrics and this document"),
     )
 )]

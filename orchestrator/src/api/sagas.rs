@@ -1,15 +1,16 @@
 //! Reading sagas: lists, one saga whole, its history, and what changed nothing.
 
-use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
+use axum::{Extension, Json};
 use saga_protocol::SagaId;
 use serde::Deserialize;
 
 use super::problem::Problem;
 use super::view::{HistoryEvent, HistoryPage, IgnoredPage, IgnoredView, SagaPage, SagaView};
 use super::{Api, assemble, words};
-use crate::store::read::{Filter, HistoryRow, STATUS_WORDS};
+use crate::auth::Caller;
+use crate::store::read::{Filter, HistoryRow, STATUS_WORDS, Whole};
 
 const PAGE_DEFAULT: u16 = 50;
 const PAGE_MAX: u16 = 500;
@@ -45,12 +46,23 @@ pub fn id(path: Result<Path<SagaId>, PathRejection>) -> Result<SagaId, Problem> 
 ///
 /// # Errors
 /// 400, with what is wrong.
-fn query<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Problem> {
+pub fn query<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Problem> {
     query.map(|Query(it)| it).map_err(|rejection| Problem::bad_request(rejection.body_text()))
 }
 
-fn limit(asked: Option<u16>) -> u16 {
+/// The size of a page that was asked for, within its bounds.
+pub fn limit(asked: Option<u16>) -> u16 {
     asked.unwrap_or(PAGE_DEFAULT).clamp(1, PAGE_MAX)
+}
+
+/// A saga, if the caller may see it: somebody else's does not exist for a customer.
+///
+/// # Errors
+/// 404 when there is none, or none for this caller.
+pub async fn whole(api: &Api, caller: &Caller, id: SagaId) -> Result<Whole, Problem> {
+    let whole = api.engine().store.whole(id).await?.ok_or_else(Problem::no_saga)?;
+    let own = whole.summary.principal.as_deref() == Some(caller.principal.as_str());
+    if caller.only_own() && !own { Err(Problem::no_saga()) } else { Ok(whole) }
 }
 
 /// Lists sagas, newest first
@@ -70,6 +82,7 @@ fn limit(asked: Option<u16>) -> u16 {
 )]
 pub async fn list(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     asked: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Json<SagaPage>, Problem> {
     let asked = query(asked)?;
@@ -84,7 +97,9 @@ pub async fn list(
         }
     };
     let limit = limit(asked.limit);
-    let filter = Filter { status, definition: asked.definition, key: asked.key, after: asked.after };
+    let principal = caller.only_own().then(|| caller.principal.clone());
+    let filter =
+        Filter { status, definition: asked.definition, key: asked.key, principal, after: asked.after };
     // One more than asked tells whether there is a next page.
     let mut rows = api.engine().store.list(&filter, limit + 1).await?;
     let more = rows.len() > usize::from(limit);
@@ -106,9 +121,11 @@ pub async fn list(
 )]
 pub async fn one(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     path: Result<Path<SagaId>, PathRejection>,
 ) -> Result<Json<SagaView>, Problem> {
-    assemble::saga(api.engine(), id(path)?).await.map(Json)
+    let whole = whole(&api, &caller, id(path)?).await?;
+    assemble::view(api.engine(), whole).await.map(Json)
 }
 
 /// A saga's history, oldest first
@@ -126,13 +143,14 @@ pub async fn one(
 )]
 pub async fn history(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     path: Result<Path<SagaId>, PathRejection>,
     asked: Result<Query<PageQuery<u32>>, QueryRejection>,
 ) -> Result<Json<HistoryPage>, Problem> {
     let (id, asked) = (id(path)?, query(asked)?);
     let limit = limit(asked.limit);
     let engine = api.engine();
-    let whole = engine.store.whole(id).await?.ok_or_else(Problem::no_saga)?;
+    let whole = whole(&api, &caller, id).await?;
     let published = engine.definitions.get(&engine.store, whole.summary.definition_id).await?;
     let mut rows = engine.store.history(id, asked.after.unwrap_or(0), limit + 1).await?;
     let more = rows.len() > usize::from(limit);
@@ -171,13 +189,14 @@ fn history_event(definition: Option<&saga_core::Definition>, row: HistoryRow) ->
 )]
 pub async fn ignored(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     path: Result<Path<SagaId>, PathRejection>,
     asked: Result<Query<PageQuery<i64>>, QueryRejection>,
 ) -> Result<Json<IgnoredPage>, Problem> {
     let (id, asked) = (id(path)?, query(asked)?);
     let limit = limit(asked.limit);
     let engine = api.engine();
-    let whole = engine.store.whole(id).await?.ok_or_else(Problem::no_saga)?;
+    let whole = whole(&api, &caller, id).await?;
     let published = engine.definitions.get(&engine.store, whole.summary.definition_id).await?;
     let mut rows = engine.store.ignored(id, asked.after.unwrap_or(0), limit + 1).await?;
     let more = rows.len() > usize::from(limit);

@@ -43,6 +43,8 @@ pub struct Summary {
     pub parent: Option<SagaId>,
     /// The saga that it repeats.
     pub replay_of: Option<SagaId>,
+    /// Who started it.
+    pub principal: Option<String>,
 }
 
 /// A saga with its state.
@@ -106,13 +108,15 @@ pub struct Filter {
     pub definition: Option<String>,
     /// Only with this business key.
     pub key: Option<String>,
+    /// Only of whom it was started by.
+    pub principal: Option<String>,
     /// Only older than this one.
     pub after: Option<SagaId>,
 }
 
 const SUMMARY: &str =
     "s.id, s.definition, d.name, d.version, s.status, s.started_at, s.ended_at, s.key, s.amount,
-    s.currency, s.parent, s.replay_of";
+    s.currency, s.parent, s.replay_of, s.principal";
 
 impl Store {
     /// A saga with its state.
@@ -128,8 +132,8 @@ impl Store {
         );
         let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(saga.0).fetch_optional(self.reads()).await?;
         let Some(row) = row else { return Ok(None) };
-        let schema: Option<i16> = row.try_get(12)?;
-        let text: Option<&str> = row.try_get(13)?;
+        let schema: Option<i16> = row.try_get(13)?;
+        let text: Option<&str> = row.try_get(14)?;
         let state = match schema.zip(text) {
             Some((schema, text)) => load::state(schema, text),
             None => Err("the saga's state is missing".to_owned()),
@@ -264,6 +268,9 @@ impl Store {
         if let Some(key) = &filter.key {
             query.push(" and s.key = ").push_bind(key);
         }
+        if let Some(principal) = &filter.principal {
+            query.push(" and s.principal = ").push_bind(principal);
+        }
         if let Some(after) = filter.after {
             query.push(" and s.id < ").push_bind(after.0);
         }
@@ -287,6 +294,7 @@ fn summary(row: &PgRow) -> Result<Summary, StoreError> {
         currency: row.try_get(9)?,
         parent: row.try_get::<Option<Uuid>, _>(10)?.map(SagaId),
         replay_of: row.try_get::<Option<Uuid>, _>(11)?.map(SagaId),
+        principal: row.try_get(12)?,
     })
 }
 

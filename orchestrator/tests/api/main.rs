@@ -7,9 +7,11 @@
 
 mod definitions;
 mod edges;
+mod issuer;
 mod operators;
 mod reads;
 mod server;
+mod sign_in;
 mod starts;
 #[path = "../support/mod.rs"]
 mod support;

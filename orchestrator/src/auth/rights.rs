@@ -1,0 +1,48 @@
+//! Which endpoint needs which role: the one table.
+//!
+//! What is not in it is for administrators only. A test holds it against the OpenAPI document.
+
+use axum::http::Method;
+
+use super::role::Roles;
+
+/// What an endpoint needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Nothing.
+    Public,
+    /// One of these roles.
+    Any(Roles),
+}
+
+use Need::{Any, Public};
+
+/// Method, path as the router spells it, and what it needs.
+pub const RIGHTS: &[(&str, &str, Need)] = &[
+    ("GET", "/healthz", Public),
+    ("GET", "/readyz", Public),
+    ("GET", "/openapi.json", Public),
+    ("GET", "/auth/config", Public),
+    ("GET", "/auth/me", Any(Roles::ALL)),
+    ("GET", "/metrics", Any(Roles::READ)),
+    ("GET", "/sagas", Any(Roles::ALL)),
+    ("GET", "/sagas/{id}", Any(Roles::ALL)),
+    ("POST", "/sagas/{id}", Any(Roles::ACT)),
+    ("GET", "/sagas/{id}/history", Any(Roles::ALL)),
+    ("GET", "/sagas/{id}/ignored", Any(Roles::ALL)),
+    ("POST", "/sagas/{id}/signals/{name}", Any(Roles::ACT)),
+    ("POST", "/sagas/{id}/actions", Any(Roles::ACT)),
+    ("GET", "/definitions", Any(Roles::READ)),
+    ("POST", "/definitions", Any(Roles::PUBLISH)),
+    ("GET", "/definitions/{name}", Any(Roles::READ)),
+    ("GET", "/ops/keys", Any(Roles::ADMIN)),
+    ("POST", "/ops/keys", Any(Roles::ADMIN)),
+    ("DELETE", "/ops/keys/{id}", Any(Roles::ADMIN)),
+];
+
+/// What a request to a route needs.
+pub fn need(method: &Method, path: &str) -> Need {
+    let method = if method == Method::HEAD { &Method::GET } else { method };
+    let found = RIGHTS.iter().find(|(its, at, _)| *its == method.as_str() && *at == path);
+    found.map_or(Any(Roles::ADMIN), |(_, _, need)| *need)
+}
