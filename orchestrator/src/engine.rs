@@ -16,6 +16,7 @@ use crate::clock;
 use crate::dead_letters;
 use crate::health::Health;
 use crate::hints::Waiters;
+use crate::projection::{Lag, Projector};
 use crate::shard::Claims;
 use crate::shard::lane::{Context, Doors, Lane};
 use crate::start::{Parts, Starter};
@@ -62,6 +63,8 @@ pub struct Engine {
     pub bus: Arc<dyn Bus>,
     /// The topics.
     pub topics: Topics,
+    /// How far the projection is behind.
+    pub lag: Lag,
     command_partitions: u32,
 }
 
@@ -149,6 +152,8 @@ impl Engine {
             shards,
             handovers,
             acknowledged: acknowledge.clone(),
+            waiters: waiters.clone(),
+            node: config.node.clone(),
         });
         let stop = shutdown.clone();
         tokio::spawn(async move {
@@ -167,6 +172,7 @@ impl Engine {
             node: config.node.clone(),
             bus: Arc::clone(&bus),
             topics: topics.clone(),
+            lag: Lag::default(),
             command_partitions: config.command_partitions.max(1),
         };
         definitions.refresh(&store).await.context("cannot read the definitions")?;
@@ -178,9 +184,12 @@ impl Engine {
         let subscription =
             bus.subscribe(&group, &[topics.inbox()]).await.context("cannot join the engine's group")?;
         let doors = Doors { handovers: handed_over, acknowledged, swept: sweeps };
+        // Subscribed to before anything is committed.
+        let projector = Projector::new(engine.clone(), claims.clone(), waiters.live());
         let lane = Lane::new(context, subscription, doors, acknowledge);
         let mut tasks = Tasks { running: JoinSet::new(), shutdown: shutdown.clone() };
         tasks.spawn(lane.run(shutdown.clone()));
+        tasks.spawn(projector.run(shutdown.clone()));
         tasks.spawn(sweep(store.clone(), claims, swept, sweep_now, shutdown.clone()));
         tasks.spawn(housekeeping(engine.clone(), shutdown.clone()));
         tasks.spawn(waiters.follow(Arc::clone(&bus), topics.saga_events(), config.node, shutdown.clone()));

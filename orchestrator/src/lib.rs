@@ -5,6 +5,7 @@
 //! - [`start`] makes a durable saga of an accepted request
 //! - [`shard`] owns running sagas
 //! - [`outbox`] publishes commands, and hears back
+//! - [`projection`] is what operators search by
 //! - [`store`] is Postgres
 //! - [`engine`] puts these together
 
@@ -18,6 +19,7 @@ pub mod engine;
 pub mod health;
 pub mod hints;
 pub mod outbox;
+pub mod projection;
 pub mod shard;
 pub mod start;
 pub mod store;

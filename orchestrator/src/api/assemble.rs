@@ -77,6 +77,21 @@ pub fn summary(row: Summary) -> SagaSummary {
         ended_at: row.ended_at,
         parent: row.parent,
         replay_of: row.replay_of,
+        health: None,
+        step: None,
+        item: None,
+        direction: None,
+        worker: None,
+        held: false,
+        error: None,
+        failure: None,
+        since: None,
+        next_at: None,
+        attempt: None,
+        attempts_max: None,
+        owner: None,
+        note: None,
+        open_anomalies: 0,
     }
 }
 
@@ -124,6 +139,7 @@ impl Page<'_> {
         if summary.status != "parked" {
             self.state.status.word().clone_into(&mut summary.status);
         }
+        summary.error = self.error(parked.as_ref());
         let cause = match self.state.phase {
             Phase::Unwinding { cause } => Some(cause),
             _ => None,
@@ -133,13 +149,18 @@ impl Page<'_> {
             cause: cause.map(|cause| words::cause(self.definition, cause)),
             revision: self.state.revision,
             deadline: self.state.deadline.map(words::instant),
-            error: self.error(parked.as_ref()),
             parked,
             next: self.next(),
             steps: self.steps(&payloads),
             anomalies: anomalies.into_iter().map(anomaly).collect(),
             output: output(self.definition, id, self.state, &payloads),
             input: Value::clone(&payloads.input),
+            team: self.definition.about.owner.clone(),
+            runbook: self.definition.about.runbook.clone(),
+            notes: Vec::new(),
+            replays: Vec::new(),
+            dead_letters: 0,
+            masked: false,
             links: Links::of(id),
             summary,
         }
@@ -301,7 +322,7 @@ impl Page<'_> {
     }
 }
 
-fn anomaly(row: AnomalyRead) -> AnomalyView {
+pub(super) fn anomaly(row: AnomalyRead) -> AnomalyView {
     AnomalyView {
         effect_key: row.effect_key,
         kind: row.kind,

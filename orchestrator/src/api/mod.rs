@@ -6,7 +6,9 @@
 //! | file | what |
 //! |---|---|
 //! | [`start`], [`triggers`] | from a request to a durable saga |
-//! | [`sagas`], [`assemble`] | reading sagas |
+//! | [`sagas`], [`assemble`], [`personal`] | reading one saga |
+//! | [`find`], [`queues`], [`overview`], [`live`] | finding sagas, and what needs people |
+//! | [`care`], [`letters`], [`audit`] | what people add, settle and have done |
 //! | [`account`], [`keys`] | who asks; API keys |
 //! | [`act`] | signals and operators' actions |
 //! | [`definitions`] | which definitions there are; publishing |
@@ -23,7 +25,7 @@ use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -38,14 +40,22 @@ use problem::Problem;
 pub mod account;
 pub mod act;
 pub mod assemble;
+pub mod audit;
 pub mod body;
+pub mod care;
 pub mod definitions;
+pub mod find;
 pub mod headers;
 pub mod keys;
+pub mod letters;
 pub mod limit;
+pub mod live;
 pub mod openapi;
 pub mod ops;
+pub mod overview;
+pub mod personal;
 pub mod problem;
+pub mod queues;
 pub mod sagas;
 pub mod start;
 pub mod triggers;
@@ -95,6 +105,7 @@ struct Shared {
     starts: Semaphore,
     waits: Semaphore,
     limiter: Limiter,
+    live: live::Live,
     closing: CancellationToken,
 }
 
@@ -107,6 +118,7 @@ impl Api {
             starts: Semaphore::new(config.starts_max),
             waits: Semaphore::new(config.waits_max),
             limiter: Limiter::new(config.rate),
+            live: live::Live::default(),
             engine,
             config,
             closing,
@@ -119,6 +131,10 @@ impl Api {
 
     pub(crate) fn config(&self) -> &ApiConfig {
         &self.0.config
+    }
+
+    pub(crate) fn live(&self) -> &live::Live {
+        &self.0.live
     }
 
     pub(crate) fn auth(&self) -> &Auth {
@@ -140,13 +156,32 @@ impl Api {
     /// The routes.
     pub fn router(&self) -> Router {
         Router::new()
-            .route("/sagas", get(sagas::list))
+            .route("/sagas", get(find::list))
             // One segment, two meanings: a GET names a saga, a POST a definition.
             .route("/sagas/{id}", get(sagas::one).post(start::by_name))
             .route("/sagas/{id}/history", get(sagas::history))
             .route("/sagas/{id}/ignored", get(sagas::ignored))
             .route("/sagas/{id}/signals/{name}", post(act::signal))
             .route("/sagas/{id}/actions", post(act::act))
+            .route("/sagas/{id}/notes", post(care::add_note))
+            .route("/sagas/{id}/owner", put(care::set_owner))
+            .route("/ops/counts", get(find::counts))
+            .route("/ops/overview", get(overview::overview))
+            .route("/ops/workers", get(overview::workers))
+            .route("/ops/parked", get(queues::parked))
+            .route("/ops/failures", get(queues::failures))
+            .route("/ops/failures/{id}", get(queues::failure))
+            .route("/ops/anomalies", get(letters::anomalies))
+            .route("/ops/anomalies/resolve", post(letters::resolve))
+            .route("/ops/dead-letters", get(letters::list))
+            .route("/ops/dead-letters/{id}", get(letters::one))
+            .route("/ops/dead-letters/{id}/resend", post(letters::resend))
+            .route("/ops/dead-letters/{id}/discard", post(letters::discard))
+            .route("/ops/filters", get(care::filters))
+            .route("/ops/filters/{name}", put(care::save_filter).delete(care::drop_filter))
+            .route("/ops/audit", get(audit::list))
+            .route("/ops/audit/export", get(audit::export))
+            .route("/ops/live", get(live::live))
             .route("/auth/config", get(account::config))
             .route("/auth/me", get(account::me))
             .route("/ops/keys", get(keys::list).post(keys::make))
@@ -170,10 +205,13 @@ impl Api {
     pub async fn serve(self, listener: TcpListener) -> std::io::Result<()> {
         let closing = self.closing().clone();
         let upkeep = tokio::spawn(ops::upkeep(closing.clone()));
+        let live = self.live().clone().follow(self.engine().waiters.clone(), closing.clone());
+        let live = tokio::spawn(live);
         let service = self.router().into_make_service_with_connect_info::<Peer>();
         let served =
             axum::serve(NoDelay(listener), service).with_graceful_shutdown(closing.cancelled_owned()).await;
         upkeep.abort();
+        live.abort();
         served
     }
 }

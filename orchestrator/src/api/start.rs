@@ -197,7 +197,7 @@ async fn outcome(
     let view = assemble::saga(api.engine(), answer.saga).await?;
     answer.status = view.summary.status;
     answer.output = view.output;
-    answer.error = view.error;
+    answer.error = view.summary.error;
     Ok(())
 }
 

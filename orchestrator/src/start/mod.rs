@@ -3,12 +3,13 @@
 //! Owns the way from an accepted request to a durable saga. A start is the only write to a saga that its
 //! shard's owner does not make.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use saga_bus::{Bus, Outgoing, Pace};
 use saga_core::{Event, Payloads, State, What};
-use saga_protocol::{InboxRecord, SagaId, Topics};
+use saga_protocol::{InboxRecord, SagaEvents, SagaId, Topics};
 use serde_json::Value;
 use sqlx::PgConnection;
 use tokio::sync::{mpsc, oneshot};
@@ -16,7 +17,7 @@ use uuid::Uuid;
 
 use crate::clock;
 use crate::health::Health;
-use crate::hints::{Waiter, Waiters};
+use crate::hints::{self, Waiter, Waiters};
 use crate::outbox::{self, Outbox, Published, Ready, spell};
 use crate::shard::decide::{coarse, history_row};
 use crate::shard::sagas::Saga;
@@ -115,6 +116,9 @@ pub(crate) struct Parts {
     pub(crate) shards: u32,
     pub(crate) handovers: mpsc::UnboundedSender<Handover>,
     pub(crate) acknowledged: mpsc::UnboundedSender<Published>,
+    /// Who watches changes is told of starts within this process.
+    pub(crate) waiters: Waiters,
+    pub(crate) node: String,
 }
 
 impl Starter {
@@ -354,6 +358,7 @@ impl Group {
     ) {
         let pace = if group.len() >= LOAD_FROM { Pace::Batch } else { Pace::Now };
         let (mut own, mut foreign) = (Vec::new(), Vec::new());
+        let mut begun = Vec::new();
         for (pending, token) in group.into_iter().zip(tokens) {
             let Pending { row, saga, ready, answer } = pending;
             let id = SagaId(row.id);
@@ -366,6 +371,7 @@ impl Group {
                 }
                 Ok(()) => {
                     metrics::counter!("amends_starts_total").increment(1);
+                    begun.push(hints::changed(id, &saga.state));
                     match token {
                         Some(token) => {
                             // Before the commands leave: the answer must find the saga known.
@@ -379,6 +385,10 @@ impl Group {
                     let _ = answer.send(Ok(Started { saga: id, fresh: true }));
                 }
             }
+        }
+        if !begun.is_empty() {
+            let events = SagaEvents { node: self.parts.node.clone(), sagas: begun };
+            self.parts.waiters.notify(events, &HashMap::new());
         }
         self.outbox.publish(own, pace, self.parts.acknowledged.clone()).await;
         if !foreign.is_empty() {

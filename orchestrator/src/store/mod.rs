@@ -11,11 +11,15 @@ use sqlx::{ConnectOptions, Row};
 
 pub mod audit;
 pub mod batch;
+pub mod care;
 pub mod claim;
 pub mod definitions;
+pub mod find;
 pub mod load;
 pub mod mail;
 pub mod migrate;
+pub mod projection;
+pub mod queues;
 pub mod read;
 pub mod start;
 pub mod sweep;

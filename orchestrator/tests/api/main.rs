@@ -7,6 +7,7 @@
 
 mod definitions;
 mod edges;
+mod finding;
 mod issuer;
 mod operators;
 mod reads;
