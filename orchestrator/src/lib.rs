@@ -18,6 +18,7 @@ pub mod dev;
 pub mod engine;
 pub mod health;
 pub mod hints;
+pub mod holds;
 pub mod outbox;
 pub mod projection;
 pub mod shard;

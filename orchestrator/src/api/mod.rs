@@ -42,10 +42,12 @@ pub mod act;
 pub mod assemble;
 pub mod audit;
 pub mod body;
+pub mod can;
 pub mod care;
 pub mod definitions;
 pub mod find;
 pub mod headers;
+pub mod holds;
 pub mod keys;
 pub mod letters;
 pub mod limit;
@@ -162,7 +164,7 @@ impl Api {
             .route("/sagas/{id}/history", get(sagas::history))
             .route("/sagas/{id}/ignored", get(sagas::ignored))
             .route("/sagas/{id}/signals/{name}", post(act::signal))
-            .route("/sagas/{id}/actions", post(act::act))
+            .route("/sagas/{id}/actions", get(can::actions).post(act::act))
             .route("/sagas/{id}/notes", post(care::add_note))
             .route("/sagas/{id}/owner", put(care::set_owner))
             .route("/ops/counts", get(find::counts))
@@ -181,6 +183,8 @@ impl Api {
             .route("/ops/filters/{name}", put(care::save_filter).delete(care::drop_filter))
             .route("/ops/audit", get(audit::list))
             .route("/ops/audit/export", get(audit::export))
+            .route("/ops/holds", get(holds::list).post(holds::set))
+            .route("/ops/holds/{id}", delete(holds::release))
             .route("/ops/live", get(live::live))
             .route("/auth/config", get(account::config))
             .route("/auth/me", get(account::me))

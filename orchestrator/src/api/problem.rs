@@ -232,6 +232,12 @@ impl From<StartError> for Problem {
                     .detail(reason)
             }
             StartError::Busy { retry_after_s } => Self::busy(retry_after_s),
+            StartError::Held(hold) => {
+                let left_s = hold.until.map_or(30, |at| (at - chrono::Utc::now()).num_seconds());
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "held", "Starts are held")
+                    .detail("An operator has paused this for now. The saga was not started; try again later.")
+                    .retry_after(u32::try_from(left_s.clamp(1, 3_600)).unwrap_or(30))
+            }
             StartError::Unavailable(reason) => {
                 tracing::error!(reason, "a saga could not be started");
                 Self::unavailable()

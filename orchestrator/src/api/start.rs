@@ -139,6 +139,7 @@ async fn start(
         body_hash,
         principal: caller.principal.clone(),
         idempotency_key,
+        replay_of: None,
     };
     let engine = api.engine();
     let wait = wait.filter(|it| !it.is_zero());

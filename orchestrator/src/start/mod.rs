@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::clock;
 use crate::health::Health;
 use crate::hints::{self, Waiter, Waiters};
+use crate::holds::{Hold, Holds};
 use crate::outbox::{self, Outbox, Published, Ready, spell};
 use crate::shard::decide::{coarse, history_row};
 use crate::shard::sagas::Saga;
@@ -50,6 +51,8 @@ pub struct StartRequest {
     pub principal: String,
     /// The header `Idempotency-Key`.
     pub idempotency_key: Option<String>,
+    /// The ended saga that it repeats, whose business key it takes over.
+    pub replay_of: Option<SagaId>,
 }
 
 /// A saga that exists, durably.
@@ -80,6 +83,9 @@ pub enum StartError {
         /// When to try again, in seconds.
         retry_after_s: u32,
     },
+    /// An operator holds starts.
+    #[error("starts are held: {}", .0.why)]
+    Held(Box<Hold>),
     /// The database does not answer; it may or may not have been started.
     #[error("the start cannot be confirmed: {0}; repeat it with the same key")]
     Unavailable(String),
@@ -102,6 +108,7 @@ pub struct Starter {
     outbox: Outbox,
     claims: Claims,
     health: Arc<Health>,
+    holds: Holds,
     shards: u32,
 }
 
@@ -118,6 +125,7 @@ pub(crate) struct Parts {
     pub(crate) acknowledged: mpsc::UnboundedSender<Published>,
     /// Who watches changes is told of starts within this process.
     pub(crate) waiters: Waiters,
+    pub(crate) holds: Holds,
     pub(crate) node: String,
 }
 
@@ -131,6 +139,7 @@ impl Starter {
             outbox: outbox.clone(),
             claims: parts.claims.clone(),
             health: Arc::clone(&parts.health),
+            holds: parts.holds.clone(),
             shards: parts.shards.max(1),
         };
         let group = Group { parts, outbox, connection: None };
@@ -163,6 +172,9 @@ impl Starter {
         request: StartRequest,
         waiters: Option<&Waiters>,
     ) -> Result<(Started, Option<Waiter>), StartError> {
+        if let Some(hold) = self.holds.of_start(&request.definition.definition.name) {
+            return Err(StartError::Held(Box::new(hold)));
+        }
         if !self.health.accepts_starts() {
             return Err(StartError::Busy { retry_after_s: 5 });
         }
@@ -180,14 +192,16 @@ impl Starter {
         request: StartRequest,
         answer: oneshot::Sender<Result<Started, StartError>>,
     ) -> Result<Pending, StartError> {
-        let StartRequest { definition: published, input, body_hash, principal, idempotency_key } = request;
+        let StartRequest { definition: published, input, body_hash, principal, idempotency_key, replay_of } =
+            request;
         let definition = &published.definition;
         let bad = |error: saga_core::definition::EvalError| StartError::BadInput(error.to_string());
         let key = definition.key_of(&input).map_err(bad)?;
         let id = SagaId(Uuid::now_v7());
         let shard = self.choose(id);
         let now = clock::now();
-        let event = Event::new(now, rand::random(), What::Start);
+        let mut event = Event::new(now, rand::random(), What::Start);
+        event.held = self.holds.steps(definition);
         let fresh = State::new(now, definition.deadline_ms.map(|ms| now + ms), None);
         let mut payloads = Payloads::new(id, Arc::clone(&input));
         let mut transition = saga_core::step(definition, &fresh, &event, &payloads)
@@ -244,6 +258,7 @@ impl Starter {
             commands,
             keys,
             body_hash: body_hash.to_vec(),
+            replay_of: replay_of.map(|it| it.0),
         };
         let saga = Saga { shard, definition: published, state: transition.state, payloads, ignored: 0 };
         Ok(Pending { row, saga, ready, answer })

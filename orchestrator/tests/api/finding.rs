@@ -31,6 +31,7 @@ steps:
     after: [cabin]
     worker: travel
     action: pay
+    compensation: refund
     input: { id: "${input.id}" }
     on_rejected: park
     on_exhausted: park

@@ -8,6 +8,7 @@
 mod definitions;
 mod edges;
 mod finding;
+mod holding;
 mod issuer;
 mod operators;
 mod reads;
