@@ -44,8 +44,14 @@ async fn begin(node: &Node, definition: &str, id: &str) -> SagaId {
     let input = Arc::new(json!({ "id": id }));
     let mut body_hash = [0; 32];
     body_hash[..id.len()].copy_from_slice(id.as_bytes());
-    let request =
-        StartRequest { definition, input, body_hash, principal: "tester".into(), idempotency_key: None };
+    let request = StartRequest {
+        definition,
+        input,
+        body_hash,
+        principal: "tester".into(),
+        idempotency_key: None,
+        replay_of: None,
+    };
     node.engine.starter.start(request).await.unwrap().saga
 }
 
@@ -68,7 +74,8 @@ async fn a_missing_definitions_sagas_wait_in_the_mailbox_and_go_on_when_it_is_ba
     let node = stage.node("b").await;
     travel.succeed(&car).await;
     let waits = "select count(*) from mailbox where kind = 'record' and taken_at is null";
-    eventually("its answer waits, where it can be seen", 10_000, async || stage.count(waits).await == 1).await;
+    eventually("its answer waits, where it can be seen", 10_000, async || stage.count(waits).await == 1)
+        .await;
     // Meanwhile the shard goes on for others.
     let other = begin(&node, "lively", "other").await;
     let room = travel.expect("book_room").await;

@@ -55,6 +55,10 @@ pub const RIGHTS: &[(&str, &str, Need)] = &[
     ("GET", "/ops/holds", Any(Roles::READ)),
     ("POST", "/ops/holds", Any(Roles::ACT)),
     ("DELETE", "/ops/holds/{id}", Any(Roles::ACT)),
+    ("GET", "/sagas/{id}/replay", Any(Roles::READ)),
+    ("POST", "/sagas/{id}/replay", Any(Roles::ACT)),
+    ("GET", "/ops/approvals", Any(Roles::READ)),
+    ("POST", "/ops/approvals/{id}", Any(Roles::ACT)),
     ("GET", "/ops/live", Any(Roles::ALL)),
     ("GET", "/definitions", Any(Roles::READ)),
     ("POST", "/definitions", Any(Roles::PUBLISH)),
@@ -69,4 +73,16 @@ pub fn need(method: &Method, path: &str) -> Need {
     let method = if method == Method::HEAD { &Method::GET } else { method };
     let found = RIGHTS.iter().find(|(its, at, _)| *its == method.as_str() && *at == path);
     found.map_or(Any(Roles::ADMIN), |(_, _, need)| *need)
+}
+
+/// The methods that a path has.
+pub fn methods(path: &str) -> Vec<&'static str> {
+    let fits = |pattern: &str| {
+        pattern.matches('/').count() == path.matches('/').count()
+            && pattern
+                .split('/')
+                .zip(path.split('/'))
+                .all(|(its, given)| its.starts_with('{') || its == given)
+    };
+    RIGHTS.iter().filter(|(_, at, _)| fits(at)).map(|(method, ..)| *method).collect()
 }

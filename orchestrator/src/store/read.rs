@@ -286,6 +286,21 @@ pub struct VersionRow {
 }
 
 impl Store {
+    /// The row of a definition's version, by its hash or the beginning of it; the newest when several begin so.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn version_id(&self, name: &str, version: &str) -> Result<Option<i32>, StoreError> {
+        Ok(sqlx::query_scalar(
+            "select id from definition where name = $1 and length($2) >= 8 and starts_with(version, $2)
+             order by id desc limit 1",
+        )
+        .bind(name)
+        .bind(version)
+        .fetch_optional(self.reads())
+        .await?)
+    }
+
     /// The versions of one definition with their text, newest first, at most 100.
     ///
     /// # Errors

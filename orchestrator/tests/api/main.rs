@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod acting;
 mod definitions;
 mod edges;
 mod finding;
