@@ -5,27 +5,31 @@
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use saga_core::event::{Operator, Signal};
 use saga_core::{CellRef, Definition, Event, OperatorAction, What};
 use saga_protocol::{Direction, SagaId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use tokio::time::Instant;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::account::actor;
 use super::problem::{FaultAt, Problem};
 use super::view::{Acted, Links, Signalled};
-use super::{Api, body, headers, sagas};
+use super::{Api, From, body, headers, sagas, words};
+use crate::auth::{Caller, Kind};
 use crate::clock;
-use crate::store::mail::Delivery;
+use crate::deeds::{self, Came, Wanted};
+use crate::settle::{self, Outcome};
+use crate::store::audit::{Actor, Deed};
+use crate::store::mail::{Asked, Delivery};
 
 /// For how long an early signal waits, in ms.
 const SIGNAL_TTL_MS: i64 = 24 * 3_600_000;
@@ -33,10 +37,8 @@ const SIGNAL_TTL_MS: i64 = 24 * 3_600_000;
 const SIGNAL_NAME_MAX: usize = 64;
 /// The longest `who`, `why` and `evidence`, in characters.
 const WORDS_MAX: usize = 1_000;
-/// How long an action's result is waited for.
-const RESULT_WAIT: Duration = Duration::from_secs(5);
-/// How often it is looked for, growing from the first to the second.
-const RESULT_POLL_MS: (u64, u64) = (5, 200);
+/// The longest time that what follows from an action is waited for, in s.
+const WAIT_MAX_S: u32 = 60;
 
 /// Signals a saga
 ///
@@ -60,6 +62,8 @@ const RESULT_POLL_MS: (u64, u64) = (5, 200);
 )]
 pub async fn signal(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Extension(from): Extension<From>,
     path: Result<Path<(SagaId, String)>, PathRejection>,
     headers: HeaderMap,
     body: Body,
@@ -80,9 +84,12 @@ pub async fn signal(
         false if body::read(body, api.config().body_bytes_max).await?.is_empty() => None,
         false => return Err(body::unsupported("application/json")),
     };
-    let signal = Signal { name, payload: None, ttl_ms: SIGNAL_TTL_MS };
+    let signal = Signal { name: name.clone(), payload: None, ttl_ms: SIGNAL_TTL_MS };
     let event = Event::new(clock::now(), rand::random(), What::Signal(signal));
-    let delivery = deliver(&api, id, saga, &event, payload.as_ref()).await?;
+    let what = format!("saga.signal.{name}");
+    let deed = Deed { mail: Some(id), ..Deed::new(&what, saga.to_string()) };
+    let asked = Asked { id, saga, event: &event, payload: payload.as_ref() };
+    let delivery = deliver(&api, asked, &actor(&caller, from), deed).await?;
     let answer = Signalled { id, repeated: delivery == Delivery::Duplicate, links: Links::of(saga) };
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
 }
@@ -93,8 +100,9 @@ pub async fn signal(
 pub struct ActionRequest {
     /// `retry`, `retry_edited`, `skip`, `compensate`, `resume_compensation`, `mark_compensated` or `abandon`.
     pub action: Action,
-    /// Who acts.
-    pub who: String,
+    /// Who acts. Read only where nobody needs to sign in, in dev mode; else it is the caller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub who: Option<String>,
     /// Why; it stands in the history.
     pub why: String,
     /// The revision that was looked at; refused when the saga has moved on.
@@ -121,6 +129,9 @@ pub struct ActionRequest {
     /// "It may still take effect", or "this stays uncompensated", was shown and acknowledged.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub acknowledged: bool,
+    /// Waits so many seconds, 60 at most, until the saga has ended, needs a human again, or is past the step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_s: Option<u32>,
 }
 
 /// An operator's action.
@@ -145,15 +156,17 @@ pub enum Action {
 
 impl ActionRequest {
     /// The action as the state machine knows it, with its payload.
-    fn resolve(self, definition: &Definition) -> Result<(Operator, Option<Value>), Problem> {
+    fn resolve(self, definition: &Definition, caller: &Caller) -> Result<(Operator, Option<Value>), Problem> {
         let mut faults = Vec::new();
         for (pointer, text) in
-            [("/who", Some(&self.who)), ("/why", Some(&self.why)), ("/evidence", self.evidence.as_ref())]
+            [("/who", self.who.as_ref()), ("/why", Some(&self.why)), ("/evidence", self.evidence.as_ref())]
         {
             match text {
-                Some(text) if text.trim().is_empty() => faults.push(fault(pointer, "must not be empty")),
+                Some(text) if text.trim().is_empty() => {
+                    faults.push(FaultAt::at(pointer, "must not be empty"))
+                }
                 Some(text) if text.chars().count() > WORDS_MAX => {
-                    faults.push(fault(pointer, "has more than 1,000 characters"))
+                    faults.push(FaultAt::at(pointer, "has more than 1,000 characters"))
                 }
                 _ => {}
             }
@@ -166,7 +179,7 @@ impl ActionRequest {
             let step = definition.find(name);
             if step.is_none() {
                 let known: Vec<&str> = definition.steps.iter().map(|step| step.name.as_str()).collect();
-                faults.push(fault(
+                faults.push(FaultAt::at(
                     "/step",
                     &format!("is no step of `{}`: {}", definition.name, known.join(", ")),
                 ));
@@ -175,13 +188,13 @@ impl ActionRequest {
         });
         let needs_step = matches!(self.action, Action::RetryEdited | Action::Skip | Action::MarkCompensated);
         if needs_step && self.step.is_none() {
-            faults.push(fault("/step", "is needed for this action"));
+            faults.push(FaultAt::at("/step", "is needed for this action"));
         }
         if self.action == Action::RetryEdited && self.input.is_none() {
-            faults.push(fault("/input", "is needed for `retry_edited`"));
+            faults.push(FaultAt::at("/input", "is needed for `retry_edited`"));
         }
         if self.action == Action::MarkCompensated && self.evidence.is_none() {
-            faults.push(fault("/evidence", "is needed for `mark_compensated`: say what proves it"));
+            faults.push(FaultAt::at("/evidence", "is needed for `mark_compensated`: say what proves it"));
         }
         if !faults.is_empty() {
             return Err(Problem::invalid_input(faults));
@@ -202,17 +215,18 @@ impl ActionRequest {
             }
             Action::Abandon => (OperatorAction::Abandon { acknowledged }, None),
         };
-        Ok((Operator { who: self.who, why: self.why, revision: self.revision, action }, payload))
+        let who = match caller.kind {
+            Kind::Dev => self.who.unwrap_or_else(|| caller.principal.clone()),
+            Kind::Token | Kind::Key => caller.principal.clone(),
+        };
+        Ok((Operator { who, why: self.why, revision: self.revision, action }, payload))
     }
-}
-
-fn fault(pointer: &str, detail: &str) -> FaultAt {
-    FaultAt { pointer: Some(pointer.to_owned()), detail: detail.to_owned(), ..FaultAt::default() }
 }
 
 /// Acts on a saga
 ///
-/// Waits up to 5 seconds for what the saga's owner makes of it.
+/// Waits up to 5 seconds for what the saga's owner makes of it, and with `wait_s` for what follows from it. The
+/// answer says what happened.
 #[utoipa::path(
     post, path = "/sagas/{id}/actions", operation_id = "act_on_saga", tag = "operators",
     params(
@@ -222,7 +236,7 @@ fn fault(pointer: &str, detail: &str) -> FaultAt {
     request_body = ActionRequest,
     responses(
         (status = 200, description = "Taken in: applied, or nothing was to be done", body = Acted),
-        (status = 202, description = "Kept; not taken in yet", body = Acted),
+        (status = 202, description = "Kept; not taken in yet, or waiting for a second person", body = Acted),
         (status = 404, description = "No such saga", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "Refused, with the reason; the saga is unchanged", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The action has faults; or the key was used for another action", body = Problem, content_type = "application/problem+json"),
@@ -230,53 +244,77 @@ fn fault(pointer: &str, detail: &str) -> FaultAt {
 )]
 pub async fn act(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Extension(from): Extension<From>,
     path: Result<Path<SagaId>, PathRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let saga = sagas::id(path)?;
-    let request = body::json(&headers, body, api.config().body_bytes_max).await?;
-    let request: ActionRequest = serde_json::from_value(request)
-        .map_err(|error| Problem::invalid_input(vec![fault("", &error.to_string())]))?;
+    let request: ActionRequest = body::of(&api, &headers, body).await?;
+    let wait = request.wait_s.map(|s| Duration::from_secs(u64::from(s.min(WAIT_MAX_S))));
     let engine = api.engine();
     let whole = engine.store.whole(saga).await?.ok_or_else(Problem::no_saga)?;
     let published = engine.definitions.get(&engine.store, whole.summary.definition_id).await?;
     let published = published.ok_or_else(Problem::unavailable)?;
-    let (operator, payload) = request.resolve(&published.definition)?;
+    let asked = serde_json::to_value(&request).unwrap_or_default();
+    let (operator, payload) = request.resolve(&published.definition, &caller)?;
     let id = mail_id("action", saga, &headers)?;
-    let event = Event::new(clock::now(), rand::random(), What::Operator(operator));
-    deliver(&api, id, saga, &event, payload.as_ref()).await?;
-    let result = result(&api, id).await?;
-    let after = engine.store.whole(saga).await?.ok_or_else(Problem::no_saga)?;
-    let (word, reason) = match result.as_deref().map(|it| it.split_once(": ").unwrap_or((it, ""))) {
-        None => ("accepted", None),
-        Some(("refused", reason)) => {
-            let mut problem = Problem::new(StatusCode::CONFLICT, "refused", "The action was refused")
-                .detail(format!("{reason}. The saga is unchanged; look at it again before you decide."));
-            problem.revision = after.state.ok().map(|state| state.revision);
-            return Err(problem);
-        }
-        Some((word, reason)) => (word, Some(reason.to_owned()).filter(|reason| !reason.is_empty())),
+    let (_, cell) = words::action(&operator.action);
+    let wanted = Wanted { saga, id, operator, payload, request: asked };
+    let came = deeds::act(engine, wanted, &actor(&caller, from)).await?;
+    if came == Came::AwaitingApproval {
+        api.live().tell("approvals");
+    }
+    let wait = wait.filter(|_| came == Came::Applied);
+    let cell = cell.and_then(|at| Some((at.direction, words::step_name(&published.definition, at.step)?)));
+    let stands = settle::wait(engine, saga, cell, wait.unwrap_or_default(), api.closing()).await?;
+    answer(saga, id, came, stands)
+}
+
+/// What came of an action, with where the saga stands now.
+pub(super) fn answer(
+    saga: SagaId,
+    id: Uuid,
+    came: Came,
+    stands: Option<(Outcome, String)>,
+) -> Result<Response, Problem> {
+    let (stands, happened) = stands.ok_or_else(Problem::no_saga)?;
+    let (word, reason) = match came {
+        Came::Applied => ("applied", None),
+        Came::Ignored(reason) => ("ignored", Some(reason)),
+        Came::Accepted => ("accepted", None),
+        Came::AwaitingApproval => ("awaiting_approval", None),
+        Came::NoSaga => return Err(Problem::no_saga()),
+        Came::Reused => return Err(Problem::mail_key_reused()),
+        Came::Refused(reason) => return Err(refused(&reason, stands.revision)),
     };
-    let status = if word == "accepted" { StatusCode::ACCEPTED } else { StatusCode::OK };
+    let kept = matches!(word, "accepted" | "awaiting_approval");
     let answer = Acted {
         id,
         result: word.to_owned(),
         reason,
-        status: after.summary.status.to_owned(),
+        status: stands.status.clone(),
+        revision: stands.revision,
+        happened,
+        approval: (word == "awaiting_approval").then_some(id),
         links: Links::of(saga),
     };
+    let status = if kept { StatusCode::ACCEPTED } else { StatusCode::OK };
     Ok((status, Json(answer)).into_response())
 }
 
-async fn deliver(
-    api: &Api,
-    id: Uuid,
-    saga: SagaId,
-    event: &Event,
-    payload: Option<&Value>,
-) -> Result<Delivery, Problem> {
-    let (delivery, shard) = api.engine().store.post(id, saga, event, payload).await?;
+fn refused(reason: &str, revision: u32) -> Problem {
+    let mut problem = Problem::new(StatusCode::CONFLICT, "refused", "The action was refused")
+        .detail(format!("{reason}. The saga is unchanged; look at it again before you decide."));
+    problem.revision = Some(revision);
+    problem
+}
+
+/// Commits a piece of mail with its deed, and tells the saga's owner.
+async fn deliver(api: &Api, asked: Asked<'_>, actor: &Actor, deed: Deed<'_>) -> Result<Delivery, Problem> {
+    let (id, saga) = (asked.id, asked.saga);
+    let (delivery, shard) = api.engine().store.ask(asked, actor, deed).await?;
     match delivery {
         Delivery::NoSaga => return Err(Problem::no_saga()),
         Delivery::Reused => return Err(Problem::mail_key_reused()),
@@ -284,22 +322,6 @@ async fn deliver(
     }
     api.engine().nudge(saga, shard, id).await;
     Ok(delivery)
-}
-
-/// Waits for what the owner makes of a piece of mail, within a bound.
-async fn result(api: &Api, id: Uuid) -> Result<Option<String>, Problem> {
-    let until = Instant::now() + RESULT_WAIT;
-    let (mut pause_ms, longest_ms) = RESULT_POLL_MS;
-    loop {
-        if let Some(result) = api.engine().store.mail_result(id).await? {
-            return Ok(Some(result));
-        }
-        if Instant::now() >= until || api.closing().is_cancelled() {
-            return Ok(None);
-        }
-        tokio::time::sleep(Duration::from_millis(pause_ms)).await;
-        pause_ms = (pause_ms * 2).min(longest_ms);
-    }
 }
 
 /// The id in the mailbox: from the `Idempotency-Key`, so that a repetition is one; else a new one.

@@ -203,6 +203,8 @@ fn addresses(urls: &Urls, output: Output) -> String {
     for (what, place) in rows {
         text.push_str(&format!("  {what:<18}{place}\n"));
     }
+    let loud = "  DEV MODE: no sign-in. Everybody on this machine is an administrator; nobody else gets in.";
+    text.push_str(&format!("\n{}\n", output.style.paint(Tone::Human, loud)));
     let command = if urls.api.ends_with(":8080") {
         "amends saga list".to_owned()
     } else {

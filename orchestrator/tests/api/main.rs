@@ -5,11 +5,16 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod acting;
 mod definitions;
 mod edges;
+mod finding;
+mod holding;
+mod issuer;
 mod operators;
 mod reads;
 mod server;
+mod sign_in;
 mod starts;
 #[path = "../support/mod.rs"]
 mod support;

@@ -10,6 +10,7 @@ use saga_protocol::StepName;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+mod approval;
 mod check;
 mod connect;
 mod diagnostic;
@@ -29,6 +30,7 @@ pub mod snippet;
 pub mod source;
 pub mod template;
 
+pub use approval::Approval;
 pub use door::validator;
 pub use expression::{EvalError, Expression, Scope};
 pub use load::{Diagnostic, load, load_to_explore};
@@ -102,6 +104,8 @@ pub struct About {
     pub owner: Option<String>,
     /// Where its runbook is.
     pub runbook: Option<String>,
+    /// Which actions need a second person.
+    pub approval: Option<Approval>,
 }
 
 /// A route that starts a saga.
