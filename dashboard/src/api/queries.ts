@@ -8,6 +8,7 @@ import type {
   JobItem, Me, Overview, ParkedPage, Reconciliation, ReplayPlan, SagaPage, SagaView, SavedFilter, WorkerView,
 } from "./contract";
 import { asProblem } from "./problem";
+import { useToken } from "./session";
 import type { DefinitionList, DefinitionView, IgnoredPage } from "./schema";
 
 export type SagaFilter = Record<string, string | undefined>;
@@ -19,12 +20,9 @@ export const authConfig = queryOptions({
   retry: false,
 });
 
-export const me = queryOptions({
-  queryKey: ["me"],
-  queryFn: ({ signal }) => get<Me>("/auth/me", signal),
-  staleTime: 60_000,
-  retry: false,
-});
+/** Who a token is; another token is somebody else. */
+export const me = (token: string | null) =>
+  queryOptions({ queryKey: ["me", token], queryFn: ({ signal }) => get<Me>("/auth/me", signal), staleTime: 60_000, retry: false });
 
 export const overview = queryOptions({
   queryKey: ["overview"],
@@ -75,8 +73,9 @@ export const history = (id: string) =>
 export const ignored = (id: string) =>
   queryOptions({ queryKey: ["saga", id, "ignored"], queryFn: ({ signal }) => get<IgnoredPage>(`/sagas/${id}/ignored?limit=200`, signal) });
 
-export const plans = (id: string) =>
-  queryOptions({ queryKey: ["saga", id, "plans"], queryFn: ({ signal }) => get<ActionPlans>(`/sagas/${id}/actions`, signal), retry: false });
+/** Asked anew for each revision: what can be done changes with the saga. */
+export const plans = (id: string, revision: number) =>
+  queryOptions({ queryKey: ["saga", id, "plans", revision], queryFn: ({ signal }) => get<ActionPlans>(`/sagas/${id}/actions`, signal), retry: false });
 
 export const replayPlan = (id: string, version?: string) =>
   queryOptions({
@@ -179,7 +178,7 @@ export const savedFilters = queryOptions({
 
 /** What the signed-in one may do. A server without sign-in lets everybody do everything. */
 export function useRights(): { operate: boolean; author: boolean; admin: boolean; me?: Me } {
-  const asked = useQuery(me);
+  const asked = useQuery(me(useToken()));
   if (asked.isError) {
     const open = asProblem(asked.error).kind === "absent";
     return { operate: open, author: open, admin: open };

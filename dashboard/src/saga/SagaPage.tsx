@@ -23,6 +23,7 @@ import { History, Ignored } from "./History";
 import { NotesPanel, OwnerLine } from "./Notes";
 import { best, guess } from "./plans";
 import { ReplayDialog } from "./Replay";
+import { SagaLink } from "./SagaLink";
 import { SignalDialog } from "./Signal";
 import { laneId } from "./spans";
 import { StepPanel } from "./StepPanel";
@@ -145,10 +146,6 @@ function Facts({ saga }: { saga: SagaView }) {
   );
 }
 
-export function SagaLink({ id, children }: { id: string; children?: string }) {
-  return <Link to="/sagas/$id" params={{ id }} className={children ? "" : "mono"} title={id}>{children ?? id.slice(-12)}</Link>;
-}
-
 function RunNow({ saga }: { saga: SagaView }) {
   const t = useT();
   const { plans, revision } = usePlans(saga);
@@ -165,7 +162,7 @@ function RunNow({ saga }: { saga: SagaView }) {
 }
 
 function usePlans(saga: SagaView): { plans: ActionPlan[]; revision: number } {
-  const asked = useQuery({ ...plansQuery(saga.saga), queryKey: ["saga", saga.saga, "plans", saga.revision], enabled: !saga.ended_at });
+  const asked = useQuery({ ...plansQuery(saga.saga, saga.revision), enabled: !saga.ended_at });
   if (asked.data) return { plans: asked.data.actions, revision: asked.data.revision };
   const absent = asked.isError && asProblem(asked.error).kind === "absent";
   return { plans: absent ? guess(saga) : [], revision: saga.revision };

@@ -16,7 +16,7 @@ import { finish, signIn } from "./oidc";
 export function Door({ children }: { children: ReactNode }) {
   const config = useQuery(authConfig);
   const token = useToken();
-  const who = useQuery({ ...me, queryKey: ["me", token], enabled: config.isSuccess });
+  const who = useQuery({ ...me(token), enabled: config.isSuccess });
   if (config.isPending) return <div className="door"><Skeleton rows={3} /></div>;
   // A server without sign-in has no such endpoint; one that does not answer is said so by every page.
   if (config.isError) return children;

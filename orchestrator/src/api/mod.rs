@@ -10,6 +10,7 @@
 //! | [`act`] | signals and operators' actions |
 //! | [`definitions`] | which definitions there are; publishing |
 //! | [`ops`], [`openapi`] | probes, metrics, the document |
+//! | [`assets`] | the dashboard |
 //! | [`problem`] | the one place where an error becomes an answer |
 //! | [`view`], [`words`] | the answers as types, and their words |
 
@@ -33,6 +34,7 @@ use problem::Problem;
 
 pub mod act;
 pub mod assemble;
+pub mod assets;
 pub mod body;
 pub mod definitions;
 pub mod headers;
@@ -138,6 +140,10 @@ impl Api {
             .route("/readyz", get(ops::readyz))
             .route("/metrics", get(ops::metrics))
             .route("/openapi.json", get(openapi::document))
+            .route("/", get(assets::root))
+            .route("/ui", get(assets::root))
+            .route("/ui/", get(assets::index))
+            .route("/ui/{*path}", get(assets::file))
             .method_not_allowed_fallback(other_method)
             .fallback(start::by_trigger)
             .layer(middleware::from_fn_with_state(self.clone(), gate))
