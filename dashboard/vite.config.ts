@@ -1,3 +1,4 @@
+import { realpathSync } from "node:fs";
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
@@ -35,6 +36,8 @@ export default defineConfig({
   build: { outDir: "dist", target: "es2022", assetsInlineLimit: 0, sourcemap: false, chunkSizeWarningLimit: 2000 },
   server: {
     port: 5173,
+    // The libraries may be a link to a folder outside of the clone.
+    fs: { allow: [".", realpathSync("node_modules")] },
     proxy: Object.fromEntries(
       ["/sagas", "/definitions", "/ops", "/auth", "/authoring", "/openapi.json", "/healthz", "/readyz", "/metrics"].map((path) => [path, api]),
     ),

@@ -17,6 +17,7 @@ pub mod health;
 pub mod hints;
 pub mod outbox;
 pub mod shard;
+pub mod simulation;
 pub mod start;
 pub mod store;
 pub mod workers;

@@ -136,7 +136,7 @@ function BarShape({ bar, x, y, limit, words, undo = false, onClick }:
       <title>{words}</title>
       {bar.kind === "backoff" ? <path d={`M${left} ${y + high / 2}H${left + width}`} className="waterfall-backoff" />
         : <rect x={left} y={y} width={width} height={high} rx="2" className={bar.open ? "open" : ""} style={bar.kind === "waiting" ? { fill: "url(#hatch)" } : undefined} />}
-      {undo && bar.kind === "attempt" && <path d={`M${left + 1} ${y + high / 2}l-6 -5v10Z`} className="waterfall-back" />}
+      {undo && bar.kind === "attempt" && <path d={`M${left - 6} ${y + high / 2}l7 -${high / 2}v${high}Z`} className="waterfall-back" />}
     </g>
   );
 }

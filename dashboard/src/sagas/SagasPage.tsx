@@ -128,7 +128,7 @@ function Facets({ filter, onChange }: { filter: SagaFilter; onChange: (filter: S
 function useColumns(): Column<SagaSummary>[] {
   const t = useT();
   return useMemo(() => [
-    { id: "state", head: t("state"), width: "minmax(118px, 130px)", cell: (row) => <StateBadge state={standing(row)} /> },
+    { id: "state", head: t("state"), width: "minmax(134px, 144px)", cell: (row) => <StateBadge state={standing(row)} /> },
     { id: "key", head: t("key"), width: "minmax(110px, 1.2fr)", cell: (row) => <><span className="cell-two" title={row.key ?? row.saga}>{row.key ?? short(row.saga)}</span><span className="cell-two">{row.definition}</span></> },
     { id: "where", head: t("where"), width: "minmax(120px, 1.6fr)", wide: true, cell: (row) => <Where row={row} /> },
     { id: "next", head: t("next"), width: "minmax(90px, 130px)", wide: true, cell: (row) => row.ended_at ? <span className="muted">–</span> : row.next_at ? <Until at={row.next_at} /> : row.status === "parked" ? t("next.human.short") : <span className="muted">–</span> },

@@ -11,6 +11,7 @@
 //! | [`definitions`] | which definitions there are; publishing |
 //! | [`ops`], [`openapi`] | probes, metrics, the document |
 //! | [`assets`] | the dashboard |
+//! | [`authoring`] | what authors ask before they publish |
 //! | [`problem`] | the one place where an error becomes an answer |
 //! | [`view`], [`words`] | the answers as types, and their words |
 
@@ -35,6 +36,7 @@ use problem::Problem;
 pub mod act;
 pub mod assemble;
 pub mod assets;
+pub mod authoring;
 pub mod body;
 pub mod definitions;
 pub mod headers;
@@ -136,6 +138,8 @@ impl Api {
             .route("/sagas/{id}/actions", post(act::act))
             .route("/definitions", get(definitions::list).post(definitions::publish))
             .route("/definitions/{name}", get(definitions::one))
+            .route("/authoring/check", post(authoring::check))
+            .route("/authoring/simulate", post(authoring::simulate))
             .route("/healthz", get(ops::healthz))
             .route("/readyz", get(ops::readyz))
             .route("/metrics", get(ops::metrics))
@@ -240,6 +244,7 @@ async fn other_method(method: Method, request: Request) -> Problem {
     let allowed = match path {
         "/sagas" | "/healthz" | "/readyz" | "/metrics" | "/openapi.json" => "GET",
         "/definitions" => "GET, POST",
+        "/authoring/check" | "/authoring/simulate" => "POST",
         _ if path.ends_with("/actions") || path.contains("/signals/") => "POST",
         _ if path.starts_with("/sagas/") && path.matches('/').count() == 2 => "GET, POST",
         _ => "GET",

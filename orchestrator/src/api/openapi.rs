@@ -6,7 +6,7 @@ use saga_core::Definition;
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
-use super::{Api, act, definitions, ops, sagas, start, triggers};
+use super::{Api, act, authoring, definitions, ops, sagas, start, triggers};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -17,7 +17,8 @@ use super::{Api, act, definitions, ops, sagas, start, triggers};
     ),
     paths(
         start::by_name, sagas::list, sagas::one, sagas::history, sagas::ignored, act::signal, act::act,
-        definitions::list, definitions::one, definitions::publish, ops::healthz, ops::readyz, ops::metrics, document,
+        definitions::list, definitions::one, definitions::publish,
+        authoring::check, authoring::simulate, ops::healthz, ops::readyz, ops::metrics, document,
     ),
     tags(
         (name = "sagas", description = "Start, read and signal sagas"),

@@ -8,7 +8,7 @@ use super::problem::FaultAt;
 use crate::store::definitions::{Definitions, Published};
 
 /// First segments of paths that are the API's own.
-pub const RESERVED: [&str; 12] = [
+pub const RESERVED: [&str; 13] = [
     "sagas",
     "definitions",
     "workers",
@@ -21,6 +21,7 @@ pub const RESERVED: [&str; 12] = [
     "ui",
     "api",
     "auth",
+    "authoring",
 ];
 
 /// What is at a path.
