@@ -20,7 +20,7 @@ use crate::shard::Claims;
 use crate::shard::lane::{Context, Doors, Lane};
 use crate::start::{Parts, Starter};
 use crate::store::Store;
-use crate::store::definitions::{Definitions, Published};
+use crate::store::definitions::{Definitions, Proof, PublishError, Published};
 use crate::store::sweep::Swept;
 use crate::workers::WorkerRegistry;
 
@@ -189,15 +189,32 @@ impl Engine {
         Ok((engine, Running(tasks.running)))
     }
 
-    /// Publishes a definition's text and makes its topics.
+    /// Publishes a definition's text that was not checked, and makes its topics.
     ///
     /// # Errors
     /// See [`Definitions::publish`].
-    pub async fn publish(
+    pub async fn publish(&self, source: &str) -> Result<(Arc<Published>, bool), PublishError> {
+        self.publish_with(source, None).await
+    }
+
+    /// Publishes a definition's text with what the check said of it, and makes its topics.
+    ///
+    /// # Errors
+    /// See [`Definitions::publish`].
+    pub async fn publish_proved(
         &self,
         source: &str,
-    ) -> Result<(Arc<Published>, bool), crate::store::definitions::PublishError> {
-        let (published, fresh) = self.definitions.publish(&self.store, source).await?;
+        proof: &Proof,
+    ) -> Result<(Arc<Published>, bool), PublishError> {
+        self.publish_with(source, Some(proof)).await
+    }
+
+    async fn publish_with(
+        &self,
+        source: &str,
+        proof: Option<&Proof>,
+    ) -> Result<(Arc<Published>, bool), PublishError> {
+        let (published, fresh) = self.definitions.publish(&self.store, source, proof).await?;
         if let Err(error) = self.ensure_command_topics(&published).await {
             tracing::warn!(%error, "the definition's topics could not be made yet; its workers make them");
         }

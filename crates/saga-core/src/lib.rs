@@ -3,11 +3,13 @@
 //! Owns every decision about a saga, in one function, [`step`]. It must not know tokio, sqlx, rdkafka, a
 //! clock or a random source: times, ids and randomness arrive in events.
 
+pub mod check;
 pub mod command;
 pub mod definition;
 pub mod event;
 pub mod machine;
 pub mod payloads;
+pub mod simulate;
 pub mod state;
 pub mod time;
 pub mod transition;

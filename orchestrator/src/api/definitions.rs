@@ -2,16 +2,18 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use saga_core::Definition;
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::problem::Problem;
 use super::view::{DefinitionList, DefinitionSummary, DefinitionView, PublishedView, VersionView};
-use super::{Api, body, triggers};
+use super::{Api, body, proof, triggers};
 use crate::engine::Engine;
-use crate::store::definitions::{PublishError, Published};
+use crate::store::definitions::{Proof, PublishError, Published};
 
 const MEDIA_TYPES: [&str; 4] = ["application/yaml", "application/x-yaml", "text/yaml", "text/plain"];
 /// The largest text of a definition, in bytes.
@@ -47,6 +49,8 @@ pub async fn one(State(api): State<Api>, Path(name): Path<String>) -> Result<Jso
             version: row.version,
             active: row.active,
             published_at: row.published_at,
+            verdict: row.verdict,
+            waiver: row.waiver,
             source: row.source.unwrap_or_default(),
         })
         .collect();
@@ -54,41 +58,70 @@ pub async fn one(State(api): State<Api>, Path(name): Path<String>) -> Result<Jso
     Ok(Json(DefinitionView { summary: summary(&active.definition), input, versions }))
 }
 
+/// How to publish.
+#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+pub struct PublishQuery {
+    /// Publishes a definition that is not proved, for this reason, which is recorded with the version.
+    #[serde(default)]
+    pub waive: Option<String>,
+}
+
 /// Publishes a definition
 ///
-/// The body is its YAML text. From now on new sagas take this version; running ones stay on theirs.
+/// The body is its YAML text. It is checked: every combination of outcomes is explored, and what is not proved is
+/// refused unless a reason to waive that is given. From now on new sagas take this version; running ones stay on theirs.
 #[utoipa::path(
     post, path = "/definitions", operation_id = "publish_definition", tag = "definitions",
+    params(PublishQuery),
     request_body(content = String, content_type = "application/yaml", description = "The definition"),
     responses(
         (status = 200, description = "Its content was published before; it is the active version now", body = PublishedView),
         (status = 201, description = "A new version", body = PublishedView),
         (status = 415, description = "The body is not said to be YAML", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "The definition has mistakes, all of them listed", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The definition has mistakes, all of them listed, or is not proved", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn publish(State(api): State<Api>, headers: HeaderMap, request: Body) -> Result<Response, Problem> {
+pub async fn publish(
+    State(api): State<Api>,
+    query: Result<Query<PublishQuery>, axum::extract::rejection::QueryRejection>,
+    headers: HeaderMap,
+    request: Body,
+) -> Result<Response, Problem> {
+    let Query(query) = query.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
     if !body::media_type(&headers).is_some_and(|it| MEDIA_TYPES.contains(&it.as_str())) {
         return Err(body::unsupported("application/yaml"));
     }
     let bytes = body::read(request, SOURCE_BYTES_MAX).await?;
     let source = std::str::from_utf8(&bytes).map_err(|_| Problem::bad_request("The body is not UTF-8."))?;
-    let (published, fresh) = checked(api.engine(), source).await?;
+    let (published, fresh, proof) = checked(api.engine(), source, query.waive).await?;
     let status = if fresh { StatusCode::CREATED } else { StatusCode::OK };
     let Definition { name, version, .. } = &published.definition;
-    let answer = PublishedView { name: name.clone(), version: version.0.clone(), fresh };
+    let answer = PublishedView {
+        name: name.clone(),
+        version: version.0.clone(),
+        fresh,
+        verdict: proof.verdict.to_owned(),
+        waiver: proof.waiver.as_deref().map(str::to_owned),
+    };
     Ok((status, Json(answer)).into_response())
 }
 
-/// Publishes a definition whose trigger can be served.
+/// Publishes a definition whose trigger can be served, and that is proved or waived.
 ///
 /// # Errors
-/// Every mistake; or that the database failed.
-pub async fn checked(engine: &Engine, source: &str) -> Result<(std::sync::Arc<Published>, bool), Problem> {
+/// Every mistake; that it is not proved; or that the database failed.
+pub async fn checked(
+    engine: &Engine,
+    source: &str,
+    waiver: Option<String>,
+) -> Result<(std::sync::Arc<Published>, bool, Proof), Problem> {
     let definition = saga_core::definition::load(source).map_err(PublishError::Mistakes)?;
     triggers::check(&engine.definitions, &definition)
         .map_err(|fault| Problem::invalid_definition(vec![fault]))?;
-    Ok(engine.publish(source).await?)
+    let proof = proof::prove(engine, &definition, waiver).await?;
+    let (published, fresh) = engine.publish_proved(source, &proof).await?;
+    Ok((published, fresh, proof))
 }
 
 fn summary(definition: &Definition) -> DefinitionSummary {

@@ -44,6 +44,7 @@ pub mod limit;
 pub mod openapi;
 pub mod ops;
 pub mod problem;
+pub mod proof;
 pub mod sagas;
 pub mod start;
 pub mod triggers;

@@ -26,6 +26,9 @@ enum DefCommand {
         /// YAML files, a definition each
         #[arg(required = true)]
         files: Vec<PathBuf>,
+        /// Publishes also what is not proved, for this reason, which is recorded
+        #[arg(long, value_name = "REASON")]
+        waive: Option<String>,
     },
     /// Lists the definitions that sagas can be started from
     List,
@@ -38,7 +41,7 @@ enum DefCommand {
 pub async fn run(args: DefArgs, output: Output) -> Result<Code, Failure> {
     let client = args.server.client()?;
     match args.command {
-        DefCommand::Publish { files } => publish(&client, &files, output).await,
+        DefCommand::Publish { files, waive } => publish(&client, &files, waive.as_deref(), output).await,
         DefCommand::List => list(&client, output).await,
     }
 }
@@ -47,19 +50,29 @@ pub async fn run(args: DefArgs, output: Output) -> Result<Code, Failure> {
 ///
 /// # Errors
 /// With the mistakes of every file that has some.
-pub async fn publish(client: &Client, files: &[PathBuf], output: Output) -> Result<Code, Failure> {
+pub async fn publish(
+    client: &Client,
+    files: &[PathBuf],
+    waive: Option<&str>,
+    output: Output,
+) -> Result<Code, Failure> {
     let mut failed: Option<Failure> = None;
+    let path = match waive {
+        Some(reason) => with_query("/definitions", &[("waive", reason)])?,
+        None => "/definitions".to_owned(),
+    };
     for file in files {
         let source = std::fs::read_to_string(file)
             .map_err(|error| Failure::usage(format!("cannot read {}: {error}", file.display())))?;
         let sent: Result<PublishedView, Failure> =
-            client.send(Method::POST, "/definitions", &[], Sent::Yaml(&source)).await;
+            client.send(Method::POST, &path, &[], Sent::Yaml(&source)).await;
         match sent {
             Ok(view) if output.json => output.print(&view),
-            Ok(PublishedView { name, version, fresh }) => {
+            Ok(PublishedView { name, version, fresh, verdict, waiver }) => {
                 let version: String = version.chars().take(12).collect();
                 let word = if fresh { "published" } else { "active again, nothing new" };
-                say(&format!("{name} {version} {word}"));
+                let waived = waiver.map(|it| format!(", waived: {it}")).unwrap_or_default();
+                say(&format!("{name} {version} {word}; {verdict}{waived}"));
             }
             Err(failure) if failure.problem.is_none() => return Err(failure),
             Err(mut failure) => {
@@ -72,6 +85,13 @@ pub async fn publish(client: &Client, files: &[PathBuf], output: Output) -> Resu
         }
     }
     failed.map_or(Ok(Code::Ok), Err)
+}
+
+/// A path with a query, spelled as an address wants it.
+fn with_query(path: &str, query: &[(&str, &str)]) -> Result<String, Failure> {
+    let url = reqwest::Url::parse_with_params(&format!("http://localhost{path}"), query)
+        .map_err(|error| Failure::usage(error.to_string()))?;
+    Ok(format!("{}?{}", url.path(), url.query().unwrap_or_default()))
 }
 
 async fn list(client: &Client, output: Output) -> Result<Code, Failure> {

@@ -28,6 +28,11 @@ pub enum Code {
     Pending = 7,
 }
 
+impl Code {
+    /// Of `amends check`: neither proved nor refuted. It shares 3 with "not found", which a check cannot answer.
+    pub const UNPROVED: Self = Self::NotFound;
+}
+
 impl From<Code> for ExitCode {
     fn from(code: Code) -> Self {
         Self::from(code as u8)

@@ -14,13 +14,16 @@ use client::Client;
 use exit::{Code, Failure};
 use style::Style;
 
+pub mod check;
 pub mod client;
 pub mod database;
 pub mod definitions;
 pub mod dev;
 pub mod exit;
+pub mod live;
 pub mod process;
 pub mod saga;
+pub mod scenarios;
 pub mod serve;
 pub mod shop;
 pub mod style;
@@ -51,6 +54,9 @@ enum Command {
     Sandbox(worker::SandboxArgs),
     Saga(saga::SagaArgs),
     Def(definitions::DefArgs),
+    Check(check::CheckArgs),
+    Test(scenarios::TestArgs),
+    Simulate(scenarios::SimulateArgs),
     Db(database::DbArgs),
 }
 
@@ -94,7 +100,12 @@ pub fn say(line: &str) {
 pub fn run(cli: Cli) -> ExitCode {
     let output = Output { json: cli.json, style: if cli.json { Style::PLAIN } else { Style::of_stdout() } };
     log(match cli.command {
-        Command::Dev(_) | Command::Saga(_) | Command::Def(_) => "warn",
+        Command::Dev(_)
+        | Command::Saga(_)
+        | Command::Def(_)
+        | Command::Check(_)
+        | Command::Test(_)
+        | Command::Simulate(_) => "warn",
         _ => "info",
     });
     client::install_crypto();
@@ -123,6 +134,9 @@ async fn dispatch(command: Command, output: Output) -> Result<Code, Failure> {
         Command::Sandbox(args) => worker::sandbox(args).await,
         Command::Saga(args) => saga::run(args, output).await,
         Command::Def(args) => definitions::run(args, output).await,
+        Command::Check(args) => check::run(&args, output),
+        Command::Test(args) => scenarios::test(&args, output).await,
+        Command::Simulate(args) => scenarios::simulate(&args, output),
         Command::Db(args) => database::run(args, output).await,
     }
 }

@@ -350,7 +350,7 @@ fn act_code(result: &str) -> Code {
 }
 
 /// A document given as a file, as `-` for standard input, or as JSON itself.
-fn document(given: &str) -> Result<Vec<u8>, Failure> {
+pub(super) fn document(given: &str) -> Result<Vec<u8>, Failure> {
     let unreadable =
         |what: &str, error: std::io::Error| Failure::usage(format!("cannot read {what}: {error}"));
     if given == "-" {

@@ -105,7 +105,12 @@ impl Definitions {
     ///
     /// # Errors
     /// Every mistake in the text, each with its place and remedy; or that the database failed.
-    pub async fn publish(&self, store: &Store, source: &str) -> Result<(Arc<Published>, bool), PublishError> {
+    pub async fn publish(
+        &self,
+        store: &Store,
+        source: &str,
+        proof: Option<&Proof>,
+    ) -> Result<(Arc<Published>, bool), PublishError> {
         let definition = saga_core::definition::load(source).map_err(PublishError::Mistakes)?;
         for step in &definition.steps {
             if matches!(step.work, saga_core::definition::Work::Child { .. }) {
@@ -130,6 +135,16 @@ impl Definitions {
         .map_err(StoreError::from)?;
         let (id, fresh): (i32, bool) =
             (row.try_get(0).map_err(StoreError::from)?, row.try_get(1).map_err(StoreError::from)?);
+        if let Some(proof) = proof {
+            // Before anything can start from it. What was waived once stays on record.
+            sqlx::query("update definition set verdict = $2, waiver = coalesce($3, waiver) where id = $1")
+                .bind(id)
+                .bind(proof.verdict)
+                .bind(proof.waiver.as_deref())
+                .execute(store.reads())
+                .await
+                .map_err(StoreError::from)?;
+        }
         sqlx::query(
             "insert into active_definition (name, definition) values ($1, $2)
              on conflict on constraint active_definition_pk do update set definition = excluded.definition",
@@ -147,6 +162,15 @@ impl Definitions {
         })?;
         Ok((published, fresh))
     }
+}
+
+/// What the check said of a definition that is being published.
+#[derive(Clone, Debug)]
+pub struct Proof {
+    /// `proved`, `refuted` or `unproved`.
+    pub verdict: &'static str,
+    /// Why it is published although it is not proved.
+    pub waiver: Option<Arc<str>>,
 }
 
 /// Why a definition was not published.

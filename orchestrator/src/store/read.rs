@@ -318,6 +318,10 @@ pub struct VersionRow {
     pub published_at: DateTime<Utc>,
     /// Its text, where it was asked for.
     pub source: Option<String>,
+    /// What the check said when it was published.
+    pub verdict: Option<String>,
+    /// Why it was published although it was not proved.
+    pub waiver: Option<String>,
 }
 
 impl Store {
@@ -327,7 +331,7 @@ impl Store {
     /// When the database fails.
     pub async fn versions(&self, name: &str) -> Result<Vec<VersionRow>, StoreError> {
         let rows = sqlx::query(
-            "select d.name, d.version, a.definition is not null, d.published_at, d.source
+            "select d.name, d.version, a.definition is not null, d.published_at, d.source, d.verdict, d.waiver
              from definition d left join active_definition a on a.definition = d.id
              where d.name = $1 order by d.id desc limit 100",
         )
@@ -342,6 +346,8 @@ impl Store {
                     active: row.try_get(2)?,
                     published_at: row.try_get(3)?,
                     source: row.try_get(4)?,
+                    verdict: row.try_get(5)?,
+                    waiver: row.try_get(6)?,
                 })
             })
             .collect()

@@ -85,3 +85,32 @@ async fn a_trigger_that_clashes_is_not_published() {
     }
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_proved_is_refused_unless_the_reason_is_given_and_recorded() {
+    let server = Server::start().await;
+    // Correct as far as each step goes, and yet one of them can never run.
+    let source = TOUR
+        .replace("saga: tour", "saga: sleepy")
+        .replace("/tours", "/sleepies")
+        .replace("steps:\n", "deadline: 1m\nsteps:\n  nap: { wait: { for: 2m } }\n")
+        .replace("after: [car]", "after: [car, nap]");
+    let refused = server.request(Method::POST, "/definitions", &YAML, source.clone()).await;
+    let body = refused.body.clone();
+    refused.is_problem(422, "unproved-definition");
+    assert_eq!(body["errors"][0]["code"], "reachable", "{body}");
+    server.get("/definitions/sleepy").await.is_problem(404, "not-found");
+    let waived = async |path: &str| server.request(Method::POST, path, &YAML, source.clone()).await;
+    waived("/definitions?waive=%20").await.is_problem(400, "bad-request");
+    waived("/definitions?wave=x").await.is_problem(400, "bad-request");
+    let answer = waived("/definitions?waive=only%20until%20Friday").await;
+    assert_eq!(
+        (answer.status.as_u16(), &answer.body["verdict"]),
+        (201, &json!("refuted")),
+        "{}",
+        answer.body
+    );
+    let version = server.get("/definitions/sleepy").await.body["versions"][0].clone();
+    assert_eq!((&version["verdict"], &version["waiver"]), (&json!("refuted"), &json!("only until Friday")));
+    server.stop().await;
+}

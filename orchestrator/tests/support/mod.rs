@@ -116,7 +116,7 @@ impl Stage {
         let database = fresh_database().await;
         let store = Store::connect(&database.url, 2).await.unwrap();
         store.migrate(shards, chrono::Utc::now()).await.unwrap();
-        amends::store::definitions::Definitions::default().publish(&store, DEFINITION).await.unwrap();
+        amends::store::definitions::Definitions::default().publish(&store, DEFINITION, None).await.unwrap();
         let pool = database.pool(4).await;
         Self { database, pool, bus: InProcess::new(), topics: Topics::new("t") }
     }

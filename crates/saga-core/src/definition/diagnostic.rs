@@ -112,6 +112,11 @@ impl Diagnostics {
         });
     }
 
+    /// Whether there are no mistakes but of these kinds.
+    pub(super) fn only(&self, codes: &[Code]) -> bool {
+        self.0.iter().all(|told| codes.iter().any(|code| code.text() == told.code))
+    }
+
     /// The mistakes in the order of the text, if there are any.
     pub(super) fn into_result(mut self) -> Result<(), Vec<Diagnostic>> {
         self.0.sort_by(|a, b| {

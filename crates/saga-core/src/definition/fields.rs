@@ -177,7 +177,7 @@ pub(super) fn duration_ms(node: &Node, what: &str, told: &mut Diagnostics) -> Op
     None
 }
 
-fn parse_duration(text: &str) -> Option<i64> {
+pub(crate) fn parse_duration(text: &str) -> Option<i64> {
     let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
     let unit_ms: i64 = match unit {
         "ms" => 1,

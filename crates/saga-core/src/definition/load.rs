@@ -36,6 +36,22 @@ pub fn load(text: &str) -> Result<Definition, Vec<Diagnostic>> {
     })
 }
 
+/// Compiles a definition that is right, or wrong only in the company of its steps: what can still be explored, to show
+/// by a story why it is wrong.
+pub fn load_to_explore(text: &str) -> Option<Definition> {
+    let mut told = Diagnostics::default();
+    let root = source::parse(text, &mut told)?;
+    let definition = definition(&root, &mut told)?;
+    told.only(&[
+        Code::BesidePivot,
+        Code::NotUndoable,
+        Code::NeverCompensated,
+        Code::NeverApplies,
+        Code::MaybeNoOutput,
+    ])
+    .then_some(definition)
+}
+
 fn definition(root: &Node, told: &mut Diagnostics) -> Option<Definition> {
     let mut fields = Fields::of(root, "the definition", told)?;
     let name = fields.need("saga", "name the saga: `saga: my-saga`", told);
@@ -236,6 +252,7 @@ fn step(draft: &Draft<'_>, graph: &DiGraph<StepIx, ()>, drafts: &[Draft<'_>]) ->
             Undo::By(compensation, _) => Some(compensation.clone()),
             Undo::Unsaid | Undo::Nothing | Undo::Broken => None,
         },
+        harmless: matches!(draft.undo, Undo::Nothing),
         retry: draft.retry.clone(),
         timeout_ms: draft.timeout_ms,
         pivot,

@@ -17,18 +17,19 @@ pub mod door;
 mod draft;
 mod evaluate;
 pub mod expression;
-mod fields;
+pub(crate) mod fields;
 pub mod graph;
 pub mod load;
 mod number;
 pub mod path;
 mod program;
+pub mod snippet;
 pub mod source;
 pub mod template;
 
 pub use door::validator;
 pub use expression::{EvalError, Expression, Scope};
-pub use load::{Diagnostic, load};
+pub use load::{Diagnostic, load, load_to_explore};
 pub use template::Template;
 
 /// A step's place in its definition: the order of the file. It is what states refer to.
@@ -60,7 +61,7 @@ impl fmt::Debug for Version {
 }
 
 /// A named, versioned, immutable saga description.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Definition {
     /// Its name: `[a-z][a-z0-9-]*`.
     pub name: String,
@@ -115,7 +116,7 @@ pub struct HttpTrigger {
 }
 
 /// One unit of work.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Step {
     /// Its name.
     pub name: StepName,
@@ -135,6 +136,8 @@ pub struct Step {
     pub input: Template,
     /// What undoes it.
     pub compensation: Option<Compensation>,
+    /// `compensation: none`: its author says that it leaves nothing behind.
+    pub harmless: bool,
     /// How often to try.
     pub retry: RetryPolicy,
     /// How long to wait for an answer, in ms from its sending.

@@ -56,6 +56,12 @@ pub struct VersionView {
     pub active: bool,
     /// When it was published first.
     pub published_at: DateTime<Utc>,
+    /// What the check said when it was published: `proved`, `refuted` or `unproved`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<String>,
+    /// Why it was published although it was not proved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiver: Option<String>,
     /// Its text.
     pub source: String,
 }
@@ -69,4 +75,9 @@ pub struct PublishedView {
     pub version: String,
     /// Whether its content is new.
     pub fresh: bool,
+    /// What the check said: `proved`, `refuted` or `unproved`.
+    pub verdict: String,
+    /// Why it was published although it is not proved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiver: Option<String>,
 }

@@ -1,0 +1,282 @@
+//! The search: breadth first, so that the first broken law has the shortest story.
+//!
+//! Owns what was visited, and what only the whole graph can show: that a rest can be reached from everywhere, and that
+//! every step is reached by some run.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+
+use super::laws::{self, Broken, Property};
+use super::model::Model;
+use super::moves::{self, Idle, Move};
+use super::world::World;
+use super::{Depth, Refutation, Report, Verdict, pack, reduce, story};
+use crate::definition::{StepIx, Turn, Work};
+use crate::machine::step;
+use crate::state::{CellRef, Run};
+use crate::transition::Transition;
+
+/// One way in which a move can go.
+pub(super) struct Successor {
+    pub(super) world: World,
+    pub(super) transition: Transition,
+    /// What the data turned out to say in this very step.
+    pub(super) learned: Vec<(usize, u8)>,
+    pub(super) broken: Option<Broken>,
+    pub(super) changed: bool,
+}
+
+/// Everything that a move can lead to: one world for each way in which the data can decide what is asked of them.
+pub(super) fn successors(model: &Model, world: &World, it: Move) -> Result<Vec<Successor>, Broken> {
+    let (state, event) = moves::event(model, world, it);
+    let mut found = Vec::new();
+    let mut todo = vec![Vec::<(usize, u8)>::new()];
+    while let Some(learned) = todo.pop() {
+        let mut values = world.values.clone();
+        learned.iter().for_each(|&(at, value)| values[at] = Some(value));
+        let payloads = model.payloads(&values);
+        let transition = step(&model.definition, &state, &event, &payloads).map_err(|illegal| {
+            Broken(Property::Legal, format!("the state machine does not know what to do: {}", illegal.0))
+        })?;
+        let changed = transition.changed(&state);
+        let mut after =
+            if changed { world.follow(transition.state.clone()) } else { world.follow(world.state.clone()) };
+        if let Some(at) = asked(model, world, &after, &values) {
+            let max = model.variables.get(at).map_or(0, |it| it.max);
+            for value in (0..=max).rev() {
+                let mut learned = learned.clone();
+                learned.push((at, value));
+                todo.push(learned);
+            }
+            continue;
+        }
+        after.values = values;
+        let broken = laws::transition(model, world, it, &transition, changed, &mut after).err();
+        after.settle(model);
+        found.push(Successor { world: after, transition, learned, broken, changed });
+    }
+    Ok(found)
+}
+
+/// A variable whose value was needed and is not decided yet.
+fn asked(model: &Model, before: &World, after: &World, values: &[Option<u8>]) -> Option<usize> {
+    let open = |at: &usize| values.get(*at).is_some_and(Option::is_none);
+    after.state.cells.iter().find_map(|cell| {
+        if before.state.cells.iter().any(|it| it.step == cell.step) {
+            return None;
+        }
+        let facts = model.facts(cell.step)?;
+        let skipped = cell.execute.run == Run::Skipped && facts.when.is_some();
+        facts.when.filter(open).or_else(|| facts.foreach.filter(|at| !skipped && open(at)))
+    })
+}
+
+impl Depth {
+    /// What need not be told apart at this depth.
+    pub(super) fn reduce(self, model: &Model, world: &mut World) {
+        if let Self::Troubles(_) = self {
+            reduce::forget_undone(model, world);
+        }
+    }
+}
+
+struct Search<'m> {
+    model: &'m Model,
+    depth: Depth,
+    known: HashMap<Box<[u8]>, u32>,
+    /// The worlds in the order of their finding, spelled; empty once they are expanded and need not be seen again.
+    order: Vec<Box<[u8]>>,
+    /// From which world, by which of its moves and which of the move's ways.
+    parents: Vec<(u32, u16, u16)>,
+    /// Worlds from which one of the next leads by itself, backward.
+    calm: Vec<(u32, u32)>,
+    rests: Vec<u32>,
+    reached: Vec<bool>,
+    transitions: u64,
+    told: HashSet<Shape>,
+}
+
+/// A cell that hears what must change nothing: its place, its tracks, the saga's course, and what it hears.
+type Shape = (CellRef, [u8; 7], [u8; 2], std::mem::Discriminant<Idle>);
+
+/// Explores until a law is broken, everything was visited, or there are too many states.
+pub(super) fn run(model: &Model, depth: Depth, states_max: usize) -> Report {
+    let mut search = Search {
+        model,
+        depth,
+        known: HashMap::new(),
+        order: Vec::new(),
+        parents: Vec::new(),
+        calm: Vec::new(),
+        rests: Vec::new(),
+        reached: vec![false; model.steps.len()],
+        transitions: 0,
+        told: HashSet::new(),
+    };
+    search.insert(&World::new(model), (0, 0, 0));
+    let mut at = 0;
+    let verdict = loop {
+        if at == search.order.len() {
+            break search.whole_graph();
+        }
+        if search.order.len() > states_max {
+            break Verdict::Unproved;
+        }
+        if let Some(refutation) = search.expand(at) {
+            break Verdict::Refuted(refutation);
+        }
+        at += 1;
+    };
+    Report { verdict, states: search.order.len(), transitions: search.transitions, depth }
+}
+
+impl Search<'_> {
+    fn insert(&mut self, world: &World, parent: (u32, u16, u16)) -> u32 {
+        let bytes = pack::pack(world, self.model);
+        debug_assert_eq!(&pack::unpack(&bytes, self.model), world, "a world is spelled without loss");
+        let next = u32::try_from(self.order.len()).unwrap_or(u32::MAX);
+        match self.known.entry(bytes) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(slot) => {
+                self.order.push(slot.key().clone());
+                slot.insert(next);
+                self.parents.push(parent);
+                if world.is_rest() {
+                    self.rests.push(next);
+                }
+                for cell in world.state.cells.iter().filter(|cell| cell.execute.run != Run::Skipped) {
+                    if let Some(reached) = self.reached.get_mut(usize::from(cell.step.0)) {
+                        *reached = true;
+                    }
+                }
+                next
+            }
+        }
+    }
+
+    fn expand(&mut self, at: usize) -> Option<Refutation> {
+        let world = pack::unpack(self.order.get(at)?, self.model);
+        let from = u32::try_from(at).unwrap_or(u32::MAX);
+        let moves = moves::all(self.model, &world);
+        let first = if self.depth == Depth::Whole { None } else { reduce::first(self.model, &world) };
+        for (nth, &it) in (0..).zip(&moves) {
+            if reduce::is_postponed(first, it) || self.is_told_already(&world, it) {
+                continue;
+            }
+            self.transitions += 1;
+            let successors = match successors(self.model, &world, it) {
+                Ok(successors) => successors,
+                Err(broken) => return Some(self.refutation(from, (nth, 0), broken)),
+            };
+            for (way, mut successor) in (0..).zip(successors) {
+                if let Some(broken) = successor.broken {
+                    return Some(self.refutation(from, (nth, way), broken));
+                }
+                if let Depth::Troubles(max) = self.depth
+                    && reduce::is_too_much(&world, &successor.world, max)
+                {
+                    continue;
+                }
+                self.depth.reduce(self.model, &mut successor.world);
+                if !successor.changed && successor.world == world {
+                    continue;
+                }
+                let to = self.insert(&successor.world, (from, nth, way));
+                if to != from
+                    && matches!(it, Move::Start | Move::Answer(..) | Move::Due { .. } | Move::Deadline)
+                {
+                    self.calm.push((to, from));
+                }
+            }
+        }
+        None
+    }
+
+    /// What must change nothing is tried once for each shape of the cell that it is about, when branches are many.
+    fn is_told_already(&mut self, world: &World, it: Move) -> bool {
+        let Move::Idle(idle) = it else { return false };
+        let Some(at) = idle.cell().filter(|_| self.depth != Depth::Whole) else { return false };
+        let cells = world.state.cells.iter().zip(&world.rows);
+        let Some((cell, row)) =
+            cells.into_iter().find(|(cell, _)| (cell.step, cell.item) == (at.step, at.item))
+        else {
+            return false;
+        };
+        let shape =
+            (at, pack::cell_key(cell, row), pack::course(&world.state), std::mem::discriminant(&idle));
+        !self.told.insert(shape)
+    }
+
+    fn whole_graph(&self) -> Verdict {
+        if let Some(refutation) = self.stuck().or_else(|| self.unreached()) {
+            return Verdict::Refuted(refutation);
+        }
+        Verdict::Proved
+    }
+
+    /// The first world from which no rest can be reached by what happens by itself.
+    fn stuck(&self) -> Option<Refutation> {
+        let mut edges = self.calm.clone();
+        edges.sort_unstable();
+        let mut rests = vec![false; self.order.len()];
+        let mut todo = self.rests.clone();
+        todo.iter().for_each(|&at| rests[at as usize] = true);
+        while let Some(to) = todo.pop() {
+            let first = edges.partition_point(|&(it, _)| it < to);
+            for &(_, from) in edges.get(first..)?.iter().take_while(|&&(it, _)| it == to) {
+                if !std::mem::replace(&mut rests[from as usize], true) {
+                    todo.push(from);
+                }
+            }
+        }
+        let at = u32::try_from(rests.iter().position(|rest| !rest)?).ok()?;
+        let message =
+            "from here on it neither ends nor parks, whatever workers answer and time brings".to_owned();
+        Some(Refutation {
+            property: Property::AlwaysEnds,
+            message,
+            story: story::tell(self.model, self.depth, &self.path(at)),
+        })
+    }
+
+    fn unreached(&self) -> Option<Refutation> {
+        let at = self.reached.iter().position(|reached| !reached)?;
+        let ix = StepIx(u16::try_from(at).ok()?);
+        let step = self.model.step(ix)?;
+        let name = &step.name;
+        let constant = step.when.is_some() && self.model.facts(ix)?.when.is_none();
+        let message = if constant {
+            format!("no run reaches `{name}`: its `when` reads nothing, and is never true")
+        } else if step.turn != Turn::Graph {
+            format!("no run reaches `{name}`")
+        } else if self.model.definition.deadline_ms.is_some() && self.sleeps_before(ix) {
+            format!("no run reaches `{name}`: the deadline passes while the saga waits before it")
+        } else {
+            format!("no run reaches `{name}`: something before it is never done")
+        };
+        Some(Refutation { property: Property::Reachable, message, story: Vec::new() })
+    }
+
+    fn sleeps_before(&self, ix: StepIx) -> bool {
+        let sleeps = |ix| self.model.step(ix).is_some_and(|step| matches!(step.work, Work::Sleep { .. }));
+        self.model.definition.ancestors(ix).into_iter().any(sleeps)
+    }
+
+    fn refutation(&self, from: u32, (nth, way): (u16, u16), Broken(property, message): Broken) -> Refutation {
+        let mut path = self.path(from);
+        path.push((nth, way));
+        Refutation { property, message, story: story::tell(self.model, self.depth, &path) }
+    }
+
+    /// The moves that lead to a world, from the start.
+    fn path(&self, mut at: u32) -> Vec<(u16, u16)> {
+        let mut path = Vec::new();
+        while at != 0 {
+            let Some(&(parent, nth, way)) = self.parents.get(at as usize) else { break };
+            path.push((nth, way));
+            at = parent;
+        }
+        path.reverse();
+        path
+    }
+}

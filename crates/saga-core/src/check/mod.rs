@@ -1,0 +1,109 @@
+//! `amends check`: explores everything that can happen to a saga of a definition, and proves or refutes.
+//!
+//! Owns the model of the world around [`crate::step`]: workers with their barrier, a channel that loses, repeats and
+//! delays, time, signals, an operator's cancel. It must not decide anything that `step` decides: every state that it
+//! visits was made by the same function that runs in production. docs/check.md says what is modelled and what not.
+
+mod explore;
+mod laws;
+mod model;
+mod moves;
+mod pack;
+mod reduce;
+mod story;
+mod world;
+
+use crate::definition::Definition;
+
+pub use self::laws::Property;
+
+/// What exploring a definition came to.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Proved, refuted or neither.
+    pub verdict: Verdict,
+    /// Distinct states that were visited.
+    pub states: usize,
+    /// Transitions that were tried, those that must change nothing included.
+    pub transitions: u64,
+    /// How much of the world was combined.
+    pub depth: Depth,
+}
+
+/// The verdict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Every property holds in everything that can happen in the model.
+    Proved,
+    /// A property does not hold, and this is the shortest story that shows it.
+    Refuted(Refutation),
+    /// There are more states than were allowed, and nothing wrong in those that were visited.
+    Unproved,
+}
+
+/// How a property is broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refutation {
+    /// The property.
+    pub property: Property,
+    /// What is wrong at the story's end.
+    pub message: String,
+    /// What happens, in order; no story can be told of something that never happens.
+    pub story: Vec<Beat>,
+}
+
+/// One thing that happens in a story, and what the saga does about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beat {
+    /// What happens.
+    pub happens: String,
+    /// What the saga does.
+    pub follows: Vec<String>,
+}
+
+/// How much of the world is combined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Everything with everything.
+    Whole,
+    /// For definitions with many parallel branches: branches that share no step are undone one after the other instead
+    /// of in every interleaving, and at most this many steps are in trouble (silent, to be retried, stopped) at once.
+    Troubles(u8),
+}
+
+/// Bounds on the work.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The most states; reaching it leaves the definition unproved.
+    pub states_max: usize,
+    /// From how many states on the [`Depth`] is reduced for the first time.
+    pub whole_max: usize,
+    /// From how many states on it is reduced once more.
+    pub pairs_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { states_max: 2_000_000, whole_max: 30_000, pairs_max: 120_000 }
+    }
+}
+
+/// Explores a definition. `children` are the definitions that its steps may name: a child saga that is not among them
+/// counts as one that can be undone.
+pub fn check(definition: &Definition, children: &[&Definition], limits: Limits) -> Report {
+    let model = model::Model::new(definition, children);
+    let tiers = [
+        (Depth::Whole, limits.whole_max),
+        (Depth::Troubles(2), limits.pairs_max),
+        (Depth::Troubles(1), limits.states_max),
+    ];
+    let mut report = Report { verdict: Verdict::Unproved, states: 0, transitions: 0, depth: Depth::Whole };
+    for (depth, states_max) in tiers {
+        report = explore::run(&model, depth, states_max.min(limits.states_max));
+        // Less is not tried where more was allowed.
+        if report.verdict != Verdict::Unproved || states_max >= limits.states_max {
+            break;
+        }
+    }
+    report
+}

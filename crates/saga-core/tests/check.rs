@@ -1,0 +1,154 @@
+//! `check` proves what is right, refutes what is not with the shortest story, and says when it does not know.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::Path;
+
+use saga_core::check::{Beat, Depth, Limits, Property, Refutation, Report, Verdict, check};
+use saga_core::definition::{Definition, load};
+
+fn must_load(text: &str) -> Definition {
+    load(text).unwrap_or_else(|told| {
+        let told: Vec<String> = told.iter().map(ToString::to_string).collect();
+        panic!("{}\n{text}", told.join("\n"))
+    })
+}
+
+fn checked(text: &str) -> Report {
+    check(&must_load(text), &[], Limits::default())
+}
+
+/// With every branch reduced from the start.
+const REDUCED: Limits = Limits { states_max: 200_000, whole_max: 0, pairs_max: 100_000 };
+
+fn refuted(text: &str) -> Refutation {
+    match checked(text).verdict {
+        Verdict::Refuted(it) => it,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn tell(story: &[Beat]) -> String {
+    story.iter().map(|beat| format!("{}: {}\n", beat.happens, beat.follows.join("; "))).collect()
+}
+
+/// Small definitions that are right, each with something that the others do not have.
+const RIGHT: [(&str, &str); 9] = [
+    (
+        "a chain",
+        "  a: {worker: w, action: a, compensation: u}\n  b: {after: [a], worker: w, action: a, compensation: u}\n  c: {after: [b], pivot: true, worker: w, action: a}\n  d: {after: [c], worker: w, action: a}\n",
+    ),
+    (
+        "branches",
+        "  a: {worker: w, action: a, compensation: u}\n  b: {worker: w, action: a, compensation: u}\n  c: {after: [a, b], pivot: true, worker: w, action: a}\n",
+    ),
+    (
+        "one try",
+        "  a: {worker: w, action: a, compensation: {action: u, retry: {attempts: 1}}, retry: {attempts: 1}}\n  b: {after: [a], worker: w, action: a, compensation: u}\n",
+    ),
+    (
+        "conditions",
+        "  a: {when: '${input.x == 1}', worker: w, action: a, compensation: u}\n  b: {after: [a], when: '${input.y == 1}', worker: w, action: a, compensation: u}\n  c: {after: [b], when: '${input.x == 1}', worker: w, action: a, compensation: u}\n",
+    ),
+    (
+        "a list",
+        "  a: {worker: w, action: a, compensation: u}\n  b: {after: [a], foreach: '${input.items}', worker: w, action: a, compensation: u}\n",
+    ),
+    (
+        "a signal",
+        "  a: {worker: w, action: a, compensation: u}\n  b: {after: [a], wait: {signal: paid, timeout: 24h}}\n  c: {after: [b], pivot: true, worker: w, action: a}\n",
+    ),
+    (
+        "optional and parked",
+        "  a: {optional: true, worker: w, action: a, compensation: u}\n  b: {after: [a], worker: w, action: a, compensation: u, on_rejected: park}\non_parked:\n  tell: {worker: w, action: t}\non_compensated:\n  told: {worker: w, action: t}\n",
+    ),
+    (
+        "a child",
+        "  a: {worker: w, action: a, compensation: u}\n  b: {after: [a], saga: other}\n  c: {after: [b], worker: w, action: a, compensation: u}\n",
+    ),
+    (
+        "a sleep within the deadline",
+        "  a: {worker: w, action: a, compensation: u}\n  b: {after: [a], wait: {for: 5m}}\n  c: {after: [b], worker: w, action: a, compensation: u}\n",
+    ),
+];
+
+fn whole(steps: &str) -> String {
+    format!("saga: test\ndeadline: 10m\nsteps:\n{steps}")
+}
+
+#[test]
+fn what_ships_is_proved_with_everything_combined() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../saga-defs");
+    let mut files = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let report = checked(&fs::read_to_string(&path).unwrap());
+        assert_eq!(report.verdict, Verdict::Proved, "{}", path.display());
+        assert_eq!(report.depth, Depth::Whole, "{}: {} states", path.display(), report.states);
+        assert!(report.states > 100, "{}: {} states", path.display(), report.states);
+        files += 1;
+    }
+    assert!(files >= 2);
+}
+
+#[test]
+fn every_part_of_the_language_is_explored_in_both_ways_with_one_verdict() {
+    for (name, steps) in RIGHT {
+        let definition = must_load(&whole(steps));
+        let all = check(&definition, &[], Limits::default());
+        assert_eq!((&all.verdict, all.depth), (&Verdict::Proved, Depth::Whole), "{name}");
+        let reduced = check(&definition, &[], REDUCED);
+        assert_eq!((&reduced.verdict, reduced.depth), (&Verdict::Proved, Depth::Troubles(2)), "{name}");
+        assert!(reduced.states <= all.states, "{name}: {} of {}", reduced.states, all.states);
+    }
+}
+
+#[test]
+fn a_step_behind_a_condition_that_is_never_true_is_not_reached() {
+    let it = refuted(&whole(
+        "  a: {worker: w, action: a, compensation: u}\n  b: {after: [a], when: '${1 > 2}', worker: w, action: a, compensation: u}\n",
+    ));
+    assert_eq!(it.property, Property::Reachable);
+    assert_eq!(it.message, "no run reaches `b`: its `when` reads nothing, and is never true");
+}
+
+#[test]
+fn a_step_behind_a_sleep_longer_than_the_deadline_is_not_reached() {
+    let it = refuted(&whole(
+        "  a: {worker: w, action: a, compensation: u}\n  b: {after: [a], wait: {for: 6m}}\n  c: {after: [b], wait: {for: 4m}}\n  d: {after: [c], worker: w, action: a, compensation: u}\n",
+    ));
+    assert_eq!(it.property, Property::Reachable);
+    assert_eq!(it.message, "no run reaches `d`: the deadline passes while the saga waits before it");
+    // Without a deadline, or skipped, the sleep is no obstacle.
+    let steps = "  a: {when: '${input.slow}', wait: {for: 20m}}\n  b: {after: [a], worker: w, action: a, compensation: u}\n";
+    assert_eq!(checked(&whole(steps)).verdict, Verdict::Proved);
+    assert_eq!(checked(&whole(steps).replace("deadline: 10m\n", "")).verdict, Verdict::Proved);
+}
+
+#[test]
+fn a_child_with_a_pivot_cannot_stand_where_it_may_have_to_be_undone() {
+    let parent = must_load(&whole(
+        "  a: {saga: shipping}\n  b: {after: [a], worker: w, action: a, compensation: u}\n",
+    ));
+    let child = must_load("saga: shipping\nsteps:\n  hand_over: {pivot: true, worker: w, action: a}\n");
+    let Verdict::Refuted(it) = check(&parent, &[&child], Limits::default()).verdict else { panic!() };
+    assert_eq!(it.property, Property::Undone);
+    assert_eq!(
+        tell(&it.story),
+        "the saga starts: starts a (saga shipping)\n\
+         a (saga shipping) succeeded: sends b (w.a)\n\
+         b (w.a) is rejected: the saga turns around; undoes a (undo saga shipping)\n"
+    );
+    assert_eq!(check(&parent, &[], Limits::default()).verdict, Verdict::Proved);
+}
+
+#[test]
+fn a_cap_that_is_reached_proves_nothing() {
+    let steps: String =
+        (0..8).map(|n| format!("  s{n}: {{worker: w, action: a, compensation: u}}\n")).collect();
+    let definition = must_load(&whole(&steps));
+    let report = check(&definition, &[], Limits { states_max: 500, whole_max: 500, pairs_max: 500 });
+    assert_eq!(report.verdict, Verdict::Unproved);
+    assert!(report.states > 500 && report.states < 5_000);
+}

@@ -1,0 +1,136 @@
+//! The scenarios of `tests/sagas/`, in memory; and that a scenario that is wrong fails, and says how.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use saga_core::definition::{Definition, load};
+use saga_core::simulate::{Coverage, ScenarioFile, play, verify};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn definition(name: &str) -> Definition {
+    let path = root().join("saga-defs").join(format!("{name}.yaml"));
+    load(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+#[test]
+fn every_scenario_comes_out_as_it_says() {
+    let mut count = 0;
+    let mut wrong = Vec::new();
+    for entry in fs::read_dir(root().join("tests/sagas")).unwrap() {
+        let path = entry.unwrap().path();
+        let file = ScenarioFile::parse(&fs::read_to_string(&path).unwrap())
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let definition = definition(&file.definition);
+        let door = saga_core::definition::validator(&definition).unwrap();
+        let mut coverage = Coverage::of(&definition);
+        for scenario in &file.scenarios {
+            let input = scenario.input(&file);
+            assert!(
+                door.is_valid(&input),
+                "{}: {}: the input is refused at the door",
+                path.display(),
+                scenario.name
+            );
+            for step in scenario.steps() {
+                assert!(definition.find(step).is_some(), "{}: there is no step {step}", scenario.name);
+            }
+            let run = play(&definition, input, &scenario.script().unwrap()).unwrap();
+            coverage.take_in(&definition, &run);
+            let told = verify(&definition, &run, &scenario.expect);
+            wrong.extend(told.into_iter().map(|it| format!("{}: {}: {it}", file.definition, scenario.name)));
+            count += 1;
+        }
+        assert!(coverage.missing().count() < coverage.total());
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(count >= 20, "{count} scenarios");
+}
+
+const RIGHT: &str = "
+definition: order-checkout
+input: { order_id: order-0001, customer_id: kim, items: [{ sku: mug, quantity: 2, unit_price: 9000 }], payment: { payment_key: k, amount: 18000 } }
+scenarios:
+  - scenario: one
+    workers: { pay: { execute: { rejected: NO } } }
+    expect: { ends: compensated, because: { pay: NO }, compensated: [reserve_stock, create_order] }
+";
+
+fn told(text: &str) -> Vec<String> {
+    let file = ScenarioFile::parse(text).unwrap();
+    let definition = definition(&file.definition);
+    let scenario = &file.scenarios[0];
+    let run = play(&definition, scenario.input(&file), &scenario.script().unwrap()).unwrap();
+    verify(&definition, &run, &scenario.expect)
+}
+
+#[test]
+fn a_scenario_that_is_wrong_says_what_it_found() {
+    assert_eq!(told(RIGHT), Vec::<String>::new());
+    let wrong = [
+        ("ends: compensated", "ends: completed", "ends: expected completed, found compensated"),
+        (
+            "[reserve_stock, create_order]",
+            "[create_order, reserve_stock]",
+            "compensated: expected [create_order, reserve_stock], found [reserve_stock, create_order]",
+        ),
+        ("because: { pay: NO }", "because: { pay: YES }", "why pay failed: expected YES, found NO"),
+        (
+            "because: { pay: NO }",
+            "steps: [pay]",
+            "steps: expected [pay], found [create_order, reserve_stock, pay, notify_cancelled]",
+        ),
+        ("because: { pay: NO }", "at_most: 1ms", "time: expected at most 1ms, found 72 ms"),
+        (
+            "because: { pay: NO }",
+            "inputs: { pay: { amount: 1 } }",
+            "input of pay: expected {\"amount\":1}, found",
+        ),
+        ("because: { pay: NO }", "anomalies: [x]", "anomalies: expected [x], found []"),
+        (
+            "because: { pay: NO }",
+            "parked: { pay: rejected }",
+            "parked: expected pay: rejected, found nothing",
+        ),
+    ];
+    for (from, to, says) in wrong {
+        let told = told(&RIGHT.replace(from, to));
+        assert!(told.len() == 1 && told[0].starts_with(says), "{to}: {told:?}");
+    }
+}
+
+#[test]
+fn a_scenario_that_cannot_be_read_says_why() {
+    for (from, to, says) in [
+        (
+            "{ rejected: NO }",
+            "{ refused: NO }",
+            "one: pay.execute: an answer is `succeeded`, `rejected`, `retryable`, `silent` or `undecidable`",
+        ),
+        (
+            "{ rejected: NO }",
+            "{ rejected: NO, after: soon }",
+            "one: pay.execute: `after: soon` is not a duration",
+        ),
+        ("{ rejected: NO }", "[]", "one: pay.execute: the list is empty: name at least one answer"),
+        (
+            "{ rejected: NO }",
+            "{ 1: silent, 3: silent }",
+            "one: pay.execute: rounds count from 1, without a gap",
+        ),
+        (
+            "    expect:",
+            "    events: [{ at: 1s }]\n    expect:",
+            "one: events: an event is one of `signal: name`, `cancel: why`, `retry: why`, `resume: why` or `log_lost: true`",
+        ),
+    ] {
+        let file = ScenarioFile::parse(&RIGHT.replace(from, to)).unwrap();
+        assert_eq!(file.scenarios[0].script().unwrap_err().to_string(), says);
+    }
+    let unknown = ScenarioFile::parse(&RIGHT.replace("because", "becuase")).unwrap_err().to_string();
+    assert!(unknown.contains("unknown field `becuase`"), "{unknown}");
+}

@@ -1,0 +1,87 @@
+//! What must be proved of a definition before it is published, or waived with a reason that is recorded.
+//!
+//! Owns the bound on that work and the words of the refusal. The proof itself is `saga_core::check`.
+
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use saga_core::Definition;
+use saga_core::check::{Beat, Limits, Report, Verdict, check};
+
+use super::problem::{FaultAt, Problem};
+use crate::engine::Engine;
+use crate::store::definitions::Proof;
+
+/// The most states that publishing visits; `amends check --states` goes further.
+const LIMITS: Limits = Limits { states_max: 300_000, whole_max: 30_000, pairs_max: 60_000 };
+/// The longest reason for a waiver, in characters.
+const WAIVER_CHARS_MAX: usize = 1_000;
+
+/// Proves a definition, unless a refusal is waived.
+///
+/// # Errors
+/// When it is not proved and there is no waiver, or the waiver gives no reason.
+pub async fn prove(
+    engine: &Engine,
+    definition: &Definition,
+    waiver: Option<String>,
+) -> Result<Proof, Problem> {
+    if waiver.as_ref().is_some_and(|it| it.trim().is_empty() || it.chars().count() > WAIVER_CHARS_MAX) {
+        return Err(Problem::bad_request("`waive` must say why, in at most 1,000 characters."));
+    }
+    let definition = definition.clone();
+    let children = engine.definitions.all_active();
+    // A search of seconds must not hold up the requests beside it.
+    let explored = tokio::task::spawn_blocking(move || {
+        let children: Vec<&Definition> = children.iter().map(|it| &it.definition).collect();
+        check(&definition, &children, LIMITS)
+    });
+    let report = explored.await.map_err(|error| {
+        tracing::error!(%error, "checking a definition panicked");
+        Problem::unavailable()
+    })?;
+    let verdict = match &report.verdict {
+        Verdict::Proved => "proved",
+        Verdict::Refuted(_) => "refuted",
+        Verdict::Unproved => "unproved",
+    };
+    match (&report.verdict, waiver) {
+        (Verdict::Proved, _) => Ok(Proof { verdict, waiver: None }),
+        (_, Some(waiver)) => Ok(Proof { verdict, waiver: Some(Arc::from(waiver.trim())) }),
+        (_, None) => Err(refusal(&report)),
+    }
+}
+
+fn refusal(report: &Report) -> Problem {
+    let problem = Problem::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "unproved-definition",
+        "The definition is not proved",
+    )
+    .detail(
+        "Nothing was published. Correct it (`amends check FILE` shows it at length), or publish it with \
+             `?waive=` and a reason, which is recorded with the version.",
+    );
+    let fault = match &report.verdict {
+        Verdict::Refuted(it) => FaultAt {
+            code: Some(it.property.word().to_owned()),
+            detail: format!("{}{}", it.message, story(&it.story)),
+            ..FaultAt::default()
+        },
+        _ => FaultAt {
+            code: Some("unproved".to_owned()),
+            detail: format!("nothing wrong was found in {} states, and there are more", report.states),
+            ..FaultAt::default()
+        },
+    };
+    problem.errors(vec![fault])
+}
+
+fn story(beats: &[Beat]) -> String {
+    if beats.is_empty() {
+        return String::new();
+    }
+    let told =
+        (1..).zip(beats).map(|(nth, beat)| format!("{nth}. {}: {}", beat.happens, beat.follows.join(", ")));
+    format!(". The shortest story: {}", told.collect::<Vec<_>>().join("; "))
+}

@@ -1,0 +1,111 @@
+//! Scenarios on the real stack: the same files, with the shipped workers steered by their input.
+//!
+//! Owns what can be compared: how it ended, why, which steps ran and which were undone. The order in which parallel
+//! steps run is the real stack's own; memory compares orders.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use reqwest::Method;
+use saga_core::simulate::{Expect, Live, Scenario, ScenarioFile};
+use serde_json::Value;
+
+use super::Server;
+use super::client::{Client, Sent};
+use super::exit::{Code, Failure};
+use super::scenarios::Outcome;
+use crate::api::view::{HistoryEvent, SagaView, Started};
+
+/// How long a scenario may take on the real stack.
+const PATIENCE: Duration = Duration::from_secs(120);
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Runs a scenario on a running engine.
+///
+/// # Errors
+/// When the engine cannot be reached; what the scenario itself has wrong is its outcome.
+pub(super) async fn run(
+    server: &Server,
+    definition: &str,
+    file: &ScenarioFile,
+    scenario: &Scenario,
+) -> Result<Outcome, Failure> {
+    let live = match &scenario.live {
+        None => return Ok(Outcome::Skipped("it does not say how real workers are brought to it".to_owned())),
+        Some(Live::No(why)) => return Ok(Outcome::Skipped(why.clone())),
+        Some(live) => live,
+    };
+    let Some(input) = live.input(scenario.input(file)) else { return Ok(Outcome::Skipped(String::new())) };
+    let client = server.client()?;
+    let input = unique(&input);
+    let path = format!("/sagas/{definition}");
+    let started: Result<Started, Failure> =
+        client.send(Method::POST, &path, &[], Sent::Json(input.to_string().as_bytes())).await;
+    let started = match started {
+        Err(failure) if failure.code == Code::Unreachable => return Err(failure),
+        Err(failure) => return Ok(Outcome::Failed(vec![format!("it was not started: {failure}")])),
+        Ok(started) => started,
+    };
+    let until = tokio::time::Instant::now() + PATIENCE;
+    let saga = loop {
+        let saga = client.saga(started.saga).await?;
+        if saga.summary.status != "running" {
+            break saga;
+        }
+        if tokio::time::Instant::now() > until {
+            let late = format!("{} is still running after {} s", started.saga, PATIENCE.as_secs());
+            return Ok(Outcome::Failed(vec![late]));
+        }
+        tokio::time::sleep(PAUSE).await;
+    };
+    let wrong = compare(&client, &saga, &scenario.expect).await?;
+    Ok(Outcome::of(wrong.into_iter().map(|it| format!("{it} (saga {})", started.saga)).collect()))
+}
+
+async fn compare(client: &Client, saga: &SagaView, expect: &Expect) -> Result<Vec<String>, Failure> {
+    let history = client.history(saga.summary.saga, 0).await?;
+    let mut wrong = Vec::new();
+    let mut differs = |what: &str, wanted: String, found: String| {
+        if wanted != found {
+            wrong.push(format!("{what}: expected {wanted}, found {found}"));
+        }
+    };
+    differs("ends", expect.ends.clone(), saga.summary.status.clone());
+    for (step, code) in expect.because.iter().flatten() {
+        let failed =
+            |it: &&HistoryEvent| it.what.step.as_deref() == Some(step.as_str()) && it.what.error.is_some();
+        let found = history.iter().rev().find(failed).and_then(|it| it.what.error.as_ref());
+        differs(
+            &format!("why {step} failed"),
+            code.clone(),
+            found.map_or("nothing", |it| &it.code).to_owned(),
+        );
+    }
+    if let Some(wanted) = &expect.steps {
+        let sent = |it: &&crate::api::view::StepView| {
+            it.execute.as_ref().is_some_and(|track| !["skipped", "held"].contains(&track.state.as_str()))
+        };
+        let found = saga.steps.iter().filter(sent).map(|it| it.step.clone()).collect();
+        differs("steps", sorted(wanted.clone()), sorted(found));
+    }
+    if let Some(wanted) = &expect.compensated {
+        let found =
+            saga.steps.iter().filter(|it| it.compensate.is_some()).map(|it| it.step.clone()).collect();
+        differs("compensated", sorted(wanted.clone()), sorted(found));
+    }
+    let anomalies = saga.anomalies.iter().map(|it| it.kind.clone()).collect();
+    differs("anomalies", sorted(expect.anomalies.clone()), sorted(anomalies));
+    Ok(wrong)
+}
+
+fn sorted(mut all: Vec<String>) -> String {
+    all.sort();
+    all.dedup();
+    format!("[{}]", all.join(", "))
+}
+
+/// The input with `UNIQUE` replaced in every text, so that a scenario can be run again and again.
+fn unique(input: &Value) -> Value {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let word = format!("{:x}{:04x}", now.as_millis(), rand::random::<u16>());
+    serde_json::from_str(&input.to_string().replace("UNIQUE", &word)).unwrap_or_else(|_| input.clone())
+}
