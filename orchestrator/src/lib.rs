@@ -25,6 +25,7 @@ pub mod projection;
 pub mod replay;
 pub mod settle;
 pub mod shard;
+pub mod simulation;
 pub mod start;
 pub mod store;
 pub mod workers;

@@ -13,6 +13,8 @@
 //! | [`act`], [`can`], [`approvals`], [`replay`] | signals and operators' actions |
 //! | [`definitions`] | which definitions there are; publishing |
 //! | [`ops`], [`openapi`] | probes, metrics, the document |
+//! | [`assets`] | the dashboard |
+//! | [`authoring`] | what authors ask before they publish |
 //! | [`problem`] | the one place where an error becomes an answer |
 //! | [`view`], [`words`] | the answers as types, and their words |
 
@@ -42,6 +44,8 @@ pub mod act;
 pub mod approvals;
 pub mod assemble;
 pub mod audit;
+pub mod assets;
+pub mod authoring;
 pub mod body;
 pub mod can;
 pub mod care;
@@ -198,10 +202,16 @@ impl Api {
             .route("/ops/keys/{id}", delete(keys::revoke))
             .route("/definitions", get(definitions::list).post(definitions::publish))
             .route("/definitions/{name}", get(definitions::one))
+            .route("/authoring/check", post(authoring::check))
+            .route("/authoring/simulate", post(authoring::simulate))
             .route("/healthz", get(ops::healthz))
             .route("/readyz", get(ops::readyz))
             .route("/metrics", get(ops::metrics))
             .route("/openapi.json", get(openapi::document))
+            .route("/", get(assets::root))
+            .route("/ui", get(assets::root))
+            .route("/ui/", get(assets::index))
+            .route("/ui/{*path}", get(assets::file))
             .method_not_allowed_fallback(other_method)
             .fallback(start::by_trigger)
             .layer(middleware::from_fn_with_state(self.clone(), gate))

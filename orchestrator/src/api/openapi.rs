@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
 use super::{
-    Api, account, act, approvals, audit, can, care, definitions, find, holds, keys, letters, live, ops,
+    Api, account, act, approvals, audit, authoring, can, care, definitions, find, holds, keys, letters, live, ops,
     overview, queues, replay, sagas, start, triggers,
 };
 
@@ -26,7 +26,8 @@ use super::{
         can::actions, replay::plan, replay::start, approvals::list, approvals::decide, holds::list, holds::set, holds::release,
         audit::list, audit::export, live::live,
         account::config, account::me, keys::list, keys::make, keys::revoke,
-        definitions::list, definitions::one, definitions::publish, ops::healthz, ops::readyz, ops::metrics, document,
+        definitions::list, definitions::one, definitions::publish,
+        authoring::check, authoring::simulate, ops::healthz, ops::readyz, ops::metrics, document,
     ),
     tags(
         (name = "sagas", description = "Start, read and signal sagas"),

@@ -9,7 +9,7 @@ use crate::auth::role::{Role, Roles};
 use crate::store::definitions::{Definitions, Published};
 
 /// First segments of paths that are the API's own.
-pub const RESERVED: [&str; 13] = [
+pub const RESERVED: [&str; 14] = [
     "ops",
     "sagas",
     "definitions",
@@ -23,6 +23,7 @@ pub const RESERVED: [&str; 13] = [
     "ui",
     "api",
     "auth",
+    "authoring",
 ];
 
 /// What is at a path.

@@ -143,7 +143,7 @@ async fn the_table_has_every_path_of_the_document() {
         }
     }
     for (method, path, _) in RIGHTS {
-        if ["/", "/assets/{*path}"].contains(path) {
+        if *path == "/" || path.starts_with("/ui") {
             continue;
         }
         let it = &document["paths"][path][method.to_ascii_lowercase()];

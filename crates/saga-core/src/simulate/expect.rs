@@ -113,7 +113,7 @@ pub fn verify(definition: &Definition, run: &Run, expect: &Expect) -> Vec<String
 }
 
 /// The steps that were sent in a direction, in the order of their first sending.
-fn first_sent(definition: &Definition, run: &Run, direction: Direction) -> Vec<String> {
+pub(super) fn first_sent(definition: &Definition, run: &Run, direction: Direction) -> Vec<String> {
     let mut seen: Vec<CellRef> = Vec::new();
     for sent in run.sent.iter().filter(|it| it.at.direction == direction) {
         if !seen.contains(&sent.at) {

@@ -6,7 +6,9 @@
 mod barrier;
 mod coverage;
 mod expect;
+mod hand;
 mod play;
+mod save;
 mod script;
 mod tell;
 
@@ -17,11 +19,14 @@ use serde_json::Value;
 
 pub use self::coverage::Coverage;
 pub use self::expect::{Expect, verify};
+pub use self::hand::{Hand, Move, MoveError, by_hand};
 pub use self::play::play;
 pub use self::script::{Answer, Happening, Live, Scenario, ScenarioError, ScenarioFile, Script, Try};
 
 use crate::definition::StepIx;
+use crate::event::Event;
 use crate::state::{CellRef, State};
+use crate::transition::Effect;
 
 /// What came of a run.
 #[derive(Clone, Debug)]
@@ -59,6 +64,23 @@ pub struct Sent {
     pub action: String,
     /// What the worker is given.
     pub input: Value,
+}
+
+/// One event, and what `step` made of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Taken {
+    /// Virtual time from the start, in ms.
+    pub at_ms: i64,
+    /// What happened.
+    pub event: Event,
+    /// The saga's revision after it.
+    pub revision: u32,
+    /// Whether it changed the saga.
+    pub changed: bool,
+    /// What its history row holds beside the event.
+    pub payload: Option<Arc<Value>>,
+    /// What is to be done because of it.
+    pub effects: Vec<Effect>,
 }
 
 /// One line of a timeline.

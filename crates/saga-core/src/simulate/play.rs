@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::barrier::Barrier;
 use super::script::{Answer, Happening, Script};
-use super::{Run, Sent, tell};
+use super::{Run, Sent, Taken, tell};
 use crate::command::{self, input_of};
 use crate::definition::{Definition, Work};
 use crate::event::{self, ChildEnded, Due, Event, Operator, Signal, What};
@@ -22,9 +22,9 @@ use crate::time::Millis;
 use crate::transition::{Effect, Illegal};
 
 /// When every run starts: an instant that is easy to read in a dump.
-const START: Millis = Millis(1_750_000_000_000);
+pub(super) const START: Millis = Millis(1_750_000_000_000);
 /// How long a message travels, in ms.
-const TRAVEL_MS: i64 = 1;
+pub(super) const TRAVEL_MS: i64 = 1;
 /// The most things that may happen in one run.
 const HAPPENINGS_MAX: usize = 50_000;
 /// How long an early signal waits, in ms.
@@ -35,27 +35,7 @@ const SIGNAL_TTL_MS: i64 = 24 * 3_600_000;
 /// # Errors
 /// [`Illegal`] is a bug of the state machine.
 pub fn play(definition: &Definition, input: Value, script: &Script) -> Result<Run, Illegal> {
-    let saga = SagaId(uuid::Uuid::from_u128(1));
-    let mut player = Player {
-        definition,
-        script,
-        payloads: Payloads::new(saga, Arc::new(input)),
-        now: START,
-        queue: BinaryHeap::new(),
-        things: Vec::new(),
-        barrier: Barrier::default(),
-        run: Run {
-            state: State::new(START, None, None),
-            timeline: Vec::new(),
-            sent: Vec::new(),
-            output: None,
-            faults: Vec::new(),
-            anomalies: Vec::new(),
-            took_ms: 0,
-            silent: Vec::new(),
-            cut_off: false,
-        },
-    };
+    let mut player = Player::new(definition, script, input);
     for (at_ms, happening) in &script.events {
         player.later(*at_ms, Thing::Outside(happening.clone()));
     }
@@ -66,7 +46,7 @@ pub fn play(definition: &Definition, input: Value, script: &Script) -> Result<Ru
 
 /// What waits in the queue.
 #[derive(Clone, Debug)]
-enum Thing {
+pub(super) enum Thing {
     /// A command reaches its worker.
     Arrives(CellRef, Box<Command>),
     /// The worker has done what it does with it.
@@ -78,18 +58,45 @@ enum Thing {
     Outside(Happening),
 }
 
-struct Player<'a> {
+pub(super) struct Player<'a> {
     definition: &'a Definition,
     script: &'a Script,
-    payloads: Payloads,
-    now: Millis,
+    pub(super) payloads: Payloads,
+    pub(super) now: Millis,
     queue: BinaryHeap<Reverse<(Millis, usize)>>,
-    things: Vec<Option<Thing>>,
+    /// Everything that was queued, in order; what has happened is taken out.
+    pub(super) things: Vec<Option<Thing>>,
     barrier: Barrier,
-    run: Run,
+    pub(super) run: Run,
+    pub(super) taken: Vec<Taken>,
 }
 
-impl Player<'_> {
+impl<'a> Player<'a> {
+    pub(super) fn new(definition: &'a Definition, script: &'a Script, input: Value) -> Self {
+        let saga = SagaId(uuid::Uuid::from_u128(1));
+        Self {
+            definition,
+            script,
+            payloads: Payloads::new(saga, Arc::new(input)),
+            now: START,
+            queue: BinaryHeap::new(),
+            things: Vec::new(),
+            barrier: Barrier::default(),
+            run: Run {
+                state: State::new(START, None, None),
+                timeline: Vec::new(),
+                sent: Vec::new(),
+                output: None,
+                faults: Vec::new(),
+                anomalies: Vec::new(),
+                took_ms: 0,
+                silent: Vec::new(),
+                cut_off: false,
+            },
+            taken: Vec::new(),
+        }
+    }
+
     fn later(&mut self, ms: i64, thing: Thing) {
         self.queue.push(Reverse((self.now + ms, self.things.len())));
         self.things.push(Some(thing));
@@ -142,9 +149,23 @@ impl Player<'_> {
 
     fn handle(&mut self, at: CellRef, command: &Command) {
         let it = self.try_of(at, command.round, command.attempt);
-        let given = self.barrier.handle(at, command, it.answer);
+        let Some(answer) = self.answered(at, command, it.answer).filter(|_| !it.lost) else { return };
+        if it.twice {
+            self.later(TRAVEL_MS, Thing::Answer(Box::new(answer.clone())));
+        }
+        self.later(TRAVEL_MS, Thing::Answer(Box::new(answer)));
+    }
+
+    /// What the worker's barrier lets it answer, if it wants to answer this.
+    pub(super) fn answered(
+        &mut self,
+        at: CellRef,
+        command: &Command,
+        wanted: Answer,
+    ) -> Option<event::Answer> {
+        let given = self.barrier.handle(at, command, wanted);
         let (outcome, output, error) = match given.clone() {
-            Answer::Silent => return,
+            Answer::Silent => return None,
             Answer::Succeeded(output) => (Outcome::Succeeded, Some(Arc::new(output)), None),
             Answer::Rejected(code, words) => (Outcome::Rejected, None, Some(Fault::new(&code, &words))),
             Answer::Retryable { why: (code, words), .. } => {
@@ -156,14 +177,11 @@ impl Player<'_> {
                 Some(Fault::new("record_lost", "the worker has lost its record")),
             ),
         };
-        if it.lost {
-            return;
-        }
         let (uncharged, retry_after_ms) = match given {
             Answer::Retryable { uncharged, retry_after_ms, .. } => (uncharged, retry_after_ms),
             _ => (false, None),
         };
-        let answer = event::Answer {
+        Some(event::Answer {
             step: command.step.clone(),
             item: command.item,
             direction: command.direction,
@@ -175,16 +193,16 @@ impl Player<'_> {
             error,
             uncharged,
             retry_after_ms,
-        };
-        if it.twice {
-            self.later(TRAVEL_MS, Thing::Answer(Box::new(answer.clone())));
-        }
-        self.later(TRAVEL_MS, Thing::Answer(Box::new(answer)));
+        })
     }
 
     fn child_ends(&mut self, at: CellRef, round: u32) -> Result<(), Illegal> {
         let it = self.try_of(at, round, 1);
-        let (outcome, output) = match it.answer {
+        self.child_ended(at, round, it.answer)
+    }
+
+    pub(super) fn child_ended(&mut self, at: CellRef, round: u32, answer: Answer) -> Result<(), Illegal> {
+        let (outcome, output) = match answer {
             Answer::Succeeded(output) => (Outcome::Succeeded, Some(Arc::new(output))),
             Answer::Rejected(..) => (Outcome::Rejected, None),
             Answer::Undecidable => (Outcome::Undecidable, None),
@@ -193,7 +211,7 @@ impl Player<'_> {
         self.happens(What::ChildEnded(ChildEnded { cell: at, round, outcome, output }))
     }
 
-    fn outside(&mut self, happening: Happening) -> Result<(), Illegal> {
+    pub(super) fn outside(&mut self, happening: Happening) -> Result<(), Illegal> {
         let what = match happening {
             Happening::Signal { name, payload } => {
                 What::Signal(Signal { name, payload: payload.map(Arc::new), ttl_ms: SIGNAL_TTL_MS })
@@ -207,7 +225,7 @@ impl Player<'_> {
         self.happens(what)
     }
 
-    fn happens(&mut self, what: What) -> Result<(), Illegal> {
+    pub(super) fn happens(&mut self, what: What) -> Result<(), Illegal> {
         // Jitter needs a number that differs from event to event, and is the same in every run.
         let seed = u32::try_from(self.things.len()).unwrap_or(0).wrapping_mul(2_654_435_761);
         if let What::Due(_) = &what {
@@ -233,6 +251,14 @@ impl Player<'_> {
             self.run.took_ms = at_ms;
         }
         self.payloads.take_in(&transition);
+        self.taken.push(Taken {
+            at_ms,
+            revision: transition.state.revision,
+            changed: transition.changed(&self.run.state),
+            payload: transition.payload.clone(),
+            effects: transition.effects.clone(),
+            event,
+        });
         self.run.state = transition.state;
         for effect in transition.effects {
             self.carry_out(effect)?;

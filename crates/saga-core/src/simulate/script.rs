@@ -156,7 +156,7 @@ pub enum Answer {
 pub struct ScenarioError(pub String);
 
 /// The time that a worker takes when the script does not say.
-const PACE_MS: i64 = 10;
+pub(super) const PACE_MS: i64 = 10;
 
 impl ScenarioFile {
     /// Reads a file of scenarios.

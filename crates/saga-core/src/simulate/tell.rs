@@ -171,6 +171,6 @@ pub(super) fn name_of(definition: &Definition, step: StepIx, index: Option<u32>)
     item(definition.step(step).map(|it| it.name.as_str()).unwrap_or_default(), index)
 }
 
-fn item(name: &str, item: Option<u32>) -> String {
+pub(super) fn item(name: &str, item: Option<u32>) -> String {
     item.map_or_else(|| name.to_owned(), |item| format!("{name}[{item}]"))
 }

@@ -1,0 +1,142 @@
+// The live stream that all pages share: hints of what changed, by server-sent events over fetch (EventSource cannot carry
+// a token). Nothing is shown from a hint; it only says what to ask again.
+
+import type { QueryClient } from "@tanstack/react-query";
+import { useSyncExternalStore } from "react";
+
+import { call, setReachable } from "./client";
+import { ApiProblem } from "./problem";
+import { onTokenChange } from "./session";
+
+/** `live`: the stream is open. `polling`: this server has none. `paused`: between two tries. */
+export type LiveState = "connecting" | "live" | "polling" | "paused";
+
+const QUIET_MS_MAX = 40_000; // the server writes a line each 15 s
+const LISTS_EVERY_MS = 1_000;
+const PAUSE_MS_MAX = 15_000;
+
+let state: LiveState = "connecting";
+const listeners = new Set<() => void>();
+
+function become(next: LiveState): void {
+  if (state === next) return;
+  state = next;
+  for (const listener of listeners) listener();
+}
+
+export function useLive(): LiveState {
+  return useSyncExternalStore(
+    (listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    () => state,
+  );
+}
+
+/** How often a shown query asks by itself, in ms: often where nothing tells, rarely as a net below the stream. */
+export function useInterval(pollingMs = 2_000): number {
+  return useLive() === "live" ? 30_000 : pollingMs;
+}
+
+/** What each kind of hint makes stale. */
+const STALE: Record<string, string[]> = {
+  holds: ["holds", "overview", "workers", "plans"],
+  jobs: ["jobs"],
+  approvals: ["approvals", "overview", "saga"],
+  anomalies: ["parked", "overview", "saga"],
+  dead_letters: ["dead-letters", "overview"],
+};
+const LISTS = ["sagas", "counts", "overview", "parked", "failures"];
+
+export function startLive(client: QueryClient): () => void {
+  let stopped = false;
+  let lastId: string | null = null;
+  let abort = new AbortController();
+  const sagas = new Set<string>();
+  let flush: ReturnType<typeof setTimeout> | null = null;
+
+  const stale = (...key: string[]) => void client.invalidateQueries({ queryKey: key });
+  const take = (event: string, data: string) => {
+    if (event === "reset") return void client.invalidateQueries();
+    const told: { saga?: string; what?: string } = JSON.parse(data || "{}");
+    if (event === "ops" && told.what) for (const key of STALE[told.what] ?? []) stale(key);
+    if (event !== "saga" || !told.saga) return;
+    sagas.add(told.saga);
+    // Two hundred hints a second are one question a second.
+    flush ??= setTimeout(() => {
+      flush = null;
+      const open = client.getQueryCache().findAll({ type: "active" });
+      for (const query of open) {
+        const [kind, id] = query.queryKey;
+        if (kind === "saga" && typeof id === "string" && sagas.has(id)) stale("saga", id);
+      }
+      for (const key of LISTS) stale(key);
+      sagas.clear();
+    }, LISTS_EVERY_MS);
+  };
+
+  const read = async () => {
+    const headers: Record<string, string> = { accept: "text/event-stream" };
+    if (lastId !== null) headers["last-event-id"] = lastId;
+    const response = await call("/ops/live", { headers, signal: abort.signal });
+    if (!response.body) throw new ApiProblem(0, {});
+    become("live");
+    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+    let buffer = "";
+    for (;;) {
+      const quiet = setTimeout(() => abort.abort(), QUIET_MS_MAX);
+      const { value, done } = await reader.read().finally(() => clearTimeout(quiet));
+      if (done) return;
+      setReachable(true);
+      buffer += value.replaceAll("\r", "");
+      for (let end = buffer.indexOf("\n\n"); end >= 0; end = buffer.indexOf("\n\n")) {
+        const record = parse(buffer.slice(0, end));
+        buffer = buffer.slice(end + 2);
+        if (record.id !== null) lastId = record.id;
+        if (record.data !== "") take(record.event, record.data);
+      }
+    }
+  };
+
+  const run = async () => {
+    let pauseMs = 500;
+    while (!stopped) {
+      abort = new AbortController();
+      try {
+        await read();
+        pauseMs = 500;
+      } catch (error) {
+        if (error instanceof ApiProblem && error.kind === "absent") return become("polling");
+        if (stopped) return;
+      }
+      become("paused");
+      await new Promise((resolve) => setTimeout(resolve, pauseMs * (0.5 + Math.random())));
+      pauseMs = Math.min(pauseMs * 2, PAUSE_MS_MAX);
+    }
+  };
+  void run();
+  const off = onTokenChange(() => abort.abort());
+  return () => {
+    stopped = true;
+    off();
+    abort.abort();
+    if (flush !== null) clearTimeout(flush);
+  };
+}
+
+/** One record of an event stream. */
+export function parse(record: string): { event: string; data: string; id: string | null } {
+  let event = "message";
+  let id: string | null = null;
+  const data: string[] = [];
+  for (const line of record.split("\n")) {
+    const colon = line.indexOf(":");
+    if (colon <= 0) continue; // a comment, or nothing
+    const [field, value] = [line.slice(0, colon), line.slice(colon + 1).replace(/^ /, "")];
+    if (field === "event") event = value;
+    else if (field === "data") data.push(value);
+    else if (field === "id") id = value;
+  }
+  return { event, data: data.join("\n"), id };
+}

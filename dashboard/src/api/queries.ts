@@ -1,0 +1,196 @@
+// What pages ask the engine for. Keys begin with the word by which the live stream makes them stale.
+
+import { infiniteQueryOptions, keepPreviousData, queryOptions, useQuery, useQueryClient } from "@tanstack/react-query";
+
+import { get, query } from "./client";
+import type {
+  ActionPlans, Approval, AuditEntry, AuthConfig, Counts, DeadLetter, DeadLetterPage, FailureGroup, FailurePage, HistoryEvent, Hold, Job,
+  JobItem, Me, Overview, ParkedPage, Reconciliation, ReplayPlan, SagaPage, SagaView, SavedFilter, WorkerView,
+} from "./contract";
+import { asProblem } from "./problem";
+import { useToken } from "./session";
+import type { DefinitionList, DefinitionView, IgnoredPage } from "./schema";
+
+export type SagaFilter = Record<string, string | undefined>;
+
+export const authConfig = queryOptions({
+  queryKey: ["auth-config"],
+  queryFn: ({ signal }) => get<AuthConfig>("/auth/config", signal),
+  staleTime: Infinity,
+  retry: false,
+});
+
+/** Who a token is; another token is somebody else. */
+export const me = (token: string | null) =>
+  queryOptions({ queryKey: ["me", token], queryFn: ({ signal }) => get<Me>("/auth/me", signal), staleTime: 60_000, retry: false });
+
+export const overview = queryOptions({
+  queryKey: ["overview"],
+  queryFn: ({ signal }) => get<Overview>("/ops/overview?minutes=60", signal),
+});
+
+const PAGE = 200;
+
+export const sagas = (filter: SagaFilter) =>
+  infiniteQueryOptions({
+    queryKey: ["sagas", filter],
+    queryFn: ({ signal, pageParam }) => get<SagaPage>(`/sagas${query({ ...filter, limit: PAGE, after: pageParam })}`, signal),
+    initialPageParam: undefined as string | undefined,
+    getNextPageParam: (page) => page.next ?? undefined,
+    placeholderData: keepPreviousData,
+  });
+
+export const counts = (filter: SagaFilter) =>
+  queryOptions({
+    queryKey: ["counts", filter],
+    queryFn: ({ signal }) => get<Counts>(`/ops/counts${query(filter)}`, signal),
+    placeholderData: keepPreviousData,
+  });
+
+export const saga = (id: string) =>
+  queryOptions({ queryKey: ["saga", id], queryFn: ({ signal }) => get<SagaView>(`/sagas/${id}`, signal) });
+
+const HISTORY_MAX = 5_000;
+
+/** The whole history, page by page up to a bound: what grows is only its end. */
+export const history = (id: string) =>
+  queryOptions({
+    queryKey: ["saga", id, "history"],
+    queryFn: async ({ signal }) => {
+      const events: HistoryEvent[] = [];
+      let after: number | null | undefined;
+      do {
+        const page = await get<{ events: HistoryEvent[]; next?: number | null }>(
+          `/sagas/${id}/history${query({ limit: 500, after })}`, signal,
+        );
+        events.push(...page.events);
+        after = page.next;
+      } while (after != null && events.length < HISTORY_MAX);
+      return { events, more: after != null };
+    },
+  });
+
+export const ignored = (id: string) =>
+  queryOptions({ queryKey: ["saga", id, "ignored"], queryFn: ({ signal }) => get<IgnoredPage>(`/sagas/${id}/ignored?limit=200`, signal) });
+
+/** Asked anew for each revision: what can be done changes with the saga. */
+export const plans = (id: string, revision: number) =>
+  queryOptions({ queryKey: ["saga", id, "plans", revision], queryFn: ({ signal }) => get<ActionPlans>(`/sagas/${id}/actions`, signal), retry: false });
+
+export const replayPlan = (id: string, version?: string) =>
+  queryOptions({
+    queryKey: ["saga", id, "replay", version],
+    queryFn: ({ signal }) => get<ReplayPlan>(`/sagas/${id}/replay${query({ version })}`, signal),
+    retry: false,
+  });
+
+export const parked = (filter: SagaFilter) =>
+  infiniteQueryOptions({
+    queryKey: ["parked", filter],
+    queryFn: ({ signal, pageParam }) => get<ParkedPage>(`/ops/parked${query({ ...filter, limit: 100, after: pageParam })}`, signal),
+    initialPageParam: undefined as string | undefined,
+    getNextPageParam: (page) => page.next ?? undefined,
+    placeholderData: keepPreviousData,
+  });
+
+export const failures = (filter: SagaFilter) =>
+  queryOptions({
+    queryKey: ["failures", filter],
+    queryFn: ({ signal }) => get<FailurePage>(`/ops/failures${query({ ...filter, limit: 200 })}`, signal),
+    placeholderData: keepPreviousData,
+  });
+
+export const failure = (id: string) =>
+  queryOptions({ queryKey: ["failures", id], queryFn: ({ signal }) => get<FailureGroup>(`/ops/failures/${id}`, signal) });
+
+export const workers = queryOptions({
+  queryKey: ["workers"],
+  queryFn: ({ signal }) => get<{ workers: WorkerView[] }>("/ops/workers", signal),
+});
+
+export const holds = queryOptions({
+  queryKey: ["holds"],
+  queryFn: ({ signal }) => get<{ holds: Hold[] }>("/ops/holds?active=true", signal),
+  retry: false,
+});
+
+export const approvals = queryOptions({
+  queryKey: ["approvals"],
+  queryFn: ({ signal }) => get<{ approvals: Approval[] }>("/ops/approvals?open=true", signal),
+  retry: false,
+});
+
+export const jobs = queryOptions({ queryKey: ["jobs"], queryFn: ({ signal }) => get<{ jobs: Job[] }>("/ops/jobs", signal) });
+
+export const job = (id: string) =>
+  queryOptions({ queryKey: ["jobs", id], queryFn: ({ signal }) => get<Job>(`/ops/jobs/${id}`, signal) });
+
+export const jobItems = (id: string, outcome?: string) =>
+  infiniteQueryOptions({
+    queryKey: ["jobs", id, "items", outcome],
+    queryFn: ({ signal, pageParam }) =>
+      get<{ items: JobItem[]; next?: number }>(`/ops/jobs/${id}/items${query({ outcome, limit: 200, after: pageParam })}`, signal),
+    initialPageParam: undefined as number | undefined,
+    getNextPageParam: (page) => page.next ?? undefined,
+  });
+
+export const deadLetters = (filter: SagaFilter) =>
+  infiniteQueryOptions({
+    queryKey: ["dead-letters", filter],
+    queryFn: ({ signal, pageParam }) => get<DeadLetterPage>(`/ops/dead-letters${query({ ...filter, limit: 100, after: pageParam })}`, signal),
+    initialPageParam: undefined as number | undefined,
+    getNextPageParam: (page) => page.next ?? undefined,
+    placeholderData: keepPreviousData,
+  });
+
+export const deadLetter = (id: number) =>
+  queryOptions({ queryKey: ["dead-letters", id], queryFn: ({ signal }) => get<DeadLetter>(`/ops/dead-letters/${id}`, signal) });
+
+export const audit = (filter: SagaFilter) =>
+  infiniteQueryOptions({
+    queryKey: ["audit", filter],
+    queryFn: ({ signal, pageParam }) =>
+      get<{ entries: AuditEntry[]; next?: number }>(`/ops/audit${query({ ...filter, limit: 200, after: pageParam })}`, signal),
+    initialPageParam: undefined as number | undefined,
+    getNextPageParam: (page) => page.next ?? undefined,
+    placeholderData: keepPreviousData,
+  });
+
+export const reconciliation = queryOptions({
+  queryKey: ["reconciliation"],
+  queryFn: ({ signal }) => get<Reconciliation>("/ops/reconciliation", signal),
+});
+
+export const definitions = queryOptions({
+  queryKey: ["definitions"],
+  queryFn: ({ signal }) => get<DefinitionList>("/definitions", signal),
+  staleTime: 10_000,
+});
+
+export const definition = (name: string) =>
+  queryOptions({ queryKey: ["definitions", name], queryFn: ({ signal }) => get<DefinitionView>(`/definitions/${encodeURIComponent(name)}`, signal) });
+
+export const savedFilters = queryOptions({
+  queryKey: ["filters"],
+  queryFn: ({ signal }) => get<{ filters: SavedFilter[] }>("/ops/filters", signal),
+  retry: false,
+});
+
+/** What the signed-in one may do. A server without sign-in lets everybody do everything. */
+export function useRights(): { operate: boolean; author: boolean; admin: boolean; me?: Me } {
+  const asked = useQuery(me(useToken()));
+  if (asked.isError) {
+    const open = asProblem(asked.error).kind === "absent";
+    return { operate: open, author: open, admin: open };
+  }
+  if (!asked.data) return { operate: false, author: false, admin: false };
+  const roles = asked.data.roles;
+  const has = (...any: string[]) => roles.some((role) => role === "admin" || any.includes(role));
+  return { operate: has("operator"), author: has("author"), admin: has(), me: asked.data };
+}
+
+/** Makes everything that begins with one of these words stale. */
+export function useStale(): (...kinds: string[]) => void {
+  const client = useQueryClient();
+  return (...kinds) => kinds.forEach((kind) => void client.invalidateQueries({ queryKey: [kind] }));
+}

@@ -1,0 +1,83 @@
+// Who did what, to what, why, and from where. Nothing here can be changed.
+
+import { useInfiniteQuery } from "@tanstack/react-query";
+import { Link, useNavigate, useSearch } from "@tanstack/react-router";
+import { useMemo, useState } from "react";
+
+import { call, query } from "../api/client";
+import { useInterval } from "../api/live";
+import type { AuditEntry } from "../api/contract";
+import { audit } from "../api/queries";
+import { useT } from "../i18n";
+import { toast } from "../layout/Toasts";
+import { Ago, Exactly } from "../ui/bits";
+import { Button, Dialog, Input } from "../ui/Controls";
+import { Json } from "../ui/Json";
+import { Await, Notice, Page, Section } from "../ui/Page";
+import { type Column, Table } from "../ui/Table";
+
+const FILTERS = ["who", "what", "target"] as const;
+const UUID = /^[0-9a-f]{8}-[0-9a-f-]{27}$/;
+
+export function AuditPage() {
+  const t = useT();
+  const navigate = useNavigate();
+  const search = useSearch({ from: "/audit" });
+  const filter = Object.fromEntries(FILTERS.map((it) => [it, search[it]]));
+  const every = useInterval(10_000);
+  const asked = useInfiniteQuery({ ...audit(filter), refetchInterval: every });
+  const rows = useMemo(() => asked.data?.pages.flatMap((page) => page.entries), [asked.data]);
+  const [open, setOpen] = useState<AuditEntry | null>(null);
+  const [saving, setSaving] = useState(false);
+  const columns = useMemo<Column<AuditEntry>[]>(() => [
+    { id: "at", head: t("when"), width: "96px", cell: (row) => <Ago at={row.at} /> },
+    { id: "who", head: t("audit.who"), width: "minmax(80px, 1fr)", cell: (row) => <><span className="cell-two">{row.who}</span><span className="cell-two">{row.address}</span></> },
+    { id: "what", head: t("audit.what"), width: "minmax(110px, 1fr)", cell: (row) => <code>{row.what}</code> },
+    { id: "target", head: t("audit.target"), width: "minmax(110px, 1fr)", wide: true, cell: (row) => !row.target ? <span className="muted">–</span> : UUID.test(row.target) && row.what.startsWith("saga.") ? <Link className="mono" to="/sagas/$id" params={{ id: row.target }}>{row.target.slice(-12)}</Link> : <span className="mono" title={row.target}>{row.target}</span> },
+    { id: "why", head: t("act.why"), width: "minmax(120px, 2fr)", wide: true, cell: (row) => <span title={row.why}>{row.why}</span> },
+  ], [t]);
+  const save = async () => {
+    setSaving(true);
+    try {
+      const response = await call(`/ops/audit/export${query(filter)}`, { headers: { accept: "application/x-ndjson" } });
+      const url = URL.createObjectURL(await response.blob());
+      const link = document.createElement("a");
+      link.href = url;
+      link.download = `amends-audit-${new Date().toISOString().slice(0, 10)}.ndjson`;
+      link.click();
+      URL.revokeObjectURL(url);
+    } catch (error) {
+      toast(error instanceof Error ? error.message : String(error), "parked", "rejected");
+    } finally {
+      setSaving(false);
+    }
+  };
+  return (
+    <Page title={t("audit")} lead={t("audit.lead")} actions={(
+      <>
+        {FILTERS.map((it) => <Input key={it} aria-label={t(`audit.${it}`)} placeholder={t(`audit.${it}`)} defaultValue={search[it] ?? ""} style={{ width: 130 }} {...(it === "who" ? { "data-search": true } : {})}
+          onKeyDown={(event) => event.key === "Enter" && void navigate({ to: "/audit", search: { ...search, [it]: event.currentTarget.value || undefined }, replace: true })} />)}
+        <Button icon="down" busy={saving} disabled={!rows} onClick={() => void save()}>{t("audit.export")}</Button>
+      </>
+    )}>
+      <Section flush label={t("audit")}>
+        <Await of={{ ...asked, data: rows }}>{(list) => (
+          <Table label={t("audit")} rows={list} columns={columns} rowKey={(row) => String(row.id)} rowHeight={44} onOpen={setOpen}
+            onEnd={() => { if (asked.hasNextPage && !asked.isFetchingNextPage) void asked.fetchNextPage(); }} empty={<Notice icon="audit" title={t("audit.none")} />} />
+        )}</Await>
+      </Section>
+      <Dialog open={open !== null} onClose={() => setOpen(null)} wide title={open?.what ?? ""}>
+        {open && (
+          <div className="stack">
+            <dl className="facts">
+              <dt>{t("when")}</dt><dd><Exactly at={open.at} /></dd><dt>{t("audit.who")}</dt><dd>{open.who} {open.roles?.join(", ")} {open.address}</dd>
+              <dt>{t("audit.target")}</dt><dd className="mono">{open.target ?? "–"}</dd><dt>{t("act.why")}</dt><dd>{open.why ?? "–"}</dd>
+            </dl>
+            {open.before != null && <><h3>{t("act.before")}</h3><Json value={open.before} /></>}
+            {open.after != null && <><h3>{t("act.after")}</h3><Json value={open.after} /></>}
+          </div>
+        )}
+      </Dialog>
+    </Page>
+  );
+}

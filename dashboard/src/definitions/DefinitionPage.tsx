@@ -1,0 +1,104 @@
+// One definition: its graph, its text, its versions and what runs on each, and two versions beside each other.
+
+import "./definitions.css";
+
+import { useQuery } from "@tanstack/react-query";
+import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
+import { lazy, Suspense, useMemo, useState } from "react";
+
+import { definition as definitionQuery, counts, useRights } from "../api/queries";
+import type { DefinitionView, VersionView } from "../api/schema";
+import { type GraphStep, LazyGraph } from "../graph/LazyGraph";
+import { useLanguage, useT } from "../i18n";
+import { number } from "../i18n/format";
+import { Ago } from "../ui/bits";
+import { Button, Select, Tabs } from "../ui/Controls";
+import { Icon } from "../ui/Icon";
+import { Json } from "../ui/Json";
+import { Await, Page, Section, Skeleton } from "../ui/Page";
+import { HoldDialog } from "../workers/HoldDialog";
+import { compare } from "./compare";
+import { outline } from "./outline";
+
+const Yaml = lazy(() => import("./Yaml").then((it) => ({ default: it.YamlView })));
+const Merge = lazy(() => import("./Yaml").then((it) => ({ default: it.YamlDiff })));
+
+export function DefinitionPage() {
+  const t = useT();
+  const { name } = useParams({ from: "/definitions/$name" });
+  const rights = useRights();
+  const [hold, setHold] = useState(false);
+  const asked = useQuery(definitionQuery(name));
+  return (
+    <Page title={name} lead={asked.data?.description}
+      actions={<>
+        {rights.operate && <Button icon="hold" onClick={() => setHold(true)}>{t("holds.hold")}</Button>}
+        <Link className="button" to="/simulator" search={{ definition: name }}><Icon name="simulator" />{t("simulate")}</Link>
+        {rights.author && <Link className="button primary" to="/editor" search={{ definition: name }}><Icon name="definitions" />{t("edit")}</Link>}
+      </>}>
+      <Await of={asked} rows={8}>{(data) => <Whole data={data} />}</Await>
+      {hold && <HoldDialog target={{ kind: "definition", definition: name }} onClose={() => setHold(false)} />}
+    </Page>
+  );
+}
+
+function Whole({ data }: { data: DefinitionView }) {
+  const t = useT();
+  const search = useSearch({ from: "/definitions/$name" });
+  const navigate = useNavigate();
+  const active = data.versions.find((it) => it.active) ?? data.versions[0];
+  const shown = data.versions.find((it) => it.version === search["version"]) ?? active;
+  const other = data.versions.find((it) => it.version === search["with"]);
+  const set = (values: Record<string, string | undefined>) => void navigate({ to: "/definitions/$name", params: { name: data.name }, search: { ...search, ...values }, replace: true });
+  if (!shown) return null;
+  return (
+    <>
+      <Section flush title={other ? t("diff.graph") : t("saga.graph")}><Drawn shown={shown} other={other} /></Section>
+      <div className="saga-grid">
+        <Section>
+          <Tabs label={t("saga.details")} value={other ? "diff" : search["tab"] ?? "text"} onChange={(tab) => set({ tab, with: tab === "diff" ? data.versions.find((it) => it.version !== shown.version)?.version : undefined })} tabs={[
+            { value: "text", label: t("definitions.text"), body: <Suspense fallback={<Skeleton />}><Yaml source={shown.source} /></Suspense> },
+            { value: "input", label: t("data.input"), body: <Json value={data.input} open={3} /> },
+            ...(data.versions.length > 1 ? [{ value: "diff", label: t("diff"), body: other ? (
+              <div className="stack">
+                <div className="row wrap"><Versions label={t("diff.before")} versions={data.versions} value={other.version} onChange={(it) => set({ with: it })} />→<Versions label={t("diff.after")} versions={data.versions} value={shown.version} onChange={(it) => set({ version: it })} /></div>
+                <Suspense fallback={<Skeleton />}><Merge before={other.source} after={shown.source} /></Suspense>
+              </div>
+            ) : null }] : []),
+          ]} />
+        </Section>
+        <Section title={t("versions")} flush>
+          <ul>{data.versions.map((it) => <Version key={it.version} name={data.name} version={it} shown={it.version === shown.version} onShow={() => set({ version: it.version, with: undefined })} />)}</ul>
+        </Section>
+      </div>
+    </>
+  );
+}
+
+function Versions({ label, versions, value, onChange }: { label: string; versions: VersionView[]; value: string; onChange: (version: string) => void }) {
+  const t = useT();
+  return <Select aria-label={label} value={value} onChange={(event) => onChange(event.target.value)}>{versions.map((it) => <option key={it.version} value={it.version}>{it.version.slice(0, 8)}{it.active ? ` (${t("active")})` : ""}</option>)}</Select>;
+}
+
+function Version({ name, version, shown, onShow }: { name: string; version: VersionView; shown: boolean; onShow: () => void }) {
+  const t = useT();
+  const language = useLanguage();
+  const running = useQuery({ ...counts({ definition: name, version: version.version, status: "running" }), retry: false });
+  return (
+    <li className={`line spread${shown ? " version-shown" : ""}`}>
+      <button type="button" className="link mono" aria-pressed={shown} onClick={onShow}>{version.version.slice(0, 8)}</button>
+      {version.active && <span className="state tone-completed"><Icon name="completed" size={12} />{t("active")}</span>}
+      <span className="grow" />
+      {running.data && <Link to="/sagas" search={{ definition: name, version: version.version, status: "running" }}>{t("definitions.running.count", { count: number(language, running.data.total.count) })}</Link>}
+      <span className="muted"><Ago at={version.published_at} /></span>
+    </li>
+  );
+}
+
+function Drawn({ shown, other }: { shown: VersionView; other: VersionView | undefined }) {
+  const t = useT();
+  const now = useQuery({ queryKey: ["outline", shown.version], queryFn: () => outline(shown.source), staleTime: Infinity });
+  const before = useQuery({ queryKey: ["outline", other?.version], queryFn: () => outline(other?.source ?? ""), enabled: other !== undefined, staleTime: Infinity });
+  const steps = useMemo<GraphStep[]>(() => (now.data === undefined ? [] : other && before.data ? compare(before.data, now.data) : now.data), [now.data, before.data, other]);
+  return steps.length === 0 ? <Skeleton rows={3} /> : <LazyGraph steps={steps} label={t("saga.graph")} />;
+}

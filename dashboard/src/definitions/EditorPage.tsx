@@ -1,0 +1,139 @@
+// Is it right? The text on the left, the graph and the verdict on the right, the mistakes below, and publishing with its impact.
+
+import "./definitions.css";
+
+import { keepPreviousData, useMutation, useQuery } from "@tanstack/react-query";
+import { Link, useNavigate, useSearch } from "@tanstack/react-router";
+import { lazy, Suspense, useDeferredValue, useEffect, useMemo, useRef, useState } from "react";
+
+import { call } from "../api/client";
+import { asProblem } from "../api/problem";
+import { counts, definition as definitionQuery, useRights, useStale } from "../api/queries";
+import type { DefinitionView, PublishedView } from "../api/schema";
+import { LazyGraph } from "../graph/LazyGraph";
+import { type T, useLanguage, useT } from "../i18n";
+import { number } from "../i18n/format";
+import { toast } from "../layout/Toasts";
+import { Button, Dialog, DialogEnd } from "../ui/Controls";
+import { Icon } from "../ui/Icon";
+import { Await, Notice, Page, ProblemLine, ProblemNotice, Section, Skeleton } from "../ui/Page";
+import { type Mistake, judge, mistake, type Verdict } from "./mistakes";
+import { compare } from "./compare";
+import { outline } from "./outline";
+import { ProofPanel } from "./ProofPanel";
+import { BEGINNING } from "./beginning";
+import type { EditorHandle } from "./Yaml";
+
+const Editor = lazy(() => import("./Yaml").then((it) => ({ default: it.YamlEditor })));
+const PAUSE_MS = 350;
+
+export function EditorPage() {
+  const t = useT();
+  const { definition: name } = useSearch({ from: "/editor" });
+  const asked = useQuery({ ...definitionQuery(name ?? ""), enabled: name !== undefined, staleTime: Infinity });
+  if (name === undefined) return <Writing key="new" initial={BEGINNING} published={null} />;
+  if (!asked.data) return <Page title={t("editor")}><Await of={asked}>{() => null}</Await></Page>;
+  const active = asked.data.versions.find((it) => it.active);
+  return <Writing key={name} initial={active?.source ?? ""} published={asked.data} />;
+}
+
+function Writing({ initial, published }: { initial: string; published: DefinitionView | null }) {
+  const t = useT();
+  const rights = useRights();
+  const [source, setSource] = useState(initial);
+  const [publishing, setPublishing] = useState(false);
+  const [refused, setRefused] = useState<{ source: string; mistakes: Mistake[] } | null>(null);
+  const [playing, setPlaying] = useState<Record<string, string> | null>(null);
+  const handle = useRef<EditorHandle>(null);
+  const settled = useSettled(source);
+  const asked = useQuery({ queryKey: ["judge", settled], queryFn: ({ signal }) => judge(settled, signal), retry: false, staleTime: Infinity, placeholderData: keepPreviousData });
+  const drawn = useQuery({ queryKey: ["draft-outline", settled], queryFn: () => outline(settled), retry: false, staleTime: Infinity, placeholderData: keepPreviousData });
+  const before = useQuery({ queryKey: ["draft-before", initial], queryFn: () => outline(initial), retry: false, staleTime: Infinity });
+  const mistakes = useMemo(() => (refused !== null && refused.source === source ? refused.mistakes : asked.data?.mistakes ?? []), [refused, source, asked.data]);
+  const current = settled === source && !asked.isPlaceholderData;
+  const dirty = source !== initial;
+  useEffect(() => {
+    if (!dirty) return;
+    const stay = (event: BeforeUnloadEvent) => event.preventDefault();
+    addEventListener("beforeunload", stay);
+    return () => removeEventListener("beforeunload", stay);
+  }, [dirty]);
+  const steps = useDeferredValue(useMemo(() => {
+    const now = drawn.data ?? [];
+    if (playing) return now.map((step) => ({ ...step, ...(playing[step.id] ? { state: playing[step.id] ?? "" } : {}) }));
+    return published && dirty && before.data ? compare(before.data, now) : now;
+  }, [drawn.data, before.data, published, dirty, playing]));
+  return (
+    <Page title={published ? t("editor.of", { name: published.name }) : t("definitions.new")} fill
+      lead={<VerdictLine verdict={asked.data} current={current} mistakes={mistakes} t={t} />}
+      actions={<>
+        {published && <Link className="button" to="/definitions/$name" params={{ name: published.name }}>{t("cancel")}</Link>}
+        {rights.author && <Button kind="primary" disabled={mistakes.length > 0 || !current || !dirty && published !== null} onClick={() => setPublishing(true)}>{t("publish")}</Button>}
+      </>}>
+      <div className="editor">
+        <div className="editor-text">
+          <Suspense fallback={<Skeleton rows={12} />}><Editor source={source} onChange={setSource} mistakes={mistakes} handle={handle} /></Suspense>
+          {mistakes.length > 0 && (
+            <div className="problems" role="region" aria-label={t("editor.problems")}>
+              {mistakes.map((it, at) => (
+                <button key={at} type="button" className="problem" onClick={() => handle.current?.reveal(it.line ?? 1, it.column ?? 1)}>
+                  <Icon name="rejected" size={12} /><span className="grow"><code>{it.code} {it.line !== undefined && `${it.line}:${it.column ?? 1}`}</code> {it.detail}{it.remedy && <span className="muted"> {it.remedy}</span>}</span>
+                </button>
+              ))}
+            </div>
+          )}
+        </div>
+        <div className="stack">
+          <Section flush title={t("saga.graph")}>{steps.length > 0 ? <LazyGraph steps={steps} label={t("saga.graph")} /> : <Notice icon="definitions" title={t("editor.no_steps")} />}</Section>
+          {asked.isError && <Section><ProblemNotice problem={asProblem(asked.error)} onRetry={() => void asked.refetch()} /></Section>}
+          {asked.data?.proof && <ProofPanel proof={asked.data.proof} onPlay={setPlaying} />}
+        </div>
+      </div>
+      {publishing && <PublishDialog source={source} published={published} onClose={() => setPublishing(false)} onRefused={(list) => { setRefused({ source, mistakes: list }); setPublishing(false); }} />}
+    </Page>
+  );
+}
+
+function VerdictLine({ verdict, current, mistakes, t }: { verdict: Verdict | undefined; current: boolean; mistakes: Mistake[]; t: T }) {
+  if (!verdict || !current) return <span role="status">{t("editor.checking")}</span>;
+  if (mistakes.length > 0) return <span role="status" className="state tone-parked"><Icon name="rejected" size={12} />{t("editor.mistakes", { count: mistakes.length })}</span>;
+  if (verdict.by === "grammar") return <span role="status" className="state tone-waiting"><Icon name="unknown" size={12} />{t("editor.grammar")}</span>;
+  return <span role="status" className="state tone-completed"><Icon name="completed" size={12} />{t("editor.right", { version: verdict.version?.slice(0, 8) ?? "" })}</span>;
+}
+
+/** What was typed, once the typing pauses. */
+function useSettled(source: string): string {
+  const [settled, setSettled] = useState(source);
+  useEffect(() => {
+    const timer = setTimeout(() => setSettled(source), PAUSE_MS);
+    return () => clearTimeout(timer);
+  }, [source]);
+  return settled;
+}
+
+function PublishDialog({ source, published, onClose, onRefused }: { source: string; published: DefinitionView | null; onClose: () => void; onRefused: (mistakes: Mistake[]) => void }) {
+  const t = useT();
+  const language = useLanguage();
+  const navigate = useNavigate();
+  const stale = useStale();
+  const running = useQuery({ ...counts({ definition: published?.name, status: "running" }), enabled: published !== null, retry: false });
+  const publish = useMutation({
+    mutationFn: async () => (await (await call("/definitions", { method: "POST", text: source, type: "application/yaml" })).json()) as PublishedView,
+    onSuccess: (done) => {
+      stale("definitions", "outline");
+      toast(t(done.fresh ? "publish.done" : "publish.same", { name: done.name, version: done.version.slice(0, 8) }));
+      void navigate({ to: "/definitions/$name", params: { name: done.name } });
+    },
+    onError: (error) => {
+      const faults = asProblem(error).body.errors ?? [];
+      if (faults.length > 0) onRefused(faults.map(mistake));
+    },
+  });
+  return (
+    <Dialog open onClose={onClose} title={t("publish")} description={<p>{t("publish.about")}</p>}>
+      {published && running.data && <p><strong>{t("publish.impact", { count: number(language, running.data.total.count), version: published.version.slice(0, 8) })}</strong></p>}
+      <ProblemLine error={publish.error} />
+      <DialogEnd><Button onClick={onClose}>{t("cancel")}</Button><Button kind="primary" busy={publish.isPending} onClick={() => publish.mutate()}>{published ? t("publish.go", { name: published.name }) : t("publish")}</Button></DialogEnd>
+    </Dialog>
+  );
+}

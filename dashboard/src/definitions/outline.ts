@@ -1,0 +1,48 @@
+// The steps of a definition, read from its text: enough to draw it, also while it is being written and not right yet.
+// What is right is decided by the engine alone.
+
+import { useQuery } from "@tanstack/react-query";
+
+import { definition } from "../api/queries";
+import type { GraphStep } from "../graph/LazyGraph";
+
+interface Raw {
+  worker?: unknown; action?: unknown; wait?: unknown; saga?: unknown; http?: unknown; after?: unknown; pivot?: unknown; optional?: unknown; compensation?: unknown;
+}
+
+const text = (value: unknown): string => (typeof value === "string" ? value : "");
+const record = (value: unknown): Record<string, unknown> => (value !== null && typeof value === "object" && !Array.isArray(value) ? (value as Record<string, unknown>) : {});
+
+export async function outline(source: string): Promise<GraphStep[]> {
+  const { parseDocument } = await import("yaml");
+  const root = record(parseDocument(source, { merge: true, maxAliasCount: 100 } as object).toJS({ maxAliasCount: 100 }));
+  const steps = (section: string, turn?: string) =>
+    Object.entries(record(root[section])).map(([name, raw]): GraphStep => {
+      const step = record(raw) as Raw;
+      return {
+        id: name, label: name, work: work(step), after: Array.isArray(step.after) ? step.after.map(text).filter(Boolean) : text(step.after) ? [text(step.after)] : [],
+        pivot: step.pivot === true, optional: step.optional === true, ...(turn ? { turn } : {}),
+      };
+    });
+  return [...steps("steps"), ...steps("on_compensated", "on_compensated"), ...steps("on_parked", "on_parked")];
+}
+
+function work(step: Raw): string {
+  if (step.worker) return `${text(step.worker)}.${text(step.action)}`;
+  const wait = record(step.wait);
+  if (step.wait) return text(wait["signal"]) ? `signal ${text(wait["signal"])}` : `wait ${text(wait["for"])}`;
+  if (step.saga) return `saga ${text(step.saga)}`;
+  return step.http ? "http" : "";
+}
+
+/** The active version's steps; nothing while they are not known. */
+export function useOutline(name: string): GraphStep[] | undefined {
+  const asked = useQuery({
+    ...definition(name),
+    retry: false,
+    staleTime: 30_000,
+  });
+  const active = asked.data?.versions.find((version) => version.active);
+  const drawn = useQuery({ queryKey: ["outline", active?.version], queryFn: () => outline(active?.source ?? ""), enabled: active !== undefined, staleTime: Infinity });
+  return drawn.data;
+}

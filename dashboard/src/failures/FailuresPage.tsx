@@ -1,0 +1,79 @@
+// What broke, since when, is it over?
+
+import "./failures.css";
+
+import { useQuery } from "@tanstack/react-query";
+import { Link, useNavigate, useSearch } from "@tanstack/react-router";
+import { useState } from "react";
+
+import { useInterval } from "../api/live";
+import type { FailureGroup } from "../api/contract";
+import { failure, failures, useRights } from "../api/queries";
+import { useLanguage, useT } from "../i18n";
+import { exact, number } from "../i18n/format";
+import { BulkDialog, type BulkSet } from "../jobs/BulkDialog";
+import { SagaLink } from "../saga/SagaLink";
+import { Ago } from "../ui/bits";
+import { Button, Check, IconButton } from "../ui/Controls";
+import { Await, Figure, Notice, Page, Section } from "../ui/Page";
+import { FailureLine } from "./FailureLine";
+
+export function FailuresPage() {
+  const t = useT();
+  const navigate = useNavigate();
+  const search = useSearch({ from: "/failures" });
+  const open = search["open"] !== "false";
+  const every = useInterval(5_000);
+  const asked = useQuery({ ...failures({ open: open ? "true" : undefined, definition: search["definition"] }), refetchInterval: every });
+  return (
+    <Page title={t("failures")} lead={t("failures.lead")}
+      actions={<Check label={t("failures.open")} checked={open} onChange={(event) => void navigate({ to: "/failures", search: { ...search, open: event.target.checked ? undefined : "false" }, replace: true })} />}>
+      {search["group"] && <Group id={search["group"]} />}
+      <Section flush label={t("failures")}>
+        <Await of={asked}>{(page) => page.failures.length === 0
+          ? <Notice icon="completed" tone="completed" title={t("failures.none")}>{t("failures.none.do")}</Notice>
+          : <ul>{page.failures.map((group) => <FailureLine key={group.id} group={group} minutes={page.trend_minutes} />)}</ul>}</Await>
+      </Section>
+    </Page>
+  );
+}
+
+function Group({ id }: { id: string }) {
+  const t = useT();
+  const navigate = useNavigate();
+  const asked = useQuery({ ...failure(id), refetchInterval: useInterval(3_000) });
+  return (
+    <Section title={asked.data ? `${asked.data.step}: ${asked.data.code}` : t("failures.group")} actions={<IconButton icon="close" label={t("close")} onClick={() => void navigate({ to: "/failures", search: {} })} />}>
+      <Await of={asked} rows={4}>{(group) => <Details group={group} />}</Await>
+    </Section>
+  );
+}
+
+function Details({ group }: { group: FailureGroup }) {
+  const t = useT();
+  const language = useLanguage();
+  const rights = useRights();
+  const [bulk, setBulk] = useState<BulkSet | null>(null);
+  return (
+    <div className="stack">
+      <p className="break failure-message">{group.message}</p>
+      <p className="muted row wrap"><Link to="/definitions/$name" params={{ name: group.definition }}>{group.definition}</Link><span className="mono">{group.version.slice(0, 8)}</span><span>{t("failures.seen")} <span title={exact(language, Date.parse(group.first_seen))}><Ago at={group.first_seen} /></span> – <Ago at={group.last_seen} /></span><span>{t("failures.sample")} <SagaLink id={group.sample} /></span></p>
+      <dl className="figures">
+        <Figure label={t("failures.count")}>{number(language, group.count)}</Figure>
+        <Figure label={t("state.parked")} tone={group.now.parked > 0 ? "parked" : undefined}><Link to="/sagas" search={{ failure: group.id, status: "parked" }}>{number(language, group.now.parked)}</Link></Figure>
+        <Figure label={t("state.retrying")}><Link to="/sagas" search={{ failure: group.id, health: "retrying" }}>{number(language, group.now.retrying)}</Link></Figure>
+        <Figure label={t("state.compensated")}><Link to="/sagas" search={{ failure: group.id, status: "compensated" }}>{number(language, group.now.compensated)}</Link></Figure>
+        <Figure label={t("failures.recovered")} tone={group.recovered > 0 ? "completed" : undefined}>{number(language, group.recovered)}</Figure>
+      </dl>
+      {group.job && <p>{t("failures.job")} <Link to="/jobs/$id" params={{ id: group.job }}>{t("failures.job.look")}</Link></p>}
+      {rights.operate && (
+        <div className="row wrap">
+          <Button kind="primary" icon="retrying" disabled={group.now.parked === 0} onClick={() => setBulk({ filter: `status=parked&failure=${group.id}`, action: "retry", name: `${group.step}: ${group.code}` })}>{t("failures.retry", { count: group.now.parked })}</Button>
+          <Button icon="compensating" disabled={group.now.parked === 0} onClick={() => setBulk({ filter: `status=parked&failure=${group.id}`, action: "compensate", name: `${group.step}: ${group.code}` })}>{t("failures.compensate")}</Button>
+          <Button icon="simulator" disabled={group.now.compensated === 0} onClick={() => setBulk({ filter: `status=compensated&failure=${group.id}`, kind: "replay", name: `${group.step}: ${group.code}` })}>{t("failures.replay", { count: group.now.compensated })}</Button>
+        </div>
+      )}
+      {bulk && <BulkDialog set={bulk} onClose={() => setBulk(null)} />}
+    </div>
+  );
+}

@@ -1,0 +1,92 @@
+// Many sagas at once: the set is previewed before it is frozen, a canary goes first, and it runs on the server.
+
+import { useMutation, useQuery } from "@tanstack/react-query";
+import { useNavigate } from "@tanstack/react-router";
+import { useMemo, useState } from "react";
+
+import { send } from "../api/client";
+import type { ActionName, Job, JobPreview, JobRequest } from "../api/contract";
+import { useStale } from "../api/queries";
+import { useLanguage, useT } from "../i18n";
+import { money } from "../i18n/format";
+import { Button, Check, Dialog, DialogEnd, Field, Input, Select, Textarea } from "../ui/Controls";
+import { Await, ProblemLine } from "../ui/Page";
+
+export interface BulkSet { filter?: string; sagas?: string[]; kind?: "action" | "replay"; action?: ActionName; name?: string }
+
+const ACTIONS: ActionName[] = ["retry", "compensate", "resume_compensation", "abandon"];
+const CANARY = 10;
+const RATE_PER_S = 50;
+const STOP_AFTER_SAME = 5;
+
+export function BulkDialog({ set, onClose }: { set: BulkSet; onClose: () => void }) {
+  const t = useT();
+  const language = useLanguage();
+  const navigate = useNavigate();
+  const stale = useStale();
+  const [kind, setKind] = useState(set.kind ?? "action");
+  const [action, setAction] = useState<ActionName>(set.action ?? "retry");
+  const [why, setWhy] = useState("");
+  const [canary, setCanary] = useState(CANARY);
+  const [rate, setRate] = useState(RATE_PER_S);
+  const [stopAfter, setStopAfter] = useState(STOP_AFTER_SAME);
+  const [acknowledged, setAcknowledged] = useState(false);
+  const request = useMemo<JobRequest>(() => ({
+    kind, ...(kind === "action" ? { action } : {}), ...(set.filter === undefined ? {} : { filter: set.filter }), ...(set.sagas ? { sagas: set.sagas } : {}),
+    why: why.trim(), canary, rate_per_s: rate, stop_after_same: stopAfter, ...(acknowledged ? { acknowledged } : {}), ...(set.name ? { name: set.name } : {}),
+  }), [kind, action, set, why, canary, rate, stopAfter, acknowledged]);
+  const preview = useQuery({
+    queryKey: ["job-preview", kind, action, set.filter, set.sagas],
+    queryFn: () => send<JobPreview>("POST", "/ops/jobs/preview", { ...request, why: t("bulk.preview") }),
+    retry: false,
+    staleTime: 0,
+  });
+  const start = useMutation({
+    mutationFn: () => send<Job>("POST", "/ops/jobs", request),
+    onSuccess: (job) => { stale("jobs", "sagas"); onClose(); void navigate({ to: "/jobs/$id", params: { id: job.id } }); },
+  });
+  const amounts = (preview.data?.amount ?? []).map((it) => money(language, it.amount, it.currency)).join(" + ");
+  const count = preview.data?.sagas ?? 0;
+  const final = action === "abandon" && kind === "action";
+  const fresh = preview.data?.needs_fresh ?? [];
+  return (
+    <Dialog open onClose={onClose} wide title={t("bulk.title")} description={<p>{t("bulk.about")}</p>}>
+      <form className="stack" onSubmit={(event) => { event.preventDefault(); start.mutate(); }}>
+        <div className="row wrap">
+          <Field label={t("bulk.what")}>{(id) => (
+            <Select id={id} value={kind === "replay" ? "replay" : action} onChange={(event) => {
+              const value = event.target.value;
+              setKind(value === "replay" ? "replay" : "action");
+              if (value !== "replay") setAction(value as ActionName);
+            }}>
+              {ACTIONS.map((it) => <option key={it} value={it}>{t(`action.${it}`)}</option>)}
+              <option value="replay">{t("replay")}</option>
+            </Select>
+          )}</Field>
+          <Field label={t("bulk.canary")}>{(id) => <Input id={id} type="number" min={0} max={1_000} value={canary} onChange={(event) => setCanary(Number(event.target.value))} />}</Field>
+          <Field label={t("bulk.rate")}>{(id) => <Input id={id} type="number" min={1} max={1_000} value={rate} onChange={(event) => setRate(Number(event.target.value))} />}</Field>
+          <Field label={t("bulk.stop")}>{(id) => <Input id={id} type="number" min={1} max={1_000} value={stopAfter} onChange={(event) => setStopAfter(Number(event.target.value))} />}</Field>
+        </div>
+        <Await of={preview} rows={3}>{(it) => (
+          <div className="stack tight">
+            <p><strong>{t("bulk.sagas", { count: it.sagas })}</strong>{it.amount.length > 0 && ` · ${amounts}`}</p>
+            {it.by_step.length > 0 && <p className="muted">{it.by_step.map((by) => `${by.step} ${by.sagas}`).join(" · ")}</p>}
+            {it.excluded.map((out) => <p key={out.reason} className="muted">{t("bulk.excluded", { count: out.sagas, reason: out.reason })}</p>)}
+            {it.approval > 0 && <p className="state tone-late" style={{ whiteSpace: "normal" }}>{t("bulk.approval", { count: it.approval })}</p>}
+            {it.sample.length > 0 && <p className="muted ellipsis">{t("bulk.sample")} {it.sample.map((row) => row.key ?? row.saga.slice(-12)).join(", ")}</p>}
+          </div>
+        )}</Await>
+        {fresh.length > 0 && <p className="state tone-late" style={{ whiteSpace: "normal" }}>{t("bulk.fresh", { pointers: fresh.join(", ") })}</p>}
+        <Field label={t("act.why")} hint={t("act.why.hint")}>{(id) => <Textarea id={id} required rows={2} value={why} onChange={(event) => setWhy(event.target.value)} />}</Field>
+        {final && <Check label={t("act.ack.abandon")} checked={acknowledged} onChange={(event) => setAcknowledged(event.target.checked)} />}
+        <ProblemLine error={start.error} />
+        <DialogEnd>
+          <Button onClick={onClose}>{t("cancel")}</Button>
+          <Button type="submit" kind={action === "retry" || kind === "replay" ? "primary" : "danger"} busy={start.isPending} disabled={why.trim() === "" || count === 0 || (final && !acknowledged)}>
+            {t(kind === "replay" ? "bulk.go.replay" : `bulk.go.${action}` as "bulk.go.retry", { count, amount: amounts })}
+          </Button>
+        </DialogEnd>
+      </form>
+    </Dialog>
+  );
+}

@@ -1,0 +1,75 @@
+// Did it work? Every bulk job with what became of its sagas.
+
+import "./jobs.css";
+
+import { useQuery } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
+
+import { useInterval } from "../api/live";
+import type { Job, Outcome } from "../api/contract";
+import { jobs } from "../api/queries";
+import { term, useLanguage, useT } from "../i18n";
+import { number } from "../i18n/format";
+import { Ago } from "../ui/bits";
+import { Await, Notice, Page, Section } from "../ui/Page";
+import { StateBadge } from "../ui/State";
+
+export const OUTCOMES: Outcome[] = ["succeeded", "failed_again", "changed", "refused", "awaiting_approval", "acting", "waiting"];
+
+export function JobsPage() {
+  const t = useT();
+  const asked = useQuery({ ...jobs, refetchInterval: useInterval() });
+  return (
+    <Page title={t("jobs")} lead={t("jobs.lead")}>
+      <Section flush label={t("jobs")}>
+        <Await of={asked}>{({ jobs: list }) => list.length === 0
+          ? <Notice icon="jobs" title={t("jobs.none")}>{t("jobs.none.do")}</Notice>
+          : <ul>{list.map((job) => <Line key={job.id} job={job} />)}</ul>}</Await>
+      </Section>
+    </Page>
+  );
+}
+
+function Line({ job }: { job: Job }) {
+  const t = useT();
+  return (
+    <li className="job-line">
+      <div className="spread wrap">
+        <span className="row wrap"><JobBadge job={job} /><Link to="/jobs/$id" params={{ id: job.id }}><strong>{jobTitle(job, t)}</strong></Link><span className="muted">{job.by} · “{job.why}”</span></span>
+        <Ago at={job.created_at} />
+      </div>
+      <Progress job={job} />
+      {job.stopped_because && <p className="job-stopped">{job.stopped_because}</p>}
+    </li>
+  );
+}
+
+export function jobTitle(job: Job, t: ReturnType<typeof useT>): string {
+  return job.name ?? `${job.kind === "replay" ? t("replay") : t(`action.${job.action ?? "retry"}`)} · ${t("count.sagas", { count: job.counts.total })}`;
+}
+
+const STATES: Record<Job["state"], string> = { canary: "running", running: "running", paused: "waiting", stopped: "parked", done: "completed", cancelled: "abandoned" };
+
+export function JobBadge({ job }: { job: Job }) {
+  const t = useT();
+  // The job's own word, in the look of the saga state that it resembles.
+  return <span className="job-badge"><StateBadge state={STATES[job.state]} quiet /><span className="hidden-visually">{t("jobs.state")}</span> {term(t, "job", job.state)}</span>;
+}
+
+export function Progress({ job }: { job: Job }) {
+  const t = useT();
+  const language = useLanguage();
+  const total = Math.max(1, job.counts.total);
+  return (
+    <div>
+      <div className="progress" role="img" aria-label={OUTCOMES.map((it) => `${term(t, "outcome", it)} ${job.counts[it]}`).join(", ")}>
+        {OUTCOMES.map((it) => job.counts[it] > 0 && <span key={it} className={`progress-${it}`} style={{ width: `${(job.counts[it] / total) * 100}%` }} />)}
+      </div>
+      <p className="row wrap job-counts">
+        {OUTCOMES.map((it) => job.counts[it] > 0 && (
+          <Link key={it} to="/jobs/$id" params={{ id: job.id }} search={{ outcome: it }} className="job-count"><span className={`swatch progress-${it}`} />{term(t, "outcome", it)} {number(language, job.counts[it])}</Link>
+        ))}
+      </p>
+    </div>
+  );
+}

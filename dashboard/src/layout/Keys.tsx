@@ -1,0 +1,83 @@
+// Keys that work on every page, and the page that lists them.
+
+import { useNavigate } from "@tanstack/react-router";
+import { useEffect, useRef } from "react";
+
+import { type Key, useT } from "../i18n";
+import { Kbd } from "../ui/bits";
+import { Dialog } from "../ui/Controls";
+import { PAGES } from "./navigation";
+
+const AFTER_G_MS = 1_200;
+
+export function useKeys({ openPalette, openHelp }: { openPalette: () => void; openHelp: () => void }): void {
+  const navigate = useNavigate();
+  const pressedG = useRef(0);
+  const acts = useRef({ openPalette, openHelp });
+  acts.current = { openPalette, openHelp };
+  useEffect(() => {
+    const listen = (event: KeyboardEvent) => {
+      if ((event.metaKey || event.ctrlKey) && event.key.toLowerCase() === "k") {
+        event.preventDefault();
+        acts.current.openPalette();
+        return;
+      }
+      const target = event.target as HTMLElement;
+      const writing = target.isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(target.tagName);
+      if (writing || event.metaKey || event.ctrlKey || event.altKey || document.querySelector("[role=dialog]")) return;
+      if (event.timeStamp - pressedG.current < AFTER_G_MS) {
+        pressedG.current = 0;
+        const page = PAGES.find((it) => it.key === event.key);
+        if (page) {
+          event.preventDefault();
+          event.stopPropagation();
+          void navigate({ to: page.to });
+        }
+        return;
+      }
+      if (event.key === "g") pressedG.current = event.timeStamp;
+      else if (event.key === "?") acts.current.openHelp();
+      else if (event.key === "/") {
+        const search = document.querySelector<HTMLElement>("[data-search]");
+        event.preventDefault();
+        if (search) search.focus();
+        else acts.current.openPalette();
+      }
+    };
+    // Before the table's own keys: `g` `j` goes to the jobs.
+    document.addEventListener("keydown", listen, { capture: true });
+    return () => document.removeEventListener("keydown", listen, { capture: true });
+  }, [navigate]);
+}
+
+const KEYS: [string[], Key][] = [
+  [["Ctrl", "K"], "keys.palette"],
+  [["/"], "keys.search"],
+  [["j"], "keys.down"],
+  [["k"], "keys.up"],
+  [["x"], "keys.select"],
+  [["Enter"], "keys.open"],
+  [["Esc"], "keys.close"],
+  [["?"], "keys.help"],
+];
+
+export function KeyHelp({ open, onClose }: { open: boolean; onClose: () => void }) {
+  const t = useT();
+  return (
+    <Dialog open={open} onClose={onClose} title={t("keys.title")}>
+      <dl className="keys">
+        {KEYS.map(([keys, words]) => <Row key={words} keys={keys} words={t(words)} />)}
+        {PAGES.map((page) => <Row key={page.to} keys={["g", page.key]} words={t(page.label)} />)}
+      </dl>
+    </Dialog>
+  );
+}
+
+function Row({ keys, words }: { keys: string[]; words: string }) {
+  return (
+    <>
+      <dt className="row">{keys.map((key) => <Kbd key={key}>{key}</Kbd>)}</dt>
+      <dd>{words}</dd>
+    </>
+  );
+}

@@ -1,0 +1,92 @@
+// Goes anywhere by typing: pages, definitions, a saga by its id or by the start of its key.
+
+import { useQuery } from "@tanstack/react-query";
+import { useNavigate } from "@tanstack/react-router";
+import { Dialog as RadixDialog } from "radix-ui";
+import { useDeferredValue, useId, useState } from "react";
+
+import { get, query } from "../api/client";
+import type { SagaPage } from "../api/contract";
+import { asProblem } from "../api/problem";
+import { definitions } from "../api/queries";
+import { useT } from "../i18n";
+import { short } from "../ui/bits";
+import { Icon, type IconName } from "../ui/Icon";
+import { PAGES } from "./navigation";
+
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
+interface Item { id: string; label: string; note?: string; icon: IconName; go: () => void }
+
+export function Palette({ onClose }: { onClose: () => void }) {
+  const t = useT();
+  const navigate = useNavigate();
+  const [text, setText] = useState("");
+  const [at, setAt] = useState(0);
+  const asked = useDeferredValue(text.trim());
+  const listId = useId();
+  const found = useQuery({
+    queryKey: ["palette", asked],
+    queryFn: async ({ signal }) => {
+      try {
+        return await get<SagaPage>(`/sagas${query({ text: asked, limit: 8 })}`, signal);
+      } catch (error) {
+        // A server that searches no text knows the exact key.
+        if (asProblem(error).kind !== "invalid") throw error;
+        return get<SagaPage>(`/sagas${query({ key: asked, limit: 8 })}`, signal);
+      }
+    },
+    enabled: asked.length >= 3,
+    retry: false,
+    staleTime: 5_000,
+  });
+  const known = useQuery({ ...definitions, retry: false });
+
+  const has = (label: string) => label.toLowerCase().includes(text.trim().toLowerCase());
+  const items: Item[] = [];
+  if (UUID.test(asked)) items.push({ id: asked, label: t("palette.saga", { id: short(asked) }), icon: "running", go: () => void navigate({ to: "/sagas/$id", params: { id: asked } }) });
+  for (const saga of found.data?.sagas ?? []) {
+    items.push({
+      id: saga.saga, label: saga.key ?? short(saga.saga), note: `${saga.definition} · ${t(`state.${saga.status}` as "state.parked")}`, icon: saga.status === "parked" ? "parked" : "running",
+      go: () => void navigate({ to: "/sagas/$id", params: { id: saga.saga } }),
+    });
+  }
+  for (const page of PAGES) if (has(t(page.label))) items.push({ id: page.to, label: t(page.label), icon: page.icon, go: () => void navigate({ to: page.to }) });
+  for (const definition of known.data?.definitions ?? []) {
+    if (text.trim() !== "" && has(definition.name)) {
+      items.push({ id: `d/${definition.name}`, label: definition.name, note: t("definitions"), icon: "definitions", go: () => void navigate({ to: "/definitions/$name", params: { name: definition.name } }) });
+    }
+  }
+  const chosen = Math.min(at, items.length - 1);
+  const run = (item: Item | undefined) => {
+    if (!item) return;
+    onClose();
+    item.go();
+  };
+  return (
+    <RadixDialog.Root open onOpenChange={(open) => !open && onClose()}>
+      <RadixDialog.Portal>
+        <RadixDialog.Overlay className="overlay" />
+        <RadixDialog.Content className="dialog palette" aria-describedby={undefined}>
+          <RadixDialog.Title className="hidden-visually">{t("palette.open")}</RadixDialog.Title>
+          <input className="input" role="combobox" aria-expanded="true" aria-controls={listId} aria-activedescendant={items[chosen] ? `${listId}-${chosen}` : undefined}
+            aria-label={t("palette.hint")} placeholder={t("palette.hint")} value={text} autoComplete="off" spellCheck={false}
+            onChange={(event) => { setText(event.target.value); setAt(0); }}
+            onKeyDown={(event) => {
+              if (event.key === "ArrowDown") { event.preventDefault(); setAt(Math.min(items.length - 1, chosen + 1)); }
+              if (event.key === "ArrowUp") { event.preventDefault(); setAt(Math.max(0, chosen - 1)); }
+              if (event.key === "Enter") { event.preventDefault(); run(items[chosen]); }
+            }} />
+          <div className="palette-list" role="listbox" id={listId} aria-label={t("palette.open")}>
+            {items.length === 0 && <p className="muted palette-item">{found.isFetching ? t("loading") : t("palette.nothing")}</p>}
+            {items.map((item, index) => (
+              // eslint-disable-next-line jsx-a11y/click-events-have-key-events -- the input above has the keys
+              <div key={item.id} id={`${listId}-${index}`} role="option" tabIndex={-1} aria-selected={index === chosen} className="palette-item" onClick={() => run(item)} onMouseMove={() => setAt(index)}>
+                <Icon name={item.icon} /><span className="ellipsis">{item.label}</span>{item.note && <span className="muted nowrap">{item.note}</span>}
+              </div>
+            ))}
+          </div>
+        </RadixDialog.Content>
+      </RadixDialog.Portal>
+    </RadixDialog.Root>
+  );
+}

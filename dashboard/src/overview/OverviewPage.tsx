@@ -1,0 +1,135 @@
+// Is it a good night? One sentence first, then what it is made of.
+
+import "./overview.css";
+
+import { useQuery } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
+import { lazy, Suspense, useMemo } from "react";
+
+import { useInterval } from "../api/live";
+import type { Overview } from "../api/contract";
+import { asProblem } from "../api/problem";
+import { overview } from "../api/queries";
+import { FailureLine } from "../failures/FailureLine";
+import { type T, useLanguage, useT } from "../i18n";
+import { clock, duration, money, number } from "../i18n/format";
+import { Ago, Amount, Lasting } from "../ui/bits";
+import { Icon } from "../ui/Icon";
+import { Await, Figure, Notice, Page, Section } from "../ui/Page";
+import { PileUp } from "./PileUp";
+import { Plain } from "./Plain";
+
+const Chart = lazy(() => import("../ui/Chart").then((it) => ({ default: it.Chart })));
+
+export function OverviewPage() {
+  const t = useT();
+  const asked = useQuery({ ...overview, refetchInterval: useInterval() });
+  const absent = asked.isError && asProblem(asked.error).kind === "absent";
+  return (
+    <Page title={t("overview")}>
+      {absent ? <Plain /> : <Await of={asked} rows={8}>{(data) => <Whole data={data} />}</Await>}
+    </Page>
+  );
+}
+
+function Whole({ data }: { data: Overview }) {
+  const t = useT();
+  const language = useLanguage();
+  const { now } = data;
+  const grows = data.failures.filter((group) => (group.trend.at(-1) ?? 0) + (group.trend.at(-2) ?? 0) > 0);
+  const last = useMemo(() => sum(data), [data]);
+  return (
+    <>
+      <Verdict data={data} growing={grows[0]} t={t} />
+      <dl className="figures">
+        <Figure label={t("state.running")}><Link to="/sagas" search={{ status: "running" }}>{number(language, now.running)}{now.capped ? "+" : ""}</Link></Figure>
+        <Figure label={t("state.late")} tone={now.late > 0 ? "late" : undefined}><Link to="/sagas" search={{ health: "late" }}>{number(language, now.late)}</Link></Figure>
+        <Figure label={t("state.retrying")} tone={now.retrying > 0 ? "retrying" : undefined}><Link to="/sagas" search={{ health: "retrying" }}>{number(language, now.retrying)}</Link></Figure>
+        <Figure label={t("state.waiting")}><Link to="/sagas" search={{ health: "waiting" }}>{number(language, now.waiting)}</Link></Figure>
+        <Figure label={t("state.parked")} tone={now.parked > 0 ? "parked" : undefined}><Link to="/parked">{number(language, now.parked)}</Link></Figure>
+        <Figure label={t("anomalies")} tone={now.anomalies > 0 ? "parked" : undefined}><Link to="/parked">{number(language, now.anomalies)}</Link></Figure>
+        <Figure label={t("at_risk")} tone={data.at_risk.length > 0 ? "parked" : undefined}><Link to="/parked">{data.at_risk.length === 0 ? "0" : data.at_risk.map((it) => <Amount key={it.currency} amount={it.amount} currency={it.currency} />)}</Link></Figure>
+        <Figure label={t("to_end")} note={t("to_end.p99", { p99: data.to_end.p99_ms == null ? "–" : duration(language, data.to_end.p99_ms) })}><Lasting ms={data.to_end.p50_ms} /></Figure>
+      </dl>
+      <div className="overview-two">
+        <Section title={t("overview.failures")} flush actions={<Link to="/failures">{t("all")}</Link>}>
+          {data.failures.length === 0 ? <Notice icon="completed" tone="completed" title={t("failures.none")}>{t("failures.none.short")}</Notice>
+            : <ul>{data.failures.map((group) => <FailureLine key={group.id} group={group} minutes={5} />)}</ul>}
+        </Section>
+        <Section title={t("workers")} flush actions={<Link to="/workers">{t("all")}</Link>}>
+          {data.workers.length === 0 ? <Notice icon="workers" title={t("workers.none")}>{t("workers.none.do")}</Notice> : (
+            <ul>{data.workers.map((worker) => (
+              <li key={worker.worker} className="line spread">
+                <span className="row"><Icon name={worker.instances === 0 ? "abandoned" : "workers"} /><strong>{worker.worker}</strong>{worker.instances === 0 ? <span className="state tone-parked">{t("workers.gone")}</span> : <span className="muted">{t("workers.instances", { count: worker.instances })}</span>}</span>
+                <span className={(worker.lag_ms ?? 0) > 5_000 ? "state tone-late" : "muted"}>{t("lag")} <Lasting ms={worker.lag_ms} /></span>
+              </li>
+            ))}</ul>
+          )}
+        </Section>
+      </div>
+      <Section title={t("overview.pile")} flush><PileUp inFlight={data.in_flight} /></Section>
+      <div className="overview-two even">
+        <Section title={t("overview.throughput")} actions={<span className="muted">{t("overview.hour", { started: last.started, completed: last.completed, compensated: last.compensated })}</span>}>
+          <Suspense fallback={<div style={{ height: 172 }} />}><Chart {...throughput(data, t)} label={t("overview.throughput")} format={(value) => number(language, Math.round(value))} /></Suspense>
+        </Section>
+        <Section title={t("overview.to_end")} actions={<span className="muted">{t("overview.samples", { count: data.to_end.samples })}</span>}>
+          <Suspense fallback={<div style={{ height: 172 }} />}><Chart {...latency(data, t)} label={t("overview.to_end")} format={(value) => duration(language, value)} /></Suspense>
+        </Section>
+      </div>
+      <p className="muted">{t("as_of")} <Ago at={data.at} />{data.lag_ms > 2_000 && ` · ${t("list.lag", { s: Math.round(data.lag_ms / 1_000) })}`}</p>
+    </>
+  );
+}
+
+/** The night in one sentence: the worst first. */
+function Verdict({ data, growing, t }: { data: Overview; growing: Overview["failures"][number] | undefined; t: T }) {
+  const language = useLanguage();
+  const { now } = data;
+  const parts: string[] = [];
+  if (now.parked + now.anomalies > 0) parts.push(t("verdict.parked", { count: now.parked + now.anomalies }));
+  if (data.at_risk.length > 0) parts.push(t("verdict.risk", { amount: data.at_risk.map((it) => money(language, it.amount, it.currency)).join(" + ") }));
+  if (growing) parts.push(t("verdict.failing", { step: growing.step, code: growing.code, since: clock(language, Date.parse(growing.first_seen)) }));
+  if (now.late > 0) parts.push(t("verdict.late", { count: now.late }));
+  const gone = data.workers.filter((worker) => worker.instances === 0).map((worker) => worker.worker);
+  if (gone.length > 0) parts.push(t("verdict.workers", { workers: gone.join(", ") }));
+  const bad = now.parked + now.anomalies > 0 || gone.length > 0;
+  const good = parts.length === 0;
+  return (
+    <p className={`verdict tone-${good ? "completed" : bad ? "parked" : "late"}`} role="status">
+      <Icon name={good ? "completed" : bad ? "parked" : "late"} size={16} />
+      <span>{good ? t(now.running > 0 ? "verdict.good" : "verdict.quiet", { count: now.running }) : parts.join(", ")}</span>
+    </p>
+  );
+}
+
+function sum(data: Overview): { started: number; completed: number; compensated: number } {
+  const total = { started: 0, completed: 0, compensated: 0 };
+  for (const minute of data.minutes) {
+    total.started += minute.started;
+    total.completed += minute.completed;
+    total.compensated += minute.compensated;
+  }
+  return total;
+}
+
+function throughput(data: Overview, t: T) {
+  return {
+    at: data.minutes.map((minute) => Date.parse(minute.at) / 1_000),
+    series: [
+      { label: t("started"), color: "--s-waiting", values: data.minutes.map((it) => it.started), dash: [2, 3] },
+      { label: t("state.completed"), color: "--s-completed", values: data.minutes.map((it) => it.completed) },
+      { label: t("state.compensated"), color: "--s-compensated", values: data.minutes.map((it) => it.compensated), dash: [6, 3] },
+      { label: t("state.parked"), color: "--s-parked", values: data.minutes.map((it) => it.parked) },
+    ],
+  };
+}
+
+function latency(data: Overview, t: T) {
+  return {
+    at: data.minutes.map((minute) => Date.parse(minute.at) / 1_000),
+    series: [
+      { label: t("p50"), color: "--s-running", values: data.minutes.map((it) => it.p50_ms ?? null) },
+      { label: t("p99"), color: "--s-retrying", values: data.minutes.map((it) => it.p99_ms ?? null), dash: [6, 3] },
+    ],
+  };
+}

@@ -1,0 +1,66 @@
+// Where the work piles up: what is in flight, drawn on its definition's graph.
+
+import { useQuery } from "@tanstack/react-query";
+import { Link, useNavigate } from "@tanstack/react-router";
+import { useMemo, useState } from "react";
+
+import type { InFlight } from "../api/contract";
+import { definitions } from "../api/queries";
+import { useOutline } from "../definitions/outline";
+import { type GraphStep, LazyGraph } from "../graph/LazyGraph";
+import { useT } from "../i18n";
+import { Ago } from "../ui/bits";
+import { Select } from "../ui/Controls";
+import { Notice } from "../ui/Page";
+
+export function PileUp({ inFlight }: { inFlight: InFlight[] }) {
+  const t = useT();
+  const busiest = useMemo(() => {
+    const byName = new Map<string, number>();
+    for (const it of inFlight) byName.set(it.definition, (byName.get(it.definition) ?? 0) + it.count + it.parked);
+    return [...byName].sort((a, b) => b[1] - a[1]).map(([name]) => name);
+  }, [inFlight]);
+  const known = useQuery({ ...definitions, retry: false });
+  const names = [...new Set([...busiest, ...(known.data?.definitions.map((it) => it.name) ?? [])])];
+  const [chosen, setChosen] = useState<string | null>(null);
+  const name = chosen ?? names[0];
+  if (!name) return <Notice icon="list" title={t("overview.pile.none")} />;
+  return (
+    <div>
+      {names.length > 1 && <div className="line"><Select aria-label={t("definition")} value={name} onChange={(event) => setChosen(event.target.value)}>{names.map((it) => <option key={it}>{it}</option>)}</Select></div>}
+      <Drawn name={name} inFlight={inFlight.filter((it) => it.definition === name)} />
+    </div>
+  );
+}
+
+function Drawn({ name, inFlight }: { name: string; inFlight: InFlight[] }) {
+  const t = useT();
+  const navigate = useNavigate();
+  const outline = useOutline(name);
+  const steps = useMemo<GraphStep[]>(() => (outline ?? []).map((step) => {
+    const here = inFlight.filter((it) => it.step === step.id);
+    const count = here.reduce((sum, it) => sum + it.count, 0);
+    const parked = here.reduce((sum, it) => sum + it.parked, 0);
+    const state = parked > 0 ? "parked" : here.some((it) => it.late > 0) ? "late" : here.some((it) => it.retrying > 0) ? "retrying"
+      : here.some((it) => it.direction === "compensate" && it.count > 0) ? "compensating" : count > 0 ? "running" : undefined;
+    return { ...step, ...(state ? { state } : {}), note: count > 0 ? t("overview.here", { count }) : undefined };
+  }), [outline, inFlight, t]);
+  return (
+    <>
+      {steps.length > 0 && <LazyGraph steps={steps} label={t("overview.pile")} onSelect={(step) => void navigate({ to: "/sagas", search: { definition: name, step } })} />}
+      {inFlight.length > 0 && (
+        <div className="scroll-x pile-table">
+          <table className="plain">
+            <thead><tr><th scope="col">{t("step")}</th><th scope="col" className="right">{t("in_flight")}</th><th scope="col" className="right">{t("state.late")}</th><th scope="col" className="right">{t("state.retrying")}</th><th scope="col" className="right">{t("state.parked")}</th><th scope="col">{t("oldest")}</th></tr></thead>
+            <tbody>{inFlight.map((it) => (
+              <tr key={it.step + it.direction}>
+                <td><Link to="/sagas" search={{ definition: name, step: it.step }}>{it.direction === "compensate" ? `⤺ ${it.step}` : it.step}</Link>{it.worker && <span className="muted"> {it.worker}</span>}</td>
+                <td className="right">{it.count}</td><td className="right">{it.late}</td><td className="right">{it.retrying}</td><td className="right">{it.parked}</td><td><Ago at={it.oldest_since} /></td>
+              </tr>
+            ))}</tbody>
+          </table>
+        </div>
+      )}
+    </>
+  );
+}

@@ -1,0 +1,63 @@
+// What waits for a second pair of eyes.
+
+import { useMutation, useQuery } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
+import { useState } from "react";
+
+import { send } from "../api/client";
+import { useInterval } from "../api/live";
+import type { Approval } from "../api/contract";
+import { approvals, useRights, useStale } from "../api/queries";
+import { term, useLanguage, useT } from "../i18n";
+import { money } from "../i18n/format";
+import { toast } from "../layout/Toasts";
+import { Ago, Amount, short } from "../ui/bits";
+import { Button, Dialog, DialogEnd, Field, Input } from "../ui/Controls";
+import { ProblemLine, Section } from "../ui/Page";
+
+export function Approvals() {
+  const t = useT();
+  const { data } = useQuery({ ...approvals, refetchInterval: useInterval(5_000) });
+  if (!data || data.approvals.length === 0) return null;
+  return (
+    <Section flush title={t("approvals")}>
+      <ul>{data.approvals.map((it) => <Line key={it.id} approval={it} />)}</ul>
+    </Section>
+  );
+}
+
+function Line({ approval }: { approval: Approval }) {
+  const t = useT();
+  const language = useLanguage();
+  const rights = useRights();
+  const stale = useStale();
+  const [asking, setAsking] = useState<"approve" | "reject" | null>(null);
+  const [why, setWhy] = useState("");
+  const decide = useMutation({
+    mutationFn: (decision: "approve" | "reject") => send<Approval>("POST", `/ops/approvals/${approval.id}`, { decision, why: why.trim() }),
+    onSuccess: (done) => { setAsking(null); stale("approvals", "parked", "saga", "overview"); toast(t(done.state === "approved" ? "approvals.approved" : "approvals.rejected")); },
+  });
+  const action = term(t, "action", String(approval.action["action"] ?? ""));
+  const step = approval.action["step"] === undefined ? "" : `: ${String(approval.action["step"])}`;
+  const amount = approval.amount != null && approval.currency ? money(language, approval.amount, approval.currency) : "";
+  const own = rights.me !== undefined && !rights.me.dev && rights.me.principal === approval.asked_by;
+  return (
+    <li className="line parked-line">
+      <span className="parked-amount"><Amount amount={approval.amount} currency={approval.currency} /></span>
+      <div className="grow"><p><strong>{action}{step}</strong> · <Link to="/sagas/$id" params={{ id: approval.saga }}>{approval.key ?? short(approval.saga)}</Link></p><p className="muted break">“{approval.why}” — {approval.asked_by}, <Ago at={approval.asked_at} /></p></div>
+      {rights.operate && (
+        <div className="parked-do">
+          <Button onClick={() => setAsking("reject")}>{t("approvals.reject")}</Button>
+          <Button kind="primary" disabled={own} title={own ? t("approvals.own") : undefined} onClick={() => setAsking("approve")}>{t("approvals.approve")}</Button>
+        </div>
+      )}
+      <Dialog open={asking !== null} onClose={() => setAsking(null)} title={`${action}${step}`} description={<p>“{approval.why}” — {approval.asked_by}</p>}>
+        <form className="stack" onSubmit={(event) => { event.preventDefault(); if (asking) decide.mutate(asking); }}>
+          <Field label={t("act.why")}>{(id) => <Input id={id} required value={why} onChange={(event) => setWhy(event.target.value)} />}</Field>
+          <ProblemLine error={decide.error} />
+          <DialogEnd><Button onClick={() => setAsking(null)}>{t("cancel")}</Button><Button type="submit" kind={asking === "reject" ? "danger" : "primary"} disabled={why.trim() === ""} busy={decide.isPending}>{asking === "reject" ? t("approvals.reject") : t("approvals.go", { action, amount })}</Button></DialogEnd>
+        </form>
+      </Dialog>
+    </li>
+  );
+}

@@ -1,0 +1,100 @@
+// What happened, newest last, each as one line that opens to what it brought. Thousands of them do not freeze the page.
+
+import { useState } from "react";
+
+import type { HistoryEvent } from "../api/contract";
+import type { IgnoredPage } from "../api/schema";
+import { term, type T, useLanguage, useT } from "../i18n";
+import { duration } from "../i18n/format";
+import { Exactly } from "../ui/bits";
+import { Icon } from "../ui/Icon";
+import { Json } from "../ui/Json";
+import { Notice } from "../ui/Page";
+import { look } from "../ui/State";
+
+const SHOWN = 100;
+
+export function History({ events, more, startedAt, step }: { events: HistoryEvent[]; more: boolean; startedAt: string; step: string | null }) {
+  const t = useT();
+  const [shown, setShown] = useState(SHOWN);
+  const of = step === null ? events : events.filter((event) => event.step === null || event.step === undefined || event.step === step.replace(/\[\d+\]$/, ""));
+  const visible = of.slice(-shown);
+  return (
+    <div>
+      {visible.length < of.length && <p className="history-more"><button type="button" className="link" onClick={() => setShown(shown + 500)}>{t("history.earlier", { count: of.length - visible.length })}</button></p>}
+      <ol className="history">{visible.map((event) => <Line key={event.revision} event={event} startedAt={startedAt} />)}</ol>
+      {more && <p className="muted history-more">{t("history.cut")}</p>}
+    </div>
+  );
+}
+
+function Line({ event, startedAt }: { event: HistoryEvent; startedAt: string }) {
+  const t = useT();
+  const language = useLanguage();
+  const [open, setOpen] = useState(false);
+  const [state, words] = describe(event, t);
+  const { tone, icon } = look(state);
+  const hasMore = event.payload != null || (event.notes?.length ?? 0) > 0;
+  return (
+    <li className={`history-line tone-${tone}`}>
+      <span className="history-at" title={event.at}>+{duration(language, Math.max(0, Date.parse(event.at) - Date.parse(startedAt)))}</span>
+      <span className="history-icon"><Icon name={icon} size={12} /></span>
+      <div className="grow">
+        <div className="break">{words}</div>
+        {event.error && <div className="break history-error"><code>{event.error.code}</code> {event.error.message}</div>}
+        {event.why && <div className="break muted">“{event.why}” — {event.who}</div>}
+        {event.detail && <div className="break muted">{event.detail}</div>}
+        {open && (
+          <div className="history-body">
+            <p className="muted">r{event.revision} · <Exactly at={event.at} /></p>
+            {event.notes?.map((note) => <p key={note} className="muted">{note}</p>)}
+            {event.payload != null && <Json value={event.payload} />}
+          </div>
+        )}
+      </div>
+      {hasMore && <button type="button" className="link history-open" aria-expanded={open} onClick={() => setOpen(!open)}>{open ? t("hide") : t("history.data")}</button>}
+    </li>
+  );
+}
+
+/** An event as a state, for its look, and in words. */
+function describe(event: HistoryEvent, t: T): [string, string] {
+  const step = event.step == null ? "" : event.item == null ? event.step : `${event.step}[${event.item}]`;
+  const undo = event.direction === "compensate";
+  switch (event.kind) {
+    case "start": return ["running", t("event.start")];
+    case "answer": case "child_ended": {
+      const outcome = event.outcome ?? "";
+      const tried = (event.attempt ?? 1) > 1 || (event.round ?? 1) > 1 ? ` (${t("waterfall.attempt", { attempt: event.attempt ?? 1, round: event.round ?? 1 })})` : "";
+      const state = outcome === "succeeded" ? (undo ? "compensated" : "succeeded") : outcome === "retryable" ? "retrying" : outcome === "undecidable" ? "undecidable" : "rejected";
+      return [state, `${undo ? t("event.undo", { step }) : step}: ${term(t, "outcome", outcome)}${tried}`];
+    }
+    case "due": return ["waiting", t("event.due")];
+    case "signal": return ["waiting", t("event.signal", { signal: event.signal ?? "" })];
+    case "operator": return ["anomaly", t("event.operator", { who: event.who ?? "", action: term(t, "action", event.action ?? ""), step })];
+    case "poison": case "illegal": return ["parked", term(t, "event", event.kind)];
+    default: return ["pending", term(t, "event", event.kind)];
+  }
+}
+
+export function Ignored({ page }: { page: IgnoredPage }) {
+  const t = useT();
+  if (page.ignored.length === 0) return <Notice icon="completed" title={t("ignored.none")}>{t("ignored.about")}</Notice>;
+  return (
+    <div>
+      <p className="muted">{t("ignored.about")}</p>
+      <ol className="history">
+        {page.ignored.map((it) => {
+          const [state, words] = describe({ revision: 0, ...it }, t);
+          const { tone, icon } = look(state);
+          return (
+            <li key={it.id} className={`history-line tone-${tone}`}>
+              <span className="history-at"><Exactly at={it.at} /></span><span className="history-icon"><Icon name={icon} size={12} /></span>
+              <div className="grow"><div>{words}</div><div className="muted">{it.reason}</div></div>
+            </li>
+          );
+        })}
+      </ol>
+    </div>
+  );
+}

@@ -1,0 +1,219 @@
+// One saga: what happened, what happens next, and what can be done.
+
+import "./saga.css";
+
+import { useQuery } from "@tanstack/react-query";
+import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
+import { useMemo, useState } from "react";
+
+import { useInterval } from "../api/live";
+import type { ActionPlan, SagaView } from "../api/contract";
+import { asProblem } from "../api/problem";
+import { history, ignored, plans as plansQuery, saga as sagaQuery, useRights } from "../api/queries";
+import { type GraphStep, LazyGraph } from "../graph/LazyGraph";
+import { term, useT } from "../i18n";
+import { Ago, Amount, Copy, Id, Span, Until } from "../ui/bits";
+import { Button, Menu, type MenuItem, Tabs } from "../ui/Controls";
+import { Icon } from "../ui/Icon";
+import { Await, Page, Section } from "../ui/Page";
+import { standing, StateBadge } from "../ui/State";
+import { ActDialog } from "./ActDialog";
+import { Data } from "./Data";
+import { History, Ignored } from "./History";
+import { NotesPanel, OwnerLine } from "./Notes";
+import { best, guess } from "./plans";
+import { ReplayDialog } from "./Replay";
+import { SagaLink } from "./SagaLink";
+import { SignalDialog } from "./Signal";
+import { laneId } from "./spans";
+import { StepPanel } from "./StepPanel";
+import { Waterfall } from "./Waterfall";
+import { cause, sentence } from "./words";
+
+export function SagaPage() {
+  const { id } = useParams({ from: "/sagas/$id" });
+  const every = useInterval(1_500);
+  const asked = useQuery({ ...sagaQuery(id), refetchInterval: (query) => (query.state.data?.ended_at ? 60_000 : every) });
+  const saga = asked.data;
+  const t = useT();
+  return (
+    <Page title={saga?.key ?? t("saga")}
+      lead={saga && <span className="row wrap"><Link to="/definitions/$name" params={{ name: saga.definition }}>{saga.definition}</Link><span className="mono" title={saga.version}>{saga.version.slice(0, 8)}</span><Id id={saga.saga} /></span>}
+      actions={saga && <Actions saga={saga} />}>
+      <Await of={asked} rows={8}>{(data) => <Whole saga={data} />}</Await>
+    </Page>
+  );
+}
+
+function Whole({ saga }: { saga: SagaView }) {
+  const t = useT();
+  const search = useSearch({ from: "/sagas/$id" });
+  const navigate = useNavigate({ from: "/sagas/$id" });
+  const selected = search["step"] ?? null;
+  const tab = search["tab"] ?? "history";
+  const every = useInterval(1_500);
+  const told = useQuery({ ...history(saga.saga), refetchInterval: saga.ended_at ? false : every });
+  const events = told.data?.events ?? [];
+  const select = (step: string) => void navigate({ search: (before) => ({ ...before, step: before["step"] === step ? undefined : step }), replace: true });
+  const steps = useMemo<GraphStep[]>(() => graphSteps(saga, t), [saga, t]);
+  return (
+    <>
+      <Say saga={saga} />
+      {saga.anomalies?.filter((it) => !it.resolved_at).map((it) => (
+        <p key={it.effect_key + it.kind} className="saga-anomaly"><Icon name="anomaly" /><span><strong>{t("state.anomaly")}: {term(t, "anomaly", it.kind)}</strong> {it.amount != null && <Amount amount={it.amount} currency={it.currency} />} <span className="mono break">{it.effect_key}</span> <Ago at={it.at} /></span></p>
+      ))}
+      <Section title={t("saga.graph")} flush><LazyGraph steps={steps} selected={selected} onSelect={select} label={t("saga.graph")} /></Section>
+      <div className="saga-grid">
+        <div className="stack">
+          <Section title={t("saga.waterfall")}>
+            <Await of={told}>{() => <Waterfall saga={saga} history={events} selected={selected} onSelect={select} />}</Await>
+          </Section>
+          <Section>
+            <Tabs label={t("saga.details")} value={tab} onChange={(value) => void navigate({ search: (before) => ({ ...before, tab: value }), replace: true })} tabs={[
+              { value: "history", label: t("saga.history"), body: <Await of={told}>{(data) => <History events={data.events} more={data.more} startedAt={saga.started_at} step={selected} />}</Await> },
+              { value: "data", label: t("saga.data"), body: <Data saga={saga} /> },
+              { value: "ignored", label: t("saga.ignored"), body: <IgnoredTab id={saga.saga} /> },
+            ]} />
+          </Section>
+        </div>
+        <div className="stack">
+          {selected && <StepPanel saga={saga} id={selected} onClose={() => select(selected)} />}
+          <Facts saga={saga} />
+          <NotesPanel saga={saga} />
+        </div>
+      </div>
+    </>
+  );
+}
+
+function IgnoredTab({ id }: { id: string }) {
+  return <Await of={useQuery(ignored(id))}>{(page) => <Ignored page={page} />}</Await>;
+}
+
+/** The state in words, the reason, and the next event and when. */
+function Say({ saga }: { saga: SagaView }) {
+  const t = useT();
+  const state = standing(saga);
+  const { key, values } = sentence(saga);
+  const why = cause(saga, t);
+  const trying = saga.steps.find((step) => step.step === saga.next?.step);
+  const track = trying?.compensate ?? trying?.execute;
+  return (
+    <div className={`saga-say tone-${toneOf(state)}`} role="status">
+      <p className="row wrap"><StateBadge state={state} /><span>{t(key, values)}</span></p>
+      {why && <p className="saga-why break">{t("saga.because")} {why}</p>}
+      <p className="saga-next">
+        {saga.next && (
+          <span>
+            {t("saga.next")} {t(`next.${saga.next.what}` as "next.retry", { step: saga.next.step ?? "", attempt: (track?.attempt ?? 0) + 1, max: track?.attempts_max ?? "–" })}{" "}
+            <Until at={saga.next.at} />
+          </span>
+        )}
+        {saga.next?.what === "retry" && <RunNow saga={saga} />}
+        {!saga.next && !saga.ended_at && saga.status === "parked" && <span>{t("next.human")}</span>}
+        {(saga.held?.length ?? 0) > 0 && <span className="state tone-late"><Icon name="hold" size={12} />{t("saga.held", { steps: saga.held?.join(", ") ?? "" })}</span>}
+        {(saga.approvals?.length ?? 0) > 0 && <Link to="/parked">{t("saga.approvals", { count: saga.approvals?.length ?? 0 })}</Link>}
+      </p>
+    </div>
+  );
+}
+
+function toneOf(state: string): string {
+  return ({ completed: "completed", compensated: "compensated", parked: "parked", retrying: "retrying", late: "late", compensating: "compensating", waiting: "waiting", queued: "waiting", abandoned: "pending" } as Record<string, string>)[state] ?? "running";
+}
+
+function Facts({ saga }: { saga: SagaView }) {
+  const t = useT();
+  return (
+    <Section title={t("saga.facts")}>
+      <dl className="facts">
+        <dt>{t("amount")}</dt><dd><Amount amount={saga.amount} currency={saga.currency} /></dd>
+        <dt>{t("started")}</dt><dd><Ago at={saga.started_at} /></dd>
+        <dt>{saga.ended_at ? t("took") : t("runs_for")}</dt><dd><Span from={saga.started_at} {...(saga.ended_at ? { to: saga.ended_at } : {})} /></dd>
+        {saga.deadline && !saga.ended_at && <><dt>{t("deadline")}</dt><dd><Until at={saga.deadline} /></dd></>}
+        {saga.key && <><dt>{t("key")}</dt><dd>{saga.key} <Copy text={saga.key} /></dd></>}
+        <dt>{t("revision")}</dt><dd>{saga.revision}</dd>
+        {saga.team && <><dt>{t("team")}</dt><dd>{saga.team}</dd></>}
+        {saga.runbook && <><dt>{t("runbook")}</dt><dd className="break">{/^https?:/.test(saga.runbook) ? <a href={saga.runbook} rel="noreferrer">{saga.runbook}</a> : saga.runbook}</dd></>}
+        <OwnerLine saga={saga} />
+        {saga.parent && <><dt>{t("parent")}</dt><dd><SagaLink id={saga.parent} /></dd></>}
+        {saga.replay_of && <><dt>{t("replay_of")}</dt><dd><SagaLink id={saga.replay_of} /></dd></>}
+        {(saga.replays?.length ?? 0) > 0 && <><dt>{t("replays")}</dt><dd>{saga.replays?.map((id) => <div key={id}><SagaLink id={id} /></div>)}</dd></>}
+        <dt>{t("trace")}</dt><dd><span className="mono" title={t("trace.about")}>{saga.saga.replaceAll("-", "").slice(0, 12)}…</span><Copy text={saga.saga.replaceAll("-", "")} label={t("trace.copy")} /></dd>
+        {(saga.dead_letters ?? 0) > 0 && <><dt>{t("dead_letters")}</dt><dd><Link to="/dead-letters" search={{ saga: saga.saga }}>{saga.dead_letters}</Link></dd></>}
+      </dl>
+    </Section>
+  );
+}
+
+function RunNow({ saga }: { saga: SagaView }) {
+  const t = useT();
+  const { plans, revision } = usePlans(saga);
+  const [open, setOpen] = useState<ActionPlan | null>(null);
+  const plan = plans.find((it) => it.action === "retry" && it.allowed && it.step === saga.next?.step);
+  const rights = useRights();
+  if (!plan || !rights.operate) return null;
+  return (
+    <>
+      <Button icon="retrying" onClick={() => setOpen(plan)}>{t("run_now")}</Button>
+      {open && <ActDialog saga={saga} plan={open} revision={revision} onClose={() => setOpen(null)} />}
+    </>
+  );
+}
+
+function usePlans(saga: SagaView): { plans: ActionPlan[]; revision: number } {
+  const asked = useQuery({ ...plansQuery(saga.saga, saga.revision), enabled: !saga.ended_at });
+  if (asked.data) return { plans: asked.data.actions, revision: asked.data.revision };
+  const absent = asked.isError && asProblem(asked.error).kind === "absent";
+  return { plans: absent ? guess(saga) : [], revision: saga.revision };
+}
+
+function Actions({ saga }: { saga: SagaView }) {
+  const t = useT();
+  const rights = useRights();
+  const { plans, revision } = usePlans(saga);
+  const [open, setOpen] = useState<{ plan: ActionPlan; revision: number } | null>(null);
+  const [replay, setReplay] = useState(false);
+  const [signal, setSignal] = useState(false);
+  if (!rights.operate) return <span className="muted">{t("act.viewer")}</span>;
+  const first = best(plans, saga);
+  const items: (MenuItem | "line")[] = plans.filter((plan) => plan !== first).map((plan) => ({
+    label: plan.step ? `${t(`action.${plan.action}`)}: ${laneId({ step: plan.step, ...(plan.item === undefined ? {} : { item: plan.item }) })}` : t(`action.${plan.action}`),
+    onSelect: () => setOpen({ plan, revision }),
+    danger: plan.action === "abandon",
+    disabled: !plan.allowed,
+    note: plan.allowed ? undefined : plan.refused,
+  }));
+  const waits = saga.steps.some((step) => step.state === "waiting" && step.action.startsWith("wait for signal"));
+  const replayable = saga.status === "compensated" || saga.status === "abandoned";
+  if (!saga.ended_at) items.push("line", { label: t("signal.send"), onSelect: () => setSignal(true) });
+  return (
+    <>
+      {first && <Button kind="primary" icon="retrying" onClick={() => setOpen({ plan: first, revision })}>{t(`action.${first.action}`)}{first.step ? `: ${first.step}` : ""}</Button>}
+      {waits && <Button icon="letters" onClick={() => setSignal(true)}>{t("signal.send")}</Button>}
+      {replayable && <Button icon="simulator" onClick={() => setReplay(true)}>{t("replay")}</Button>}
+      {items.length > 0 && <Menu trigger={<Button icon="more" aria-label={t("act.more")}>{t("act.more")}</Button>} items={items} />}
+      {open && <ActDialog saga={saga} plan={open.plan} revision={open.revision} onClose={() => setOpen(null)} />}
+      {replay && <ReplayDialog saga={saga} onClose={() => setReplay(false)} />}
+      {signal && <SignalDialog saga={saga} onClose={() => setSignal(false)} />}
+    </>
+  );
+}
+
+function graphSteps(saga: SagaView, t: ReturnType<typeof useT>): GraphStep[] {
+  // A `foreach` is one node: its items are in the waterfall.
+  const names = [...new Set(saga.steps.map((step) => step.step))];
+  return names.flatMap((name) => {
+    const items = saga.steps.filter((step) => step.step === name);
+    const [worst] = [...items].sort((a, b) => WORST.indexOf(b.state) - WORST.indexOf(a.state));
+    if (!worst) return [];
+    const track = worst.compensate ?? worst.execute;
+    const tried = track && track.attempt > 1 ? t("graph.attempt", { attempt: track.attempt }) : undefined;
+    return [{
+      id: items.length > 1 ? laneId(worst) : name, label: name, work: worst.worker ? `${worst.worker}.${worst.action}` : worst.action, after: worst.after ?? [], state: worst.state,
+      pivot: worst.pivot ?? false, optional: worst.optional ?? false, turn: worst.turn ?? undefined, note: items.length > 1 ? `×${items.length}` : tried,
+    }];
+  });
+}
+
+const WORST = ["pending", "skipped", "succeeded", "compensated", "waiting", "running", "held", "retrying", "unknown", "compensating", "given_up", "rejected", "undecidable", "exhausted", "compensation_failed"];

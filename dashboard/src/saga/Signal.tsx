@@ -1,0 +1,39 @@
+// Sends a signal to a saga, such as a webhook that never came or a human's consent.
+
+import { useMutation } from "@tanstack/react-query";
+import { useState } from "react";
+
+import { call } from "../api/client";
+import type { SagaView } from "../api/contract";
+import { useStale } from "../api/queries";
+import { useT } from "../i18n";
+import { toast } from "../layout/Toasts";
+import { Button, Dialog, DialogEnd, Field, Input, Textarea } from "../ui/Controls";
+import { ProblemLine } from "../ui/Page";
+
+const PREFIX = "wait for signal ";
+
+export function SignalDialog({ saga, onClose }: { saga: SagaView; onClose: () => void }) {
+  const t = useT();
+  const stale = useStale();
+  const awaited = saga.steps.find((step) => step.state === "waiting" && step.action.startsWith(PREFIX));
+  const [name, setName] = useState(awaited?.action.slice(PREFIX.length) ?? "");
+  const [payload, setPayload] = useState("");
+  const [key] = useState(() => crypto.randomUUID());
+  const post = useMutation({
+    mutationFn: () => call(`/sagas/${saga.saga}/signals/${encodeURIComponent(name.trim())}`, {
+      method: "POST", headers: { "idempotency-key": key }, ...(payload.trim() === "" ? {} : { text: payload, type: "application/json" }),
+    }),
+    onSuccess: () => { toast(t("signal.kept", { name })); stale("saga"); onClose(); },
+  });
+  return (
+    <Dialog open onClose={onClose} title={t("signal.send")} description={<p>{t("signal.about")}</p>}>
+      <form className="stack" onSubmit={(event) => { event.preventDefault(); post.mutate(); }}>
+        <Field label={t("signal.name")}>{(id) => <Input id={id} required pattern="[A-Za-z][A-Za-z0-9_.\-]*" value={name} onChange={(event) => setName(event.target.value)} />}</Field>
+        <Field label={t("signal.payload")} hint={t("signal.payload.hint")}>{(id) => <Textarea id={id} className="mono" spellCheck={false} value={payload} onChange={(event) => setPayload(event.target.value)} />}</Field>
+        <ProblemLine error={post.error} />
+        <DialogEnd><Button onClick={onClose}>{t("cancel")}</Button><Button type="submit" kind="primary" disabled={name.trim() === ""} busy={post.isPending}>{t("signal.go", { name })}</Button></DialogEnd>
+      </form>
+    </Dialog>
+  );
+}

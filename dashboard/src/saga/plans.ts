@@ -1,0 +1,40 @@
+// What an operator can do to this saga. The engine tells, tried against its state machine; a server that does not tell yet gets
+// every action that can make sense here, and refuses with its reason what it will not do.
+
+import type { ActionName, ActionPlan, SagaView } from "../api/contract";
+import { wouldUndo } from "./words";
+
+export function guess(saga: SagaView): ActionPlan[] {
+  if (saga.ended_at) return [];
+  const plans: ActionPlan[] = [];
+  const plan = (action: ActionName, rest: Partial<ActionPlan> = {}) => plans.push({ action, allowed: true, needs: ["why"], ...rest });
+  for (const step of saga.steps) {
+    const at = { step: step.step, ...(step.item == null ? {} : { item: step.item }) };
+    const execute = step.execute?.state ?? "";
+    if (["retrying", "rejected", "exhausted", "undecidable", "unknown"].includes(execute) && !step.compensate) {
+      plan("retry", at);
+      plan("retry_edited", { ...at, needs: ["why", "input"] });
+      plan("skip", { ...at, needs: ["why", "output", ...(execute === "rejected" ? [] : ["acknowledged"])] });
+    }
+    if (step.state === "compensation_failed" || step.compensate?.state === "retrying") {
+      plan("retry", { ...at, direction: "compensate" });
+      plan("mark_compensated", { ...at, direction: "compensate", needs: ["why", "evidence"] });
+    }
+  }
+  if (saga.phase === "forward") plan("compensate");
+  if (saga.status === "parked" && saga.phase === "unwinding") plan("resume_compensation");
+  const left = wouldUndo(saga).map((step) => step.step);
+  plan("abandon", { needs: ["why", "acknowledged"], uncompensated: left });
+  return plans;
+}
+
+/** The first thing to try: what heals the cause, else what is allowed at all. */
+export function best(plans: ActionPlan[], saga: SagaView): ActionPlan | undefined {
+  const allowed = plans.filter((plan) => plan.allowed);
+  const order: ActionName[] = saga.parked?.direction === "compensate" ? ["resume_compensation", "retry", "mark_compensated"] : ["retry", "resume_compensation"];
+  for (const action of order) {
+    const found = allowed.find((plan) => plan.action === action && (!plan.step || !saga.parked?.step || plan.step === saga.parked.step));
+    if (found) return found;
+  }
+  return undefined;
+}

@@ -1,0 +1,64 @@
+// A saga's state in words: what it does, why, and what comes next.
+
+import type { SagaView } from "../api/contract";
+import type { StepView } from "../api/schema";
+import { type Key, type T, term } from "../i18n";
+import { laneId } from "./spans";
+
+const AT_WORK = ["running", "unknown", "retrying", "waiting", "held"];
+
+/** The steps that something is being done about now. */
+export function active(saga: SagaView): StepView[] {
+  return saga.steps.filter((step) => AT_WORK.includes(step.state) || (step.state === "compensating"));
+}
+
+export function cause(saga: SagaView, t: T): string | null {
+  if (saga.error) {
+    const step = saga.error.step;
+    const said = `${saga.error.code}${saga.error.message && saga.error.message !== saga.error.code ? ` — ${saga.error.message}` : ""}`;
+    return step ? `${step}: ${said}` : said;
+  }
+  if (saga.cause) return [term(t, "cause", saga.cause.kind), saga.cause.step].filter(Boolean).join(": ");
+  return null;
+}
+
+export interface Sentence { key: Key; values?: Record<string, string | number> }
+
+/** The first words of the page. */
+export function sentence(saga: SagaView): Sentence {
+  const undone = saga.steps.filter((step) => step.state === "compensated").length;
+  switch (saga.status) {
+    case "completed": return { key: "say.completed" };
+    case "compensated": return { key: undone === 0 ? "say.compensated.nothing" : "say.compensated", values: { count: undone } };
+    case "abandoned": return { key: "say.abandoned" };
+    case "parked": {
+      const step = saga.parked?.step;
+      const key: Key = `parked.${saga.parked?.why ?? ""}` as Key;
+      return { key: PARKED.has(saga.parked?.why ?? "") ? key : "parked.other", values: { step: step ?? "–" } };
+    }
+  }
+  const now = active(saga);
+  const first = now[0];
+  if (saga.phase === "unwinding") {
+    const undoing = now.filter((step) => step.state === "compensating").map(laneId).join(", ");
+    return undoing ? { key: "say.unwinding", values: { steps: undoing } } : { key: "say.unwinding.waits" };
+  }
+  if (!first) return { key: "say.running" };
+  const track = first.execute;
+  const step = laneId(first);
+  if (now.length > 1) return { key: "say.several", values: { count: now.length, steps: now.map(laneId).join(", ") } };
+  switch (track?.state ?? first.state) {
+    case "retrying": return { key: "say.retrying", values: { step, attempt: (track?.attempt ?? 0) + 1, max: track?.attempts_max ?? 0 } };
+    case "unknown": return { key: "say.unknown", values: { step } };
+    case "waiting": return { key: "say.waiting", values: { step, what: first.action } };
+    case "held": return { key: "say.held", values: { step } };
+    default: return { key: "say.step", values: { step, work: first.worker ? `${first.worker}.${first.action}` : first.action } };
+  }
+}
+
+const PARKED = new Set(["rejected", "exhausted", "pivot_unsettled", "compensation_failed", "undecidable", "output_too_large", "bad_expression", "poison", "illegal"]);
+
+/** What is undone when the saga turns around now. */
+export function wouldUndo(saga: SagaView): StepView[] {
+  return saga.steps.filter((step) => step.compensation != null && ["succeeded", "running", "unknown", "retrying", "waiting", "exhausted", "undecidable", "compensating", "compensation_failed"].includes(step.state));
+}

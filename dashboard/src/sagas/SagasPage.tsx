@@ -1,0 +1,149 @@
+// Which sagas? A filter that is the address, counts that are filters, rows that change in place and never jump.
+
+import "./sagas.css";
+
+import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
+import { useNavigate, useSearch } from "@tanstack/react-router";
+import { useCallback, useMemo, useRef, useState } from "react";
+
+import { useInterval } from "../api/live";
+import type { SagaSummary } from "../api/contract";
+import { asProblem } from "../api/problem";
+import { counts, type SagaFilter, sagas, useRights } from "../api/queries";
+import { useLanguage, useT } from "../i18n";
+import { number } from "../i18n/format";
+import { BulkDialog, type BulkSet } from "../jobs/BulkDialog";
+import { Ago, Amount, short, Until } from "../ui/bits";
+import { Button } from "../ui/Controls";
+import { Await, Notice, Page } from "../ui/Page";
+import { standing, StateBadge } from "../ui/State";
+import { type Column, Table } from "../ui/Table";
+import { fromSearch } from "./filter";
+import { FilterBar } from "./FilterBar";
+import { SavedViews } from "./SavedViews";
+
+const rowKey = (row: SagaSummary) => row.saga;
+
+export function SagasPage() {
+  const t = useT();
+  const navigate = useNavigate();
+  const search = useSearch({ from: "/sagas" });
+  const filter = useMemo(() => fromSearch(search), [search]);
+  const rights = useRights();
+  const [selected, setSelected] = useState<Set<string>>(new Set());
+  const [bulk, setBulk] = useState<BulkSet | null>(null);
+  const set = (next: SagaFilter) => {
+    setSelected(new Set());
+    void navigate({ to: "/sagas", search: fromSearch(next), replace: true });
+  };
+  const every = useInterval();
+  const asked = useInfiniteQuery({ ...sagas(filter), refetchInterval: every });
+  const rows = useMemo(() => asked.data?.pages.flatMap((page) => page.sagas), [asked.data]);
+  const lag = asked.data?.pages[0]?.lag_ms ?? 0;
+  const { shown, fresh, take } = useSettled(rows, JSON.stringify(filter));
+  const { hasNextPage, isFetchingNextPage, fetchNextPage } = asked;
+  const onEnd = useCallback(() => { if (hasNextPage && !isFetchingNextPage) void fetchNextPage(); }, [hasNextPage, isFetchingNextPage, fetchNextPage]);
+  const columns = useColumns();
+  return (
+    <Page title={t("sagas")} fill actions={<SavedViews filter={filter} onOpen={set} />}>
+      <FilterBar filter={filter} onChange={set} />
+      <Facets filter={filter} onChange={set} />
+      <section className="section flush fill" aria-label={t("sagas")}>
+        {selected.size > 0 && rights.operate && (
+          <div className="bulk">
+            <strong>{t("bulk.selected", { count: selected.size })}</strong>
+            <Button icon="retrying" onClick={() => setBulk({ sagas: [...selected], action: "retry" })}>{t("action.retry")}</Button>
+            <Button icon="compensating" onClick={() => setBulk({ sagas: [...selected], action: "compensate" })}>{t("action.compensate")}</Button>
+            <Button icon="simulator" onClick={() => setBulk({ sagas: [...selected], kind: "replay" })}>{t("replay")}</Button>
+            <button type="button" className="link" onClick={() => setSelected(new Set())}>{t("bulk.none")}</button>
+          </div>
+        )}
+        {fresh > 0 && <button type="button" className="fresh" onClick={take}>{t("list.fresh", { count: fresh })}</button>}
+        <Await of={{ data: rows === undefined ? undefined : shown, error: asked.error, isError: asked.isError, refetch: asked.refetch }} rows={10}>
+          {(list) => (
+            <Table fill label={t("sagas")} rows={list} columns={columns} rowKey={rowKey} rowHeight={44} onEnd={onEnd}
+              onOpen={(row) => void navigate({ to: "/sagas/$id", params: { id: row.saga } })}
+              {...(rights.operate ? { selected, onSelect: setSelected } : {})}
+              empty={Object.keys(filter).length > 0
+                ? <Notice icon="search" title={t("list.nothing")} action={<Button onClick={() => set({})}>{t("filter.clear")}</Button>}>{t("list.nothing.do")}</Notice>
+                : <Notice icon="list" title={t("list.none")}>{t("list.none.do")}</Notice>} />
+          )}
+        </Await>
+        <p className="list-end spread">
+          <span>{t("list.shown", { count: shown.length })}{hasNextPage && ` · ${t("list.more")}`}</span>
+          <span>{lag > 2_000 && t("list.lag", { s: Math.round(lag / 1_000) })}</span>
+          {rights.operate && shown.length > 0 && Object.keys(filter).length > 0 && <button type="button" className="link" onClick={() => setBulk({ filter: new URLSearchParams(filter as Record<string, string>).toString(), action: "retry" })}>{t("bulk.all")}</button>}
+        </p>
+      </section>
+      {bulk && <BulkDialog set={bulk} onClose={() => setBulk(null)} />}
+    </Page>
+  );
+}
+
+/** Rows that were seen stay where they are; what is newer waits until it is asked for. */
+function useSettled(rows: SagaSummary[] | undefined, filter: string): { shown: SagaSummary[]; fresh: number; take: () => void } {
+  const seen = useRef<{ filter: string; newest: string } | null>(null);
+  const [, redraw] = useState(0);
+  if (rows === undefined) return { shown: [], fresh: 0, take: () => undefined };
+  const newest = rows[0]?.saga ?? "";
+  // Ids are in order of time: what sorts above the newest one seen came after it.
+  if (seen.current === null || seen.current.filter !== filter || seen.current.newest === "") seen.current = { filter, newest };
+  const top = seen.current.newest;
+  const shown = rows.filter((row) => row.saga <= top);
+  return {
+    shown,
+    fresh: rows.length - shown.length,
+    take: () => {
+      seen.current = { filter, newest };
+      redraw((it) => it + 1);
+    },
+  };
+}
+
+function Facets({ filter, onChange }: { filter: SagaFilter; onChange: (filter: SagaFilter) => void }) {
+  const t = useT();
+  const language = useLanguage();
+  const { status: _status, health: _health, ...rest } = filter;
+  const asked = useQuery({ ...counts(rest), refetchInterval: useInterval(5_000), retry: false });
+  const absent = asked.isError && asProblem(asked.error).kind === "absent";
+  const count = (value: { count: number; capped?: boolean } | number | undefined) => {
+    if (value === undefined) return null;
+    const [n, capped] = typeof value === "number" ? [value, false] : [value.count, value.capped ?? false];
+    return <span className="facet-count">{number(language, n)}{capped ? "+" : ""}</span>;
+  };
+  const facet = (name: "status" | "health", value: string, shown: React.ReactNode) => (
+    <button key={name + value} type="button" className="facet" aria-pressed={filter[name] === value}
+      onClick={() => onChange({ ...rest, ...(filter[name] === value ? {} : { [name]: value }) })}>
+      <StateBadge state={value} quiet />{shown}
+    </button>
+  );
+  return (
+    <div className="facets" role="group" aria-label={t("facets")}>
+      {(["running", "parked", "completed", "compensated", "abandoned"] as const).map((status) => facet("status", status, count(asked.data?.by_status[status])))}
+      {!absent && (["late", "retrying", "waiting", "queued"] as const).map((health) => facet("health", health, count(asked.data?.by_health[health])))}
+    </div>
+  );
+}
+
+function useColumns(): Column<SagaSummary>[] {
+  const t = useT();
+  return useMemo(() => [
+    { id: "state", head: t("state"), width: "minmax(134px, 144px)", cell: (row) => <StateBadge state={standing(row)} /> },
+    { id: "key", head: t("key"), width: "minmax(110px, 1.2fr)", cell: (row) => <><span className="cell-two" title={row.key ?? row.saga}>{row.key ?? short(row.saga)}</span><span className="cell-two">{row.definition}</span></> },
+    { id: "where", head: t("where"), width: "minmax(120px, 1.6fr)", wide: true, cell: (row) => <Where row={row} /> },
+    { id: "next", head: t("next"), width: "minmax(90px, 130px)", wide: true, cell: (row) => row.ended_at ? <span className="muted">–</span> : row.next_at ? <Until at={row.next_at} /> : row.status === "parked" ? t("next.human.short") : <span className="muted">–</span> },
+    { id: "amount", head: t("amount"), width: "minmax(88px, 120px)", right: true, cell: (row) => <Amount amount={row.amount} currency={row.currency} /> },
+    { id: "started", head: t("started"), width: "minmax(84px, 110px)", right: true, wide: true, cell: (row) => <Ago at={row.started_at} /> },
+  ], [t]);
+}
+
+function Where({ row }: { row: SagaSummary }) {
+  const t = useT();
+  if (!row.step && !row.error) return <span className="muted">–</span>;
+  return (
+    <>
+      <span className="cell-two">{row.step}{row.attempt !== undefined && row.attempt > 1 ? ` · ${t("list.try", { attempt: row.attempt, max: row.attempts_max ?? "–" })}` : ""}{row.owner ? ` · ${row.owner}` : ""}</span>
+      {row.error && <span className="cell-two" title={row.error.message}>{row.error.code}: {row.error.message}</span>}
+    </>
+  );
+}

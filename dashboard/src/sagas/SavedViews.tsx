@@ -1,0 +1,45 @@
+// Filters kept under a name, for oneself or for all.
+
+import { useMutation, useQuery } from "@tanstack/react-query";
+import { useState } from "react";
+
+import { send } from "../api/client";
+import { type SagaFilter, savedFilters, useRights, useStale } from "../api/queries";
+import { useT } from "../i18n";
+import { Button, Check, Dialog, DialogEnd, Field, Input, Menu, type MenuItem } from "../ui/Controls";
+import { ProblemLine } from "../ui/Page";
+
+export function SavedViews({ filter, onOpen }: { filter: SagaFilter; onOpen: (filter: SagaFilter) => void }) {
+  const t = useT();
+  const rights = useRights();
+  const stale = useStale();
+  const asked = useQuery(savedFilters);
+  const [open, setOpen] = useState(false);
+  const [name, setName] = useState("");
+  const [shared, setShared] = useState(false);
+  const query = new URLSearchParams(Object.entries(filter).filter((it): it is [string, string] => it[1] !== undefined)).toString();
+  const save = useMutation({
+    mutationFn: () => send("PUT", `/ops/filters/${encodeURIComponent(name.trim())}`, { query, shared }),
+    onSuccess: () => { setOpen(false); setName(""); stale("filters"); },
+  });
+  const remove = useMutation({ mutationFn: (gone: string) => send("DELETE", `/ops/filters/${encodeURIComponent(gone)}`), onSuccess: () => stale("filters") });
+  if (!asked.data) return null;
+  const items: (MenuItem | "line")[] = asked.data.filters.map((it) => ({ label: it.name, note: it.query, onSelect: () => onOpen(Object.fromEntries(new URLSearchParams(it.query))) }));
+  const current = asked.data.filters.find((it) => it.query === query);
+  if (rights.operate && query !== "" && !current) items.push("line", { label: t("views.save"), icon: "plus", onSelect: () => setOpen(true) });
+  if (rights.operate && current) items.push("line", { label: t("views.remove", { name: current.name }), icon: "close", danger: true, onSelect: () => remove.mutate(current.name) });
+  if (items.length === 0) items.push({ label: t("views.none"), disabled: true, onSelect: () => undefined });
+  return (
+    <>
+      <Menu trigger={<Button icon="down">{current?.name ?? t("views")}</Button>} items={items} />
+      <Dialog open={open} onClose={() => setOpen(false)} title={t("views.save")}>
+        <form className="stack" onSubmit={(event) => { event.preventDefault(); save.mutate(); }}>
+          <Field label={t("name")} hint={<code>{query}</code>}>{(id) => <Input id={id} required maxLength={100} value={name} onChange={(event) => setName(event.target.value)} />}</Field>
+          <Check label={t("views.shared")} checked={shared} onChange={(event) => setShared(event.target.checked)} />
+          <ProblemLine error={save.error} />
+          <DialogEnd><Button onClick={() => setOpen(false)}>{t("cancel")}</Button><Button type="submit" kind="primary" disabled={name.trim() === ""} busy={save.isPending}>{t("views.save")}</Button></DialogEnd>
+        </form>
+      </Dialog>
+    </>
+  );
+}

@@ -1,0 +1,56 @@
+// Keys for machines. A key is shown once, when it is made.
+
+import { useMutation, useQuery } from "@tanstack/react-query";
+import { useState } from "react";
+
+import { get, send } from "../api/client";
+import type { Role } from "../api/contract";
+import { useStale } from "../api/queries";
+import { useT } from "../i18n";
+import { Ago, Copy } from "../ui/bits";
+import { Button, Check, Dialog, DialogEnd, Field, Input } from "../ui/Controls";
+import { Await, ProblemLine, Section } from "../ui/Page";
+
+interface Key { id: string; name: string; prefix: string; roles: Role[]; created_by?: string; created_at: string; expires_at?: string; revoked_at?: string; last_used_at?: string }
+const ROLES: Role[] = ["customer", "viewer", "operator", "author", "admin"];
+
+export function Keys() {
+  const t = useT();
+  const stale = useStale();
+  const asked = useQuery({ queryKey: ["keys"], queryFn: ({ signal }) => get<{ keys: Key[] }>("/ops/keys", signal), retry: false });
+  const [open, setOpen] = useState(false);
+  const [name, setName] = useState("");
+  const [why, setWhy] = useState("");
+  const [roles, setRoles] = useState<Role[]>(["customer"]);
+  const make = useMutation({
+    mutationFn: () => send<{ key: string }>("POST", "/ops/keys", { name: name.trim(), roles, why: why.trim() }),
+    onSuccess: () => stale("keys"),
+  });
+  const revoke = useMutation({ mutationFn: (id: string) => send("DELETE", `/ops/keys/${id}`), onSuccess: () => stale("keys") });
+  const close = () => { setOpen(false); setName(""); setWhy(""); make.reset(); };
+  return (
+    <Section title={t("keys.api")} actions={asked.data && <Button icon="plus" onClick={() => setOpen(true)}>{t("keys.make")}</Button>}>
+      <ProblemLine error={revoke.error} />
+      <Await of={asked}>{({ keys }) => keys.length === 0 ? <p className="muted">{t("keys.none")}</p> : (
+        <div className="scroll-x"><table className="plain"><thead><tr><th scope="col">{t("name")}</th><th scope="col">{t("settings.roles")}</th><th scope="col">{t("keys.used")}</th><th scope="col">{t("keys.made")}</th><th scope="col"><span className="hidden-visually">{t("act.more")}</span></th></tr></thead>
+          <tbody>{keys.map((key) => (
+            <tr key={key.id}><td>{key.name} <span className="mono muted">{key.prefix}…</span></td><td>{key.roles.join(", ")}</td><td><Ago at={key.last_used_at} /></td><td><Ago at={key.created_at} /></td>
+              <td className="right">{key.revoked_at ? <span className="muted">{t("keys.revoked")}</span> : <Button onClick={() => revoke.mutate(key.id)}>{t("keys.revoke")}</Button>}</td></tr>
+          ))}</tbody></table></div>
+      )}</Await>
+      <Dialog open={open} onClose={close} title={t("keys.make")}>
+        {make.data ? (
+          <div className="stack"><p>{t("keys.once")}</p><p className="mono break">{make.data.key} <Copy text={make.data.key} /></p><DialogEnd><Button kind="primary" onClick={close}>{t("close")}</Button></DialogEnd></div>
+        ) : (
+          <form className="stack" onSubmit={(event) => { event.preventDefault(); make.mutate(); }}>
+            <Field label={t("name")}>{(id) => <Input id={id} required maxLength={100} value={name} onChange={(event) => setName(event.target.value)} />}</Field>
+            <fieldset className="fieldset"><legend>{t("settings.roles")}</legend>{ROLES.map((role) => <Check key={role} label={role} checked={roles.includes(role)} onChange={() => setRoles(roles.includes(role) ? roles.filter((it) => it !== role) : [...roles, role])} />)}</fieldset>
+            <Field label={t("act.why")}>{(id) => <Input id={id} required value={why} onChange={(event) => setWhy(event.target.value)} />}</Field>
+            <ProblemLine error={make.error} />
+            <DialogEnd><Button onClick={close}>{t("cancel")}</Button><Button type="submit" kind="primary" disabled={name.trim() === "" || why.trim() === "" || roles.length === 0} busy={make.isPending}>{t("keys.make")}</Button></DialogEnd>
+          </form>
+        )}
+      </Dialog>
+    </Section>
+  );
+}

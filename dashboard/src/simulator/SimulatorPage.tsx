@@ -1,0 +1,5 @@
+import { Page } from "../ui/Page";
+
+export function SimulatorPage() {
+  return <Page title="">{null}</Page>;
+}

@@ -1,0 +1,146 @@
+// What every page is made of: a title with its actions, sections, and honest words for what is not there.
+
+import "./page.css";
+
+import { type ReactNode, useEffect } from "react";
+
+import { reach } from "../api/client";
+import { type ApiProblem, asProblem } from "../api/problem";
+import { type Key, useT } from "../i18n";
+import { Button } from "./Controls";
+import { Icon, type IconName } from "./Icon";
+
+export function Page({ title, lead, actions, children, fill = false }:
+  { title: string; lead?: ReactNode; actions?: ReactNode; children: ReactNode; fill?: boolean }) {
+  useEffect(() => {
+    document.title = `${title} · Amends`;
+  }, [title]);
+  return (
+    <div className={`page${fill ? " fill" : ""}`}>
+      <header className="page-head">
+        <div className="grow">
+          <h1>{title}</h1>
+          {lead && <div className="page-lead">{lead}</div>}
+        </div>
+        {actions && <div className="row wrap page-actions">{actions}</div>}
+      </header>
+      {children}
+    </div>
+  );
+}
+
+export function Section({ title, actions, children, flush = false, label }:
+  { title?: ReactNode; actions?: ReactNode; children: ReactNode; flush?: boolean; label?: string }) {
+  return (
+    <section className={`section${flush ? " flush" : ""}`} aria-label={label}>
+      {(title || actions) && (
+        <div className="section-head spread">
+          {title && <h2>{title}</h2>}
+          {actions && <div className="row wrap">{actions}</div>}
+        </div>
+      )}
+      <div className="section-body">{children}</div>
+    </section>
+  );
+}
+
+/** Nothing to show, in words, with what to do about it. */
+export function Notice({ icon = "pending", title, children, action, tone }:
+  { icon?: IconName; title: string; children?: ReactNode; action?: ReactNode; tone?: "parked" | "late" | "completed" }) {
+  return (
+    <div className={`notice${tone ? ` tone-${tone}` : ""}`}>
+      <span className="notice-icon"><Icon name={icon} size={20} /></span>
+      <p className="notice-title">{title}</p>
+      {children && <div className="muted notice-words">{children}</div>}
+      {action}
+    </div>
+  );
+}
+
+export function Skeleton({ rows = 4 }: { rows?: number }) {
+  const t = useT();
+  return (
+    <div className="skeleton" role="status" aria-label={t("loading")}>
+      {Array.from({ length: rows }, (_, at) => <div key={at} className="skeleton-row" style={{ width: `${92 - ((at * 17) % 40)}%` }} />)}
+    </div>
+  );
+}
+
+interface Asked<D> { data: D | undefined; error: unknown; isError: boolean; refetch: () => unknown }
+
+/** Shows what was asked for, or why it is not there. What is known stays while it is asked again. */
+export function Await<D>({ of, children, rows }: { of: Asked<D>; children: (data: D) => ReactNode; rows?: number }) {
+  if (of.data !== undefined) {
+    return (
+      <>
+        {of.isError && <StaleLine problem={asProblem(of.error)} onRetry={() => void of.refetch()} />}
+        {children(of.data)}
+      </>
+    );
+  }
+  if (of.isError) return <ProblemNotice problem={asProblem(of.error)} onRetry={() => void of.refetch()} />;
+  return <Skeleton {...(rows === undefined ? {} : { rows })} />;
+}
+
+const WORDS: Record<ApiProblem["kind"], [Key, Key, IconName]> = {
+  offline: ["problem.offline", "problem.offline.do", "abandoned"],
+  unauthorized: ["problem.unauthorized", "problem.unauthorized.do", "hold"],
+  forbidden: ["problem.forbidden", "problem.forbidden.do", "hold"],
+  absent: ["problem.absent", "problem.absent.do", "unknown"],
+  refused: ["problem.refused", "problem.refused.do", "rejected"],
+  invalid: ["problem.invalid", "problem.invalid.do", "rejected"],
+  busy: ["problem.busy", "problem.busy.do", "waiting"],
+  failed: ["problem.failed", "problem.failed.do", "rejected"],
+};
+
+export function ProblemNotice({ problem, onRetry }: { problem: ApiProblem; onRetry?: () => void }) {
+  const t = useT();
+  const [title, remedy, icon] = WORDS[problem.kind];
+  const said = problem.kind === "absent" || problem.kind === "offline" ? undefined : problem.body.detail;
+  return (
+    <div role="alert">
+      <Notice icon={icon} title={t(title)} action={onRetry && problem.kind !== "absent" && <Button onClick={onRetry}>{t("try_again")}</Button>}>
+        <p>{said ?? t(remedy)}</p>
+      </Notice>
+    </div>
+  );
+}
+
+/** What came of a deed, below its form. */
+export function ProblemLine({ error }: { error: unknown }) {
+  const t = useT();
+  if (!error) return null;
+  const problem = asProblem(error);
+  const faults = problem.body.errors ?? [];
+  return (
+    <div className="problem-line" role="alert">
+      <Icon name="rejected" />
+      <div>
+        <p><strong>{t(WORDS[problem.kind][0])}</strong> {problem.body.detail ?? problem.body.title ?? t(WORDS[problem.kind][1])}</p>
+        {faults.length > 0 && <ul>{faults.map((fault, at) => <li key={at}><code>{fault.pointer || fault.code || ""}</code> {fault.detail}{fault.remedy ? ` — ${fault.remedy}` : ""}</li>)}</ul>}
+      </div>
+    </div>
+  );
+}
+
+function StaleLine({ problem, onRetry }: { problem: ApiProblem; onRetry: () => void }) {
+  const t = useT();
+  if (problem.kind === "offline" || !reach.get()) return null; // said once, above the page
+  return (
+    <p className="stale" role="status">
+      <Icon name="late" size={12} />
+      <span>{t("stale")} {problem.body.detail ?? t(WORDS[problem.kind][0])}</span>
+      <button type="button" className="link" onClick={onRetry}>{t("try_again")}</button>
+    </p>
+  );
+}
+
+/** A figure with its name; a link when there is a list behind it. */
+export function Figure({ label, children, tone, note }: { label: string; children: ReactNode; tone?: string | undefined; note?: ReactNode }) {
+  return (
+    <div className={`figure${tone ? ` tone-${tone}` : ""}`}>
+      <dt>{label}</dt>
+      <dd>{children}{note && <span className="figure-note">{note}</span>}</dd>
+    </div>
+  );
+}

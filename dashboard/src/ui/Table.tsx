@@ -1,0 +1,138 @@
+// A list of many rows: only what is on screen is in the page, and the keyboard walks it (j, k, x, Enter).
+
+import "./table.css";
+
+import { useVirtualizer } from "@tanstack/react-virtual";
+import { type KeyboardEvent, type ReactNode, useEffect, useRef, useState } from "react";
+
+import { useT } from "../i18n";
+
+export interface Column<R> {
+  id: string;
+  head: ReactNode;
+  cell: (row: R) => ReactNode;
+  /** A CSS grid track, such as `minmax(80px, 1fr)`. */
+  width: string;
+  right?: boolean;
+  /** Left out on narrow screens. */
+  wide?: boolean;
+}
+
+interface TableProps<R> {
+  label: string;
+  rows: R[];
+  columns: Column<R>[];
+  rowKey: (row: R) => string;
+  onOpen?: (row: R) => void;
+  selected?: Set<string>;
+  onSelect?: (keys: Set<string>) => void;
+  rowHeight?: number;
+  onEnd?: () => void;
+  empty?: ReactNode;
+  /** The whole height of its place, scrolling within; else as high as its rows, up to a bound. */
+  fill?: boolean;
+}
+
+export function Table<R>({ label, rows, columns, rowKey, onOpen, selected, onSelect, rowHeight = 36, onEnd, empty, fill = false }: TableProps<R>) {
+  const t = useT();
+  const scroller = useRef<HTMLDivElement>(null);
+  const [at, setAt] = useState(0);
+  const narrow = useNarrow();
+  const shown = narrow ? columns.filter((column) => !column.wide) : columns;
+  const tracks = `${onSelect ? "32px " : ""}${shown.map((column) => column.width).join(" ")}`;
+  const virtual = useVirtualizer({
+    count: rows.length,
+    getScrollElement: () => scroller.current,
+    estimateSize: () => rowHeight,
+    overscan: 12,
+    getItemKey: (index) => { const row = rows[index]; return row === undefined ? index : rowKey(row); },
+  });
+  const items = virtual.getVirtualItems();
+  const last = items.at(-1)?.index ?? 0;
+  useEffect(() => {
+    if (onEnd && rows.length > 0 && last >= rows.length - 20) onEnd();
+  }, [last, rows.length, onEnd]);
+
+  const toggle = (row: R) => {
+    if (!onSelect || !selected) return;
+    const next = new Set(selected);
+    const key = rowKey(row);
+    if (!next.delete(key)) next.add(key);
+    onSelect(next);
+  };
+  const move = (to: number) => {
+    const bounded = Math.max(0, Math.min(rows.length - 1, to));
+    setAt(bounded);
+    virtual.scrollToIndex(bounded);
+    requestAnimationFrame(() => scroller.current?.querySelector<HTMLElement>(`[data-index="${bounded}"]`)?.focus({ preventScroll: true }));
+  };
+  const onKey = (event: KeyboardEvent) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    // A control inside of a row has keys of its own.
+    const target = event.target as HTMLElement;
+    if (target.closest("a, button, input, select, textarea") && (event.key === "Enter" || event.key === " ")) return;
+    const row = rows[at];
+    switch (event.key) {
+      case "j": case "ArrowDown": event.preventDefault(); move(at + 1); break;
+      case "k": case "ArrowUp": event.preventDefault(); move(at - 1); break;
+      case "Home": event.preventDefault(); move(0); break;
+      case "End": event.preventDefault(); move(rows.length - 1); break;
+      case "x": if (row !== undefined) toggle(row); break;
+      case "Enter": if (row !== undefined) onOpen?.(row); break;
+    }
+  };
+  const all = selected !== undefined && rows.length > 0 && rows.every((row) => selected.has(rowKey(row)));
+  return (
+    <div className={`table${fill ? " fill" : ""}`} role="table" aria-label={label} aria-rowcount={rows.length + 1}>
+      <div role="rowgroup">
+        <div className="table-head" role="row" aria-rowindex={1} style={{ gridTemplateColumns: tracks }}>
+          {onSelect && (
+            <div role="columnheader" className="table-cell">
+              <input type="checkbox" aria-label={t("select_all")} checked={all} onChange={() => onSelect(all ? new Set() : new Set(rows.map(rowKey)))} />
+            </div>
+          )}
+          {shown.map((column) => <div key={column.id} role="columnheader" className={`table-cell${column.right ? " right" : ""}`}>{column.head}</div>)}
+        </div>
+      </div>
+      {rows.length === 0 ? <div role="rowgroup"><div role="row"><div role="cell">{empty}</div></div></div> : (
+        // eslint-disable-next-line jsx-a11y/no-static-element-interactions -- the keys are the rows'
+        <div ref={scroller} className="table-scroll" role="presentation" onKeyDown={onKey} style={fill ? undefined : { height: Math.min(rows.length * rowHeight, 560) }}>
+          <div role="rowgroup" style={{ height: virtual.getTotalSize(), position: "relative" }}>
+            {items.map((item) => {
+              const row = rows[item.index];
+              if (row === undefined) return null;
+              const key = rowKey(row);
+              return (
+                <div key={key} role="row" aria-rowindex={item.index + 2} data-index={item.index} tabIndex={item.index === at ? 0 : -1}
+                  className={`table-row${selected?.has(key) ? " selected" : ""}${onOpen ? " opens" : ""}`}
+                  style={{ gridTemplateColumns: tracks, height: rowHeight, transform: `translateY(${item.start}px)` }}
+                  onFocus={() => setAt(item.index)}
+                  onClick={(event) => {
+                    if (!(event.target as HTMLElement).closest("a, button, input")) onOpen?.(row);
+                  }}>
+                  {onSelect && (
+                    <div role="cell" className="table-cell">
+                      <input type="checkbox" tabIndex={-1} aria-label={t("select_row")} checked={selected?.has(key) ?? false} onChange={() => toggle(row)} />
+                    </div>
+                  )}
+                  {shown.map((column) => <div key={column.id} role="cell" className={`table-cell${column.right ? " right" : ""}`}>{column.cell(row)}</div>)}
+                </div>
+              );
+            })}
+          </div>
+        </div>
+      )}
+    </div>
+  );
+}
+
+export function useNarrow(): boolean {
+  const [narrow, setNarrow] = useState(() => matchMedia("(max-width: 640px)").matches);
+  useEffect(() => {
+    const media = matchMedia("(max-width: 640px)");
+    const listen = () => setNarrow(media.matches);
+    media.addEventListener("change", listen);
+    return () => media.removeEventListener("change", listen);
+  }, []);
+  return narrow;
+}

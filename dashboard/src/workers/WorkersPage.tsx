@@ -1,0 +1,100 @@
+// Who is behind? Each worker with its instances, lag and breaker, and the brakes that an operator can pull.
+
+import "./workers.css";
+
+import { useMutation, useQuery } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
+import { useState } from "react";
+
+import { send } from "../api/client";
+import { useInterval } from "../api/live";
+import type { Hold, WorkerView } from "../api/contract";
+import { holds, useRights, useStale, workers } from "../api/queries";
+import { useLanguage, useT } from "../i18n";
+import { number } from "../i18n/format";
+import { Ago, Lasting, Until } from "../ui/bits";
+import { Button, Dialog, DialogEnd, Field, Input } from "../ui/Controls";
+import { Icon } from "../ui/Icon";
+import { Await, Notice, Page, ProblemLine, Section } from "../ui/Page";
+import { HoldDialog, type HoldTarget } from "./HoldDialog";
+
+const LAG_LATE_MS = 5_000;
+
+export function WorkersPage() {
+  const t = useT();
+  const rights = useRights();
+  const asked = useQuery({ ...workers, refetchInterval: useInterval() });
+  const [hold, setHold] = useState<HoldTarget | null>(null);
+  return (
+    <Page title={t("workers")} lead={t("workers.lead")} actions={rights.operate && asked.data && <Button icon="hold" onClick={() => setHold({ kind: "starts" })}>{t("holds.all")}</Button>}>
+      <Holds />
+      <Await of={asked}>{(data) => data.workers.length === 0
+        ? <Section><Notice icon="workers" title={t("workers.none")}>{t("workers.none.do")}</Notice></Section>
+        : <>{data.workers.map((worker) => <Worker key={worker.worker} worker={worker} onHold={setHold} />)}</>}</Await>
+      {hold && <HoldDialog target={hold} onClose={() => setHold(null)} />}
+    </Page>
+  );
+}
+
+function Worker({ worker, onHold }: { worker: WorkerView; onHold: (target: HoldTarget) => void }) {
+  const t = useT();
+  const language = useLanguage();
+  const rights = useRights();
+  const alive = worker.instances.filter((it) => it.alive);
+  const lag = Math.max(0, ...worker.topics.map((it) => it.lag_ms ?? 0));
+  const versions = [...new Set(alive.map((it) => it.version ?? worker.version).filter(Boolean))];
+  return (
+    <Section title={<span className="row wrap"><Icon name={alive.length > 0 ? "workers" : "abandoned"} />{worker.worker}
+      {alive.length === 0 ? <span className="state tone-parked">{t("workers.gone")}</span> : <span className="muted">{t("workers.instances", { count: alive.length })} · {versions.join(", ")}</span>}
+      {versions.length > 1 && <span className="state tone-late">{t("workers.mixed")}</span>}
+      {worker.held.length > 0 && <span className="state tone-late"><Icon name="hold" size={12} />{t("workers.held", { actions: worker.held.join(", ") })}</span>}</span>}
+      actions={rights.operate && <Button icon="hold" onClick={() => onHold({ kind: "action", worker: worker.worker, actions: worker.actions.map((it) => it.action) })}>{t("holds.hold")}</Button>}>
+      <dl className="worker-facts">
+        <div><dt>{t("lag")}</dt><dd className={lag > LAG_LATE_MS ? "tone-late" : ""}><Lasting ms={lag} /></dd></div>
+        <div><dt>{t("in_flight")}</dt><dd><Link to="/sagas" search={{ worker: worker.worker, status: "running" }}>{number(language, worker.open)}</Link></dd></div>
+        <div className="grow"><dt>{t("actions")}</dt><dd>{worker.actions.map((it) => it.action).join(", ") || "–"}</dd></div>
+      </dl>
+      <div className="overview-two even">
+        <div className="scroll-x">
+          <table className="plain"><thead><tr><th scope="col">{t("workers.instance")}</th><th scope="col">{t("version")}</th><th scope="col">{t("workers.heartbeat")}</th></tr></thead>
+            <tbody>{worker.instances.map((it) => <tr key={it.instance}><td className="mono break">{it.instance}{!it.alive && <> <span className="state tone-parked">{t("workers.dead")}</span></>}</td><td>{it.version ?? worker.version ?? "–"}</td><td><Ago at={it.at} /></td></tr>)}</tbody></table>
+        </div>
+        <div className="scroll-x">
+          <table className="plain"><thead><tr><th scope="col">{t("workers.topic")}</th><th scope="col" className="right">{t("workers.behind")}</th><th scope="col" className="right">{t("lag")}</th></tr></thead>
+            <tbody>{worker.topics.map((it) => <tr key={`${it.topic}/${it.partition}`}><td className="mono break">{it.topic}/{it.partition}</td><td className="right">{it.behind ?? "–"}</td><td className="right"><Lasting ms={it.lag_ms} /></td></tr>)}</tbody></table>
+        </div>
+      </div>
+    </Section>
+  );
+}
+
+function Holds() {
+  const t = useT();
+  const rights = useRights();
+  const stale = useStale();
+  const { data } = useQuery({ ...holds, refetchInterval: useInterval(5_000) });
+  const [releasing, setReleasing] = useState<Hold | null>(null);
+  const [why, setWhy] = useState("");
+  const release = useMutation({
+    mutationFn: (hold: Hold) => send("DELETE", `/ops/holds/${hold.id}?${new URLSearchParams({ why: why.trim() })}`),
+    onSuccess: () => { setReleasing(null); setWhy(""); stale("holds", "workers", "overview", "saga"); },
+  });
+  if (!data || data.holds.length === 0) return null;
+  return (
+    <Section title={t("holds")} flush>
+      <ul>{data.holds.map((hold) => (
+        <li key={hold.id} className="line spread">
+          <span className="row wrap"><Icon name="hold" /><strong>{hold.kind === "starts" ? t("holds.starts") : hold.definition ?? `${hold.worker}.${hold.action ?? "*"}`}</strong><span className="muted">“{hold.why}” — {hold.by}, <Ago at={hold.at} />{hold.until && <> · {t("holds.until")} <Until at={hold.until} /></>} · {t("holds.back", { count: hold.held_back ?? 0 })}</span></span>
+          {rights.operate && <Button onClick={() => setReleasing(hold)}>{t("holds.release")}</Button>}
+        </li>
+      ))}</ul>
+      <Dialog open={releasing !== null} onClose={() => setReleasing(null)} title={t("holds.release")} description={<p>{t("holds.release.about", { count: releasing?.held_back ?? 0 })}</p>}>
+        <form className="stack" onSubmit={(event) => { event.preventDefault(); if (releasing) release.mutate(releasing); }}>
+          <Field label={t("act.why")}>{(id) => <Input id={id} required value={why} onChange={(event) => setWhy(event.target.value)} />}</Field>
+          <ProblemLine error={release.error} />
+          <DialogEnd><Button onClick={() => setReleasing(null)}>{t("cancel")}</Button><Button type="submit" kind="primary" disabled={why.trim() === ""} busy={release.isPending}>{t("holds.release.go", { count: releasing?.held_back ?? 0 })}</Button></DialogEnd>
+        </form>
+      </Dialog>
+    </Section>
+  );
+}
