@@ -7,6 +7,7 @@
 
 mod definitions;
 mod edges;
+mod hostile;
 mod operators;
 mod reads;
 mod server;
