@@ -2,12 +2,12 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod processes;
-
-use processes::Shop;
+use faults::Shop;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use test_support::eventually;
+
+const AMENDS: &str = env!("CARGO_BIN_EXE_amends");
 
 fn order(id: &str, key: &str, amount: u64) -> Value {
     json!({
@@ -25,8 +25,8 @@ async fn json_of(response: reqwest::Response) -> Value {
 /// The Toss confirm is held in the air; the operator cancels; then the confirm lands.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_compensation_while_the_confirm_is_in_the_air_ends_with_the_money_back() {
-    let _turn = processes::one_at_a_time().await;
-    let shop = Shop::open("in_the_air").await;
+    let _turn = faults::one_at_a_time().await;
+    let shop = Shop::open(AMENDS, "in_the_air").await;
     let client = reqwest::Client::new();
     let sandbox = shop.url("sandbox");
     let rule = json!({ "order_id": "held-order-1", "operation": "confirm", "fault": { "hold": true } });
@@ -64,8 +64,8 @@ async fn a_compensation_while_the_confirm_is_in_the_air_ends_with_the_money_back
 /// Every way in which an answer gets lost ends with the order paid once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lost_answers_and_errors_of_the_vendor_charge_once() {
-    let _turn = processes::one_at_a_time().await;
-    let shop = Shop::open("lost").await;
+    let _turn = faults::one_at_a_time().await;
+    let shop = Shop::open(AMENDS, "lost").await;
     let mut sagas = Vec::new();
     for fate in ["lost_answer", "lost_request", "server_error", "provider_error", "slow", "ok"] {
         let id = format!("order-{}", fate.replace('_', "-"));
@@ -84,8 +84,8 @@ async fn lost_answers_and_errors_of_the_vendor_charge_once() {
 /// The same order twice is one saga; what is refused at the door leaves nothing behind.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_door() {
-    let _turn = processes::one_at_a_time().await;
-    let shop = Shop::open("door").await;
+    let _turn = faults::one_at_a_time().await;
+    let shop = Shop::open(AMENDS, "door").await;
     let body = order("door-order-1", "tviva_ok_door", 4_000);
     let first = shop.post("/orders", &body, Some("key-1")).await;
     assert_eq!(first.status(), StatusCode::ACCEPTED);

@@ -284,6 +284,7 @@ impl Lane {
         if published.rows.is_empty() {
             return;
         }
+        failpoint::hit("lane.acknowledged");
         let (ours, others): (Vec<Row>, Vec<Row>) =
             published.rows.into_iter().partition(|row| self.shards.contains_key(&row.shard));
         for row in others {
@@ -296,6 +297,7 @@ impl Lane {
     }
 
     async fn on_swept(&mut self, swept: Swept) {
+        failpoint::hit("lane.swept");
         self.sagas.turn_generation();
         for (shard, epoch, token) in &swept.claims {
             let Some(owned) = self.shards.get(shard) else { continue };
@@ -458,6 +460,7 @@ impl Lane {
         }
         let connection = self.connection.as_mut().ok_or_else(no_connection)?;
         let started = Instant::now();
+        failpoint::hit("lane.commit");
         let passed = match decision.batch.commit(connection).await {
             Ok(passed) => passed,
             Err(error) => {
@@ -468,6 +471,7 @@ impl Lane {
                 return Err(error);
             }
         };
+        failpoint::hit("lane.committed");
         metrics::histogram!("amends_commit_seconds").record(started.elapsed().as_secs_f64());
         for fence in &decision.batch.fences {
             if passed.contains(&fence.shard) {
@@ -557,6 +561,7 @@ impl Lane {
         }
         let pace = if self.last_batch >= LOAD_FROM { Pace::Batch } else { Pace::Now };
         self.outbox.publish(ready, pace, self.acknowledge.clone()).await;
+        failpoint::hit("lane.published");
         if decision.changed.is_empty() {
             return;
         }

@@ -92,7 +92,9 @@ impl Lane {
             self.connection = Some(self.context.store.lane_connection().await.map_err(StoreError::from)?);
         }
         let connection = self.connection.as_mut().ok_or_else(no_connection)?;
+        failpoint::hit("lane.claim");
         let claimed = claim::claim(connection, &self.context.node, shards).await?;
+        failpoint::hit("lane.claimed");
         for it in claimed {
             self.drop_shard(it.shard);
             let (next_offset, lost) = self.read_from(&it).await?;

@@ -11,6 +11,7 @@ mod edges;
 mod finding;
 mod holding;
 mod issuer;
+mod hostile;
 mod operators;
 mod reads;
 mod server;
