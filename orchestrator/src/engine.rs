@@ -200,10 +200,10 @@ impl Engine {
         let lane = Lane::new(context, subscription, doors, acknowledge);
         let mut tasks = Tasks { running: JoinSet::new(), shutdown: shutdown.clone() };
         tasks.spawn(lane.run(shutdown.clone()));
-        let sweep = Sweep { engine: engine.clone(), claims, stuck, swept, now: sweep_now };
+        let sweep = Sweep { engine: engine.clone(), claims: claims.clone(), stuck, swept, now: sweep_now };
         tasks.spawn(sweep.run(shutdown.clone()));
         tasks.spawn(projector.run(shutdown.clone()));
-        tasks.spawn(holds.follow(engine.clone(), claims.clone(), shutdown.clone()));
+        tasks.spawn(holds.follow(engine.clone(), claims, shutdown.clone()));
         tasks.spawn(housekeeping(engine.clone(), shutdown.clone()));
         tasks.spawn(waiters.follow(Arc::clone(&bus), topics.saga_events(), config.node, shutdown.clone()));
         tasks.spawn(workers.follow(Arc::clone(&bus), topics.workers(), shutdown.clone()));

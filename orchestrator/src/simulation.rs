@@ -8,7 +8,7 @@ use std::sync::Arc;
 use saga_core::definition::Work;
 use saga_core::event::{Answer, Due, Operator, Signal};
 use saga_core::{
-    CellRef, Definition, Effect, Event, Illegal, Millis, OperatorAction, Payloads, Phase, Run, State, Status,
+    CellRef, Definition, Effect, Event, Illegal, Millis, OperatorAction, Payloads, Run, State, Status,
     StepIx, Track, What,
 };
 use saga_protocol::{Direction, Fault, Outcome, SagaId, StepName};

@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
 use super::{
-    Api, account, act, approvals, audit, authoring, can, care, definitions, find, holds, keys, letters, live, ops,
-    overview, queues, replay, sagas, start, triggers,
+    Api, account, act, approvals, audit, authoring, can, care, definitions, find, holds, keys, letters, live,
+    ops, overview, queues, replay, sagas, start, triggers,
 };
 
 #[derive(OpenApi)]
