@@ -22,7 +22,7 @@ async fn what_is_no_command_is_a_dead_letter_with_its_reason() {
     let (first, last) = (good("book"), good("pay"));
     bench.send(&[&first]).await;
     let wire = |change: fn(&mut serde_json::Value)| {
-        let mut value = serde_json::to_value(&good("book")).unwrap();
+        let mut value = serde_json::to_value(good("book")).unwrap();
         change(&mut value);
         value.to_string().into_bytes()
     };

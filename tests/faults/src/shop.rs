@@ -213,8 +213,7 @@ impl Shop {
     /// Waits until a process has died by itself, and how.
     pub async fn dies(&mut self, name: &str) -> ExitStatus {
         let mut child = self.children.remove(name).unwrap();
-        let status = until_some(&format!("{name} dies"), REST_MS, async || child.try_wait().unwrap()).await;
-        status
+        until_some(&format!("{name} dies"), REST_MS, async || child.try_wait().unwrap()).await
     }
 
     /// The prefix of the topics.
