@@ -112,3 +112,67 @@ async fn the_door() {
     let report = shop.balance().await;
     assert_eq!(report.sagas.values().sum::<i64>(), 1, "nothing was written for what was refused");
 }
+
+fn root() -> &'static std::path::Path {
+    std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// What is to be typed, block by block.
+fn commands(page: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(root().join("docs").join(page)).unwrap();
+    text.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+}
+
+/// The scenario files that run in memory run here too; and who follows the guide word by word gets where it says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_scenarios_and_the_guide_hold_with_real_workers() {
+    let _turn = processes::one_at_a_time().await;
+    let shop = Shop::open("scenarios").await;
+    let client = reqwest::Client::new();
+    for (sku, on_hand) in [("cup-celadon", 10_000), ("moon-jar", 0)] {
+        let url = format!("{}/stock/{sku}", shop.url("stock"));
+        client.put(url).json(&json!({ "on_hand": on_hand })).send().await.unwrap().error_for_status().unwrap();
+    }
+    let url = shop.url("orchestrator");
+    let defs = root().join("saga-defs");
+    let files = std::fs::read_dir(&defs).unwrap().map(|it| it.unwrap().path().to_str().unwrap().to_owned());
+    let files: Vec<String> = files.collect();
+    let mut publish = shop.amends(&["def", "--url", &url, "publish"]);
+    let published = publish.args(&files).output().unwrap();
+    assert!(published.status.success(), "{}", String::from_utf8_lossy(&published.stderr));
+
+    let tested = shop.amends(&["test", "--live", "--url", &url]).current_dir(root()).output().unwrap();
+    let told = String::from_utf8_lossy(&tested.stdout).into_owned();
+    assert!(tested.status.success(), "{told}\n{}", String::from_utf8_lossy(&tested.stderr));
+    let last = told.lines().last().unwrap();
+    let passed: u32 = last.split(' ').next().unwrap().parse().unwrap();
+    assert!(passed >= 9 && !last.contains("failed"), "{told}");
+
+    let (english, korean) = (commands("first-saga.md"), commands("first-saga.ko.md"));
+    assert_eq!(english, korean, "both languages have the same commands");
+    assert!(english.len() >= 8);
+    let folder = tempfile::tempdir().unwrap();
+    let bin = std::path::Path::new(env!("CARGO_BIN_EXE_amends")).parent().unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let mut printed = String::new();
+    for block in english {
+        let mut bash = std::process::Command::new("bash");
+        bash.args(["-euo", "pipefail", "-c", &block]).current_dir(folder.path());
+        let output = bash.env("PATH", &path).env("AMENDS_URL", &url).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{block}\n{told}\n{}", String::from_utf8_lossy(&output.stderr));
+        printed.push_str(&told);
+    }
+    for wanted in [
+        "✓ proved saga-defs/order-gift.yaml",
+        "E011: ",
+        "exit code 1",
+        "4 passed",
+        "exit code 4",
+        "✓ completed after",
+        "  ~ deadline: 10m → 30m",
+        "no open sagas",
+    ] {
+        assert!(printed.contains(wanted), "{wanted} is not in\n{printed}");
+    }
+}

@@ -287,6 +287,8 @@ pub struct VersionRow {
     pub verdict: Option<String>,
     /// Why it was published although it was not proved.
     pub waiver: Option<String>,
+    /// How many of its sagas have not ended.
+    pub unfinished: i64,
 }
 
 impl Store {
@@ -311,8 +313,11 @@ impl Store {
     /// When the database fails.
     pub async fn versions(&self, name: &str) -> Result<Vec<VersionRow>, StoreError> {
         let rows = sqlx::query(
-            "select d.name, d.version, a.definition is not null, d.published_at, d.source, d.verdict, d.waiver
+            "select d.name, d.version, a.definition is not null, d.published_at, d.source, d.verdict, d.waiver,
+                coalesce(open.sagas, 0)
              from definition d left join active_definition a on a.definition = d.id
+             left join (select definition, count(*) as sagas from saga where status in (0, 1) group by 1) open
+                on open.definition = d.id
              where d.name = $1 order by d.id desc limit 100",
         )
         .bind(name)
@@ -328,6 +333,7 @@ impl Store {
                     source: row.try_get(4)?,
                     verdict: row.try_get(5)?,
                     waiver: row.try_get(6)?,
+                    unfinished: row.try_get(7)?,
                 })
             })
             .collect()

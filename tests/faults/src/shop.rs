@@ -102,7 +102,7 @@ impl Shop {
     }
 
     /// The binary, with everything it needs in its environment.
-    fn amends(&self, arguments: &[&str]) -> Command {
+    pub fn amends(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.plan.amends);
         command
             .args(arguments)
