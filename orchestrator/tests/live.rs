@@ -131,7 +131,14 @@ async fn the_scenarios_and_the_guide_hold_with_real_workers() {
     let client = reqwest::Client::new();
     for (sku, on_hand) in [("cup-celadon", 10_000), ("moon-jar", 0)] {
         let url = format!("{}/stock/{sku}", shop.url("stock"));
-        client.put(url).json(&json!({ "on_hand": on_hand })).send().await.unwrap().error_for_status().unwrap();
+        client
+            .put(url)
+            .json(&json!({ "on_hand": on_hand }))
+            .send()
+            .await
+            .unwrap()
+            .error_for_status()
+            .unwrap();
     }
     let url = shop.url("orchestrator");
     let defs = root().join("saga-defs");
