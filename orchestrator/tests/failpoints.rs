@@ -22,10 +22,17 @@ async fn a_death_at_a_failpoint_loses_nothing() {
         names.swap_remove(random.random_range(0..names.len()));
     }
     let mut seen = Vec::new();
-    failpoints::kill(&mut shop, 1, 8, seed, |it| names.contains(&it.name), |deaths| {
-        println!("{} {}: {:.1?}", deaths.failpoint, deaths.process, deaths.at(1.0));
-        seen.push(deaths.failpoint);
-    })
+    failpoints::kill(
+        &mut shop,
+        1,
+        8,
+        seed,
+        |it| names.contains(&it.name),
+        |deaths| {
+            println!("{} {}: {:.1?}", deaths.failpoint, deaths.process, deaths.at(1.0));
+            seen.push(deaths.failpoint);
+        },
+    )
     .await;
     seen.sort_unstable();
     names.sort_unstable();
