@@ -28,6 +28,7 @@ pub mod shard;
 pub mod simulation;
 pub mod start;
 pub mod store;
+pub mod torture;
 pub mod workers;
 
 pub use engine::{Engine, EngineConfig, Running};
