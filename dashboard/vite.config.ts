@@ -50,6 +50,7 @@ export default defineConfig({
           name: "browser",
           include: ["tests/**/*.test.ts"],
           environment: "node",
+          globalSetup: "tests/stack.ts",
           fileParallelism: false,
           testTimeout: 120_000,
           hookTimeout: 120_000,

@@ -16,6 +16,8 @@ use crate::clock;
 use crate::dead_letters;
 use crate::health::Health;
 use crate::hints::Waiters;
+use crate::holds::Holds;
+use crate::projection::{Lag, Projector};
 use crate::shard::Claims;
 use crate::shard::lane::{Context, Doors, Lane};
 use crate::start::{Parts, Starter};
@@ -62,6 +64,10 @@ pub struct Engine {
     pub bus: Arc<dyn Bus>,
     /// The topics.
     pub topics: Topics,
+    /// What operators hold.
+    pub holds: Holds,
+    /// How far the projection is behind.
+    pub lag: Lag,
     command_partitions: u32,
 }
 
@@ -125,6 +131,9 @@ impl Engine {
         let (claims, health, waiters) = (Claims::default(), Arc::<Health>::default(), Waiters::default());
         let (definitions, workers) = (Arc::<Definitions>::default(), Arc::<WorkerRegistry>::default());
         let sweep_now = Arc::<Notify>::default();
+        // Known before the first saga moves.
+        let holds = Holds::default();
+        holds.refresh(&store).await.context("cannot read the holds")?;
         let (handovers, handed_over) = mpsc::unbounded_channel();
         let (acknowledge, acknowledged) = mpsc::unbounded_channel();
         let (swept, sweeps) = mpsc::channel(1);
@@ -137,6 +146,7 @@ impl Engine {
             workers: Arc::clone(&workers),
             health: Arc::clone(&health),
             claims: claims.clone(),
+            holds: holds.clone(),
             node: config.node.clone(),
             sweep_now: Arc::clone(&sweep_now),
         };
@@ -149,6 +159,9 @@ impl Engine {
             shards,
             handovers,
             acknowledged: acknowledge.clone(),
+            waiters: waiters.clone(),
+            holds: holds.clone(),
+            node: config.node.clone(),
         });
         let stop = shutdown.clone();
         tokio::spawn(async move {
@@ -167,6 +180,8 @@ impl Engine {
             node: config.node.clone(),
             bus: Arc::clone(&bus),
             topics: topics.clone(),
+            holds: holds.clone(),
+            lag: Lag::default(),
             command_partitions: config.command_partitions.max(1),
         };
         definitions.refresh(&store).await.context("cannot read the definitions")?;
@@ -178,9 +193,13 @@ impl Engine {
         let subscription =
             bus.subscribe(&group, &[topics.inbox()]).await.context("cannot join the engine's group")?;
         let doors = Doors { handovers: handed_over, acknowledged, swept: sweeps };
+        // Subscribed to before anything is committed.
+        let projector = Projector::new(engine.clone(), claims.clone(), waiters.live());
         let lane = Lane::new(context, subscription, doors, acknowledge);
         let mut tasks = Tasks { running: JoinSet::new(), shutdown: shutdown.clone() };
         tasks.spawn(lane.run(shutdown.clone()));
+        tasks.spawn(projector.run(shutdown.clone()));
+        tasks.spawn(holds.follow(engine.clone(), claims.clone(), shutdown.clone()));
         tasks.spawn(sweep(store.clone(), claims, swept, sweep_now, shutdown.clone()));
         tasks.spawn(housekeeping(engine.clone(), shutdown.clone()));
         tasks.spawn(waiters.follow(Arc::clone(&bus), topics.saga_events(), config.node, shutdown.clone()));

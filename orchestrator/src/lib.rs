@@ -1,13 +1,16 @@
 //! The orchestrator: API, shard engine, store and the `amends` command.
 //!
 //! - [`api`] is HTTP, [`cli`] the command, [`dev`] everything in one go
+//! - [`auth`] is sign-in: who asks, and what they may
 //! - [`start`] makes a durable saga of an accepted request
 //! - [`shard`] owns running sagas
 //! - [`outbox`] publishes commands, and hears back
+//! - [`projection`] is what operators search by
 //! - [`store`] is Postgres
 //! - [`engine`] puts these together
 
 pub mod api;
+pub mod auth;
 pub mod cli;
 pub mod clock;
 mod dead_letters;
@@ -15,9 +18,10 @@ pub mod dev;
 pub mod engine;
 pub mod health;
 pub mod hints;
+pub mod holds;
 pub mod outbox;
+pub mod projection;
 pub mod shard;
-pub mod simulation;
 pub mod start;
 pub mod store;
 pub mod workers;

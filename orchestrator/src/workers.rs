@@ -107,6 +107,7 @@ impl WorkerRegistry {
     }
 }
 
-fn alive(it: &Announcement) -> bool {
+/// Whether an instance is taken to live.
+pub fn alive(it: &Announcement) -> bool {
     clock::now() - Millis(it.at_ms) < ALIVE_MS
 }

@@ -170,7 +170,7 @@ async fn servers_refuse_what_would_be_unsafe_or_useless() {
     let database = ["--database-url", "postgres://nobody@127.0.0.1:1/none"];
     let open = amends("-", &[&["serve", "--listen", "0.0.0.0:0"][..], &database].concat()).await;
     assert_eq!(code(&open), 1);
-    assert!(err(&open).contains("--listen-anywhere"), "{}", err(&open));
+    assert!(err(&open).contains("--auth-issuer"), "{}", err(&open));
     let alone = amends(
         "-",
         &["worker", "order", "--bus", "in-process", "--database-url", "x", "--listen", "127.0.0.1:0"],

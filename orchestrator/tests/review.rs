@@ -66,6 +66,7 @@ async fn begin(
             body_hash: [7; 32],
             principal: "tester".into(),
             idempotency_key: request.map(str::to_owned),
+            replay_of: None,
         })
         .await
 }

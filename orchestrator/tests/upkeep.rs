@@ -105,11 +105,10 @@ async fn a_workers_dead_letter_is_kept_with_its_reason_and_counted() {
     for kept in stage.bus.publish(vec![letter], Pace::Now).await.await {
         kept.unwrap();
     }
-    eventually("it is kept", 10_000, async || stage.count("select count(*) from dead_letter").await == 1).await;
-    let (kept, whose): (String, uuid::Uuid) = sqlx::query_as("select reason, saga_id from dead_letter")
-        .fetch_one(&stage.pool)
-        .await
-        .unwrap();
+    eventually("it is kept", 10_000, async || stage.count("select count(*) from dead_letter").await == 1)
+        .await;
+    let (kept, whose): (String, uuid::Uuid) =
+        sqlx::query_as("select reason, saga_id from dead_letter").fetch_one(&stage.pool).await.unwrap();
     assert_eq!((kept.as_str(), whose), (reason, saga.0));
     eventually("it is counted", 10_000, async || counted() == before + 1).await;
     node.stop().await;

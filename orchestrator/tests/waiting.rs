@@ -68,7 +68,8 @@ async fn a_missing_definitions_sagas_wait_in_the_mailbox_and_go_on_when_it_is_ba
     let node = stage.node("b").await;
     travel.succeed(&car).await;
     let waits = "select count(*) from mailbox where kind = 'record' and taken_at is null";
-    eventually("its answer waits, where it can be seen", 10_000, async || stage.count(waits).await == 1).await;
+    eventually("its answer waits, where it can be seen", 10_000, async || stage.count(waits).await == 1)
+        .await;
     // Meanwhile the shard goes on for others.
     let other = begin(&node, "lively", "other").await;
     let room = travel.expect("book_room").await;

@@ -5,27 +5,30 @@
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use saga_core::event::{Operator, Signal};
 use saga_core::{CellRef, Definition, Event, OperatorAction, What};
 use saga_protocol::{Direction, SagaId};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::account::actor;
 use super::problem::{FaultAt, Problem};
 use super::view::{Acted, Links, Signalled};
-use super::{Api, body, headers, sagas};
+use super::{Api, From, body, headers, sagas, words};
+use crate::auth::{Caller, Kind};
 use crate::clock;
-use crate::store::mail::Delivery;
+use crate::store::audit::{Actor, Deed};
+use crate::store::mail::{Asked, Delivery};
 
 /// For how long an early signal waits, in ms.
 const SIGNAL_TTL_MS: i64 = 24 * 3_600_000;
@@ -60,6 +63,8 @@ const RESULT_POLL_MS: (u64, u64) = (5, 200);
 )]
 pub async fn signal(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Extension(from): Extension<From>,
     path: Result<Path<(SagaId, String)>, PathRejection>,
     headers: HeaderMap,
     body: Body,
@@ -80,9 +85,12 @@ pub async fn signal(
         false if body::read(body, api.config().body_bytes_max).await?.is_empty() => None,
         false => return Err(body::unsupported("application/json")),
     };
-    let signal = Signal { name, payload: None, ttl_ms: SIGNAL_TTL_MS };
+    let signal = Signal { name: name.clone(), payload: None, ttl_ms: SIGNAL_TTL_MS };
     let event = Event::new(clock::now(), rand::random(), What::Signal(signal));
-    let delivery = deliver(&api, id, saga, &event, payload.as_ref()).await?;
+    let what = format!("saga.signal.{name}");
+    let deed = Deed { mail: Some(id), ..Deed::new(&what, saga.to_string()) };
+    let asked = Asked { id, saga, event: &event, payload: payload.as_ref() };
+    let delivery = deliver(&api, asked, &actor(&caller, from), deed).await?;
     let answer = Signalled { id, repeated: delivery == Delivery::Duplicate, links: Links::of(saga) };
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
 }
@@ -93,8 +101,9 @@ pub async fn signal(
 pub struct ActionRequest {
     /// `retry`, `retry_edited`, `skip`, `compensate`, `resume_compensation`, `mark_compensated` or `abandon`.
     pub action: Action,
-    /// Who acts.
-    pub who: String,
+    /// Who acts. Read only where nobody needs to sign in, in dev mode; else it is the caller.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub who: Option<String>,
     /// Why; it stands in the history.
     pub why: String,
     /// The revision that was looked at; refused when the saga has moved on.
@@ -145,15 +154,17 @@ pub enum Action {
 
 impl ActionRequest {
     /// The action as the state machine knows it, with its payload.
-    fn resolve(self, definition: &Definition) -> Result<(Operator, Option<Value>), Problem> {
+    fn resolve(self, definition: &Definition, caller: &Caller) -> Result<(Operator, Option<Value>), Problem> {
         let mut faults = Vec::new();
         for (pointer, text) in
-            [("/who", Some(&self.who)), ("/why", Some(&self.why)), ("/evidence", self.evidence.as_ref())]
+            [("/who", self.who.as_ref()), ("/why", Some(&self.why)), ("/evidence", self.evidence.as_ref())]
         {
             match text {
-                Some(text) if text.trim().is_empty() => faults.push(fault(pointer, "must not be empty")),
+                Some(text) if text.trim().is_empty() => {
+                    faults.push(FaultAt::at(pointer, "must not be empty"))
+                }
                 Some(text) if text.chars().count() > WORDS_MAX => {
-                    faults.push(fault(pointer, "has more than 1,000 characters"))
+                    faults.push(FaultAt::at(pointer, "has more than 1,000 characters"))
                 }
                 _ => {}
             }
@@ -166,7 +177,7 @@ impl ActionRequest {
             let step = definition.find(name);
             if step.is_none() {
                 let known: Vec<&str> = definition.steps.iter().map(|step| step.name.as_str()).collect();
-                faults.push(fault(
+                faults.push(FaultAt::at(
                     "/step",
                     &format!("is no step of `{}`: {}", definition.name, known.join(", ")),
                 ));
@@ -175,13 +186,13 @@ impl ActionRequest {
         });
         let needs_step = matches!(self.action, Action::RetryEdited | Action::Skip | Action::MarkCompensated);
         if needs_step && self.step.is_none() {
-            faults.push(fault("/step", "is needed for this action"));
+            faults.push(FaultAt::at("/step", "is needed for this action"));
         }
         if self.action == Action::RetryEdited && self.input.is_none() {
-            faults.push(fault("/input", "is needed for `retry_edited`"));
+            faults.push(FaultAt::at("/input", "is needed for `retry_edited`"));
         }
         if self.action == Action::MarkCompensated && self.evidence.is_none() {
-            faults.push(fault("/evidence", "is needed for `mark_compensated`: say what proves it"));
+            faults.push(FaultAt::at("/evidence", "is needed for `mark_compensated`: say what proves it"));
         }
         if !faults.is_empty() {
             return Err(Problem::invalid_input(faults));
@@ -202,12 +213,12 @@ impl ActionRequest {
             }
             Action::Abandon => (OperatorAction::Abandon { acknowledged }, None),
         };
-        Ok((Operator { who: self.who, why: self.why, revision: self.revision, action }, payload))
+        let who = match caller.kind {
+            Kind::Dev => self.who.unwrap_or_else(|| caller.principal.clone()),
+            Kind::Token | Kind::Key => caller.principal.clone(),
+        };
+        Ok((Operator { who, why: self.why, revision: self.revision, action }, payload))
     }
-}
-
-fn fault(pointer: &str, detail: &str) -> FaultAt {
-    FaultAt { pointer: Some(pointer.to_owned()), detail: detail.to_owned(), ..FaultAt::default() }
 }
 
 /// Acts on a saga
@@ -230,22 +241,36 @@ fn fault(pointer: &str, detail: &str) -> FaultAt {
 )]
 pub async fn act(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Extension(from): Extension<From>,
     path: Result<Path<SagaId>, PathRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let saga = sagas::id(path)?;
-    let request = body::json(&headers, body, api.config().body_bytes_max).await?;
-    let request: ActionRequest = serde_json::from_value(request)
-        .map_err(|error| Problem::invalid_input(vec![fault("", &error.to_string())]))?;
+    let request: ActionRequest = body::of(&api, &headers, body).await?;
     let engine = api.engine();
     let whole = engine.store.whole(saga).await?.ok_or_else(Problem::no_saga)?;
     let published = engine.definitions.get(&engine.store, whole.summary.definition_id).await?;
     let published = published.ok_or_else(Problem::unavailable)?;
-    let (operator, payload) = request.resolve(&published.definition)?;
+    let (operator, payload) = request.resolve(&published.definition, &caller)?;
     let id = mail_id("action", saga, &headers)?;
     let event = Event::new(clock::now(), rand::random(), What::Operator(operator));
-    deliver(&api, id, saga, &event, payload.as_ref()).await?;
+    let What::Operator(operator) = &event.what else { return Err(Problem::unavailable()) };
+    let (word, _) = words::action(&operator.action);
+    let before = json!({
+        "status": whole.summary.status,
+        "revision": whole.state.as_ref().map_or(0, |state| state.revision),
+    });
+    let what = format!("saga.{word}");
+    let deed = Deed {
+        why: Some(&operator.why),
+        before: Some(before),
+        mail: Some(id),
+        ..Deed::new(&what, saga.to_string())
+    };
+    let asked = Asked { id, saga, event: &event, payload: payload.as_ref() };
+    deliver(&api, asked, &actor(&caller, from), deed).await?;
     let result = result(&api, id).await?;
     let after = engine.store.whole(saga).await?.ok_or_else(Problem::no_saga)?;
     let (word, reason) = match result.as_deref().map(|it| it.split_once(": ").unwrap_or((it, ""))) {
@@ -269,14 +294,15 @@ pub async fn act(
     Ok((status, Json(answer)).into_response())
 }
 
-async fn deliver(
+/// Commits a piece of mail with its deed, and tells the saga's owner.
+pub(super) async fn deliver(
     api: &Api,
-    id: Uuid,
-    saga: SagaId,
-    event: &Event,
-    payload: Option<&Value>,
+    asked: Asked<'_>,
+    actor: &Actor,
+    deed: Deed<'_>,
 ) -> Result<Delivery, Problem> {
-    let (delivery, shard) = api.engine().store.post(id, saga, event, payload).await?;
+    let (id, saga) = (asked.id, asked.saga);
+    let (delivery, shard) = api.engine().store.ask(asked, actor, deed).await?;
     match delivery {
         Delivery::NoSaga => return Err(Problem::no_saga()),
         Delivery::Reused => return Err(Problem::mail_key_reused()),

@@ -28,7 +28,15 @@ const NEWEST: u16 = 500;
 /// # Errors
 /// 404 when there is no such saga, 503 when the database fails or its state cannot be read.
 pub async fn saga(engine: &Engine, id: SagaId) -> Result<SagaView, Problem> {
-    let Whole { summary, state } = engine.store.whole(id).await?.ok_or_else(Problem::no_saga)?;
+    view(engine, engine.store.whole(id).await?.ok_or_else(Problem::no_saga)?).await
+}
+
+/// Assembles the page of a saga that was read.
+///
+/// # Errors
+/// 503 when the database fails or its state cannot be read.
+pub async fn view(engine: &Engine, Whole { summary, state }: Whole) -> Result<SagaView, Problem> {
+    let id = summary.saga;
     let state = state.map_err(StoreError::Unreadable)?;
     let published = engine.definitions.get(&engine.store, summary.definition_id).await?;
     let published =
@@ -69,6 +77,21 @@ pub fn summary(row: Summary) -> SagaSummary {
         ended_at: row.ended_at,
         parent: row.parent,
         replay_of: row.replay_of,
+        health: None,
+        step: None,
+        item: None,
+        direction: None,
+        worker: None,
+        held: false,
+        error: None,
+        failure: None,
+        since: None,
+        next_at: None,
+        attempt: None,
+        attempts_max: None,
+        owner: None,
+        note: None,
+        open_anomalies: 0,
     }
 }
 
@@ -116,6 +139,7 @@ impl Page<'_> {
         if summary.status != "parked" {
             self.state.status.word().clone_into(&mut summary.status);
         }
+        summary.error = self.error(parked.as_ref());
         let cause = match self.state.phase {
             Phase::Unwinding { cause } => Some(cause),
             _ => None,
@@ -125,13 +149,18 @@ impl Page<'_> {
             cause: cause.map(|cause| words::cause(self.definition, cause)),
             revision: self.state.revision,
             deadline: self.state.deadline.map(words::instant),
-            error: self.error(parked.as_ref()),
             parked,
             next: self.next(),
             steps: self.steps(&payloads),
             anomalies: anomalies.into_iter().map(anomaly).collect(),
             output: output(self.definition, id, self.state, &payloads),
             input: Value::clone(&payloads.input),
+            team: self.definition.about.owner.clone(),
+            runbook: self.definition.about.runbook.clone(),
+            notes: Vec::new(),
+            replays: Vec::new(),
+            dead_letters: 0,
+            masked: false,
             links: Links::of(id),
             summary,
         }
@@ -293,7 +322,7 @@ impl Page<'_> {
     }
 }
 
-fn anomaly(row: AnomalyRead) -> AnomalyView {
+pub(super) fn anomaly(row: AnomalyRead) -> AnomalyView {
     AnomalyView {
         effect_key: row.effect_key,
         kind: row.kind,

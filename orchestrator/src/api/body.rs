@@ -4,9 +4,11 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, StatusCode, header};
 use futures::StreamExt;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::Api;
 use super::problem::{FaultAt, Problem};
 
 /// How much of a body that is too large is still read and thrown away, in bytes: a client that is cut off
@@ -60,6 +62,27 @@ pub async fn json(headers: &HeaderMap, body: Body, limit: usize) -> Result<Value
     }
     let bytes = read(body, limit).await?;
     parse(&bytes)
+}
+
+/// Reads a JSON body of a known shape.
+///
+/// # Errors
+/// As [`json`]; 422 when it has another shape.
+pub async fn of<T: DeserializeOwned>(api: &Api, headers: &HeaderMap, body: Body) -> Result<T, Problem> {
+    let value = json(headers, body, api.config().body_bytes_max).await?;
+    serde_json::from_value(value)
+        .map_err(|error| Problem::invalid_input(vec![FaultAt::at("", &error.to_string())]))
+}
+
+/// The longest reason, in characters.
+pub const REASON_MAX: usize = 1_000;
+
+/// What is wrong with a reason, if anything.
+pub fn reason(why: &str) -> Option<FaultAt> {
+    if why.trim().is_empty() {
+        return Some(FaultAt::at("/why", "must not be empty: say why"));
+    }
+    (why.chars().count() > REASON_MAX).then(|| FaultAt::at("/why", "has more than 1,000 characters"))
 }
 
 /// 415, with what is taken.

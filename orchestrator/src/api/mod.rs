@@ -6,7 +6,10 @@
 //! | file | what |
 //! |---|---|
 //! | [`start`], [`triggers`] | from a request to a durable saga |
-//! | [`sagas`], [`assemble`] | reading sagas |
+//! | [`sagas`], [`assemble`], [`personal`] | reading one saga |
+//! | [`find`], [`queues`], [`overview`], [`live`] | finding sagas, and what needs people |
+//! | [`care`], [`letters`], [`audit`] | what people add, settle and have done |
+//! | [`account`], [`keys`] | who asks; API keys |
 //! | [`act`] | signals and operators' actions |
 //! | [`definitions`] | which definitions there are; publishing |
 //! | [`ops`], [`openapi`] | probes, metrics, the document |
@@ -20,31 +23,47 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post, put};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::auth::rights::{self, Need};
+use crate::auth::role::Roles;
+use crate::auth::{Auth, AuthConfig, Denied, dev::DevKey};
 use crate::engine::Engine;
 use limit::{Limiter, Rate};
 use problem::Problem;
 
+pub mod account;
 pub mod act;
 pub mod assemble;
 pub mod assets;
+pub mod audit;
 pub mod authoring;
 pub mod body;
+pub mod can;
+pub mod care;
 pub mod definitions;
+pub mod find;
 pub mod headers;
+pub mod holds;
+pub mod keys;
+pub mod letters;
 pub mod limit;
+pub mod live;
 pub mod openapi;
 pub mod ops;
+pub mod overview;
+pub mod personal;
+pub mod played;
 pub mod problem;
 pub mod proof;
+pub mod queues;
 pub mod sagas;
 pub mod start;
 pub mod triggers;
@@ -64,6 +83,8 @@ pub struct ApiConfig {
     pub starts_max: usize,
     /// Requests that wait for their saga's end at one time; beyond, they are answered at once.
     pub waits_max: usize,
+    /// How callers sign in.
+    pub auth: Arc<Auth>,
 }
 
 impl Default for ApiConfig {
@@ -74,6 +95,9 @@ impl Default for ApiConfig {
             rate: Rate { per_s: 20_000.0, burst: 40_000.0 },
             starts_max: 4_096,
             waits_max: 20_000,
+            auth: DevKey::fresh()
+                .and_then(|key| Auth::new(AuthConfig::Dev(key)))
+                .expect("the system has random numbers"),
         }
     }
 }
@@ -89,6 +113,7 @@ struct Shared {
     starts: Semaphore,
     waits: Semaphore,
     limiter: Limiter,
+    live: live::Live,
     closing: CancellationToken,
 }
 
@@ -101,6 +126,7 @@ impl Api {
             starts: Semaphore::new(config.starts_max),
             waits: Semaphore::new(config.waits_max),
             limiter: Limiter::new(config.rate),
+            live: live::Live::default(),
             engine,
             config,
             closing,
@@ -113,6 +139,14 @@ impl Api {
 
     pub(crate) fn config(&self) -> &ApiConfig {
         &self.0.config
+    }
+
+    pub(crate) fn live(&self) -> &live::Live {
+        &self.0.live
+    }
+
+    pub(crate) fn auth(&self) -> &Auth {
+        &self.0.config.auth
     }
 
     pub(crate) fn starts(&self) -> &Semaphore {
@@ -130,17 +164,44 @@ impl Api {
     /// The routes.
     pub fn router(&self) -> Router {
         Router::new()
-            .route("/sagas", get(sagas::list))
+            .route("/sagas", get(find::list))
             // One segment, two meanings: a GET names a saga, a POST a definition.
             .route("/sagas/{id}", get(sagas::one).post(start::by_name))
             .route("/sagas/{id}/history", get(sagas::history))
             .route("/sagas/{id}/ignored", get(sagas::ignored))
             .route("/sagas/{id}/signals/{name}", post(act::signal))
-            .route("/sagas/{id}/actions", post(act::act))
+            .route("/sagas/{id}/actions", get(can::actions).post(act::act))
+            .route("/sagas/{id}/notes", post(care::add_note))
+            .route("/sagas/{id}/owner", put(care::set_owner))
+            .route("/ops/counts", get(find::counts))
+            .route("/ops/overview", get(overview::overview))
+            .route("/ops/workers", get(overview::workers))
+            .route("/ops/parked", get(queues::parked))
+            .route("/ops/failures", get(queues::failures))
+            .route("/ops/failures/{id}", get(queues::failure))
+            .route("/ops/anomalies", get(letters::anomalies))
+            .route("/ops/anomalies/resolve", post(letters::resolve))
+            .route("/ops/dead-letters", get(letters::list))
+            .route("/ops/dead-letters/{id}", get(letters::one))
+            .route("/ops/dead-letters/{id}/resend", post(letters::resend))
+            .route("/ops/dead-letters/{id}/discard", post(letters::discard))
+            .route("/ops/filters", get(care::filters))
+            .route("/ops/filters/{name}", put(care::save_filter).delete(care::drop_filter))
+            .route("/ops/audit", get(audit::list))
+            .route("/ops/audit/export", get(audit::export))
+            .route("/ops/holds", get(holds::list).post(holds::set))
+            .route("/ops/holds/{id}", delete(holds::release))
+            .route("/ops/live", get(live::live))
+            .route("/auth/config", get(account::config))
+            .route("/auth/me", get(account::me))
+            .route("/ops/keys", get(keys::list).post(keys::make))
+            .route("/ops/keys/{id}", delete(keys::revoke))
             .route("/definitions", get(definitions::list).post(definitions::publish))
             .route("/definitions/{name}", get(definitions::one))
             .route("/authoring/check", post(authoring::check))
+            .route("/authoring/prove", post(authoring::prove))
             .route("/authoring/simulate", post(authoring::simulate))
+            .route("/authoring/scenarios", post(authoring::scenarios))
             .route("/healthz", get(ops::healthz))
             .route("/readyz", get(ops::readyz))
             .route("/metrics", get(ops::metrics))
@@ -162,10 +223,13 @@ impl Api {
     pub async fn serve(self, listener: TcpListener) -> std::io::Result<()> {
         let closing = self.closing().clone();
         let upkeep = tokio::spawn(ops::upkeep(closing.clone()));
+        let live = self.live().clone().follow(self.engine().waiters.clone(), closing.clone());
+        let live = tokio::spawn(live);
         let service = self.router().into_make_service_with_connect_info::<Peer>();
         let served =
             axum::serve(NoDelay(listener), service).with_graceful_shutdown(closing.cancelled_owned()).await;
         upkeep.abort();
+        live.abort();
         served
     }
 }
@@ -198,27 +262,36 @@ impl axum::extract::connect_info::Connected<axum::serve::IncomingStream<'_, NoDe
 #[derive(Clone, Copy, Debug)]
 pub struct Peer(pub SocketAddr);
 
-/// Before and after every handler: whom is asked, how often, and what browsers are told.
+/// Before and after every handler: whom is asked, how often, by whom, and what browsers are told.
 async fn gate(
     State(api): State<Api>,
     ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
-    if let Err(problem) = admit(&api, request.headers(), peer.ip()) {
-        return problem.into_response();
-    }
-    let mut response = next.run(request).await;
+    let mut response = match admit(&api, &mut request, peer.ip()).await {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    };
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+    ] {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
     response
 }
 
-fn admit(api: &Api, headers: &HeaderMap, client: IpAddr) -> Result<(), Problem> {
-    // Without sign-in the loopback interface is the wall. A page of a foreign site whose name was made to
-    // resolve to 127.0.0.1 would climb over it; it cannot forge this header.
-    if client.is_loopback() && !host_is_local(headers) {
+async fn admit(api: &Api, request: &mut Request, client: IpAddr) -> Result<(), Problem> {
+    let headers = request.headers();
+    // In dev mode the loopback interface is the wall. A page of a foreign site whose name was made to resolve
+    // to 127.0.0.1 would climb over it; it cannot forge this header.
+    let loopback = client.is_loopback();
+    if loopback && api.auth().is_dev() && !host_is_local(headers) {
         return Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, "host", "The request is for another host")
             .detail("Over the loopback interface, ask for `localhost`, 127.0.0.1 or [::1]."));
     }
@@ -226,13 +299,57 @@ fn admit(api: &Api, headers: &HeaderMap, client: IpAddr) -> Result<(), Problem> 
         Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests")
             .detail("This address asks faster than it may. Nothing was written.")
             .retry_after(retry_after_s)
-    })
+    })?;
+    let needed = match request.extensions().get::<MatchedPath>() {
+        Some(path) => rights::need(request.method(), path.as_str()),
+        // A trigger, whose definition says who may use it; or nothing at all.
+        None if matches!(*request.method(), Method::GET | Method::HEAD) => Need::Public,
+        None => Need::Any(Roles::ALL),
+    };
+    let Need::Any(roles) = needed else { return Ok(()) };
+    let local = loopback && same_origin(headers);
+    let caller =
+        api.auth().caller(&api.engine().store, headers, local).await.map_err(|denied| match denied {
+            Denied::Anonymous => {
+                Problem::unauthorized("Send `Authorization: Bearer …` with a token or an API key.")
+            }
+            Denied::Refused(reason) => Problem::unauthorized(&format!("{}.", problem::sentence(&reason))),
+            Denied::Unavailable(error) => error.into(),
+        })?;
+    if !caller.roles.meets(roles) {
+        return Err(Problem::forbidden(roles));
+    }
+    request.extensions_mut().insert(From { address: client });
+    request.extensions_mut().insert(caller);
+    Ok(())
+}
+
+/// Where a request came from, for the audit.
+#[derive(Clone, Copy, Debug)]
+pub struct From {
+    /// The other end of the connection.
+    pub address: IpAddr,
+}
+
+/// Whether no page of another site has sent the request.
+fn same_origin(headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).map(|it| it.to_str().unwrap_or("?"));
+    if matches!(text("sec-fetch-site"), Some("cross-site" | "same-site")) {
+        return false;
+    }
+    let Some(origin) = text("origin") else { return true };
+    let origin = origin.split_once("://").map_or(origin, |(_, host)| host);
+    // A development server that serves the dashboard is another port of the same machine.
+    text("host") == Some(origin) || local_name(origin)
 }
 
 fn host_is_local(headers: &HeaderMap) -> bool {
     // HTTP/1.0 clients may send none; browsers always do.
     let Some(host) = headers.get(header::HOST) else { return true };
-    let Ok(host) = host.to_str() else { return false };
+    host.to_str().is_ok_and(local_name)
+}
+
+fn local_name(host: &str) -> bool {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.split(':').next().unwrap_or_default(),
@@ -245,7 +362,7 @@ async fn other_method(method: Method, request: Request) -> Problem {
     let allowed = match path {
         "/sagas" | "/healthz" | "/readyz" | "/metrics" | "/openapi.json" => "GET",
         "/definitions" => "GET, POST",
-        "/authoring/check" | "/authoring/simulate" => "POST",
+        _ if path.starts_with("/authoring/") => "POST",
         _ if path.ends_with("/actions") || path.contains("/signals/") => "POST",
         _ if path.starts_with("/sagas/") && path.matches('/').count() == 2 => "GET, POST",
         _ => "GET",
@@ -254,16 +371,30 @@ async fn other_method(method: Method, request: Request) -> Problem {
     start::other_method(allowed.to_owned())
 }
 
-/// Checks an address to listen on: until there is sign-in, only loopback, unless told otherwise.
+/// Checks an address to listen on: without sign-in only loopback, unless told otherwise.
 ///
 /// # Errors
 /// When it is not loopback and `anywhere` is false; the message says what to do.
 pub fn check_listen(address: SocketAddr, anywhere: bool) -> anyhow::Result<()> {
     anyhow::ensure!(
         anywhere || address.ip().is_loopback(),
-        "refusing to listen on {address}: there is no sign-in yet, so whoever reaches this port can start, change and \
-         read sagas. Listen on 127.0.0.1, or, behind something that guards the port, give --listen-anywhere \
+        "refusing to listen on {address}: this port has no sign-in, so whoever reaches it can do everything. Listen \
+         on 127.0.0.1, or, behind something that guards the port, give --listen-anywhere \
          (AMENDS_LISTEN_ANYWHERE=1)"
+    );
+    Ok(())
+}
+
+/// Checks an address for the API to listen on: in dev mode only loopback.
+///
+/// # Errors
+/// When it is not loopback; the message says what to do.
+pub fn check_api_listen(address: SocketAddr, auth: &Auth) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        !auth.is_dev() || address.ip().is_loopback(),
+        "refusing to listen on {address}: sign-in is not configured, so this is dev mode, in which everybody who \
+         reaches the port is an administrator. Give --auth-issuer, --auth-audience and --auth-jwks-url, or an \
+         administrator's key in AMENDS_ADMIN_KEY (`amends key generate` makes one); or listen on 127.0.0.1"
     );
     Ok(())
 }

@@ -6,7 +6,10 @@ use saga_core::Definition;
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
-use super::{Api, act, authoring, definitions, ops, sagas, start, triggers};
+use super::{
+    Api, account, act, audit, authoring, can, care, definitions, find, holds, keys, letters, live, ops,
+    overview, queues, sagas, start, triggers,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -16,15 +19,23 @@ use super::{Api, act, authoring, definitions, ops, sagas, start, triggers};
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     paths(
-        start::by_name, sagas::list, sagas::one, sagas::history, sagas::ignored, act::signal, act::act,
+        start::by_name, find::list, sagas::one, sagas::history, sagas::ignored, act::signal, act::act,
+        find::counts, overview::overview, overview::workers, queues::parked, queues::failures, queues::failure,
+        letters::anomalies, letters::resolve, letters::list, letters::one, letters::resend, letters::discard,
+        care::add_note, care::set_owner, care::filters, care::save_filter, care::drop_filter,
+        can::actions, holds::list, holds::set, holds::release,
+        audit::list, audit::export, live::live,
+        account::config, account::me, keys::list, keys::make, keys::revoke,
         definitions::list, definitions::one, definitions::publish,
-        authoring::check, authoring::simulate, ops::healthz, ops::readyz, ops::metrics, document,
+        authoring::check, authoring::prove, authoring::simulate, authoring::scenarios,
+        ops::healthz, ops::readyz, ops::metrics, document,
     ),
     tags(
         (name = "sagas", description = "Start, read and signal sagas"),
         (name = "triggers", description = "The definitions' own routes"),
         (name = "operators", description = "What humans do to sagas"),
         (name = "definitions", description = "Which sagas there can be"),
+        (name = "account", description = "Who asks, and API keys"),
         (name = "operation", description = "Probes, metrics and this document"),
     )
 )]

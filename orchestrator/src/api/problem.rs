@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::auth::role::Roles;
 use crate::start::StartError;
 use crate::store::StoreError;
 use crate::store::definitions::PublishError;
@@ -37,6 +38,9 @@ pub struct Problem {
     /// When to try again, in s; the same as the header `Retry-After`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_s: Option<u32>,
+    /// How to sign in; the header `WWW-Authenticate`.
+    #[serde(skip)]
+    pub sign_in: bool,
     /// The methods that the resource knows; the header `Allow`.
     #[serde(skip)]
     pub allow: Option<String>,
@@ -67,6 +71,13 @@ pub struct FaultAt {
     pub remedy: Option<String>,
 }
 
+impl FaultAt {
+    /// A fault at a JSON pointer.
+    pub fn at(pointer: &str, detail: &str) -> Self {
+        Self { pointer: Some(pointer.to_owned()), detail: detail.to_owned(), ..Self::default() }
+    }
+}
+
 impl Problem {
     /// A problem of a kind, with a title.
     pub fn new(status: StatusCode, kind: &str, title: &str) -> Self {
@@ -78,6 +89,7 @@ impl Problem {
             errors: Vec::new(),
             revision: None,
             retry_after_s: None,
+            sign_in: false,
             allow: None,
         }
     }
@@ -106,6 +118,23 @@ impl Problem {
     /// A request that cannot be understood.
     pub fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad-request", "The request cannot be understood").detail(detail)
+    }
+
+    /// Nobody has signed in, or not well.
+    pub fn unauthorized(detail: &str) -> Self {
+        let problem = Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "Sign in first").detail(detail);
+        Self { sign_in: true, ..problem }
+    }
+
+    /// The caller's roles do not suffice.
+    pub fn forbidden(needed: Roles) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "Your roles do not suffice")
+            .detail(format!("This is for {}. Ask an administrator.", needed.words().join(", ")))
+    }
+
+    /// It does not fit to how things stand.
+    pub fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", "It does not fit to how things stand").detail(detail)
     }
 
     /// Nothing of this name.
@@ -166,6 +195,9 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after_s {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        if self.sign_in {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(allow) = self.allow.as_deref().and_then(|it| HeaderValue::from_str(it).ok()) {
             response.headers_mut().insert(header::ALLOW, allow);
         }
@@ -200,6 +232,12 @@ impl From<StartError> for Problem {
                     .detail(reason)
             }
             StartError::Busy { retry_after_s } => Self::busy(retry_after_s),
+            StartError::Held(hold) => {
+                let left_s = hold.until.map_or(30, |at| (at - chrono::Utc::now()).num_seconds());
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "held", "Starts are held")
+                    .detail("An operator has paused this for now. The saga was not started; try again later.")
+                    .retry_after(u32::try_from(left_s.clamp(1, 3_600)).unwrap_or(30))
+            }
             StartError::Unavailable(reason) => {
                 tracing::error!(reason, "a saga could not be started");
                 Self::unavailable()
@@ -240,6 +278,12 @@ impl Problem {
             .detail("Nothing was published. `errors` lists every mistake with its place and remedy.")
             .errors(errors)
     }
+}
+
+/// A reason as a sentence's beginning.
+pub(super) fn sentence(reason: &str) -> String {
+    let mut letters = reason.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
 /// What RFC 9457 says of a problem without a type.

@@ -1,29 +1,21 @@
 //! Reading sagas: lists, one saga whole, its history, and what changed nothing.
 
-use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
+use axum::{Extension, Json};
 use saga_protocol::SagaId;
 use serde::Deserialize;
+use serde_json::Value;
 
+use super::personal::{MASK, Personal};
 use super::problem::Problem;
-use super::view::{HistoryEvent, HistoryPage, IgnoredPage, IgnoredView, SagaPage, SagaView};
-use super::{Api, assemble, words};
-use crate::store::read::{Filter, HistoryRow, STATUS_WORDS};
+use super::view::{HistoryEvent, HistoryPage, IgnoredPage, IgnoredView, SagaView};
+use super::{Api, care, words};
+use crate::auth::Caller;
+use crate::store::read::{HistoryRow, Whole};
 
 const PAGE_DEFAULT: u16 = 50;
 const PAGE_MAX: u16 = 500;
-
-/// Which sagas to list.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ListQuery {
-    status: Option<String>,
-    definition: Option<String>,
-    key: Option<String>,
-    limit: Option<u16>,
-    after: Option<SagaId>,
-}
 
 /// Which page of a log.
 #[derive(Debug, Deserialize)]
@@ -45,52 +37,23 @@ pub fn id(path: Result<Path<SagaId>, PathRejection>) -> Result<SagaId, Problem> 
 ///
 /// # Errors
 /// 400, with what is wrong.
-fn query<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Problem> {
+pub fn query<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Problem> {
     query.map(|Query(it)| it).map_err(|rejection| Problem::bad_request(rejection.body_text()))
 }
 
-fn limit(asked: Option<u16>) -> u16 {
+/// The size of a page that was asked for, within its bounds.
+pub fn limit(asked: Option<u16>) -> u16 {
     asked.unwrap_or(PAGE_DEFAULT).clamp(1, PAGE_MAX)
 }
 
-/// Lists sagas, newest first
-#[utoipa::path(
-    get, path = "/sagas", operation_id = "list_sagas", tag = "sagas",
-    params(
-        ("status" = Option<String>, Query, description = "`running`, `parked`, `completed`, `compensated` or `abandoned`"),
-        ("definition" = Option<String>, Query, description = "The definition's name"),
-        ("key" = Option<String>, Query, description = "The business key"),
-        ("limit" = Option<u16>, Query, description = "1 to 500; 50 when absent"),
-        ("after" = Option<uuid::Uuid>, Query, description = "`next` of the page before"),
-    ),
-    responses(
-        (status = 200, description = "A page", body = SagaPage),
-        (status = 400, description = "The query cannot be understood", body = Problem, content_type = "application/problem+json"),
-    )
-)]
-pub async fn list(
-    State(api): State<Api>,
-    asked: Result<Query<ListQuery>, QueryRejection>,
-) -> Result<Json<SagaPage>, Problem> {
-    let asked = query(asked)?;
-    let status = match asked.status.as_deref() {
-        None => None,
-        Some(word) => {
-            let at = STATUS_WORDS.iter().position(|it| *it == word);
-            let number = at.and_then(|at| i16::try_from(at).ok());
-            Some(number.ok_or_else(|| {
-                Problem::bad_request(format!("`status` is one of {}.", STATUS_WORDS.join(", ")))
-            })?)
-        }
-    };
-    let limit = limit(asked.limit);
-    let filter = Filter { status, definition: asked.definition, key: asked.key, after: asked.after };
-    // One more than asked tells whether there is a next page.
-    let mut rows = api.engine().store.list(&filter, limit + 1).await?;
-    let more = rows.len() > usize::from(limit);
-    rows.truncate(usize::from(limit));
-    let next = rows.last().filter(|_| more).map(|row| row.saga);
-    Ok(Json(SagaPage { sagas: rows.into_iter().map(assemble::summary).collect(), next }))
+/// A saga, if the caller may see it: somebody else's does not exist for a customer.
+///
+/// # Errors
+/// 404 when there is none, or none for this caller.
+pub async fn whole(api: &Api, caller: &Caller, id: SagaId) -> Result<Whole, Problem> {
+    let whole = api.engine().store.whole(id).await?.ok_or_else(Problem::no_saga)?;
+    let own = whole.summary.principal.as_deref() == Some(caller.principal.as_str());
+    if caller.only_own() && !own { Err(Problem::no_saga()) } else { Ok(whole) }
 }
 
 /// One saga, whole
@@ -106,9 +69,44 @@ pub async fn list(
 )]
 pub async fn one(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     path: Result<Path<SagaId>, PathRejection>,
 ) -> Result<Json<SagaView>, Problem> {
-    assemble::saga(api.engine(), id(path)?).await.map(Json)
+    let whole = whole(&api, &caller, id(path)?).await?;
+    let mut view = care::beside(&api, whole).await?;
+    if caller.masked() {
+        mask(&api, &mut view).await?;
+    }
+    Ok(Json(view))
+}
+
+/// Hides personal data in a saga's page.
+async fn mask(api: &Api, view: &mut SagaView) -> Result<(), Problem> {
+    let Some(personal) = personal(api, view.summary.saga).await? else { return Ok(()) };
+    let by = Value::from(MASK);
+    personal.hide_in_input(&mut view.input, &by);
+    let outputs = view.steps.iter_mut().flat_map(|step| [&mut step.execute, &mut step.compensate]);
+    for output in outputs.flatten().filter_map(|track| track.output.as_mut()).chain(view.output.as_mut()) {
+        personal.hide(output, &by);
+    }
+    for output in view.anomalies.iter_mut().filter_map(|it| it.output.as_mut()) {
+        personal.hide(output, &by);
+    }
+    view.masked = true;
+    Ok(())
+}
+
+/// A saga's personal data, if it has some.
+async fn personal(api: &Api, saga: SagaId) -> Result<Option<Personal>, Problem> {
+    let engine = api.engine();
+    let Some(whole) = engine.store.whole(saga).await? else { return Ok(None) };
+    let Some(published) = engine.definitions.get(&engine.store, whole.summary.definition_id).await? else {
+        return Err(Problem::unavailable());
+    };
+    let start = engine.store.history(saga, 0, 1).await?;
+    let input = start.into_iter().next().and_then(|row| row.payload).unwrap_or_default();
+    let personal = Personal::of(&published.definition.input_schema, &input);
+    Ok(Some(personal).filter(|it| !it.is_empty()))
 }
 
 /// A saga's history, oldest first
@@ -126,20 +124,33 @@ pub async fn one(
 )]
 pub async fn history(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     path: Result<Path<SagaId>, PathRejection>,
     asked: Result<Query<PageQuery<u32>>, QueryRejection>,
 ) -> Result<Json<HistoryPage>, Problem> {
     let (id, asked) = (id(path)?, query(asked)?);
     let limit = limit(asked.limit);
     let engine = api.engine();
-    let whole = engine.store.whole(id).await?.ok_or_else(Problem::no_saga)?;
+    let whole = whole(&api, &caller, id).await?;
     let published = engine.definitions.get(&engine.store, whole.summary.definition_id).await?;
     let mut rows = engine.store.history(id, asked.after.unwrap_or(0), limit + 1).await?;
     let more = rows.len() > usize::from(limit);
     rows.truncate(usize::from(limit));
     let next = rows.last().filter(|_| more).map(|row| row.revision);
     let definition = published.as_ref().map(|it| &it.definition);
-    let events = rows.into_iter().map(|row| history_event(definition, row)).collect();
+    let mut events: Vec<HistoryEvent> = rows.into_iter().map(|row| history_event(definition, row)).collect();
+    if caller.masked()
+        && let Some(personal) = personal(&api, id).await?
+    {
+        let by = Value::from(MASK);
+        for event in &mut events {
+            let Some(payload) = event.what.payload.as_mut() else { continue };
+            if event.revision == 1 {
+                personal.hide_in_input(payload, &by);
+            }
+            personal.hide(payload, &by);
+        }
+    }
     Ok(Json(HistoryPage { events, next }))
 }
 
@@ -171,13 +182,14 @@ fn history_event(definition: Option<&saga_core::Definition>, row: HistoryRow) ->
 )]
 pub async fn ignored(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     path: Result<Path<SagaId>, PathRejection>,
     asked: Result<Query<PageQuery<i64>>, QueryRejection>,
 ) -> Result<Json<IgnoredPage>, Problem> {
     let (id, asked) = (id(path)?, query(asked)?);
     let limit = limit(asked.limit);
     let engine = api.engine();
-    let whole = engine.store.whole(id).await?.ok_or_else(Problem::no_saga)?;
+    let whole = whole(&api, &caller, id).await?;
     let published = engine.definitions.get(&engine.store, whole.summary.definition_id).await?;
     let mut rows = engine.store.ignored(id, asked.after.unwrap_or(0), limit + 1).await?;
     let more = rows.len() > usize::from(limit);

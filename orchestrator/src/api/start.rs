@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
@@ -16,12 +17,11 @@ use saga_protocol::SagaId;
 use super::problem::Problem;
 use super::view::{Links, Started};
 use super::{Api, assemble, body, headers, triggers};
+use crate::auth::Caller;
 use crate::hints::Waiter;
 use crate::start::StartRequest;
 use crate::store::definitions::Published;
 
-/// Who asks, until there is sign-in.
-const ANONYMOUS: &str = "anonymous";
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
 /// Starts a saga of a definition
@@ -40,6 +40,8 @@ const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appli
         (status = 200, description = "The saga of an earlier, equal request; or its outcome, when it was waited for", body = Started),
         (status = 202, description = "The saga is started, durably", body = Started, headers(("Location" = String, description = "The saga"))),
         (status = 400, description = "The body is not JSON, or a header cannot be understood", body = Problem, content_type = "application/problem+json"),
+        (status = 401, description = "Nobody has signed in", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "The caller's roles do not suffice", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such definition", body = Problem, content_type = "application/problem+json"),
         (status = 408, description = "The body did not arrive in time", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "The key belongs to somebody else", body = Problem, content_type = "application/problem+json"),
@@ -53,6 +55,7 @@ const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appli
 pub async fn by_name(
     State(api): State<Api>,
     Path(name): Path<String>,
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -69,7 +72,7 @@ pub async fn by_name(
             }
         )));
     };
-    start(&api, definition, &headers, body).await
+    start(&api, definition, &caller, &headers, body).await
 }
 
 /// Every path that is not the API's own: a trigger, or nothing.
@@ -77,11 +80,19 @@ pub async fn by_trigger(
     State(api): State<Api>,
     method: Method,
     uri: Uri,
+    caller: Option<Extension<Caller>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     match triggers::find(&api.engine().definitions, method.as_str(), uri.path()) {
-        triggers::Found::Definition(definition) => start(&api, definition, &headers, body).await,
+        triggers::Found::Definition(definition) => {
+            let Some(Extension(caller)) = caller else { return Err(Problem::unauthorized("Send a token.")) };
+            let needed = triggers::needed(&definition.definition);
+            if !caller.roles.meets(needed) {
+                return Err(Problem::forbidden(needed));
+            }
+            start(&api, definition, &caller, &headers, body).await
+        }
         triggers::Found::OtherMethods(methods) => Err(other_method(methods)),
         triggers::Found::Nothing(known) => {
             let hint = if known.is_empty() {
@@ -107,6 +118,7 @@ pub fn other_method(methods: String) -> Problem {
 async fn start(
     api: &Api,
     definition: Arc<Published>,
+    caller: &Caller,
     headers: &HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -125,8 +137,9 @@ async fn start(
         definition: Arc::clone(&definition),
         input: Arc::new(input),
         body_hash,
-        principal: ANONYMOUS.to_owned(),
+        principal: caller.principal.clone(),
         idempotency_key,
+        replay_of: None,
     };
     let engine = api.engine();
     let wait = wait.filter(|it| !it.is_zero());
@@ -185,7 +198,7 @@ async fn outcome(
     let view = assemble::saga(api.engine(), answer.saga).await?;
     answer.status = view.summary.status;
     answer.output = view.output;
-    answer.error = view.error;
+    answer.error = view.summary.error;
     Ok(())
 }
 

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use saga_core::Definition;
 
 use super::problem::FaultAt;
+use crate::auth::role::{Role, Roles};
 use crate::store::definitions::{Definitions, Published};
 
 /// First segments of paths that are the API's own.
-pub const RESERVED: [&str; 13] = [
+pub const RESERVED: [&str; 14] = [
+    "ops",
     "sagas",
     "definitions",
     "workers",
@@ -60,6 +62,13 @@ pub fn spell(definition: &Definition) -> Option<String> {
     definition.trigger.as_ref().map(|it| format!("{} {}", it.method.to_ascii_uppercase(), it.path))
 }
 
+/// Who may start a definition by its trigger: its role (`customer` when it names none), and who acts on sagas.
+pub fn needed(definition: &Definition) -> Roles {
+    let named = definition.trigger.as_ref().and_then(|it| it.role.as_deref());
+    let role = named.map_or(Some(Role::Customer), |name| name.parse().ok());
+    Roles::ACT.iter().chain(role).collect()
+}
+
 /// Whether a definition's trigger can be served beside the API and the other definitions.
 ///
 /// # Errors
@@ -76,6 +85,10 @@ pub fn check(definitions: &Definitions, definition: &Definition) -> Result<(), F
     if RESERVED.contains(&first) || first.is_empty() {
         let detail = format!("trigger: the path `{}` is the API's own", trigger.path);
         return Err(fault(detail, "take another first segment"));
+    }
+    if let Some(role) = trigger.role.as_deref().filter(|it| it.parse::<Role>().is_err()) {
+        let detail = format!("trigger: there is no role `{role}`");
+        return Err(fault(detail, "take customer, viewer, operator, author or admin"));
     }
     let clash = definitions.all_active().into_iter().find(|it| {
         let other = &it.definition;

@@ -20,6 +20,7 @@ const PAGE: u16 = 500;
 pub struct Client {
     base: String,
     http: reqwest::Client,
+    token: Option<String>,
 }
 
 /// What is sent.
@@ -48,7 +49,34 @@ impl Client {
             .connect_timeout(Duration::from_secs(5))
             .build()
             .map_err(|error| Failure::new(Code::Failed, format!("cannot make an HTTP client: {error}")))?;
-        Ok(Self { base: url.trim_end_matches('/').to_owned(), http })
+        Ok(Self { base: url.trim_end_matches('/').to_owned(), http, token: None })
+    }
+
+    /// The same, signed in.
+    #[must_use]
+    pub fn with_token(self, token: Option<String>) -> Self {
+        Self { token: token.filter(|it| !it.is_empty()), ..self }
+    }
+
+    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    /// Posts JSON.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn post<T: DeserializeOwned, B: Serialize + Sync>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<T, Failure> {
+        let body = serde_json::to_vec(body).map_err(|error| Failure::new(Code::Failed, error.to_string()))?;
+        self.send(Method::POST, path, &[], Sent::Json(&body)).await
     }
 
     /// The server's address.
@@ -73,7 +101,7 @@ impl Client {
         path: &str,
         query: &Q,
     ) -> Result<T, Failure> {
-        let request = self.http.get(format!("{}{path}", self.base)).query(query);
+        let request = self.request(Method::GET, path).query(query);
         self.read(request.send().await).await
     }
 
@@ -88,7 +116,7 @@ impl Client {
         headers: &[(&'static str, String)],
         sent: Sent<'_>,
     ) -> Result<T, Failure> {
-        let mut request = self.http.request(method, format!("{}{path}", self.base));
+        let mut request = self.request(method, path);
         for (name, value) in headers {
             request = request.header(*name, value);
         }
@@ -154,6 +182,13 @@ impl Client {
             ),
         )
     }
+}
+
+/// Pairs as a query.
+pub fn query_of(pairs: &[(&str, &str)]) -> String {
+    let mut url = reqwest::Url::parse("http://localhost").expect("it is an address");
+    url.query_pairs_mut().extend_pairs(pairs);
+    url.query().unwrap_or_default().to_owned()
 }
 
 /// A body that is not a problem comes from something between, such as a proxy.

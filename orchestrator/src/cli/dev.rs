@@ -190,6 +190,7 @@ async fn show(urls: &Urls, files: &[PathBuf], output: Output) -> Result<Code, Fa
 
 fn addresses(urls: &Urls, output: Output) -> String {
     let rows = [
+        ("dashboard", format!("{}/", urls.api)),
         ("place an order", format!("POST {}/orders", urls.api)),
         ("sagas", format!("{}/sagas", urls.api)),
         ("OpenAPI, metrics", format!("{0}/openapi.json  {0}/metrics", urls.api)),
@@ -203,6 +204,8 @@ fn addresses(urls: &Urls, output: Output) -> String {
     for (what, place) in rows {
         text.push_str(&format!("  {what:<18}{place}\n"));
     }
+    let loud = "  DEV MODE: no sign-in. Everybody on this machine is an administrator; nobody else gets in.";
+    text.push_str(&format!("\n{}\n", output.style.paint(Tone::Human, loud)));
     let command = if urls.api.ends_with(":8080") {
         "amends saga list".to_owned()
     } else {

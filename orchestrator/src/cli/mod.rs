@@ -26,6 +26,7 @@ pub mod saga;
 pub mod scenarios;
 pub mod serve;
 pub mod shop;
+pub mod sign_in;
 pub mod style;
 pub mod timeline;
 pub mod worker;
@@ -58,6 +59,8 @@ enum Command {
     Test(scenarios::TestArgs),
     Simulate(scenarios::SimulateArgs),
     Db(database::DbArgs),
+    Token(sign_in::TokenArgs),
+    Key(sign_in::KeyArgs),
 }
 
 /// Where the API is.
@@ -66,11 +69,14 @@ pub struct Server {
     /// The API's address
     #[arg(long, env = "AMENDS_URL", default_value = "http://127.0.0.1:8080", value_name = "URL")]
     url: String,
+    /// A token or an API key; a server in dev mode needs none over loopback
+    #[arg(long, env = "AMENDS_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    token: Option<String>,
 }
 
 impl Server {
     fn client(&self) -> Result<Client, Failure> {
-        Client::new(&self.url)
+        Ok(Client::new(&self.url)?.with_token(self.token.clone()))
     }
 }
 
@@ -100,13 +106,8 @@ pub fn say(line: &str) {
 pub fn run(cli: Cli) -> ExitCode {
     let output = Output { json: cli.json, style: if cli.json { Style::PLAIN } else { Style::of_stdout() } };
     log(match cli.command {
-        Command::Dev(_)
-        | Command::Saga(_)
-        | Command::Def(_)
-        | Command::Check(_)
-        | Command::Test(_)
-        | Command::Simulate(_) => "warn",
-        _ => "info",
+        Command::Serve(_) | Command::Worker(_) | Command::Sandbox(_) | Command::Db(_) => "info",
+        _ => "warn",
     });
     client::install_crypto();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -138,6 +139,8 @@ async fn dispatch(command: Command, output: Output) -> Result<Code, Failure> {
         Command::Test(args) => scenarios::test(&args, output).await,
         Command::Simulate(args) => scenarios::simulate(&args, output),
         Command::Db(args) => database::run(args, output).await,
+        Command::Token(args) => sign_in::token(&args, output),
+        Command::Key(args) => sign_in::run(args, output).await,
     }
 }
 

@@ -98,9 +98,9 @@ struct ActArgs {
     /// Why; it stands in the saga's history
     #[arg(long)]
     why: String,
-    /// Who acts
+    /// Who acts, where nobody needs to sign in; else it is who the token speaks for
     #[arg(long, env = "USER")]
-    who: String,
+    who: Option<String>,
     /// The revision that you looked at (`amends saga show --json`); refused when the saga has moved on
     #[arg(long)]
     revision: u32,

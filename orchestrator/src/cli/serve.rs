@@ -4,10 +4,12 @@ use std::net::SocketAddr;
 
 use anyhow::Context;
 use clap::Args;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::exit::{Code, Failure};
-use super::process::{BusArgs, ListenArgs, node, until_asked_to_stop};
+use super::process::{BusArgs, node, until_asked_to_stop};
+use super::sign_in::AuthArgs;
 use crate::api::limit::Rate;
 use crate::api::{Api, ApiConfig};
 use crate::store::Store;
@@ -37,7 +39,7 @@ pub struct ServeArgs {
     #[arg(long, env = "AMENDS_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     listen: SocketAddr,
     #[command(flatten)]
-    anywhere: ListenArgs,
+    auth: AuthArgs,
     #[command(flatten)]
     limits: LimitArgs,
 }
@@ -74,7 +76,15 @@ impl LimitArgs {
 /// When it cannot start, or the engine ends by itself.
 pub async fn run(args: ServeArgs) -> Result<Code, Failure> {
     // The port first: a second server on it must not touch anything.
-    let listener = args.anywhere.open(args.listen).await?;
+    let auth = args.auth.auth()?;
+    crate::api::check_api_listen(args.listen, &auth)?;
+    let listener =
+        TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
+    if auth.is_dev() {
+        tracing::warn!(
+            "DEV MODE: no sign-in is configured; everybody who reaches this loopback port is an administrator"
+        );
+    }
     let asked = until_asked_to_stop()?;
     let store = Store::connect(&args.database_url, args.connections.max(2))
         .await
@@ -92,7 +102,8 @@ pub async fn run(args: ServeArgs) -> Result<Code, Failure> {
     let (engine, running) = Engine::start(config, store, bus.clone(), topics, engine_stop.clone()).await?;
 
     let closing = asked.child_token();
-    let api = Api::new(engine, args.limits.config(), closing.clone());
+    let config = ApiConfig { auth, ..args.limits.config() };
+    let api = Api::new(engine, config, closing.clone());
     tracing::info!(node, address = %args.listen, "the engine runs and its API listens");
     let serving = api.serve(listener);
     tokio::pin!(serving);

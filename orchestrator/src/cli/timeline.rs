@@ -112,7 +112,7 @@ impl<'a> Timeline<'a> {
         let mut first = format!("{:>12}  {}", "", self.style.status(&it.summary.status));
         let word = if it.summary.ended_at.is_some() { "after" } else { "for" };
         first.push_str(&format!(" {word} {took}"));
-        if let Some(error) = &it.error {
+        if let Some(error) = &it.summary.error {
             let step = error.step.as_deref().map(|step| format!("{step}: ")).unwrap_or_default();
             first.push_str(&format!(", because {step}{}", spell(error)));
         }

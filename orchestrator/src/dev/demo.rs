@@ -184,8 +184,11 @@ impl Order {
             }
         };
         check("the saga", saga.summary.status.clone(), self.status.to_owned());
-        let failure =
-            saga.error.as_ref().map(|it| format!("{} {}", it.step.as_deref().unwrap_or("-"), it.code));
+        let failure = saga
+            .summary
+            .error
+            .as_ref()
+            .map(|it| format!("{} {}", it.step.as_deref().unwrap_or("-"), it.code));
         let wanted = self.failure.map(|(step, code)| format!("{step} {code}"));
         check("the failure", format!("{failure:?}"), format!("{wanted:?}"));
 

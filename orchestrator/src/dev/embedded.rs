@@ -18,6 +18,8 @@ use worker_payment::toss;
 use super::places::{Place, SANDBOX_PORT, Urls};
 use super::postgres::PrivatePostgres;
 use crate::api::{Api, ApiConfig};
+use crate::auth::dev::DevKey;
+use crate::auth::{Auth, AuthConfig};
 use crate::cli::process::node;
 use crate::cli::shop::{Name, Service, Settings};
 use crate::store::Store;
@@ -112,8 +114,9 @@ impl Embedded {
 
         let api_stop = CancellationToken::new();
         let mut api: Parts = JoinSet::new();
-        let serving =
-            Api::new(engine.clone(), ApiConfig::default(), api_stop.clone()).serve(api_place.listener);
+        let auth = Auth::new(AuthConfig::Dev(DevKey::open(&dir.join("dev-token.pk8"))?))?;
+        let config = ApiConfig { auth, ..ApiConfig::default() };
+        let serving = Api::new(engine.clone(), config, api_stop.clone()).serve(api_place.listener);
         api.spawn(async move { ("the API", serving.await.map_err(Into::into)) });
         Ok(Self {
             postgres,

@@ -74,6 +74,8 @@ async fn keep_all(stack: &mut Stack, dir: &Path, api: SocketAddr, log: &str) -> 
     environment.push(("TOSS_BASE_URL".to_owned(), urls.sandbox.clone()));
     environment.push(("TOSS_SECRET_KEY".to_owned(), DEFAULT_SECRET_KEY.to_owned()));
     environment.push(("AMENDS_LOG".to_owned(), log.to_owned()));
+    // Dev mode, whatever the environment says.
+    environment.push(("AMENDS_DEV_KEY".to_owned(), dir.join("dev-token.pk8").display().to_string()));
     let books = dir.join("toss").display().to_string();
     let webhooks = format!("{}/webhooks/toss", urls.payment);
     let sandbox_address = sandbox_address.to_string();

@@ -296,8 +296,9 @@ impl Lane {
     }
 
     fn apply_for(&mut self, id: SagaId, what: What, decision: &mut Decision) -> Outcomes {
-        let event = Event::new(clock::now(), rand::random(), what);
+        let mut event = Event::new(clock::now(), rand::random(), what);
         let Some(saga) = self.sagas.get(id) else { return Outcomes::Unchanged("no such saga") };
+        event.held = self.context.holds.steps(&saga.definition.definition);
         let (event, transition) = step_or_park(saga, id, event);
         let Some(transition) = transition else {
             // Not even parking works: only the coarse status can say so.

@@ -23,6 +23,7 @@ use super::{Claims, Handover, Incoming, Input};
 use crate::clock;
 use crate::health::Health;
 use crate::hints::{Ended, Waiters};
+use crate::holds::Holds;
 use crate::outbox::{Outbox, Published, Row};
 use crate::store::definitions::Definitions;
 use crate::store::load::Loaded;
@@ -53,6 +54,7 @@ pub(crate) struct Context {
     pub(crate) workers: Arc<WorkerRegistry>,
     pub(crate) health: Arc<Health>,
     pub(crate) claims: Claims,
+    pub(crate) holds: Holds,
     pub(crate) node: String,
     /// Asks for a sweep at once: there is mail.
     pub(crate) sweep_now: Arc<Notify>,

@@ -3,12 +3,13 @@
 //! Owns the way from an accepted request to a durable saga. A start is the only write to a saga that its
 //! shard's owner does not make.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use saga_bus::{Bus, Outgoing, Pace};
 use saga_core::{Event, Payloads, State, What};
-use saga_protocol::{InboxRecord, SagaId, Topics};
+use saga_protocol::{InboxRecord, SagaEvents, SagaId, Topics};
 use serde_json::Value;
 use sqlx::PgConnection;
 use tokio::sync::{mpsc, oneshot};
@@ -16,7 +17,8 @@ use uuid::Uuid;
 
 use crate::clock;
 use crate::health::Health;
-use crate::hints::{Waiter, Waiters};
+use crate::hints::{self, Waiter, Waiters};
+use crate::holds::{Hold, Holds};
 use crate::outbox::{self, Outbox, Published, Ready, spell};
 use crate::shard::decide::{coarse, history_row};
 use crate::shard::sagas::Saga;
@@ -49,6 +51,8 @@ pub struct StartRequest {
     pub principal: String,
     /// The header `Idempotency-Key`.
     pub idempotency_key: Option<String>,
+    /// The ended saga that it repeats, whose business key it takes over.
+    pub replay_of: Option<SagaId>,
 }
 
 /// A saga that exists, durably.
@@ -79,6 +83,9 @@ pub enum StartError {
         /// When to try again, in seconds.
         retry_after_s: u32,
     },
+    /// An operator holds starts.
+    #[error("starts are held: {}", .0.why)]
+    Held(Box<Hold>),
     /// The database does not answer; it may or may not have been started.
     #[error("the start cannot be confirmed: {0}; repeat it with the same key")]
     Unavailable(String),
@@ -101,6 +108,7 @@ pub struct Starter {
     outbox: Outbox,
     claims: Claims,
     health: Arc<Health>,
+    holds: Holds,
     shards: u32,
 }
 
@@ -115,6 +123,10 @@ pub(crate) struct Parts {
     pub(crate) shards: u32,
     pub(crate) handovers: mpsc::UnboundedSender<Handover>,
     pub(crate) acknowledged: mpsc::UnboundedSender<Published>,
+    /// Who watches changes is told of starts within this process.
+    pub(crate) waiters: Waiters,
+    pub(crate) holds: Holds,
+    pub(crate) node: String,
 }
 
 impl Starter {
@@ -127,6 +139,7 @@ impl Starter {
             outbox: outbox.clone(),
             claims: parts.claims.clone(),
             health: Arc::clone(&parts.health),
+            holds: parts.holds.clone(),
             shards: parts.shards.max(1),
         };
         let group = Group { parts, outbox, connection: None };
@@ -159,6 +172,9 @@ impl Starter {
         request: StartRequest,
         waiters: Option<&Waiters>,
     ) -> Result<(Started, Option<Waiter>), StartError> {
+        if let Some(hold) = self.holds.of_start(&request.definition.definition.name) {
+            return Err(StartError::Held(Box::new(hold)));
+        }
         if !self.health.accepts_starts() {
             return Err(StartError::Busy { retry_after_s: 5 });
         }
@@ -176,14 +192,16 @@ impl Starter {
         request: StartRequest,
         answer: oneshot::Sender<Result<Started, StartError>>,
     ) -> Result<Pending, StartError> {
-        let StartRequest { definition: published, input, body_hash, principal, idempotency_key } = request;
+        let StartRequest { definition: published, input, body_hash, principal, idempotency_key, replay_of } =
+            request;
         let definition = &published.definition;
         let bad = |error: saga_core::definition::EvalError| StartError::BadInput(error.to_string());
         let key = definition.key_of(&input).map_err(bad)?;
         let id = SagaId(Uuid::now_v7());
         let shard = self.choose(id);
         let now = clock::now();
-        let event = Event::new(now, rand::random(), What::Start);
+        let mut event = Event::new(now, rand::random(), What::Start);
+        event.held = self.holds.steps(definition);
         let fresh = State::new(now, definition.deadline_ms.map(|ms| now + ms), None);
         let mut payloads = Payloads::new(id, Arc::clone(&input));
         let mut transition = saga_core::step(definition, &fresh, &event, &payloads)
@@ -240,6 +258,7 @@ impl Starter {
             commands,
             keys,
             body_hash: body_hash.to_vec(),
+            replay_of: replay_of.map(|it| it.0),
         };
         let saga = Saga { shard, definition: published, state: transition.state, payloads, ignored: 0 };
         Ok(Pending { row, saga, ready, answer })
@@ -354,6 +373,7 @@ impl Group {
     ) {
         let pace = if group.len() >= LOAD_FROM { Pace::Batch } else { Pace::Now };
         let (mut own, mut foreign) = (Vec::new(), Vec::new());
+        let mut begun = Vec::new();
         for (pending, token) in group.into_iter().zip(tokens) {
             let Pending { row, saga, ready, answer } = pending;
             let id = SagaId(row.id);
@@ -366,6 +386,7 @@ impl Group {
                 }
                 Ok(()) => {
                     metrics::counter!("amends_starts_total").increment(1);
+                    begun.push(hints::changed(id, &saga.state));
                     match token {
                         Some(token) => {
                             // Before the commands leave: the answer must find the saga known.
@@ -379,6 +400,10 @@ impl Group {
                     let _ = answer.send(Ok(Started { saga: id, fresh: true }));
                 }
             }
+        }
+        if !begun.is_empty() {
+            let events = SagaEvents { node: self.parts.node.clone(), sagas: begun };
+            self.parts.waiters.notify(events, &HashMap::new());
         }
         self.outbox.publish(own, pace, self.parts.acknowledged.clone()).await;
         if !foreign.is_empty() {

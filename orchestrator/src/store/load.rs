@@ -10,7 +10,7 @@ use sqlx::Row;
 use sqlx::postgres::{PgConnection, PgRow};
 use uuid::Uuid;
 
-use super::StoreError;
+use super::{Store, StoreError};
 
 /// A saga as it stands in the database.
 #[derive(Debug)]
@@ -55,6 +55,22 @@ pub(crate) async fn load(
         query(connection, ENDED, true, &missing, &mut found).await?;
     }
     Ok(found)
+}
+
+impl Store {
+    /// One saga with its payloads, also an ended one.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn load_one(&self, saga: SagaId) -> Result<Option<Loaded>, StoreError> {
+        let mut connection = self.reads().acquire().await?;
+        let row: Option<(i32,)> = sqlx::query_as("select shard from saga where id = $1")
+            .bind(saga.0)
+            .fetch_optional(&mut *connection)
+            .await?;
+        let Some((shard,)) = row else { return Ok(None) };
+        Ok(load(&mut connection, &[(shard, saga.0)]).await?.remove(&saga.0))
+    }
 }
 
 async fn query(

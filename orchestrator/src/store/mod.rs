@@ -9,12 +9,17 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Row};
 
+pub mod audit;
 pub mod batch;
+pub mod care;
 pub mod claim;
 pub mod definitions;
+pub mod find;
 pub mod load;
 pub mod mail;
 pub mod migrate;
+pub mod projection;
+pub mod queues;
 pub mod read;
 pub mod start;
 pub mod sweep;

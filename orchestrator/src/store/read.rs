@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 use saga_core::{Event, State};
 use saga_protocol::SagaId;
 use serde_json::Value;
+use sqlx::Row;
 use sqlx::postgres::PgRow;
-use sqlx::{Postgres, QueryBuilder, Row};
 use uuid::Uuid;
 
 use super::{Store, StoreError, load};
@@ -43,6 +43,8 @@ pub struct Summary {
     pub parent: Option<SagaId>,
     /// The saga that it repeats.
     pub replay_of: Option<SagaId>,
+    /// Who started it.
+    pub principal: Option<String>,
 }
 
 /// A saga with its state.
@@ -97,22 +99,10 @@ pub struct AnomalyRead {
     pub resolved_at: Option<DateTime<Utc>>,
 }
 
-/// Which sagas to list, newest first.
-#[derive(Clone, Debug, Default)]
-pub struct Filter {
-    /// Only with this coarse status, by its number.
-    pub status: Option<i16>,
-    /// Only of this definition.
-    pub definition: Option<String>,
-    /// Only with this business key.
-    pub key: Option<String>,
-    /// Only older than this one.
-    pub after: Option<SagaId>,
-}
-
-const SUMMARY: &str =
+/// The columns that a [`Summary`] is read from.
+pub(super) const SUMMARY: &str =
     "s.id, s.definition, d.name, d.version, s.status, s.started_at, s.ended_at, s.key, s.amount,
-    s.currency, s.parent, s.replay_of";
+    s.currency, s.parent, s.replay_of, s.principal";
 
 impl Store {
     /// A saga with its state.
@@ -128,8 +118,8 @@ impl Store {
         );
         let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(saga.0).fetch_optional(self.reads()).await?;
         let Some(row) = row else { return Ok(None) };
-        let schema: Option<i16> = row.try_get(12)?;
-        let text: Option<&str> = row.try_get(13)?;
+        let schema: Option<i16> = row.try_get(13)?;
+        let text: Option<&str> = row.try_get(14)?;
         let state = match schema.zip(text) {
             Some((schema, text)) => load::state(schema, text),
             None => Err("the saga's state is missing".to_owned()),
@@ -245,35 +235,9 @@ impl Store {
             })
             .collect()
     }
-
-    /// A page of sagas, newest first.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn list(&self, filter: &Filter, limit: u16) -> Result<Vec<Summary>, StoreError> {
-        // Only the conditions that are asked for: an index serves each, and no plan has to fit all.
-        let mut query = QueryBuilder::<Postgres>::new(format!(
-            "select {SUMMARY} from saga s join definition d on d.id = s.definition where true"
-        ));
-        if let Some(status) = filter.status {
-            query.push(" and s.status = ").push_bind(status);
-        }
-        if let Some(definition) = &filter.definition {
-            query.push(" and d.name = ").push_bind(definition);
-        }
-        if let Some(key) = &filter.key {
-            query.push(" and s.key = ").push_bind(key);
-        }
-        if let Some(after) = filter.after {
-            query.push(" and s.id < ").push_bind(after.0);
-        }
-        query.push(" order by s.id desc limit ").push_bind(i64::from(limit));
-        let rows = query.build().fetch_all(self.reads()).await?;
-        rows.iter().map(summary).collect()
-    }
 }
 
-fn summary(row: &PgRow) -> Result<Summary, StoreError> {
+pub(super) fn summary(row: &PgRow) -> Result<Summary, StoreError> {
     Ok(Summary {
         saga: SagaId(row.try_get(0)?),
         definition_id: row.try_get(1)?,
@@ -287,6 +251,7 @@ fn summary(row: &PgRow) -> Result<Summary, StoreError> {
         currency: row.try_get(9)?,
         parent: row.try_get::<Option<Uuid>, _>(10)?.map(SagaId),
         replay_of: row.try_get::<Option<Uuid>, _>(11)?.map(SagaId),
+        principal: row.try_get(12)?,
     })
 }
 

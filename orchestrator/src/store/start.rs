@@ -44,6 +44,8 @@ pub struct NewSaga {
     pub keys: Vec<(String, String)>,
     /// The hash of the request's body.
     pub body_hash: Vec<u8>,
+    /// The saga that it repeats.
+    pub replay_of: Option<Uuid>,
 }
 
 /// Whom a key belongs to already.
@@ -195,6 +197,9 @@ impl Store {
         let group: Vec<&NewSaga> =
             sagas.iter().filter(|saga| saga.keys.iter().all(|key| seen.insert(key))).collect();
         in_time(async {
+            if group.iter().any(|saga| saga.replay_of.is_some()) {
+                return start_contended(connection, &group).await;
+            }
             match start_at_once(connection, &group).await {
                 Err(StoreError::Data(sqlx::Error::Database(error)))
                     if error.code().as_deref() == Some(DIVISION_BY_ZERO) =>
@@ -248,15 +253,22 @@ async fn start_at_once(connection: &mut PgConnection, sagas: &[&NewSaga]) -> Res
     Ok(Started { fresh: fresh.iter().map(|saga| saga.id).collect(), taken })
 }
 
-/// The long way, when another node takes the same keys at the same time: keys first, then whoever got all of
-/// theirs.
+/// The long way, when another node takes the same keys at the same time, and for replays: keys first, then
+/// whoever got all of theirs.
 async fn start_contended(connection: &mut PgConnection, sagas: &[&NewSaga]) -> Result<Started, StoreError> {
-    let keys = keys_of(sagas);
+    let (replayed, keys): (Keys<'_>, Keys<'_>) =
+        keys_of(sagas).into_iter().partition(|(key, saga)| is_taken_over(saga, key));
     let mut tx = connection.begin().await?;
     let rows = bind_keys!(sqlx::query(KEYS), keys).fetch_all(&mut *tx).await?;
     let mut won: HashMap<Uuid, usize> = HashMap::new();
     for row in &rows {
         *won.entry(row.try_get(0)?).or_default() += 1;
+    }
+    for (key, saga) in replayed {
+        let others = saga.keys.iter().filter(|key| !is_taken_over(saga, key)).count();
+        if won.get(&saga.id).copied().unwrap_or(0) >= others && take_over(&mut tx, saga, key).await? {
+            *won.entry(saga.id).or_default() += 1;
+        }
     }
     let (fresh, losers): (Vec<&NewSaga>, Vec<&NewSaga>) =
         sagas.iter().partition(|saga| won.get(&saga.id).copied().unwrap_or(0) == saga.keys.len());
@@ -269,9 +281,41 @@ async fn start_contended(connection: &mut PgConnection, sagas: &[&NewSaga]) -> R
         let query = bind_keys!(sqlx::query(START), Keys::new());
         bind_sagas!(query, &fresh).fetch_one(&mut *tx).await?;
     }
+    for saga in fresh.iter().filter(|saga| saga.replay_of.is_some()) {
+        let query = sqlx::query("update saga set replay_of = $2 where id = $1");
+        query.bind(saga.id).bind(saga.replay_of).execute(&mut *tx).await?;
+    }
     tx.commit().await?;
     started.fresh = fresh.iter().map(|saga| saga.id).collect();
     Ok(started)
+}
+
+/// A replay takes its business key over from the saga that it repeats.
+fn is_taken_over(saga: &NewSaga, key: &(String, String)) -> bool {
+    saga.replay_of.is_some() && key.0.starts_with("key:")
+}
+
+/// Makes a key the replay's own that was its old saga's, or nobody's. `false` when it is somebody else's.
+async fn take_over(
+    tx: &mut PgConnection,
+    saga: &NewSaga,
+    key: &(String, String),
+) -> Result<bool, StoreError> {
+    let done = sqlx::query(
+        "insert into start_key as k (scope, key, saga_id, body_hash, principal) values ($1, $2, $3, $4, $5)
+         on conflict on constraint start_key_pk do update set saga_id = excluded.saga_id,
+            body_hash = excluded.body_hash, principal = excluded.principal
+         where k.saga_id = $6",
+    )
+    .bind(&key.0)
+    .bind(&key.1)
+    .bind(saga.id)
+    .bind(saga.body_hash.as_slice())
+    .bind(&saga.principal)
+    .bind(saga.replay_of)
+    .execute(&mut *tx)
+    .await?;
+    Ok(done.rows_affected() == 1)
 }
 
 /// Gives back the keys that losers did get.

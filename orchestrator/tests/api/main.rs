@@ -7,9 +7,13 @@
 
 mod definitions;
 mod edges;
+mod finding;
+mod holding;
+mod issuer;
 mod operators;
 mod reads;
 mod server;
+mod sign_in;
 mod starts;
 #[path = "../support/mod.rs"]
 mod support;

@@ -49,6 +49,7 @@ pub(crate) struct Server {
     pub url: String,
     pub http: reqwest::Client,
     pub closing: CancellationToken,
+    token: Option<String>,
     serving: JoinHandle<std::io::Result<()>>,
 }
 
@@ -87,6 +88,15 @@ impl Server {
 
     /// With the tour published, and no worker.
     pub(crate) async fn with(config: ApiConfig) -> Self {
+        Self::make(config, None).await
+    }
+
+    /// The same, asked with this token unless a request has another.
+    pub(crate) async fn signed_in(config: ApiConfig, token: &str) -> Self {
+        Self::make(config, Some(token.to_owned())).await
+    }
+
+    async fn make(config: ApiConfig, token: Option<String>) -> Self {
         let stage = Stage::new(2).await;
         let node = stage.node("a").await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -94,7 +104,7 @@ impl Server {
         let closing = CancellationToken::new();
         let serving = tokio::spawn(Api::new(node.engine.clone(), config, closing.clone()).serve(listener));
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let server = Self { stage, node, url, http: reqwest::Client::new(), closing, serving };
+        let server = Self { stage, node, url, http: reqwest::Client::new(), closing, token, serving };
         server.publish(TOUR).await;
         server
     }
@@ -124,8 +134,13 @@ impl Server {
         body: impl Into<reqwest::Body>,
     ) -> Answer {
         let mut request = self.http.request(method, format!("{}{path}", self.url)).body(body);
-        for (name, value) in headers {
+        for (name, value) in headers.iter().filter(|it| **it != ("authorization", "")) {
             request = request.header(*name, *value);
+        }
+        if let Some(token) = &self.token
+            && !headers.iter().any(|(name, _)| *name == "authorization")
+        {
+            request = request.bearer_auth(token);
         }
         let response = request.send().await.unwrap();
         let (status, headers) = (response.status(), response.headers().clone());

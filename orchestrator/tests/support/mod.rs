@@ -95,6 +95,7 @@ impl Node {
                 body_hash,
                 principal: principal.to_owned(),
                 idempotency_key: idempotency_key.map(str::to_owned),
+                replay_of: None,
             })
             .await
     }

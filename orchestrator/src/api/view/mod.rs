@@ -11,4 +11,7 @@ mod saga;
 pub use answer::{Acted, Failure, HealthView, Links, Signalled, Started};
 pub use definition::{DefinitionList, DefinitionSummary, DefinitionView, PublishedView, VersionView};
 pub use history::{Happening, HistoryEvent, HistoryPage, IgnoredPage, IgnoredView};
-pub use saga::{AnomalyView, Cause, Next, ParkedView, SagaPage, SagaSummary, SagaView, StepView, TrackView};
+pub use saga::{
+    AnomalyView, Cause, Count, Counts, CountsByHealth, CountsByStatus, Next, NoteView, ParkedView, SagaPage,
+    SagaSummary, SagaView, StepView, TrackView,
+};

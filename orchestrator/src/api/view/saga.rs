@@ -42,6 +42,56 @@ pub struct SagaSummary {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Uuid>)]
     pub replay_of: Option<SagaId>,
+    /// How it does: `on_time`, `late`, `queued`, `waiting`, `retrying` or `parked`; absent once it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<String>,
+    /// Where it stands, or what it failed at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// The item of a `foreach`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub item: Option<u32>,
+    /// `execute` or `compensate`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub direction: Option<String>,
+    /// The worker that it stands at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<String>,
+    /// It waits for the end of a hold.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
+    /// What went wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Failure>,
+    /// The group of failures that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+    /// Since when it stands so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<DateTime<Utc>>,
+    /// When it goes on by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_at: Option<DateTime<Utc>>,
+    /// How often its step was sent in this round.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
+    /// How often it may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts_max: Option<u32>,
+    /// Who looks after it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// What was written about it last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// Its open anomalies.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub open_anomalies: i64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
+const fn is_zero(n: &i64) -> bool {
+    *n == 0
 }
 
 /// A page of sagas, newest first.
@@ -53,6 +103,9 @@ pub struct SagaPage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Uuid>)]
     pub next: Option<SagaId>,
+    /// How far what is beyond a saga's first line is behind, in ms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag_ms: Option<i64>,
 }
 
 /// One saga, whole.
@@ -87,9 +140,25 @@ pub struct SagaView {
     /// What it yields, once it has completed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Value>,
-    /// Why it did not complete.
+    /// The team that its definition names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<Failure>,
+    pub team: Option<String>,
+    /// Where the definition's runbook is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runbook: Option<String>,
+    /// What people wrote about it, newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<NoteView>,
+    /// The sagas that repeat it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Uuid>)]
+    pub replays: Vec<SagaId>,
+    /// Its dead letters.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dead_letters: i64,
+    /// Personal data is hidden from this caller.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub masked: bool,
     /// Where more about it is.
     pub links: Links,
 }
@@ -233,4 +302,63 @@ pub struct AnomalyView {
     /// When somebody settled it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolved_at: Option<DateTime<Utc>>,
+}
+
+/// What somebody wrote about a saga.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NoteView {
+    /// Orders the notes.
+    pub id: i64,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// Who.
+    pub who: String,
+    /// What.
+    pub text: String,
+}
+
+/// A count that stops at a bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Count {
+    /// At least so many.
+    pub count: i64,
+    /// There are more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub capped: bool,
+}
+
+/// How many sagas there are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Counts {
+    /// All together.
+    pub total: Count,
+    /// By status.
+    pub by_status: CountsByStatus,
+    /// By health, of those that run or are parked.
+    pub by_health: CountsByHealth,
+    /// How far the projection is behind, in ms.
+    pub lag_ms: i64,
+}
+
+/// Counts by status.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[allow(missing_docs, reason = "the statuses")]
+pub struct CountsByStatus {
+    pub running: Count,
+    pub parked: Count,
+    pub completed: Count,
+    pub compensated: Count,
+    pub abandoned: Count,
+}
+
+/// Counts by health.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[allow(missing_docs, reason = "the healths")]
+pub struct CountsByHealth {
+    pub on_time: i64,
+    pub late: i64,
+    pub queued: i64,
+    pub waiting: i64,
+    pub retrying: i64,
+    pub parked: i64,
 }

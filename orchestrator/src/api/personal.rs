@@ -1,0 +1,120 @@
+//! Personal data: what a definition's input schema marks `personal: true` is hidden from who need not know it.
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+/// What stands in its place.
+pub const MASK: &str = "•••";
+/// Shorter numbers and texts are too common to be looked for elsewhere.
+const TELLING_MIN: usize = 4;
+
+/// One saga's personal data.
+#[derive(Debug, Default)]
+pub struct Personal {
+    pointers: Vec<String>,
+    secrets: HashSet<String>,
+}
+
+impl Personal {
+    /// Finds it in an input.
+    pub fn of(schema: &Value, input: &Value) -> Self {
+        let mut found = Self::default();
+        found.look(schema, input, &mut String::new(), 0);
+        found
+    }
+
+    /// Whether there is any.
+    pub fn is_empty(&self) -> bool {
+        self.pointers.is_empty()
+    }
+
+    fn look(&mut self, schema: &Value, value: &Value, pointer: &mut String, depth: usize) {
+        if depth > 32 {
+            return;
+        }
+        if schema.get("personal") == Some(&Value::Bool(true)) {
+            self.pointers.push(pointer.clone());
+            self.remember(value);
+            return;
+        }
+        let length = pointer.len();
+        if let (Some(properties), Some(members)) =
+            (schema.get("properties").and_then(Value::as_object), value.as_object())
+        {
+            for (name, schema) in properties {
+                let Some(value) = members.get(name) else { continue };
+                pointer.push('/');
+                pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));
+                self.look(schema, value, pointer, depth + 1);
+                pointer.truncate(length);
+            }
+        }
+        if let (Some(schema), Some(items)) = (schema.get("items"), value.as_array()) {
+            for (index, value) in items.iter().enumerate() {
+                pointer.push_str(&format!("/{index}"));
+                self.look(schema, value, pointer, depth + 1);
+                pointer.truncate(length);
+            }
+        }
+    }
+
+    fn remember(&mut self, value: &Value) {
+        match value {
+            Value::String(text) if text.chars().count() >= TELLING_MIN => {
+                drop(self.secrets.insert(text.clone()))
+            }
+            Value::Number(number) if number.to_string().len() >= TELLING_MIN => {
+                self.secrets.insert(number.to_string());
+            }
+            Value::Array(items) => items.iter().for_each(|item| self.remember(item)),
+            Value::Object(members) => members.values().for_each(|member| self.remember(member)),
+            _ => {}
+        }
+    }
+
+    /// Hides it in the input that it was found in.
+    pub fn hide_in_input(&self, input: &mut Value, by: &Value) {
+        for pointer in &self.pointers {
+            if let Some(value) = input.pointer_mut(pointer) {
+                *value = by.clone();
+            }
+        }
+    }
+
+    /// Hides it wherever else it was copied to.
+    pub fn hide(&self, value: &mut Value, by: &Value) {
+        match value {
+            Value::String(text) if self.secrets.contains(text.as_str()) => *value = by.clone(),
+            Value::Number(number) if self.secrets.contains(&number.to_string()) => *value = by.clone(),
+            Value::Array(items) => items.iter_mut().for_each(|item| self.hide(item, by)),
+            Value::Object(members) => members.values_mut().for_each(|member| self.hide(member, by)),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_marked_is_hidden_where_it_is_and_where_it_was_copied_to() {
+        let schema = json!({ "properties": {
+            "name": { "personal": true }, "id": {},
+            "guests": { "items": { "properties": { "phone": { "personal": true }, "age": {} } } },
+        } });
+        let mut input =
+            json!({ "id": "order-1", "name": "Kim Minsu", "guests": [{ "phone": "010-1234", "age": 41 }] });
+        let personal = Personal::of(&schema, &input);
+        let by = json!(MASK);
+        personal.hide_in_input(&mut input, &by);
+        assert_eq!(input, json!({ "id": "order-1", "name": MASK, "guests": [{ "phone": MASK, "age": 41 }] }));
+        let mut output = json!({ "sent_to": ["010-1234"], "order": "order-1" });
+        personal.hide(&mut output, &by);
+        assert_eq!(output, json!({ "sent_to": [MASK], "order": "order-1" }));
+        assert!(Personal::of(&json!({}), &input).is_empty());
+    }
+}

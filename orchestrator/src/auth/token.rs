@@ -1,0 +1,152 @@
+//! Verifying tokens: signature, issuer, audience, times, and which roles they give.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use jsonwebtoken::{DecodingKey, Validation};
+use serde_json::{Map, Value};
+
+use super::jwks::{Jwks, Key};
+use super::role::{Role, Roles};
+use super::signatures::ALGORITHMS;
+use super::{Caller, Kind};
+
+/// The longest token, in bytes.
+const TOKEN_BYTES_MAX: usize = 16 * 1024;
+/// The longest principal: it stands in rows and indexes.
+const PRINCIPAL_BYTES_MAX: usize = 200;
+
+/// What makes a token one of ours.
+#[derive(Clone, Debug)]
+pub struct JwtConfig {
+    /// The claim `iss`.
+    pub issuer: String,
+    /// The claim `aud`, or one of its elements.
+    pub audience: String,
+    /// Where the issuer's public keys are.
+    pub jwks_url: String,
+    /// Where roles are: a claim's name such as `cognito:groups`, or a path such as `realm_access.roles`.
+    pub roles_claim: String,
+    /// What the issuer calls our roles, where it has names of its own.
+    pub role_names: HashMap<String, Role>,
+    /// How far clocks may differ, in s.
+    pub leeway_s: u64,
+    /// The dashboard's client at the issuer.
+    pub client_id: Option<String>,
+    /// The scopes that the dashboard asks for.
+    pub scopes: Option<String>,
+}
+
+/// Why a token is none; for the log and the answer, never with the token.
+pub(super) type Refused = String;
+
+/// Verifies the tokens of one issuer.
+pub(super) struct Verifier {
+    validation: Validation,
+    roles_claim: String,
+    role_names: HashMap<String, Role>,
+    keys: Keys,
+}
+
+/// Where keys come from.
+pub(super) enum Keys {
+    Issuer(Jwks),
+    Own(Key),
+}
+
+impl Verifier {
+    pub(super) fn new(config: &JwtConfig, keys: Keys) -> Self {
+        let mut validation = Validation::new(ALGORITHMS[0]);
+        validation.algorithms = ALGORITHMS.to_vec();
+        validation.set_issuer(&[&config.issuer]);
+        validation.set_audience(&[&config.audience]);
+        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+        validation.validate_nbf = true;
+        validation.leeway = config.leeway_s;
+        Self {
+            validation,
+            roles_claim: config.roles_claim.clone(),
+            role_names: config.role_names.clone(),
+            keys,
+        }
+    }
+
+    /// Who a token speaks for.
+    pub(super) async fn verify(&self, token: &str, kind: Kind) -> Result<Caller, Refused> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err("the token is too long".to_owned());
+        }
+        let header =
+            jsonwebtoken::decode_header(token).map_err(|_| "it is no token that can be read here")?;
+        if !ALGORITHMS.contains(&header.alg) {
+            return Err("tokens are signed with RS256, ES256 or EdDSA here".to_owned());
+        }
+        let key = match &self.keys {
+            Keys::Issuer(jwks) => jwks.key(header.kid.as_deref()).await,
+            Keys::Own(key) => Some(key.clone()),
+        };
+        let key = key.ok_or("the issuer has no such key")?;
+        if key.algorithm != header.alg {
+            return Err("the key is for another algorithm".to_owned());
+        }
+        let claims = self.claims(token, &key.decoding, header.alg)?;
+        let principal = claims.get("sub").and_then(Value::as_str).unwrap_or_default();
+        if principal.is_empty()
+            || principal.len() > PRINCIPAL_BYTES_MAX
+            || principal.chars().any(char::is_control)
+        {
+            return Err("the token's `sub` is missing, too long or not printable".to_owned());
+        }
+        let expires_at = claims.get("exp").and_then(Value::as_f64).and_then(instant);
+        Ok(Caller { principal: principal.to_owned(), roles: self.roles(&claims), kind, expires_at })
+    }
+
+    fn claims(
+        &self,
+        token: &str,
+        key: &DecodingKey,
+        algorithm: jsonwebtoken::Algorithm,
+    ) -> Result<Map<String, Value>, Refused> {
+        // One algorithm and one key: the library insists that all allowed ones are of the key's family.
+        let validation = Validation { algorithms: vec![algorithm], ..self.validation.clone() };
+        jsonwebtoken::decode::<Map<String, Value>>(token, key, &validation)
+            .map(|data| data.claims)
+            .map_err(|error| words(error.kind()))
+    }
+
+    fn roles(&self, claims: &Map<String, Value>) -> Roles {
+        let value = claims.get(&self.roles_claim).or_else(|| {
+            let mut segments = self.roles_claim.split('.');
+            let first = claims.get(segments.next()?)?;
+            segments.try_fold(first, |value, segment| value.get(segment))
+        });
+        let names: Vec<&str> = match value {
+            Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
+            Some(Value::String(names)) => names.split([' ', ',']).filter(|name| !name.is_empty()).collect(),
+            _ => Vec::new(),
+        };
+        names
+            .into_iter()
+            .filter_map(|name| self.role_names.get(name).copied().or_else(|| name.parse().ok()))
+            .collect()
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "seconds since 1970; beyond the calendar is none")]
+fn instant(seconds: f64) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp(seconds as i64, 0)
+}
+
+fn words(kind: &jsonwebtoken::errors::ErrorKind) -> Refused {
+    use jsonwebtoken::errors::ErrorKind;
+    match kind {
+        ErrorKind::ExpiredSignature => "the token has expired: sign in again",
+        ErrorKind::ImmatureSignature => "the token is not valid yet; does this machine's clock go right?",
+        ErrorKind::InvalidIssuer => "the token is of another issuer",
+        ErrorKind::InvalidAudience => "the token is for another audience",
+        ErrorKind::InvalidSignature => "the token's signature is wrong",
+        ErrorKind::MissingRequiredClaim(_) => "the token lacks `exp`, `iss`, `aud` or `sub`",
+        _ => "it is no token that can be read here",
+    }
+    .to_owned()
+}

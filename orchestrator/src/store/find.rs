@@ -1,0 +1,500 @@
+//! Finding sagas: lists and counts by any filter, each by an index, keyset-paged.
+//!
+//! A filter chooses where the page's ids come from: the key's table, the projection, the index of definition and
+//! status, or the primary key, which is the time of the start. Every count stops at a bound.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use saga_protocol::SagaId;
+use sqlx::postgres::PgRow;
+use sqlx::{Postgres, QueryBuilder, Row};
+use uuid::Uuid;
+
+use super::projection::before;
+use super::read::{Summary, summary};
+use super::{Store, StoreError};
+use crate::projection::row::started_ms;
+
+/// Where a count stops.
+pub const COUNT_MAX: i64 = 10_000;
+/// Sagas that a text is looked for among, by each of its meanings.
+const TEXT_MAX: i64 = 2_000;
+
+/// How a running saga does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Health {
+    /// As usual.
+    OnTime,
+    /// Beyond its step's usual time.
+    Late,
+    /// Its worker has not reached its command yet.
+    Queued,
+    /// For time, a signal, a child saga or the end of a hold.
+    Waiting,
+    /// Not for the first time, or silent.
+    Retrying,
+    /// It needs a human.
+    Parked,
+}
+
+impl Health {
+    /// Every health, the worst last.
+    pub const ALL: [Self; 6] =
+        [Self::OnTime, Self::Late, Self::Queued, Self::Waiting, Self::Retrying, Self::Parked];
+
+    /// The health as the API spells it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::OnTime => "on_time",
+            Self::Late => "late",
+            Self::Queued => "queued",
+            Self::Waiting => "waiting",
+            Self::Retrying => "retrying",
+            Self::Parked => "parked",
+        }
+    }
+}
+
+/// How far a partition of a command topic has been worked off, in ms since 1970 UTC.
+#[derive(Clone, Debug)]
+pub struct Reached {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// Up to here.
+    pub ms: i64,
+}
+
+/// Which sagas.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// With this coarse status, by its number.
+    pub status: Option<i16>,
+    /// That do so.
+    pub health: Option<Health>,
+    /// Of this definition.
+    pub definition: Option<String>,
+    /// Of the version that begins so.
+    pub version: Option<String>,
+    /// That stand, or failed, at this step.
+    pub step: Option<String>,
+    /// That failed with this code.
+    pub error_code: Option<String>,
+    /// That stand at this worker.
+    pub worker: Option<String>,
+    /// Of this group of failures.
+    pub failure: Option<String>,
+    /// With this business key.
+    pub key: Option<String>,
+    /// Whose id, key, error or notes have this in them.
+    pub text: Option<String>,
+    /// That this person looks after.
+    pub owner: Option<String>,
+    /// Not started before.
+    pub started_after: Option<DateTime<Utc>>,
+    /// Started before.
+    pub started_before: Option<DateTime<Utc>>,
+    /// Started at least this long ago, in s.
+    pub older_than_s: Option<u32>,
+    /// That repeat this one.
+    pub replay_of: Option<SagaId>,
+    /// That this principal started.
+    pub principal: Option<String>,
+    /// Older than this one.
+    pub after: Option<SagaId>,
+}
+
+impl Filter {
+    const fn needs_projection(&self) -> bool {
+        self.health.is_some()
+            || self.step.is_some()
+            || self.error_code.is_some()
+            || self.worker.is_some()
+            || self.failure.is_some()
+    }
+}
+
+/// Where a saga stands, as the projection has it.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "as the API has them")]
+pub struct Stand {
+    pub health: Option<Health>,
+    pub held: bool,
+    pub step: Option<String>,
+    pub item: Option<i32>,
+    pub direction: Option<i16>,
+    pub worker: Option<String>,
+    pub why: Option<String>,
+    pub error_step: Option<String>,
+    pub error_code: Option<String>,
+    pub error_message: Option<String>,
+    pub failure: Option<String>,
+    pub since_ms: i64,
+    pub due_ms: Option<i64>,
+    pub attempt: Option<i32>,
+    pub attempts_max: Option<i32>,
+    pub revision: i32,
+}
+
+/// A saga in a list.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The coarse row.
+    pub summary: Summary,
+    /// Where it stands, when the projection knows.
+    pub stand: Option<Stand>,
+    /// Who looks after it.
+    pub owner: Option<String>,
+    /// The newest note.
+    pub note: Option<String>,
+    /// Open anomalies.
+    pub anomalies: i64,
+}
+
+/// The health in SQL, of projection `p`, with `r` the partitions' progress.
+const HEALTH: &str = "case when p.status = 1 then 5 when p.status > 1 then null when p.run in (1, 2) then 4
+    when p.run in (3, 4) then 3 when p.run = 0 and p.sent_ms > r.ms then 2
+    when p.late_ms < (extract(epoch from now()) * 1000)::bigint then 1 else 0 end";
+
+fn with_reached(query: &mut QueryBuilder<Postgres>, reached: &[Reached]) {
+    query
+        .push("with reached as (select * from unnest(")
+        .push_bind(reached.iter().map(|it| it.topic.clone()).collect::<Vec<_>>())
+        .push("::text[], ")
+        .push_bind(reached.iter().map(|it| it.partition).collect::<Vec<_>>())
+        .push("::int[], ")
+        .push_bind(reached.iter().map(|it| it.ms).collect::<Vec<_>>())
+        .push("::bigint[]) as r (topic, partition, ms)) ");
+}
+
+const REACHED: &str = " left join reached r on r.topic = p.topic and r.partition = p.partition";
+
+/// What the API shows beside a coarse row.
+const DETAILS: &str =
+    "p.run, p.step, p.item, p.direction, p.worker, p.why, p.error_step, p.error_code, p.error_message,
+    p.failure, p.since_ms, p.due_ms, p.attempt, p.attempts_max, p.revision, c.owner,
+    (select n.body from note n where n.saga_id = s.id order by n.id desc limit 1),
+    (select count(*) from anomaly a where a.saga_id = s.id and a.resolved_at is null)";
+
+impl Store {
+    /// A page of sagas, newest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn find(
+        &self,
+        filter: &Filter,
+        reached: &[Reached],
+        limit: u16,
+    ) -> Result<Vec<Found>, StoreError> {
+        let mut query = QueryBuilder::new("");
+        with_reached(&mut query, reached);
+        query.push(", page as (");
+        self.push_ids(&mut query, filter, i64::from(limit)).await?;
+        query.push(") select ").push(super::read::SUMMARY).push(", ").push(HEALTH).push(", ").push(DETAILS);
+        query
+            .push(
+                " from page join saga s on s.id = page.id join definition d on d.id = s.definition
+                 left join projection p on p.saga_id = s.id left join care c on c.saga_id = s.id",
+            )
+            .push(REACHED)
+            .push(" order by s.id desc");
+        let rows = query.build().fetch_all(self.reads()).await?;
+        rows.iter().map(found).collect()
+    }
+
+    /// The ids alone, newest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn find_ids(
+        &self,
+        filter: &Filter,
+        reached: &[Reached],
+        limit: i64,
+    ) -> Result<Vec<SagaId>, StoreError> {
+        let mut query = QueryBuilder::new("");
+        with_reached(&mut query, reached);
+        query.push("select id from (");
+        self.push_ids(&mut query, filter, limit).await?;
+        query.push(") page");
+        let rows = query.build().fetch_all(self.reads()).await?;
+        rows.iter().map(|row| Ok(SagaId(row.try_get(0)?))).collect()
+    }
+
+    /// How many there are, at most [`COUNT_MAX`] and one more.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn count(&self, filter: &Filter, reached: &[Reached]) -> Result<i64, StoreError> {
+        let mut query = QueryBuilder::new("");
+        with_reached(&mut query, reached);
+        query.push("select count(*) from (");
+        self.push_ids(&mut query, filter, COUNT_MAX + 1).await?;
+        query.push(") page");
+        Ok(query.build().fetch_one(self.reads()).await?.try_get(0)?)
+    }
+
+    /// How many do how, of those that run or are parked; each at most [`COUNT_MAX`] and one more.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn count_by_health(
+        &self,
+        filter: &Filter,
+        reached: &[Reached],
+    ) -> Result<Vec<(Health, i64)>, StoreError> {
+        let mut query = QueryBuilder::new("");
+        with_reached(&mut query, reached);
+        query.push("select health, count(*) from (select ").push(HEALTH).push(" as health from (");
+        // Any health makes the projection the source.
+        self.push_from_projection(&mut query, filter, COUNT_MAX * 6).await?;
+        query
+            .push(") page join projection p on p.saga_id = page.id")
+            .push(REACHED)
+            .push(") it where health is not null group by 1");
+        let rows: Vec<(i32, i64)> = query.build_query_as().fetch_all(self.reads()).await?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|(at, count)| Some((*Health::ALL.get(usize::try_from(at).ok()?)?, count)))
+            .collect())
+    }
+
+    /// The page's ids, as a query.
+    async fn push_ids(
+        &self,
+        query: &mut QueryBuilder<Postgres>,
+        filter: &Filter,
+        limit: i64,
+    ) -> Result<(), StoreError> {
+        if let Some(ids) = self.candidates(filter).await? {
+            query.push("select s.id from saga s left join projection p on p.saga_id = s.id").push(REACHED);
+            query.push(" where s.id = any(").push_bind(ids).push(")");
+            push_coarse(query, filter, true);
+            push_fine(query, filter);
+            query.push(" order by s.id desc limit ").push_bind(limit);
+            return Ok(());
+        }
+        if filter.needs_projection() {
+            return self.push_from_projection(query, filter, limit).await;
+        }
+        if filter.status.is_none() && filter.definition.is_none() && filter.version.is_none() {
+            query.push("select s.id from saga s where true");
+            push_coarse(query, filter, true);
+            query.push(" order by s.id desc limit ").push_bind(limit);
+            return Ok(());
+        }
+        let definitions = self.versions_of(filter).await?;
+        let statuses = filter.status.map_or_else(|| vec![0, 1, 2, 3, 4], |status| vec![status]);
+        query
+            .push("select l.id from unnest(")
+            .push_bind(definitions)
+            .push("::int[]) as v (definition) cross join unnest(")
+            .push_bind(statuses)
+            .push("::smallint[]) as w (status) cross join lateral (select s.id from saga s where s.definition = v.definition and s.status = w.status");
+        push_coarse(query, filter, false);
+        query.push(" order by s.id desc limit ").push_bind(limit);
+        query.push(") l order by l.id desc limit ").push_bind(limit);
+        Ok(())
+    }
+
+    async fn push_from_projection(
+        &self,
+        query: &mut QueryBuilder<Postgres>,
+        filter: &Filter,
+        limit: i64,
+    ) -> Result<(), StoreError> {
+        let ids = self.candidates(filter).await?;
+        query.push("select p.saga_id as id from projection p");
+        if filter.principal.is_some() || filter.replay_of.is_some() {
+            query.push(" join saga s on s.id = p.saga_id");
+        }
+        query.push(REACHED).push(" where true");
+        if let Some(ids) = ids {
+            query.push(" and p.saga_id = any(").push_bind(ids).push(")");
+        }
+        if filter.definition.is_some() || filter.version.is_some() {
+            let definitions = self.versions_of(filter).await?;
+            query.push(" and p.definition = any(").push_bind(definitions).push(")");
+        }
+        if let Some(status) = filter.status {
+            query.push(" and p.status = ").push_bind(status);
+        }
+        if let Some(principal) = &filter.principal {
+            query.push(" and s.principal = ").push_bind(principal.clone());
+        }
+        if let Some(saga) = filter.replay_of {
+            query.push(" and s.replay_of = ").push_bind(saga.0);
+        }
+        push_range(query, filter, "p.saga_id");
+        push_fine(query, filter);
+        query.push(" order by p.saga_id desc limit ").push_bind(limit);
+        Ok(())
+    }
+
+    /// The sagas that a key, text, owner or replay leaves to look at.
+    async fn candidates(&self, filter: &Filter) -> Result<Option<Vec<Uuid>>, StoreError> {
+        let mut left: Option<Vec<Uuid>> = None;
+        let mut narrow = |found: Vec<Uuid>| {
+            left = Some(match left.take() {
+                None => found,
+                Some(before) => found.into_iter().filter(|id| before.contains(id)).collect(),
+            });
+        };
+        if let Some(key) = &filter.key {
+            narrow(self.by_key(key, None).await?);
+        }
+        if let Some(owner) = &filter.owner {
+            let rows: Vec<(Uuid,)> =
+                sqlx::query_as("select saga_id from care where owner = $1 order by saga_id desc limit 10000")
+                    .bind(owner)
+                    .fetch_all(self.reads())
+                    .await?;
+            narrow(rows.into_iter().map(|row| row.0).collect());
+        }
+        if let Some(text) = &filter.text {
+            narrow(self.by_text(text.trim()).await?);
+        }
+        Ok(left)
+    }
+
+    /// Sagas of a key, also those that newer ones repeat; or of keys that begin so, up to `beyond`.
+    async fn by_key(&self, key: &str, beyond: Option<String>) -> Result<Vec<Uuid>, StoreError> {
+        let rows: Vec<(Uuid,)> = sqlx::query_as(
+            "with recursive newest as (
+                select k.saga_id as id from (select distinct 'key:' || name as scope from definition) d
+                join start_key k on k.scope = d.scope and (($2::text is null and k.key = $1) or (k.key >= $1 and k.key < $2))
+                limit $3
+             ), line as (
+                select s.id, s.replay_of from newest n join saga s on s.id = n.id
+                union select s.id, s.replay_of from line l join saga s on s.id = l.replay_of
+             ) select id from line limit $3",
+        )
+        .bind(key)
+        .bind(beyond)
+        .bind(TEXT_MAX)
+        .fetch_all(self.reads())
+        .await?;
+        Ok(rows.into_iter().map(|row| row.0).collect())
+    }
+
+    async fn by_text(&self, text: &str) -> Result<Vec<Uuid>, StoreError> {
+        if let Ok(id) = text.parse::<Uuid>() {
+            return Ok(vec![id]);
+        }
+        let mut found = self.by_key(text, Some(format!("{text}\u{10ffff}"))).await?;
+        let pattern = format!("%{}%", text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"));
+        let rows: Vec<(Uuid,)> = sqlx::query_as(
+            "(select saga_id from projection where error_message ilike $1 or error_code ilike $1 order by saga_id desc limit $2)
+             union (select saga_id from note where body ilike $1 limit $2)",
+        )
+        .bind(pattern)
+        .bind(TEXT_MAX)
+        .fetch_all(self.reads())
+        .await?;
+        found.extend(rows.into_iter().map(|row| row.0));
+        Ok(found)
+    }
+
+    async fn versions_of(&self, filter: &Filter) -> Result<Vec<i32>, StoreError> {
+        let rows: Vec<(i32,)> = sqlx::query_as(
+            "select id from definition where ($1::text is null or name = $1) and ($2::text is null or starts_with(version, $2))",
+        )
+        .bind(&filter.definition)
+        .bind(&filter.version)
+        .fetch_all(self.reads())
+        .await?;
+        Ok(rows.into_iter().map(|row| row.0).collect())
+    }
+}
+
+/// Conditions on `s`; those on definition and status only when they are not the source.
+fn push_coarse(query: &mut QueryBuilder<Postgres>, filter: &Filter, all: bool) {
+    if all && let Some(status) = filter.status {
+        query.push(" and s.status = ").push_bind(status);
+    }
+    if all && (filter.definition.is_some() || filter.version.is_some()) {
+        query
+            .push(" and s.definition in (select id from definition where (")
+            .push_bind(filter.definition.clone())
+            .push("::text is null or name = ")
+            .push_bind(filter.definition.clone())
+            .push(") and (")
+            .push_bind(filter.version.clone())
+            .push("::text is null or starts_with(version, ")
+            .push_bind(filter.version.clone())
+            .push(")))");
+    }
+    if let Some(principal) = &filter.principal {
+        query.push(" and s.principal = ").push_bind(principal.clone());
+    }
+    if let Some(saga) = filter.replay_of {
+        query.push(" and s.replay_of = ").push_bind(saga.0);
+    }
+    push_range(query, filter, "s.id");
+}
+
+/// A saga's id is the time of its start.
+fn push_range(query: &mut QueryBuilder<Postgres>, filter: &Filter, id: &str) {
+    let age = filter.older_than_s.map(|s| before(Utc::now() - TimeDelta::seconds(i64::from(s))));
+    let below = [age, filter.started_before.map(before), filter.after.map(|it| it.0)];
+    if let Some(below) = below.into_iter().flatten().min() {
+        query.push(" and ").push(id).push(" < ").push_bind(below);
+    }
+    // A replay cannot be older than what it repeats.
+    let from = [filter.started_after.map(before), filter.replay_of.map(|it| it.0)];
+    if let Some(from) = from.into_iter().flatten().max() {
+        query.push(" and ").push(id).push(" >= ").push_bind(from);
+    }
+}
+
+/// Conditions on `p`.
+fn push_fine(query: &mut QueryBuilder<Postgres>, filter: &Filter) {
+    let texts = [
+        ("p.step", &filter.step),
+        ("p.error_code", &filter.error_code),
+        ("p.worker", &filter.worker),
+        ("p.failure", &filter.failure),
+    ];
+    for (column, text) in texts {
+        if let Some(text) = text {
+            query.push(" and ").push(column).push(" = ").push_bind(text.clone());
+        }
+    }
+    if let Some(health) = filter.health {
+        let at = Health::ALL.iter().position(|it| *it == health).unwrap_or_default();
+        // The status makes an index of it.
+        query.push(if health == Health::Parked { " and p.status = 1" } else { " and p.status = 0" });
+        query.push(" and ").push(HEALTH).push(" = ").push_bind(i32::try_from(at).unwrap_or_default());
+    }
+}
+
+fn found(row: &PgRow) -> Result<Found, StoreError> {
+    // After the summary's 13 columns.
+    let health: Option<i32> = row.try_get(13)?;
+    let health = health.and_then(|at| Health::ALL.get(usize::try_from(at).ok()?).copied());
+    let since_ms: Option<i64> = row.try_get(24)?;
+    let summary = summary(row)?;
+    let stand = match since_ms {
+        Some(since_ms) => Some(Stand {
+            health,
+            held: row.try_get::<Option<i16>, _>(14)? == Some(4),
+            step: row.try_get(15)?,
+            item: row.try_get(16)?,
+            direction: row.try_get(17)?,
+            worker: row.try_get(18)?,
+            why: row.try_get(19)?,
+            error_step: row.try_get(20)?,
+            error_code: row.try_get(21)?,
+            error_message: row.try_get(22)?,
+            failure: row.try_get(23)?,
+            since_ms: since_ms.max(started_ms(summary.saga.0)),
+            due_ms: row.try_get(25)?,
+            attempt: row.try_get(26)?,
+            attempts_max: row.try_get(27)?,
+            revision: row.try_get(28)?,
+        }),
+        None => None,
+    };
+    Ok(Found { summary, stand, owner: row.try_get(29)?, note: row.try_get(30)?, anomalies: row.try_get(31)? })
+}

@@ -1,0 +1,326 @@
+//! What waits for people: the parked queue, groups of failures, and where work piles up.
+
+use chrono::{DateTime, Utc};
+use saga_protocol::SagaId;
+use sqlx::postgres::PgRow;
+use sqlx::{QueryBuilder, Row};
+use uuid::Uuid;
+
+use super::find::Reached;
+use super::projection::WINDOW_MINUTES;
+use super::{Store, StoreError};
+
+/// How many windows a trend has.
+pub const TREND_WINDOWS: usize = 12;
+/// Where counts of a group stop.
+const GROUP_COUNT_MAX: i64 = 10_000;
+
+/// How the parked queue is sorted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sort {
+    /// The largest amount first.
+    Amount,
+    /// The oldest first.
+    Oldest,
+    /// The newest first.
+    Newest,
+}
+
+/// One that waits for a human: a parked saga, or an anomaly.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "as the API has them")]
+pub struct Waiting {
+    pub saga: SagaId,
+    pub definition: i32,
+    pub key: Option<String>,
+    pub status: i16,
+    pub why: Option<String>,
+    pub step: Option<String>,
+    pub item: Option<i32>,
+    pub direction: Option<i16>,
+    pub message: Option<String>,
+    pub code: Option<String>,
+    pub failure: Option<String>,
+    pub revision: Option<i32>,
+    pub amount: Option<i64>,
+    pub currency: Option<String>,
+    pub since_ms: i64,
+    /// Of an anomaly: the effect, and what happened.
+    pub anomaly: Option<(String, String)>,
+    pub owner: Option<String>,
+    pub note: Option<String>,
+}
+
+/// Money that is at risk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AtRisk {
+    /// The currency.
+    pub currency: Option<String>,
+    /// The sum.
+    pub amount: i64,
+    /// Of how many.
+    pub sagas: i64,
+}
+
+const WAITING: &str = "
+    select p.saga_id, p.definition, p.status, p.why, p.step, p.item, p.direction, p.error_message, p.error_code,
+        p.failure, p.revision, p.amount, p.currency, p.since_ms, null::text as effect_key, null::text as kind
+    from projection p where p.status = 1
+    union all
+    select a.saga_id, s.definition, s.status, null, null, null, null, null, null, null, null, a.amount, a.currency,
+        a.at_ms, a.effect_key, a.kind
+    from anomaly a join saga s on s.id = a.saga_id where a.resolved_at is null";
+
+/// A group of failures.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "as the API has them")]
+pub struct Group {
+    pub id: String,
+    pub definition: i32,
+    pub step: Option<String>,
+    pub direction: Option<i16>,
+    pub code: String,
+    pub message: String,
+    pub first_seen: DateTime<Utc>,
+    pub last_seen: DateTime<Utc>,
+    pub count: i64,
+    pub recovered: i64,
+    pub sample: Uuid,
+    pub retrying: i64,
+    pub parked: i64,
+    pub compensated: i64,
+    pub trend: Vec<i64>,
+}
+
+/// Where work piles up.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "as the API has them")]
+pub struct Pile {
+    pub definition: String,
+    pub step: String,
+    pub direction: i16,
+    pub worker: Option<String>,
+    pub count: i64,
+    pub late: i64,
+    pub retrying: i64,
+    pub parked: i64,
+    pub queued: i64,
+    pub waiting: i64,
+    pub oldest_ms: i64,
+}
+
+impl Store {
+    /// A page of what waits for a human.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn waiting(
+        &self,
+        sort: Sort,
+        definition: Option<&str>,
+        owner: Option<&str>,
+        offset: i64,
+        limit: u16,
+    ) -> Result<Vec<Waiting>, StoreError> {
+        let mut query = QueryBuilder::new(
+            "select w.*, s.key, c.owner,
+            (select n.body from note n where n.saga_id = w.saga_id order by n.id desc limit 1)
+            from (",
+        );
+        query
+            .push(WAITING)
+            .push(") w join saga s on s.id = w.saga_id left join care c on c.saga_id = w.saga_id where true");
+        if let Some(definition) = definition {
+            query
+                .push(" and w.definition in (select id from definition where name = ")
+                .push_bind(definition)
+                .push(")");
+        }
+        if let Some(owner) = owner {
+            query.push(" and c.owner = ").push_bind(owner);
+        }
+        query.push(match sort {
+            Sort::Amount => " order by w.amount desc nulls last, w.since_ms, w.saga_id",
+            Sort::Oldest => " order by w.since_ms, w.saga_id",
+            Sort::Newest => " order by w.since_ms desc, w.saga_id",
+        });
+        query.push(" offset ").push_bind(offset).push(" limit ").push_bind(i64::from(limit));
+        let rows = query.build().fetch_all(self.reads()).await?;
+        rows.iter().map(waiting).collect()
+    }
+
+    /// The money behind what waits for a human, by currency.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn at_risk(&self) -> Result<Vec<AtRisk>, StoreError> {
+        let sql = format!(
+            "select currency, coalesce(sum(amount), 0)::bigint, count(*) from ({WAITING}) w group by 1 order by 2 desc"
+        );
+        let rows: Vec<(Option<String>, i64, i64)> =
+            sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_all(self.reads()).await?;
+        Ok(rows.into_iter().map(|(currency, amount, sagas)| AtRisk { currency, amount, sagas }).collect())
+    }
+
+    /// Groups of failures, those seen last first; `open` leaves out those without a saga that still fails.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn groups(
+        &self,
+        id: Option<&str>,
+        open: bool,
+        definition: Option<&str>,
+        after: Option<(DateTime<Utc>, String)>,
+        limit: u16,
+    ) -> Result<Vec<Group>, StoreError> {
+        let mut query = QueryBuilder::new(
+            "select f.id, f.definition, f.step, f.direction, f.code, f.message, f.first_seen, f.last_seen, f.count,
+                f.recovered, f.sample, n.retrying, n.parked, n.compensated,
+                array(select coalesce(w.count, 0) from generate_series(0, ",
+        );
+        let windows = i32::try_from(TREND_WINDOWS).unwrap_or(12) - 1;
+        query
+            .push_bind(windows)
+            .push(") as g (ago) left join failure_window w on w.failure = f.id and w.at = date_bin(");
+        query.push_bind(WINDOW_MINUTES).push(" * interval '1 minute', now(), 'epoch') - g.ago * ");
+        query.push_bind(WINDOW_MINUTES).push(
+            " * interval '1 minute' order by g.ago desc)
+             from failure f cross join lateral (
+                select count(*) filter (where p.status = 0) as retrying, count(*) filter (where p.status = 1) as parked,
+                    count(*) filter (where p.status = 3) as compensated
+                from (select status from projection p where p.failure = f.id limit ",
+        );
+        query.push_bind(GROUP_COUNT_MAX).push(") p) n where true");
+        if let Some(id) = id {
+            query.push(" and f.id = ").push_bind(id);
+        }
+        if open {
+            query.push(" and exists (select 1 from projection p where p.failure = f.id)");
+        }
+        if let Some(definition) = definition {
+            query
+                .push(" and f.definition in (select id from definition where name = ")
+                .push_bind(definition)
+                .push(")");
+        }
+        if let Some((at, id)) = after {
+            query.push(" and (f.last_seen, f.id) < (").push_bind(at).push(", ").push_bind(id).push(")");
+        }
+        query.push(" order by f.last_seen desc, f.id desc limit ").push_bind(i64::from(limit));
+        let rows = query.build().fetch_all(self.reads()).await?;
+        rows.iter().map(group).collect()
+    }
+
+    /// Where the running and parked sagas stand, the largest piles first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn piles(&self, reached: &[Reached]) -> Result<Vec<Pile>, StoreError> {
+        let rows = sqlx::query(
+            "with reached as (select * from unnest($1::text[], $2::int[], $3::bigint[]) as r (topic, partition, ms))
+             select d.name, p.step, p.direction, min(p.worker), count(*),
+                count(*) filter (where p.status = 0 and p.run = 0 and p.late_ms < (extract(epoch from now()) * 1000)::bigint
+                    and not coalesce(p.sent_ms > r.ms, false)),
+                count(*) filter (where p.status = 0 and p.run in (1, 2)), count(*) filter (where p.status = 1),
+                count(*) filter (where p.status = 0 and p.run = 0 and p.sent_ms > r.ms),
+                count(*) filter (where p.status = 0 and p.run in (3, 4)), min(p.since_ms)
+             from projection p join definition d on d.id = p.definition
+             left join reached r on r.topic = p.topic and r.partition = p.partition
+             where p.status < 2 and p.step is not null and p.direction is not null
+             group by 1, 2, 3 order by 5 desc limit 200",
+        )
+        .bind(reached.iter().map(|it| it.topic.as_str()).collect::<Vec<_>>())
+        .bind(reached.iter().map(|it| it.partition).collect::<Vec<_>>())
+        .bind(reached.iter().map(|it| it.ms).collect::<Vec<_>>())
+        .fetch_all(self.reads())
+        .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(Pile {
+                    definition: row.try_get(0)?,
+                    step: row.try_get(1)?,
+                    direction: row.try_get(2)?,
+                    worker: row.try_get(3)?,
+                    count: row.try_get(4)?,
+                    late: row.try_get(5)?,
+                    retrying: row.try_get(6)?,
+                    parked: row.try_get(7)?,
+                    queued: row.try_get(8)?,
+                    waiting: row.try_get(9)?,
+                    oldest_ms: row.try_get(10)?,
+                })
+            })
+            .collect()
+    }
+
+    /// Open anomalies, and dead letters that nobody settled.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn loose_ends(&self) -> Result<(i64, i64), StoreError> {
+        Ok(sqlx::query_as(
+            "select (select count(*) from anomaly where resolved_at is null),
+                (select count(*) from dead_letter where settled_at is null)",
+        )
+        .fetch_one(self.reads())
+        .await?)
+    }
+
+    /// The age of the oldest sent command per worker and the number of its open ones.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn open_by_worker(&self) -> Result<Vec<(String, i64)>, StoreError> {
+        Ok(sqlx::query_as(
+            "select worker, count(*) from projection where status = 0 and worker is not null group by 1 order by 1",
+        )
+        .fetch_all(self.reads())
+        .await?)
+    }
+}
+
+fn waiting(row: &PgRow) -> Result<Waiting, StoreError> {
+    let effect_key: Option<String> = row.try_get(14)?;
+    let kind: Option<String> = row.try_get(15)?;
+    Ok(Waiting {
+        saga: SagaId(row.try_get(0)?),
+        definition: row.try_get(1)?,
+        status: row.try_get(2)?,
+        why: row.try_get(3)?,
+        step: row.try_get(4)?,
+        item: row.try_get(5)?,
+        direction: row.try_get(6)?,
+        message: row.try_get(7)?,
+        code: row.try_get(8)?,
+        failure: row.try_get(9)?,
+        revision: row.try_get(10)?,
+        amount: row.try_get(11)?,
+        currency: row.try_get(12)?,
+        since_ms: row.try_get(13)?,
+        anomaly: effect_key.zip(kind),
+        key: row.try_get(16)?,
+        owner: row.try_get(17)?,
+        note: row.try_get(18)?,
+    })
+}
+
+fn group(row: &PgRow) -> Result<Group, StoreError> {
+    Ok(Group {
+        id: row.try_get(0)?,
+        definition: row.try_get(1)?,
+        step: row.try_get(2)?,
+        direction: row.try_get(3)?,
+        code: row.try_get(4)?,
+        message: row.try_get(5)?,
+        first_seen: row.try_get(6)?,
+        last_seen: row.try_get(7)?,
+        count: row.try_get(8)?,
+        recovered: row.try_get(9)?,
+        sample: row.try_get(10)?,
+        retrying: row.try_get(11)?,
+        parked: row.try_get(12)?,
+        compensated: row.try_get(13)?,
+        trend: row.try_get(14)?,
+    })
+}

@@ -1,0 +1,344 @@
+//! Finding sagas, and what needs people: through the projection, on a real Postgres.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use reqwest::Method;
+use saga_protocol::{Command, Outcome, Reply, SagaId};
+use serde_json::{Value, json};
+use test_support::{eventually, until_some};
+
+use crate::server::Server;
+use crate::support::{rejected, succeeded};
+
+/// With money in it, and a name that is nobody's business.
+const CRUISE: &str = r#"
+saga: cruise
+description: Books a cabin, then pays.
+owner: sea
+runbook: docs/runbooks/cruise.md
+trigger: { http: { method: POST, path: /cruises } }
+key: ${input.id}
+amount: ${input.amount}
+currency: KRW
+input:
+  type: object
+  required: [id, amount, name]
+  properties: { id: { type: string }, amount: { type: integer }, name: { type: string, personal: true } }
+steps:
+  cabin: { worker: travel, action: book_cabin, compensation: cancel_cabin, input: { name: "${input.name}" } }
+  pay:
+    after: [cabin]
+    worker: travel
+    action: pay
+    compensation: refund
+    input: { id: "${input.id}" }
+    on_rejected: park
+    on_exhausted: park
+    retry: { attempts: 100, initial: 10m, max: 20m }
+  done: { after: [pay], pivot: true, worker: travel, action: finish, input: { id: "${input.id}" } }
+"#;
+
+async fn cruise(server: &Server, id: &str, amount: i64) -> SagaId {
+    let input = json!({ "id": id, "amount": amount, "name": "Kim Minsu" });
+    server.post("/cruises", &[], &input).await.saga()
+}
+
+/// Pays by the saga's id: `no…` is rejected, `slow…` asked to try again, everything else succeeds.
+fn travel(command: &Command) -> Option<Reply> {
+    let id: Value = serde_json::from_str(command.input.get()).unwrap();
+    let id = id["id"].as_str().unwrap_or_default();
+    if command.action == "book_cabin" {
+        let mut reply = Reply::to(command, Outcome::Succeeded);
+        let output = json!({ "number": "A1", "for": "Kim Minsu" });
+        reply.output = Some(serde_json::value::to_raw_value(&output).unwrap());
+        return Some(reply);
+    }
+    if command.action == "pay" && id.starts_with("no") {
+        let mut reply = rejected(command, "card_refused");
+        if let Some(error) = &mut reply.error {
+            error.message = format!("order {id}-4711 was refused after {} ms", id.len() * 17);
+        }
+        return Some(reply);
+    }
+    if command.action == "pay" && id.starts_with("slow") {
+        let mut reply = rejected(command, "provider_busy");
+        reply.outcome = Outcome::Retryable;
+        return Some(reply);
+    }
+    Some(succeeded(command))
+}
+
+async fn found(server: &Server, query: &str) -> Vec<String> {
+    let page = server.get(&format!("/sagas?{query}")).await;
+    assert_eq!(page.status, 200, "{query}: {}", page.body);
+    let text = |it: &Value| it["saga"].as_str().unwrap().to_owned();
+    page.body["sagas"].as_array().unwrap().iter().map(text).collect()
+}
+
+async fn finds(server: &Server, query: &str, wanted: &[SagaId]) {
+    let wanted: Vec<String> = wanted.iter().map(ToString::to_string).collect();
+    eventually(&format!("`{query}` finds {wanted:?}"), 20_000, async || found(server, query).await == wanted)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sagas_are_found_by_where_they_stand_and_what_went_wrong() {
+    let server = Server::start().await;
+    server.publish(CRUISE).await;
+    server.travel(travel).await;
+    let first = cruise(&server, "no-1", 39_000).await;
+    let second = cruise(&server, "no-2", 81_000).await;
+    let slow = cruise(&server, "slow-1", 5_000).await;
+    let good = cruise(&server, "good-1", 1_000).await;
+    server.until(first, "parked").await;
+    server.until(second, "parked").await;
+    server.until(good, "completed").await;
+
+    finds(&server, "health=parked", &[second, first]).await;
+    finds(&server, "health=retrying", &[slow]).await;
+    finds(&server, "step=pay&status=parked", &[second, first]).await;
+    finds(&server, "error_code=provider_busy", &[slow]).await;
+    finds(&server, "worker=travel&status=running", &[slow]).await;
+    finds(&server, "text=no-", &[second, first]).await;
+    finds(&server, "text=refused+after", &[second, first]).await;
+    finds(&server, &format!("text={good}"), &[good]).await;
+    finds(&server, "key=good-1", &[good]).await;
+    finds(&server, "key=good", &[]).await;
+    finds(&server, "definition=cruise&status=completed", &[good]).await;
+    finds(&server, "definition=cruise", &[good, slow, second, first]).await;
+    finds(&server, "definition=tour", &[]).await;
+    finds(&server, "older_than_s=3600", &[]).await;
+    finds(
+        &server,
+        "started_after=2020-01-01T00:00:00Z&started_before=2100-01-01T00:00:00Z",
+        &[good, slow, second, first],
+    )
+    .await;
+    let version = server.get("/definitions/cruise").await.body["version"].as_str().unwrap()[..8].to_owned();
+    finds(&server, &format!("version={version}&health=parked"), &[second, first]).await;
+    for (bad, _) in [("health=well", ()), ("version=xyz", ()), ("text=a", ()), ("colour=red", ())] {
+        server.get(&format!("/sagas?{bad}")).await.is_problem(400, "bad-request");
+    }
+
+    let list = server.get("/sagas?health=retrying").await.body;
+    let row = &list["sagas"][0];
+    assert_eq!(
+        (&row["step"], &row["direction"], &row["worker"]),
+        (&json!("pay"), &json!("execute"), &json!("travel"))
+    );
+    assert_eq!((&row["error"]["code"], &row["attempts_max"]), (&json!("provider_busy"), &json!(100)));
+    assert!(row["next_at"].is_string() && row["since"].is_string() && list["lag_ms"].is_number(), "{row}");
+
+    let counts = server.get("/ops/counts?definition=cruise").await.body;
+    assert_eq!((&counts["total"]["count"], &counts["by_status"]["parked"]["count"]), (&json!(4), &json!(2)));
+    assert_eq!(
+        (&counts["by_health"]["parked"], &counts["by_health"]["retrying"]),
+        (&json!(2), &json!(1)),
+        "{counts}"
+    );
+
+    // The parked queue: the worst first.
+    let queue = server.get("/ops/parked").await.body;
+    let parked = queue["parked"].as_array().unwrap();
+    assert_eq!(parked.iter().map(|it| it["amount"].as_i64().unwrap()).collect::<Vec<_>>(), [81_000, 39_000]);
+    assert_eq!(queue["at_risk"], json!([{ "currency": "KRW", "amount": 120_000, "sagas": 2 }]));
+    let it = &parked[0];
+    assert_eq!(
+        (&it["why"], &it["step"], &it["suggested"]),
+        (&json!("rejected"), &json!("pay"), &json!("retry"))
+    );
+    assert_eq!((&it["team"], &it["runbook"]), (&json!("sea"), &json!("docs/runbooks/cruise.md")));
+    let page = server.get("/ops/parked?sort=age&limit=1").await.body;
+    assert_eq!((&page["parked"][0]["saga"], &page["next"]), (&json!(first), &json!("1")));
+    let page = server.get("/ops/parked?sort=age&limit=1&after=1").await.body;
+    assert_eq!((&page["parked"][0]["saga"], &page["next"]), (&json!(second), &Value::Null));
+
+    // One group, though the messages differ in numbers.
+    let groups = server.get("/ops/failures?definition=cruise").await.body;
+    let groups = groups["failures"].as_array().unwrap();
+    let group = groups.iter().find(|it| it["code"] == "card_refused").unwrap();
+    assert_eq!(
+        (&group["count"], &group["now"]["parked"], groups.len()),
+        (&json!(2), &json!(2), 2),
+        "{groups:?}"
+    );
+    assert_eq!(group["trend"].as_array().unwrap().iter().map(|it| it.as_i64().unwrap()).sum::<i64>(), 2);
+    let id = group["id"].as_str().unwrap();
+    finds(&server, &format!("failure={id}"), &[second, first]).await;
+    assert_eq!(server.get(&format!("/ops/failures/{id}")).await.body["id"], json!(id));
+    server.get("/ops/failures/nothing").await.is_problem(404, "not-found");
+
+    let overview = until_some("the minute is counted", 20_000, async || {
+        let body = server.get("/ops/overview").await.body;
+        let minutes = body["minutes"].as_array().unwrap();
+        let sum = |what: &str| minutes.iter().map(|it| it[what].as_i64().unwrap()).sum::<i64>();
+        (sum("started") == 4 && sum("completed") == 1 && sum("parked") == 2).then(|| body.clone())
+    })
+    .await;
+    assert_eq!(
+        (&overview["now"]["parked"], &overview["now"]["retrying"]),
+        (&json!(2), &json!(1)),
+        "{overview}"
+    );
+    assert!(overview["to_end"]["p50_ms"].as_i64().is_some_and(|ms| ms > 0), "{overview}");
+    let pile = &overview["in_flight"][0];
+    assert_eq!(
+        (&pile["definition"], &pile["step"], &pile["count"]),
+        (&json!("cruise"), &json!("pay"), &json!(3))
+    );
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_projection_that_missed_everything_is_made_good() {
+    let server = Server::start().await;
+    server.publish(CRUISE).await;
+    server.travel(travel).await;
+    let parked = cruise(&server, "no-1", 39_000).await;
+    let slow = cruise(&server, "slow-1", 5_000).await;
+    server.until(parked, "parked").await;
+    finds(&server, "step=pay", &[slow, parked]).await;
+    // As if the process had died before it wrote its rows.
+    sqlx::query("delete from projection").execute(&server.stage.pool).await.unwrap();
+    finds(&server, "step=pay", &[slow, parked]).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_saga_that_recovers_leaves_the_queue_and_is_counted_as_recovered() {
+    let server = Server::start().await;
+    server.publish(CRUISE).await;
+    server.travel(travel).await;
+    let saga = cruise(&server, "no-1", 39_000).await;
+    let page = server.until(saga, "parked").await;
+    finds(&server, "health=parked", &[saga]).await;
+    let skip = json!({ "action": "skip", "step": "pay", "why": "paid by hand", "revision": page["revision"], "output": {} });
+    let acted = server.post(&format!("/sagas/{saga}/actions"), &[], &skip).await;
+    assert_eq!(acted.body["result"], "applied", "{}", acted.body);
+    server.until(saga, "completed").await;
+    finds(&server, "health=parked", &[]).await;
+    let group = server.get("/ops/failures?open=false").await.body["failures"][0].clone();
+    assert_eq!((&group["recovered"], &group["now"]["parked"]), (&json!(1), &json!(0)), "{group}");
+    let audit = server.get(&format!("/ops/audit?target={saga}")).await.body;
+    let entry = &audit["entries"][0];
+    assert_eq!(
+        (&entry["what"], &entry["why"], &entry["who"]),
+        (&json!("saga.skip"), &json!("paid by hand"), &json!("anonymous"))
+    );
+    assert_eq!(
+        (&entry["before"]["status"], &entry["after"]["result"]),
+        (&json!("parked"), &json!("applied"))
+    );
+    let export = server.get("/ops/audit/export?what=saga.").await;
+    assert_eq!(export.header("content-type"), "application/x-ndjson");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn people_write_notes_take_sagas_over_and_save_filters() {
+    let server = Server::start().await;
+    let saga = server.tour("tour-1", &[]).await.saga();
+    let path = format!("/sagas/{saga}");
+    let note = server.post(&format!("{path}/notes"), &[], &json!({ "text": "asked the hotel" })).await;
+    assert_eq!((note.status.as_u16(), &note.body["text"]), (201, &json!("asked the hotel")));
+    server
+        .post(&format!("{path}/notes"), &[], &json!({ "text": " " }))
+        .await
+        .is_problem(422, "invalid-input");
+    let put = async |path: &str, body: Value| {
+        server.request(Method::PUT, path, &[("content-type", "application/json")], body.to_string()).await
+    };
+    let owner = put(&format!("{path}/owner"), json!({ "owner": "lee", "why": "my shift" })).await;
+    assert_eq!(owner.body, json!({ "owner": "lee" }));
+    let page = server.get(&path).await.body;
+    assert_eq!((&page["owner"], &page["notes"][0]["text"]), (&json!("lee"), &json!("asked the hotel")));
+    finds(&server, "owner=lee", &[saga]).await;
+    finds(&server, "text=hotel", &[saga]).await;
+    put(&format!("{path}/owner"), json!({ "owner": null, "why": "done" })).await;
+    finds(&server, "owner=lee", &[]).await;
+
+    let saved = put("/ops/filters/my%20parked", json!({ "query": "status=parked&owner=lee" })).await;
+    assert_eq!(saved.body["filters"][0]["name"], "my parked", "{}", saved.body);
+    put("/ops/filters/bad", json!({ "query": "status=well" })).await.is_problem(400, "bad-request");
+    let gone = server.request(Method::DELETE, "/ops/filters/my%20parked", &[], "").await;
+    assert_eq!(gone.body["filters"], json!([]));
+    server.request(Method::DELETE, "/ops/filters/my%20parked", &[], "").await.is_problem(404, "not-found");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn live_changes_arrive_resume_and_say_when_something_was_missed() {
+    let server = Server::start().await;
+    let stream = async |after: Option<&str>| {
+        let request = server.http.get(format!("{}/ops/live", server.url));
+        let request = if let Some(after) = after { request.header("last-event-id", after) } else { request };
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.headers()["content-type"], "text/event-stream");
+        answer.bytes_stream()
+    };
+    let read =
+        async |stream: &mut (dyn futures::Stream<Item = reqwest::Result<bytes::Bytes>> + Unpin + Send),
+               until: &str| {
+            let mut text = String::new();
+            while !text.contains(until) {
+                let chunk = tokio::time::timeout(Duration::from_secs(20), stream.next()).await.expect(until);
+                text.push_str(std::str::from_utf8(&chunk.unwrap().unwrap()).unwrap());
+            }
+            text
+        };
+    let mut first = stream(None).await;
+    let saga = server.tour("tour-1", &[]).await.saga();
+    let text = read(&mut first, &saga.to_string()).await;
+    assert!(text.contains("event: saga") && text.contains(r#""status":"running""#), "{text}");
+    let id = text.lines().find_map(|line| line.strip_prefix("id: ")).unwrap().to_owned();
+    let other = server.tour("tour-2", &[]).await.saga();
+    drop(first);
+    let mut again = stream(Some(&id)).await;
+    let text = read(&mut again, &other.to_string()).await;
+    assert!(!text.contains("event: reset") && !text.contains(&saga.to_string()), "only what is new: {text}");
+    let mut lost = stream(Some("ffffffff-7")).await;
+    assert!(read(&mut lost, "event: reset").await.contains("event: reset"));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_letters_are_shown_sent_again_or_discarded_once() {
+    let server = Server::start().await;
+    let mut travel = crate::support::Travel::join(server.stage.bus.clone(), &server.stage.topics).await;
+    let saga = server.tour("tour-1", &[]).await.saga();
+    let car = travel.expect("book_car").await;
+    // An answer for a saga that is nowhere.
+    let mut reply = succeeded(&car.0);
+    reply.saga = "01a1fddc-ac14-74a1-8a00-10fb14d90753".parse().unwrap();
+    travel.answer(&car, &reply).await;
+    let letter = until_some("the letter is kept", 20_000, async || {
+        server.get("/ops/dead-letters?state=kept").await.body["dead_letters"]
+            .as_array()
+            .unwrap()
+            .first()
+            .cloned()
+    })
+    .await;
+    assert_eq!((&letter["saga"], &letter["resendable"]), (&json!(reply.saga), &json!(true)), "{letter}");
+    let path = format!("/ops/dead-letters/{}", letter["id"]);
+    assert!(server.get(&path).await.body["data"].as_str().unwrap().contains("book_car-1"));
+    let why = json!({ "why": "tried once more" });
+    let sent = server.post(&format!("{path}/resend"), &[], &why).await;
+    assert_eq!((sent.status.as_u16(), &sent.body["state"]), (200, &json!("sent")), "{}", sent.body);
+    server.post(&format!("{path}/discard"), &[], &why).await.is_problem(409, "conflict");
+    // It fits no saga still: a new letter, which is discarded.
+    let again = until_some("a new letter is kept", 20_000, async || {
+        server.get("/ops/dead-letters?state=kept").await.body["dead_letters"]
+            .as_array()
+            .unwrap()
+            .first()
+            .cloned()
+    })
+    .await;
+    let discarded = server.post(&format!("/ops/dead-letters/{}/discard", again["id"]), &[], &why).await;
+    assert_eq!(discarded.body["state"], "discarded");
+    server.get("/ops/dead-letters/999999").await.is_problem(404, "not-found");
+    assert_eq!(server.get(&format!("/sagas/{saga}")).await.body["status"], "running");
+    server.stop().await;
+}
