@@ -8,6 +8,8 @@ MAKEFLAGS += --no-print-directory
 # embedded (one process, no Kafka) or kafka (Apache Kafka, each worker a process of its own)
 BUS ?= embedded
 PROFILE ?= release
+# How often each failpoint kills its process in `make faults`
+TIMES ?= 3
 # Where `make run` and `make demo` keep their data
 AMENDS_DIR ?= .amends
 export AMENDS_CACHE ?= $(HOME)/.cache/amends
@@ -28,7 +30,7 @@ else
 endif
 amends := $(CARGO_TARGET_DIR)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/amends
 
-.PHONY: help install build run demo test check fmt python stack-up stack-down clean clean-data
+.PHONY: help install build run demo test check fmt python stack-up stack-down faults clean clean-data
 
 help: ## this list
 	@echo 'Amends: sagas that make amends when a step fails.'
@@ -70,6 +72,10 @@ stack-up: ## start the tests' Postgres, Redis and Kafka (deploy/stack env prints
 
 stack-down: ## stop them
 	@deploy/stack down
+
+faults: ## hurt a real stack of its own: every fault, and every failpoint TIMES times (default 3)
+	tests/faults/run run all
+	tests/faults/run kill --times $(TIMES)
 
 clean: ## delete what was built
 	cargo clean

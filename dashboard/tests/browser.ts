@@ -14,7 +14,7 @@ export type { Page };
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const BROWSERS = ["/usr/bin/chromium", "/usr/bin/google-chrome", "/usr/bin/chromium-browser"];
 const SHOTS = resolve(process.env["AMENDS_SCREENSHOTS"] ?? join(import.meta.dirname, "../screenshots"));
-const PATIENCE_MS = 30_000;
+const PATIENCE_MS = 60_000;
 
 export interface Looks { language?: "en" | "ko"; dark?: boolean; narrow?: boolean }
 
@@ -64,17 +64,20 @@ export async function visit(browser: Browser, { language = "en", dark = false, n
 /** Everything that the page waits for is there: no skeleton, the graph placed, fonts loaded. */
 export async function settled(page: Page): Promise<void> {
   await page.locator("h1").first().waitFor();
-  await expect.poll(() => page.locator(".skeleton").count(), { timeout: PATIENCE_MS }).toBe(0);
-  for (const graph of await page.locator(".graph").all()) await graph.locator(".react-flow__node").first().waitFor();
+  await expect.poll(() => page.locator(".skeleton, [aria-busy=true]").count(), { timeout: PATIENCE_MS }).toBe(0);
   await page.evaluate(() => document.fonts.ready.then(() => undefined));
 }
 
 declare const axe: { run: (options: unknown) => Promise<AxeResults> };
 
 export async function accessible(page: Page, what: string): Promise<void> {
+  expect(await violations(page), `axe on ${what}`).toEqual([]);
+}
+
+/** What axe finds, each with where and why. */
+export async function violations(page: Page): Promise<string[]> {
   const found = await page.evaluate(() => axe.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }));
-  const told = found.violations.map((it) => `${it.id}: ${it.help}\n${it.nodes.slice(0, 3).map((node) => `    ${node.html.slice(0, 160)}\n    ${node.failureSummary?.replaceAll("\n", " ") ?? ""}`).join("\n")}`);
-  expect(told, `axe on ${what}`).toEqual([]);
+  return found.violations.map((it) => `${it.id}: ${it.help}\n${it.nodes.slice(0, 3).map((node) => `    ${node.html.slice(0, 160)}\n    ${node.failureSummary?.replaceAll("\n", " ") ?? ""}`).join("\n")}`);
 }
 
 /** Nothing sticks out of a narrow screen. */
@@ -85,5 +88,5 @@ export async function fits(page: Page, what: string): Promise<void> {
 
 export async function shot(page: Page, name: string): Promise<void> {
   await mkdir(SHOTS, { recursive: true });
-  await page.screenshot({ path: join(SHOTS, `${name}.jpg`), type: "jpeg", quality: 80 });
+  await page.screenshot({ path: join(SHOTS, `${name}.png`) });
 }

@@ -20,10 +20,11 @@ use crate::holds::Holds;
 use crate::projection::{Lag, Projector};
 use crate::shard::Claims;
 use crate::shard::lane::{Context, Doors, Lane};
+use crate::shard::stuck::Stuck;
 use crate::start::{Parts, Starter};
-use crate::store::Store;
 use crate::store::definitions::{Definitions, Proof, PublishError, Published};
 use crate::store::sweep::Swept;
+use crate::store::{Store, StoreError};
 use crate::workers::WorkerRegistry;
 
 /// How long records of the inbox and command topics stay, in ms: longer than any outage that is to be
@@ -130,7 +131,7 @@ impl Engine {
 
         let (claims, health, waiters) = (Claims::default(), Arc::<Health>::default(), Waiters::default());
         let (definitions, workers) = (Arc::<Definitions>::default(), Arc::<WorkerRegistry>::default());
-        let sweep_now = Arc::<Notify>::default();
+        let (stuck, sweep_now) = (Stuck::default(), Arc::<Notify>::default());
         // Known before the first saga moves.
         let holds = Holds::default();
         holds.refresh(&store).await.context("cannot read the holds")?;
@@ -146,6 +147,7 @@ impl Engine {
             workers: Arc::clone(&workers),
             health: Arc::clone(&health),
             claims: claims.clone(),
+            stuck: stuck.clone(),
             holds: holds.clone(),
             node: config.node.clone(),
             sweep_now: Arc::clone(&sweep_now),
@@ -198,9 +200,10 @@ impl Engine {
         let lane = Lane::new(context, subscription, doors, acknowledge);
         let mut tasks = Tasks { running: JoinSet::new(), shutdown: shutdown.clone() };
         tasks.spawn(lane.run(shutdown.clone()));
+        let sweep = Sweep { engine: engine.clone(), claims: claims.clone(), stuck, swept, now: sweep_now };
+        tasks.spawn(sweep.run(shutdown.clone()));
         tasks.spawn(projector.run(shutdown.clone()));
-        tasks.spawn(holds.follow(engine.clone(), claims.clone(), shutdown.clone()));
-        tasks.spawn(sweep(store.clone(), claims, swept, sweep_now, shutdown.clone()));
+        tasks.spawn(holds.follow(engine.clone(), claims, shutdown.clone()));
         tasks.spawn(housekeeping(engine.clone(), shutdown.clone()));
         tasks.spawn(waiters.follow(Arc::clone(&bus), topics.saga_events(), config.node, shutdown.clone()));
         tasks.spawn(workers.follow(Arc::clone(&bus), topics.workers(), shutdown.clone()));
@@ -281,32 +284,47 @@ fn engine_topics(topics: &Topics, shards: u32) -> Vec<TopicSpec> {
     ]
 }
 
-/// The one poll of the owned shards.
-async fn sweep(
-    store: Store,
+/// The one poll.
+struct Sweep {
+    engine: Engine,
     claims: Claims,
+    stuck: Stuck,
     swept: mpsc::Sender<Swept>,
     now: Arc<Notify>,
-    shutdown: CancellationToken,
-) {
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            () = tokio::time::sleep(SWEEP_EVERY) => {}
-            () = now.notified() => {}
-        }
-        let shards = claims.shards();
-        if shards.is_empty() {
-            continue;
-        }
-        match store.sweep(&shards).await {
-            Ok(found) => {
-                if swept.send(found).await.is_err() {
-                    return;
-                }
+}
+
+impl Sweep {
+    /// Each second, and whenever there is mail.
+    async fn run(self, shutdown: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(SWEEP_EVERY) => {}
+                () = self.now.notified() => {}
             }
-            Err(error) => tracing::warn!(%error, "the sweep failed; again in a second"),
+            if let Err(error) = self.once().await {
+                tracing::warn!(%error, "the sweep failed; again in a second");
+            }
         }
+    }
+
+    async fn once(&self) -> Result<(), StoreError> {
+        let shards = self.claims.shards();
+        // Whoever owns nothing looks at all: the bus may be why nobody owns anything.
+        let mut oldest_ms = 0;
+        for (definition, age_ms) in self.engine.store.backlog(&shards).await? {
+            // What waits for its definition is not the bus's backlog.
+            if self.engine.definitions.get(&self.engine.store, definition).await?.is_some() {
+                oldest_ms = oldest_ms.max(age_ms);
+            }
+        }
+        self.engine.health.outbox_oldest(oldest_ms);
+        if !shards.is_empty() {
+            let found = self.engine.store.sweep(&shards, &self.stuck.left_out()).await?;
+            // The lane ends before this task does.
+            let _ = self.swept.send(found).await;
+        }
+        Ok(())
     }
 }
 

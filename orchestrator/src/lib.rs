@@ -5,7 +5,7 @@
 //! - [`start`] makes a durable saga of an accepted request
 //! - [`shard`] owns running sagas
 //! - [`outbox`] publishes commands, and hears back
-//! - [`projection`] is what operators search by
+//! - [`projection`] is what operators search by; [`deeds`], [`settle`], [`replay`] and [`holds`] what they do
 //! - [`store`] is Postgres
 //! - [`engine`] puts these together
 
@@ -14,6 +14,7 @@ pub mod auth;
 pub mod cli;
 pub mod clock;
 mod dead_letters;
+pub mod deeds;
 pub mod dev;
 pub mod engine;
 pub mod health;
@@ -21,6 +22,8 @@ pub mod hints;
 pub mod holds;
 pub mod outbox;
 pub mod projection;
+pub mod replay;
+pub mod settle;
 pub mod shard;
 pub mod start;
 pub mod store;

@@ -14,6 +14,8 @@ use crate::clock;
 
 /// An instance that has been silent for longer is taken for dead, in ms.
 const ALIVE_MS: i64 = 20_000;
+/// How far a worker's clock may be ahead of ours, in ms.
+const SKEW_MAX_MS: i64 = 60_000;
 
 /// The workers' topic, folded.
 #[derive(Debug, Default)]
@@ -60,6 +62,15 @@ impl WorkerRegistry {
                 }
                 // Instances that died without a word; a day keeps them visible long enough.
                 all.retain(|_, it| clock::now() - Millis(it.at_ms) < 24 * 3_600_000);
+            }
+            // A word from the future would outlive all that comes after it.
+            WorkerRecord::Progress(it) if Millis(it.at_ms) - clock::now() > SKEW_MAX_MS => {
+                tracing::warn!(
+                    it.topic,
+                    it.partition,
+                    it.at_ms,
+                    "progress of a worker whose clock is ahead is passed over"
+                );
             }
             WorkerRecord::Progress(it) => {
                 let mut all = self.progress.write();

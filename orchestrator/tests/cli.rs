@@ -181,3 +181,73 @@ async fn servers_refuse_what_would_be_unsafe_or_useless() {
     assert_eq!(code(&nothing), 2);
     assert!(err(&nothing).contains("AMENDS_DATABASE_URL"), "{}", err(&nothing));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn versions_are_shown_drawn_and_compared() {
+    let server = Server::start().await;
+    server.tour("tour-1", &[]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tour.yaml");
+    let file = file.to_str().unwrap();
+    std::fs::write(file, server::TOUR.replace("saga: tour", "saga: tour\ndeadline: 1h")).unwrap();
+    let compared = amends(&server.url, &["def", "diff", file]).await;
+    assert_eq!(code(&compared), 0, "{}", err(&compared));
+    let text = out(&compared);
+    assert!(text.starts_with("tour@") && text.contains(" (1 open saga) → "), "{text}");
+    assert!(text.lines().skip(1).eq(["  + deadline: 1h"]), "{text}");
+    let drawn = amends(&server.url, &["def", "diff", file, "tour", "--format", "svg"]).await;
+    assert!(out(&drawn).starts_with("<svg "), "{}", err(&drawn));
+    assert_eq!(code(&amends(&server.url, &["def", "publish", file]).await), 0);
+    let same = amends(&server.url, &["def", "diff", file]).await;
+    assert!(out(&same).contains("no difference"), "{}", out(&same));
+    let shown = amends(&server.url, &["def", "show", "tour"]).await;
+    let versions: Vec<String> = out(&shown).lines().skip(2).map(str::to_owned).collect();
+    let [.., new, old] = &versions[..] else { panic!("{versions:?}") };
+    assert!(new.starts_with("● ") && new.ends_with("no open sagas  proved"), "{new}");
+    assert!(old.contains("  1 open saga  "), "{old}");
+    let old = format!("tour@{}", old.split_whitespace().next().unwrap());
+    let source = amends(&server.url, &["def", "show", &old, "--source"]).await;
+    assert_eq!(out(&source).trim(), server::TOUR.trim());
+    let graph = amends(&server.url, &["def", "graph", &old]).await;
+    assert!(
+        out(&graph).starts_with("flowchart LR\n") && out(&graph).contains("travel.book_car"),
+        "{}",
+        out(&graph)
+    );
+    assert_eq!(code(&amends(&server.url, &["def", "show", "tour@ffffffffffff"]).await), 3);
+    assert_eq!(code(&amends(&server.url, &["def", "diff", "tour"]).await), 2);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_new_definition_is_spelled_well_proved_and_tested() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (defs, scenarios) = (path("defs"), path("sagas"));
+    let new = ["def", "new", "order-gift", "--defs", &defs, "--scenarios", &scenarios];
+    let made = amends("-", &new).await;
+    assert_eq!(code(&made), 2, "an address that is none is wrong usage: {}", err(&made));
+    let url = "http://127.0.0.1:1";
+    let made = amends(url, &new).await;
+    assert_eq!(code(&made), 0, "{}", err(&made));
+    assert_eq!(code(&amends(url, &new).await), 2, "nothing is overwritten");
+    let file = format!("{defs}/order-gift.yaml");
+    let checked = amends(url, &["check", &file]).await;
+    assert_eq!(code(&checked), 0, "{}", out(&checked));
+    let tested = amends(url, &["test", &format!("{scenarios}/order-gift.yaml"), "--defs", &defs]).await;
+    assert_eq!(code(&tested), 0, "{}", out(&tested));
+    assert!(out(&tested).contains("4 passed"), "{}", out(&tested));
+    assert_eq!(code(&amends(url, &["def", "fmt", "--check", &file]).await), 0);
+    let untidy = std::fs::read_to_string(&file).unwrap().replace("deadline: 10m\n", "deadline: 10m   \n\n\n");
+    std::fs::write(&file, &untidy).unwrap();
+    let told = amends(url, &["def", "fmt", "--check", &file]).await;
+    assert_eq!((code(&told), out(&told).trim()), (1, file.as_str()));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), untidy, "--check writes nothing");
+    assert_eq!(code(&amends(url, &["def", "fmt", &file]).await), 0);
+    assert_eq!(code(&amends(url, &["def", "fmt", "--check", &file]).await), 0);
+    let bad = amends(url, &["def", "new", "Bad Name", "--defs", &defs, "--scenarios", &scenarios]).await;
+    assert_eq!(code(&bad), 2);
+    let schema = amends(url, &["def", "schema"]).await;
+    let schema: Value = serde_json::from_str(&out(&schema)).unwrap();
+    assert_eq!(schema["title"], "Amends saga definition");
+}

@@ -3,10 +3,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod processes;
+use faults::Shop;
 
-use processes::Shop;
-
+const AMENDS: &str = env!("CARGO_BIN_EXE_amends");
 /// Orders of one run.
 const ORDERS: u64 = 1_000;
 
@@ -38,15 +37,15 @@ async fn killing_the_notify_worker_loses_nothing() {
 /// One of two orchestrators dies; the other one takes its shards over and finishes its sagas.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_surviving_orchestrator_takes_over() {
-    let _turn = processes::one_at_a_time().await;
-    let mut shop = Shop::open("takeover").await;
-    shop.start_orchestrator("second").await;
+    let _turn = faults::one_at_a_time().await;
+    let mut shop = Shop::open(AMENDS, "takeover").await;
+    shop.start_again("second").await;
     shop.owners_are(&["orchestrator", "second"]).await;
     let load = shop.load(400, 100);
     let placing = tokio::spawn(async move { bench::load::place(&load).await });
     shop.orders_reach(100).await;
     // The client talks to the other one.
-    shop.kill("second").await;
+    shop.kill("second");
     let placed = placing.await.unwrap();
     assert!(placed.refused.is_empty(), "{:?}", placed.refused);
     shop.owners_are(&["orchestrator"]).await;
@@ -55,14 +54,14 @@ async fn the_surviving_orchestrator_takes_over() {
 }
 
 async fn kill_under_load(victim: &str) {
-    let _turn = processes::one_at_a_time().await;
-    let mut shop = Shop::open(victim).await;
+    let _turn = faults::one_at_a_time().await;
+    let mut shop = Shop::open(AMENDS, victim).await;
     let load = shop.load(ORDERS, 1_000);
     let placing = tokio::spawn(async move { bench::load::place(&load).await });
     // Once while orders come in, once while they are worked off.
     for reached in [ORDERS / 4, ORDERS * 3 / 4] {
         shop.orders_reach(reached).await;
-        shop.kill(victim).await;
+        shop.kill(victim);
         shop.start_again(victim).await;
     }
     let placed = placing.await.unwrap();

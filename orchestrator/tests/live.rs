@@ -2,12 +2,12 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod processes;
-
-use processes::Shop;
+use faults::Shop;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use test_support::eventually;
+
+const AMENDS: &str = env!("CARGO_BIN_EXE_amends");
 
 fn order(id: &str, key: &str, amount: u64) -> Value {
     json!({
@@ -25,8 +25,8 @@ async fn json_of(response: reqwest::Response) -> Value {
 /// The Toss confirm is held in the air; the operator cancels; then the confirm lands.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_compensation_while_the_confirm_is_in_the_air_ends_with_the_money_back() {
-    let _turn = processes::one_at_a_time().await;
-    let shop = Shop::open("in_the_air").await;
+    let _turn = faults::one_at_a_time().await;
+    let shop = Shop::open(AMENDS, "in_the_air").await;
     let client = reqwest::Client::new();
     let sandbox = shop.url("sandbox");
     let rule = json!({ "order_id": "held-order-1", "operation": "confirm", "fault": { "hold": true } });
@@ -64,8 +64,8 @@ async fn a_compensation_while_the_confirm_is_in_the_air_ends_with_the_money_back
 /// Every way in which an answer gets lost ends with the order paid once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lost_answers_and_errors_of_the_vendor_charge_once() {
-    let _turn = processes::one_at_a_time().await;
-    let shop = Shop::open("lost").await;
+    let _turn = faults::one_at_a_time().await;
+    let shop = Shop::open(AMENDS, "lost").await;
     let mut sagas = Vec::new();
     for fate in ["lost_answer", "lost_request", "server_error", "provider_error", "slow", "ok"] {
         let id = format!("order-{}", fate.replace('_', "-"));
@@ -84,8 +84,8 @@ async fn lost_answers_and_errors_of_the_vendor_charge_once() {
 /// The same order twice is one saga; what is refused at the door leaves nothing behind.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_door() {
-    let _turn = processes::one_at_a_time().await;
-    let shop = Shop::open("door").await;
+    let _turn = faults::one_at_a_time().await;
+    let shop = Shop::open(AMENDS, "door").await;
     let body = order("door-order-1", "tviva_ok_door", 4_000);
     let first = shop.post("/orders", &body, Some("key-1")).await;
     assert_eq!(first.status(), StatusCode::ACCEPTED);
@@ -111,4 +111,68 @@ async fn the_door() {
     shop.everything_ends().await;
     let report = shop.balance().await;
     assert_eq!(report.sagas.values().sum::<i64>(), 1, "nothing was written for what was refused");
+}
+
+fn root() -> &'static std::path::Path {
+    std::path::Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// What is to be typed, block by block.
+fn commands(page: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(root().join("docs").join(page)).unwrap();
+    text.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+}
+
+/// The scenario files that run in memory run here too; and who follows the guide word by word gets where it says.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_scenarios_and_the_guide_hold_with_real_workers() {
+    let _turn = processes::one_at_a_time().await;
+    let shop = Shop::open("scenarios").await;
+    let client = reqwest::Client::new();
+    for (sku, on_hand) in [("cup-celadon", 10_000), ("moon-jar", 0)] {
+        let url = format!("{}/stock/{sku}", shop.url("stock"));
+        client.put(url).json(&json!({ "on_hand": on_hand })).send().await.unwrap().error_for_status().unwrap();
+    }
+    let url = shop.url("orchestrator");
+    let defs = root().join("saga-defs");
+    let files = std::fs::read_dir(&defs).unwrap().map(|it| it.unwrap().path().to_str().unwrap().to_owned());
+    let files: Vec<String> = files.collect();
+    let mut publish = shop.amends(&["def", "--url", &url, "publish"]);
+    let published = publish.args(&files).output().unwrap();
+    assert!(published.status.success(), "{}", String::from_utf8_lossy(&published.stderr));
+
+    let tested = shop.amends(&["test", "--live", "--url", &url]).current_dir(root()).output().unwrap();
+    let told = String::from_utf8_lossy(&tested.stdout).into_owned();
+    assert!(tested.status.success(), "{told}\n{}", String::from_utf8_lossy(&tested.stderr));
+    let last = told.lines().last().unwrap();
+    let passed: u32 = last.split(' ').next().unwrap().parse().unwrap();
+    assert!(passed >= 9 && !last.contains("failed"), "{told}");
+
+    let (english, korean) = (commands("first-saga.md"), commands("first-saga.ko.md"));
+    assert_eq!(english, korean, "both languages have the same commands");
+    assert!(english.len() >= 8);
+    let folder = tempfile::tempdir().unwrap();
+    let bin = std::path::Path::new(env!("CARGO_BIN_EXE_amends")).parent().unwrap();
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let mut printed = String::new();
+    for block in english {
+        let mut bash = std::process::Command::new("bash");
+        bash.args(["-euo", "pipefail", "-c", &block]).current_dir(folder.path());
+        let output = bash.env("PATH", &path).env("AMENDS_URL", &url).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{block}\n{told}\n{}", String::from_utf8_lossy(&output.stderr));
+        printed.push_str(&told);
+    }
+    for wanted in [
+        "✓ proved saga-defs/order-gift.yaml",
+        "E011: ",
+        "exit code 1",
+        "4 passed",
+        "exit code 4",
+        "✓ completed after",
+        "  ~ deadline: 10m → 30m",
+        "no open sagas",
+    ] {
+        assert!(printed.contains(wanted), "{wanted} is not in\n{printed}");
+    }
 }

@@ -135,6 +135,26 @@ async fn a_taken_key_is_found_and_given_back_by_the_index() {
     let before = count("seq_scan").await;
     let again = begin(&node, "trip", json!({ "id": "trip-1" }), Some("k")).await;
     assert_eq!(again, Err(StartError::KeyReused { saga: first.saga }));
+    // Another node takes a key at the same time: whoever comes second gives back what it got.
+    let mut elsewhere = stage.pool.begin().await.unwrap();
+    let winner = Uuid::now_v7();
+    sqlx::query("insert into start_key values ('key:trip', 'trip-2', $1, '\\x00', 'tester')")
+        .bind(winner)
+        .execute(&mut *elsewhere)
+        .await
+        .unwrap();
+    let late = async {
+        eventually("the start waits for it", 20_000, async || {
+            stage
+                .count("select count(*) from pg_locks where not granted and locktype = 'transactionid'")
+                .await
+                > 0
+        })
+        .await;
+        elsewhere.commit().await.unwrap();
+    };
+    let (lost, ()) = tokio::join!(begin(&node, "trip", json!({ "id": "trip-2" }), Some("k")), late);
+    assert_eq!(lost, Err(StartError::KeyReused { saga: SagaId(winner) }));
     eventually("the deletion is counted", 20_000, async || count("n_tup_del").await == 1).await;
     assert_eq!(
         count("seq_scan").await,
@@ -370,4 +390,150 @@ async fn a_shard_without_a_partition_is_refused_at_the_start() {
         amends::Engine::start(config, store, stage.bus.clone(), stage.topics.clone(), Default::default())
             .await;
     assert!(refused.unwrap_err().to_string().contains("2 partitions"));
+}
+
+/// The same, and the group takes the shards away, as librdkafka does once the session has timed out.
+#[derive(Debug)]
+struct Lost {
+    bus: Unreachable,
+    lose: Arc<tokio::sync::Notify>,
+}
+
+#[async_trait::async_trait]
+impl Bus for Lost {
+    async fn publish(&self, records: Vec<Outgoing>, pace: Pace) -> Receipt {
+        self.bus.publish(records, pace).await
+    }
+    async fn ensure_topics(&self, topics: &[TopicSpec]) -> Result<(), BusError> {
+        self.bus.ensure_topics(topics).await
+    }
+    async fn partitions(&self, topic: &str) -> Result<u32, BusError> {
+        self.bus.partitions(topic).await
+    }
+    async fn watermarks(&self, partition: &TopicPartition) -> Result<Watermarks, BusError> {
+        self.bus.watermarks(partition).await
+    }
+    async fn log_id(&self, topic: &str) -> Result<LogId, BusError> {
+        self.bus.log_id(topic).await
+    }
+    async fn subscribe(&self, group: &str, topics: &[String]) -> Result<Subscription, BusError> {
+        let Subscription { mut events, control } = self.bus.subscribe(group, topics).await?;
+        let (forward, forwarded) = tokio::sync::mpsc::channel(100);
+        let (lose, inbox) = (Arc::clone(&self.lose), topics[0].clone());
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    () = lose.notified() => break,
+                    event = events.recv() => {
+                        let Some(event) = event else { return };
+                        if forward.send(event).await.is_err() {
+                            return;
+                        }
+                    }
+                }
+            }
+            let partitions = vec![TopicPartition { topic: inbox.into(), partition: 0 }];
+            let _ = forward.send(saga_bus::Event::Lost { partitions }).await;
+            forward.closed().await;
+        });
+        Ok(Subscription { events: forwarded, control })
+    }
+    async fn tail(&self, topic: &str, from: From) -> Result<Tail, BusError> {
+        self.bus.tail(topic, from).await
+    }
+    async fn close(&self, timeout_ms: u64) {
+        self.bus.close(timeout_ms).await;
+    }
+}
+
+#[tokio::test]
+async fn starts_are_refused_also_once_the_shards_are_lost_and_by_whoever_owns_none() {
+    let stage = Stage::new(1).await;
+    let commands = stage.topics.commands("travel", saga_protocol::Direction::Execute);
+    let lose = Arc::new(tokio::sync::Notify::new());
+    let bus: Arc<dyn Bus> =
+        Arc::new(Lost { bus: Unreachable(stage.bus.clone(), commands.clone()), lose: Arc::clone(&lose) });
+    let node = Node::start(&stage.database.url, bus, &stage.topics, "a").await;
+    eventually("it owns the shard", 10_000, async || node.engine.health.shards() == 1).await;
+    let other: Arc<dyn Bus> = Arc::new(Unreachable(stage.bus.clone(), commands));
+    let other = Node::start(&stage.database.url, other, &stage.topics, "b").await;
+    let saga = node.begin("trip-1").await.unwrap().saga;
+    lose.notify_one();
+    eventually("it has lost the shard", 10_000, async || node.engine.health.shards() == 0).await;
+    sqlx::query("update outbox set created_at = now() - interval '1 minute'")
+        .execute(&stage.pool)
+        .await
+        .unwrap();
+    let refuses = |it: &Node| !it.engine.health.accepts_starts() && it.engine.health.ready().is_err();
+    eventually("both refuse starts", 10_000, async || refuses(&node) && refuses(&other)).await;
+    for _ in 0..60 {
+        assert!(refuses(&node) && refuses(&other), "accepted again, and nothing has left");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    // What the bus is not to blame for refuses nothing.
+    sqlx::query("update saga set status = 1 where id = $1").bind(saga.0).execute(&stage.pool).await.unwrap();
+    eventually("starts are taken", 10_000, async || !refuses(&node) && !refuses(&other)).await;
+    node.stop().await;
+    other.stop().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_keeps_nobody_elses_mail_waiting() {
+    let stage = Stage::new(1).await;
+    let node = stage.node("a").await;
+    node.engine.publish(GATE).await.unwrap();
+    let broken = begin(&node, "gate", json!({ "id": "gate-1" }), None).await.unwrap().saga;
+    let saga = begin(&node, "gate", json!({ "id": "gate-2" }), None).await.unwrap().saga;
+    node.stop().await;
+    sqlx::query("update saga_state set schema = 99 where id = $1")
+        .bind(broken.0)
+        .execute(&stage.pool)
+        .await
+        .unwrap();
+    // More than a sweep takes, and all of it older than what follows.
+    sqlx::query(
+        "insert into mailbox (id, shard, saga_id, kind, body, at)
+         select gen_random_uuid(), 0, $1, 'event', '{}', now() - interval '1 hour' from generate_series(1, 2500)",
+    )
+    .bind(broken.0)
+    .execute(&stage.pool)
+    .await
+    .unwrap();
+    let node = stage.node("b").await;
+    for mail in [Uuid::now_v7(), Uuid::now_v7()] {
+        node.engine.store.post(mail, saga, &go(), None).await.unwrap();
+    }
+    stage.ends(saga, COMPLETED).await;
+    assert_eq!(stage.count("select count(*) from mailbox where taken_at is null").await, 2_500, "accepted");
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn the_log_of_what_changed_nothing_is_bounded_also_for_a_saga_that_is_loaded_again_and_again() {
+    let stage = Stage::new(1).await;
+    let mut travel = Travel::join(stage.bus.clone(), &stage.topics).await;
+    let node = stage.node("a").await;
+    let saga = node.begin("trip-1").await.unwrap().saga;
+    let car = travel.expect("book_car").await;
+    travel.succeed(&car).await;
+    travel.expect("book_room").await;
+    node.stop().await;
+    sqlx::query(
+        "insert into ignored (saga_id, at_ms, reason, event) select $1, 0, 'seen', '{}' from generate_series(1, 49)",
+    )
+    .bind(saga.0)
+    .execute(&stage.pool)
+    .await
+    .unwrap();
+    for name in ["b", "c"] {
+        let node = stage.node(name).await;
+        let before = stage.count("select sum(next_offset)::bigint from shard").await;
+        travel.succeed(&car).await;
+        eventually("the duplicate is taken in", 10_000, async || {
+            stage.count("select sum(next_offset)::bigint from shard").await > before
+        })
+        .await;
+        node.stop().await;
+    }
+    assert_eq!(stage.count("select count(*) from ignored").await, 50);
 }

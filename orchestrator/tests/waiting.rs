@@ -44,8 +44,14 @@ async fn begin(node: &Node, definition: &str, id: &str) -> SagaId {
     let input = Arc::new(json!({ "id": id }));
     let mut body_hash = [0; 32];
     body_hash[..id.len()].copy_from_slice(id.as_bytes());
-    let request =
-        StartRequest { definition, input, body_hash, principal: "tester".into(), idempotency_key: None };
+    let request = StartRequest {
+        definition,
+        input,
+        body_hash,
+        principal: "tester".into(),
+        idempotency_key: None,
+        replay_of: None,
+    };
     node.engine.starter.start(request).await.unwrap().saga
 }
 

@@ -6,6 +6,7 @@
 pub mod check;
 pub mod command;
 pub mod definition;
+pub mod draw;
 pub mod event;
 pub mod machine;
 pub mod payloads;

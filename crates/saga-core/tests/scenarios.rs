@@ -12,20 +12,44 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-fn definition(name: &str) -> Definition {
-    let path = root().join("saga-defs").join(format!("{name}.yaml"));
+/// Where definitions are, and where their scenarios.
+const FOLDERS: [(&str, &str); 2] =
+    [("saga-defs", "tests/sagas"), ("examples/definitions", "examples/definitions/scenarios")];
+
+fn definition_in(folder: &str, name: &str) -> Definition {
+    let path = root().join(folder).join(format!("{name}.yaml"));
     load(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn definition(name: &str) -> Definition {
+    definition_in("saga-defs", name)
+}
+
+fn yaml_in(folder: &str) -> Vec<PathBuf> {
+    let all = fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path());
+    all.filter(|path| path.extension().is_some_and(|it| it == "yaml")).collect()
+}
+
+#[test]
+fn every_definition_has_scenarios() {
+    for (definitions, scenarios) in FOLDERS {
+        for path in yaml_in(definitions) {
+            let of = root().join(scenarios).join(path.file_name().unwrap());
+            assert!(of.is_file(), "{} has no scenarios", path.display());
+        }
+    }
 }
 
 #[test]
 fn every_scenario_comes_out_as_it_says() {
     let mut count = 0;
     let mut wrong = Vec::new();
-    for entry in fs::read_dir(root().join("tests/sagas")).unwrap() {
-        let path = entry.unwrap().path();
+    let files = FOLDERS
+        .map(|(definitions, scenarios)| yaml_in(scenarios).into_iter().map(move |it| (definitions, it)));
+    for (folder, path) in files.into_iter().flatten() {
         let file = ScenarioFile::parse(&fs::read_to_string(&path).unwrap())
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let definition = definition(&file.definition);
+        let definition = definition_in(folder, &file.definition);
         let door = saga_core::definition::validator(&definition).unwrap();
         let mut coverage = Coverage::of(&definition);
         for scenario in &file.scenarios {
@@ -48,7 +72,7 @@ fn every_scenario_comes_out_as_it_says() {
         assert!(coverage.missing().count() < coverage.total());
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(count >= 20, "{count} scenarios");
+    assert!(count >= 50, "{count} scenarios");
 }
 
 const RIGHT: &str = "

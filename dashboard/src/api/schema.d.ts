@@ -245,6 +245,43 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/ops/approvals": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Actions that wait for a second person */
+        get: operations["list_approvals"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ops/approvals/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Approves or rejects an action
+         * @description An approved action goes to its saga at once; `result` says what the saga made of it. Whoever asked cannot approve.
+         */
+        post: operations["decide_approval"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/ops/audit": {
         parameters: {
             query?: never;
@@ -687,7 +724,8 @@ export interface paths {
         put?: never;
         /**
          * Acts on a saga
-         * @description Waits up to 5 seconds for what the saga's owner makes of it.
+         * @description Waits up to 5 seconds for what the saga's owner makes of it, and with `wait_s` for what follows from it. The
+         *     answer says what happened.
          */
         post: operations["act_on_saga"];
         delete?: never;
@@ -764,6 +802,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/sagas/{id}/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What a replay would do */
+        get: operations["plan_replay"];
+        put?: never;
+        /**
+         * Repeats a saga that ended without completing
+         * @description As a new saga, linked to the old one, which keeps its history. It takes over the business key.
+         */
+        post: operations["replay_saga"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/sagas/{id}/signals/{name}": {
         parameters: {
             query?: never;
@@ -793,6 +852,13 @@ export interface components {
         Acted: {
             /**
              * Format: uuid
+             * @description The approval that it waits for.
+             */
+            approval?: string | null;
+            /** @description What happened, in words: `running: pay running`, `parked again: pay: CARD_REFUSED …`. */
+            happened?: string;
+            /**
+             * Format: uuid
              * @description The action's id in the mailbox; the same for a repetition with the same `Idempotency-Key`.
              */
             id: string;
@@ -800,8 +866,16 @@ export interface components {
             links: components["schemas"]["Links"];
             /** @description Why it was ignored. */
             reason?: string | null;
-            /** @description `applied`, `ignored` (nothing to do), or `accepted` (kept, and not taken in yet). */
+            /**
+             * @description `applied`, `ignored` (nothing to do), `accepted` (kept, and not taken in yet) or `awaiting_approval` (kept
+             *     until a second person decides).
+             */
             result: string;
+            /**
+             * Format: int32
+             * @description Its revision afterwards.
+             */
+            revision?: number;
             /** @description The saga's coarse status afterwards. */
             status: string;
         };
@@ -828,6 +902,8 @@ export interface components {
             action: string;
             /** @description Whether it would be taken in. */
             allowed: boolean;
+            /** @description It waits for a second person first. */
+            approval?: boolean;
             /** @description What it would do, in words. */
             consequence?: string | null;
             /** @description `execute` or `compensate`. */
@@ -876,6 +952,11 @@ export interface components {
             revision: number;
             /** @description The step, where the action is about one. */
             step?: string | null;
+            /**
+             * Format: int32
+             * @description Waits so many seconds, 60 at most, until the saga has ended, needs a human again, or is past the step.
+             */
+            wait_s?: number | null;
             /** @description Who acts. Read only where nobody needs to sign in, in dev mode; else it is the caller. */
             who?: string | null;
             /** @description Why; it stands in the history. */
@@ -962,6 +1043,59 @@ export interface components {
              * @description When somebody settled it.
              */
             resolved_at?: string | null;
+        };
+        /** @description Approvals, newest first. */
+        ApprovalList: {
+            /** @description At most 500. */
+            approvals: components["schemas"]["ApprovalView"][];
+        };
+        /** @description An action that waits, or waited, for a second person. */
+        ApprovalView: {
+            /** @description The action, as it was asked for. */
+            action: unknown;
+            /**
+             * Format: int64
+             * @description The amount at stake.
+             */
+            amount?: number | null;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            asked_at: string;
+            /** @description Who asked. */
+            asked_by: string;
+            /** @description Its currency. */
+            currency?: string | null;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            decided_at?: string | null;
+            /** @description Who decided. */
+            decided_by?: string | null;
+            /** @description Why. */
+            decision_why?: string | null;
+            /** @description Its definition. */
+            definition: string;
+            /**
+             * Format: uuid
+             * @description Its id.
+             */
+            id: string;
+            /** @description Its business key. */
+            key?: string | null;
+            /** @description What the saga made of an approved action: `applied`, `ignored: …` or `refused: …`. */
+            result?: string | null;
+            /**
+             * Format: uuid
+             * @description The saga.
+             */
+            saga: string;
+            /** @description `open`, `approved`, `rejected` or `expired`. */
+            state: string;
+            /** @description Why. */
+            why: string;
         };
         /** @description Money that is at risk. */
         AtRiskView: {
@@ -1091,6 +1225,13 @@ export interface components {
             completed: components["schemas"]["Count"];
             parked: components["schemas"]["Count"];
             running: components["schemas"]["Count"];
+        };
+        /** @description A decision. */
+        DecisionRequest: {
+            /** @description `approve` or `reject`. */
+            decision: string;
+            /** @description Why; it stands in the audit. */
+            why: string;
         };
         /** @description The definitions that sagas can be started from. */
         DefinitionList: {
@@ -1275,6 +1416,11 @@ export interface components {
             query: string;
             /** @description Whether everybody sees it. */
             shared: boolean;
+        };
+        /** @description An input that must be fresh. */
+        FreshInput: {
+            /** @description Where, as a JSON pointer. */
+            pointer: string;
         };
         /** @description What happened to a saga. */
         Happening: {
@@ -1945,6 +2091,76 @@ export interface components {
             /** @description What happens, in order. */
             story: components["schemas"]["StoryBeat"][];
         };
+        /** @description What a replay would do. */
+        ReplayPlan: {
+            /** @description Whether it can be repeated. */
+            allowed: boolean;
+            /** @description Its definition. */
+            definition: string;
+            /** @description Inputs that must be fresh, as JSON pointers. */
+            fresh: components["schemas"]["FreshInput"][];
+            /** @description The old saga's input. */
+            input: unknown;
+            /** @description Why not. */
+            refused?: string | null;
+            /**
+             * Format: uuid
+             * @description The saga that repeats it already.
+             */
+            replayed_by?: string | null;
+            /**
+             * Format: uuid
+             * @description The saga to be repeated.
+             */
+            saga: string;
+            /** @description What becomes of each step. */
+            steps: components["schemas"]["ReplayStep"][];
+            /** @description The version that the replay would take. */
+            version: string;
+            /** @description What to know before. */
+            warnings?: string[];
+        };
+        /** @description A replay to be started. */
+        ReplayRequest: {
+            /** @description It was replayed before, or what the plan warns of: that was seen. */
+            acknowledged?: boolean;
+            /** @description Fresh values, by JSON pointer. */
+            fresh?: {
+                [key: string]: unknown;
+            };
+            /** @description A whole new input; the old one when absent. */
+            input?: unknown;
+            /** @description Another version of the definition. */
+            version?: string | null;
+            /** @description Why; it stands in the audit. */
+            why: string;
+        };
+        /** @description A step in a replay's plan. */
+        ReplayStep: {
+            /** @description `runs_again`, `new` or `gone`. */
+            plan: string;
+            /** @description The step. */
+            step: string;
+            /** @description Where it stood in the old saga. */
+            was?: string | null;
+        };
+        /** @description A replay that was started. */
+        Replayed: {
+            /** @description Where more about the new one is. */
+            links: components["schemas"]["Links"];
+            /** @description The same request came before. */
+            repeated?: boolean;
+            /**
+             * Format: uuid
+             * @description The one that it repeats.
+             */
+            replay_of: string;
+            /**
+             * Format: uuid
+             * @description The new saga.
+             */
+            saga: string;
+        };
         /** @description An anomaly that is settled. */
         ResolveRequest: {
             /** @description The effect. */
@@ -2073,6 +2289,8 @@ export interface components {
         SagaView: components["schemas"]["SagaSummary"] & {
             /** @description Proof of effects that nobody undoes. */
             anomalies?: components["schemas"]["AnomalyView"][];
+            /** @description Actions that wait for a second person. */
+            approvals?: components["schemas"]["ApprovalView"][];
             cause?: components["schemas"]["Cause"] | null;
             /**
              * Format: int64
@@ -2397,6 +2615,11 @@ export interface components {
             published_at: string;
             /** @description Its text. */
             source: string;
+            /**
+             * Format: int64
+             * @description How many of its sagas have not ended.
+             */
+            unfinished?: number;
             /** @description What the check said when it was published: `proved`, `refuted` or `unproved`. */
             verdict?: string | null;
             /** @description The hash of its content. */
@@ -2542,6 +2765,8 @@ export type AnomalyItem = components['schemas']['AnomalyItem'];
 export type AnomalyPage = components['schemas']['AnomalyPage'];
 export type AnomalyRef = components['schemas']['AnomalyRef'];
 export type AnomalyView = components['schemas']['AnomalyView'];
+export type ApprovalList = components['schemas']['ApprovalList'];
+export type ApprovalView = components['schemas']['ApprovalView'];
 export type AtRiskView = components['schemas']['AtRiskView'];
 export type AuditPage = components['schemas']['AuditPage'];
 export type AuditView = components['schemas']['AuditView'];
@@ -2552,6 +2777,7 @@ export type Count = components['schemas']['Count'];
 export type Counts = components['schemas']['Counts'];
 export type CountsByHealth = components['schemas']['CountsByHealth'];
 export type CountsByStatus = components['schemas']['CountsByStatus'];
+export type DecisionRequest = components['schemas']['DecisionRequest'];
 export type DefinitionList = components['schemas']['DefinitionList'];
 export type DefinitionSummary = components['schemas']['DefinitionSummary'];
 export type DefinitionView = components['schemas']['DefinitionView'];
@@ -2565,6 +2791,7 @@ export type FaultAt = components['schemas']['FaultAt'];
 export type FilterList = components['schemas']['FilterList'];
 export type FilterRequest = components['schemas']['FilterRequest'];
 export type FilterView = components['schemas']['FilterView'];
+export type FreshInput = components['schemas']['FreshInput'];
 export type Happening = components['schemas']['Happening'];
 export type HealthView = components['schemas']['HealthView'];
 export type HistoryEvent = components['schemas']['HistoryEvent'];
@@ -2599,6 +2826,10 @@ export type Problem = components['schemas']['Problem'];
 export type ProofView = components['schemas']['ProofView'];
 export type PublishedView = components['schemas']['PublishedView'];
 export type RefutationView = components['schemas']['RefutationView'];
+export type ReplayPlan = components['schemas']['ReplayPlan'];
+export type ReplayRequest = components['schemas']['ReplayRequest'];
+export type ReplayStep = components['schemas']['ReplayStep'];
+export type Replayed = components['schemas']['Replayed'];
 export type ResolveRequest = components['schemas']['ResolveRequest'];
 export type Role = components['schemas']['Role'];
 export type SagaPage = components['schemas']['SagaPage'];
@@ -3082,6 +3313,103 @@ export interface operations {
                 };
             };
             /** @description The request has faults */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_approvals: {
+        parameters: {
+            query?: {
+                /** @description Only open ones; true when absent */
+                open?: boolean;
+                /** @description Only of this saga */
+                saga?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The approvals, newest first */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApprovalList"];
+                };
+            };
+            /** @description The query cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    decide_approval: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The approval */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DecisionRequest"];
+            };
+        };
+        responses: {
+            /** @description Decided */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApprovalView"];
+                };
+            };
+            /** @description One cannot approve one's own action */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such approval */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It was decided before, or is too old */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The decision has faults */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -4372,7 +4700,7 @@ export interface operations {
                     "application/json": components["schemas"]["Acted"];
                 };
             };
-            /** @description Kept; not taken in yet */
+            /** @description Kept; not taken in yet, or waiting for a second person */
             202: {
                 headers: {
                     [name: string]: unknown;
@@ -4565,6 +4893,125 @@ export interface operations {
             };
             /** @description The request has faults */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    plan_replay: {
+        parameters: {
+            query?: {
+                /** @description Another version of the definition */
+                version?: string;
+            };
+            header?: never;
+            path: {
+                /** @description The saga */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The plan */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReplayPlan"];
+                };
+            };
+            /** @description No such saga or version */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The saga cannot be read */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    replay_saga: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Makes a repetition harmless */
+                "Idempotency-Key"?: string | null;
+            };
+            path: {
+                /** @description The saga */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReplayRequest"];
+            };
+        };
+        responses: {
+            /** @description The same request came before: its saga */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Replayed"];
+                };
+            };
+            /** @description Started */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Replayed"];
+                };
+            };
+            /** @description No such saga or version */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It cannot be repeated */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description An input is not fresh, or does not fit */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Starts are held, or the service is busy */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -39,7 +39,7 @@ export function YamlView({ source }: { source: string }) {
     if (!place.current) return;
     const view = new EditorView({
       parent: place.current,
-      state: EditorState.create({ doc: source, extensions: [nonce(), READING, EditorState.readOnly.of(true), EditorView.contentAttributes.of({ "aria-label": t("definitions.text"), "aria-readonly": "true" })] }),
+      state: EditorState.create({ doc: source, extensions: [nonce(), READING, EditorState.readOnly.of(true), EditorView.contentAttributes.of({ tabindex: "0", "aria-label": t("definitions.text"), "aria-readonly": "true" })] }),
     });
     return () => view.destroy();
   }, [source, t]);
@@ -55,7 +55,7 @@ export function YamlDiff({ before, after }: { before: string; after: string }) {
       parent: place.current,
       state: EditorState.create({
         doc: after,
-        extensions: [nonce(), READING, EditorState.readOnly.of(true), EditorView.contentAttributes.of({ "aria-label": t("diff"), "aria-readonly": "true" }),
+        extensions: [nonce(), READING, EditorState.readOnly.of(true), EditorView.contentAttributes.of({ tabindex: "0", "aria-label": t("diff"), "aria-readonly": "true" }),
           unifiedMergeView({ original: before, mergeControls: false, collapseUnchanged: { margin: 4, minSize: 8 } })],
       }),
     });
@@ -85,7 +85,7 @@ export function YamlEditor({ source, onChange, mistakes, handle, label, plain = 
           nonce(), lineNumbers(), history(), drawSelection(), indentOnInput(), bracketMatching(), highlightActiveLine(), yaml(), syntaxHighlighting(COLOURS), plain ? [] : [lintGutter(), autocompletion({ override: [(context: CompletionContext) => completions(context)] })],
           // Tab indents; Escape and then Tab leaves, as CodeMirror has it.
           keymap.of([...completionKeymap, ...defaultKeymap, ...historyKeymap, ...searchKeymap, indentWithTab]),
-          EditorView.contentAttributes.of({ "aria-label": label ?? t("editor.label") }),
+          EditorView.contentAttributes.of({ tabindex: "0", "aria-label": label ?? t("editor.label") }),
           EditorView.updateListener.of((update) => update.docChanged && changed.current(update.state.doc.toString())),
         ],
       }),

@@ -15,9 +15,8 @@ use saga_core::event::{Operator, Signal};
 use saga_core::{CellRef, Definition, Event, OperatorAction, What};
 use saga_protocol::{Direction, SagaId};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
-use tokio::time::Instant;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -27,6 +26,8 @@ use super::view::{Acted, Links, Signalled};
 use super::{Api, From, body, headers, sagas, words};
 use crate::auth::{Caller, Kind};
 use crate::clock;
+use crate::deeds::{self, Came, Wanted};
+use crate::settle::{self, Outcome};
 use crate::store::audit::{Actor, Deed};
 use crate::store::mail::{Asked, Delivery};
 
@@ -36,10 +37,8 @@ const SIGNAL_TTL_MS: i64 = 24 * 3_600_000;
 const SIGNAL_NAME_MAX: usize = 64;
 /// The longest `who`, `why` and `evidence`, in characters.
 const WORDS_MAX: usize = 1_000;
-/// How long an action's result is waited for.
-const RESULT_WAIT: Duration = Duration::from_secs(5);
-/// How often it is looked for, growing from the first to the second.
-const RESULT_POLL_MS: (u64, u64) = (5, 200);
+/// The longest time that what follows from an action is waited for, in s.
+const WAIT_MAX_S: u32 = 60;
 
 /// Signals a saga
 ///
@@ -130,6 +129,9 @@ pub struct ActionRequest {
     /// "It may still take effect", or "this stays uncompensated", was shown and acknowledged.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub acknowledged: bool,
+    /// Waits so many seconds, 60 at most, until the saga has ended, needs a human again, or is past the step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_s: Option<u32>,
 }
 
 /// An operator's action.
@@ -223,7 +225,8 @@ impl ActionRequest {
 
 /// Acts on a saga
 ///
-/// Waits up to 5 seconds for what the saga's owner makes of it.
+/// Waits up to 5 seconds for what the saga's owner makes of it, and with `wait_s` for what follows from it. The
+/// answer says what happened.
 #[utoipa::path(
     post, path = "/sagas/{id}/actions", operation_id = "act_on_saga", tag = "operators",
     params(
@@ -233,7 +236,7 @@ impl ActionRequest {
     request_body = ActionRequest,
     responses(
         (status = 200, description = "Taken in: applied, or nothing was to be done", body = Acted),
-        (status = 202, description = "Kept; not taken in yet", body = Acted),
+        (status = 202, description = "Kept; not taken in yet, or waiting for a second person", body = Acted),
         (status = 404, description = "No such saga", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "Refused, with the reason; the saga is unchanged", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The action has faults; or the key was used for another action", body = Problem, content_type = "application/problem+json"),
@@ -249,58 +252,67 @@ pub async fn act(
 ) -> Result<Response, Problem> {
     let saga = sagas::id(path)?;
     let request: ActionRequest = body::of(&api, &headers, body).await?;
+    let wait = request.wait_s.map(|s| Duration::from_secs(u64::from(s.min(WAIT_MAX_S))));
     let engine = api.engine();
     let whole = engine.store.whole(saga).await?.ok_or_else(Problem::no_saga)?;
     let published = engine.definitions.get(&engine.store, whole.summary.definition_id).await?;
     let published = published.ok_or_else(Problem::unavailable)?;
+    let asked = serde_json::to_value(&request).unwrap_or_default();
     let (operator, payload) = request.resolve(&published.definition, &caller)?;
     let id = mail_id("action", saga, &headers)?;
-    let event = Event::new(clock::now(), rand::random(), What::Operator(operator));
-    let What::Operator(operator) = &event.what else { return Err(Problem::unavailable()) };
-    let (word, _) = words::action(&operator.action);
-    let before = json!({
-        "status": whole.summary.status,
-        "revision": whole.state.as_ref().map_or(0, |state| state.revision),
-    });
-    let what = format!("saga.{word}");
-    let deed = Deed {
-        why: Some(&operator.why),
-        before: Some(before),
-        mail: Some(id),
-        ..Deed::new(&what, saga.to_string())
+    let (_, cell) = words::action(&operator.action);
+    let wanted = Wanted { saga, id, operator, payload, request: asked };
+    let came = deeds::act(engine, wanted, &actor(&caller, from)).await?;
+    if came == Came::AwaitingApproval {
+        api.live().tell("approvals");
+    }
+    let wait = wait.filter(|_| came == Came::Applied);
+    let cell = cell.and_then(|at| Some((at.direction, words::step_name(&published.definition, at.step)?)));
+    let stands = settle::wait(engine, saga, cell, wait.unwrap_or_default(), api.closing()).await?;
+    answer(saga, id, came, stands)
+}
+
+/// What came of an action, with where the saga stands now.
+pub(super) fn answer(
+    saga: SagaId,
+    id: Uuid,
+    came: Came,
+    stands: Option<(Outcome, String)>,
+) -> Result<Response, Problem> {
+    let (stands, happened) = stands.ok_or_else(Problem::no_saga)?;
+    let (word, reason) = match came {
+        Came::Applied => ("applied", None),
+        Came::Ignored(reason) => ("ignored", Some(reason)),
+        Came::Accepted => ("accepted", None),
+        Came::AwaitingApproval => ("awaiting_approval", None),
+        Came::NoSaga => return Err(Problem::no_saga()),
+        Came::Reused => return Err(Problem::mail_key_reused()),
+        Came::Refused(reason) => return Err(refused(&reason, stands.revision)),
     };
-    let asked = Asked { id, saga, event: &event, payload: payload.as_ref() };
-    deliver(&api, asked, &actor(&caller, from), deed).await?;
-    let result = result(&api, id).await?;
-    let after = engine.store.whole(saga).await?.ok_or_else(Problem::no_saga)?;
-    let (word, reason) = match result.as_deref().map(|it| it.split_once(": ").unwrap_or((it, ""))) {
-        None => ("accepted", None),
-        Some(("refused", reason)) => {
-            let mut problem = Problem::new(StatusCode::CONFLICT, "refused", "The action was refused")
-                .detail(format!("{reason}. The saga is unchanged; look at it again before you decide."));
-            problem.revision = after.state.ok().map(|state| state.revision);
-            return Err(problem);
-        }
-        Some((word, reason)) => (word, Some(reason.to_owned()).filter(|reason| !reason.is_empty())),
-    };
-    let status = if word == "accepted" { StatusCode::ACCEPTED } else { StatusCode::OK };
+    let kept = matches!(word, "accepted" | "awaiting_approval");
     let answer = Acted {
         id,
         result: word.to_owned(),
         reason,
-        status: after.summary.status.to_owned(),
+        status: stands.status.clone(),
+        revision: stands.revision,
+        happened,
+        approval: (word == "awaiting_approval").then_some(id),
         links: Links::of(saga),
     };
+    let status = if kept { StatusCode::ACCEPTED } else { StatusCode::OK };
     Ok((status, Json(answer)).into_response())
 }
 
+fn refused(reason: &str, revision: u32) -> Problem {
+    let mut problem = Problem::new(StatusCode::CONFLICT, "refused", "The action was refused")
+        .detail(format!("{reason}. The saga is unchanged; look at it again before you decide."));
+    problem.revision = Some(revision);
+    problem
+}
+
 /// Commits a piece of mail with its deed, and tells the saga's owner.
-pub(super) async fn deliver(
-    api: &Api,
-    asked: Asked<'_>,
-    actor: &Actor,
-    deed: Deed<'_>,
-) -> Result<Delivery, Problem> {
+async fn deliver(api: &Api, asked: Asked<'_>, actor: &Actor, deed: Deed<'_>) -> Result<Delivery, Problem> {
     let (id, saga) = (asked.id, asked.saga);
     let (delivery, shard) = api.engine().store.ask(asked, actor, deed).await?;
     match delivery {
@@ -310,22 +322,6 @@ pub(super) async fn deliver(
     }
     api.engine().nudge(saga, shard, id).await;
     Ok(delivery)
-}
-
-/// Waits for what the owner makes of a piece of mail, within a bound.
-async fn result(api: &Api, id: Uuid) -> Result<Option<String>, Problem> {
-    let until = Instant::now() + RESULT_WAIT;
-    let (mut pause_ms, longest_ms) = RESULT_POLL_MS;
-    loop {
-        if let Some(result) = api.engine().store.mail_result(id).await? {
-            return Ok(Some(result));
-        }
-        if Instant::now() >= until || api.closing().is_cancelled() {
-            return Ok(None);
-        }
-        tokio::time::sleep(Duration::from_millis(pause_ms)).await;
-        pause_ms = (pause_ms * 2).min(longest_ms);
-    }
 }
 
 /// The id in the mailbox: from the `Idempotency-Key`, so that a repetition is one; else a new one.

@@ -159,6 +159,7 @@ impl Page<'_> {
             runbook: self.definition.about.runbook.clone(),
             notes: Vec::new(),
             replays: Vec::new(),
+            approvals: Vec::new(),
             dead_letters: 0,
             masked: false,
             links: Links::of(id),

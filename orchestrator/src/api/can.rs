@@ -58,6 +58,9 @@ pub struct ActionOption {
     /// The input of the round, for `retry_edited`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<Value>,
+    /// It waits for a second person first.
+    #[serde(default)]
+    pub approval: bool,
     /// What would stay undone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub uncompensated: Vec<String>,
@@ -93,6 +96,9 @@ pub async fn actions(
     let trial =
         Trial { id, definition: &published.definition, state: &state, payloads: &loaded.payloads, held };
     let mut actions = trial.all();
+    if let Some(approval) = &published.definition.about.approval {
+        actions.iter_mut().for_each(|it| it.approval = approval.needed(&it.action, whole.summary.amount));
+    }
     if caller.masked() {
         actions.iter_mut().for_each(|it| it.input = None);
     }

@@ -40,6 +40,7 @@ pub async fn beside(api: &Api, whole: Whole) -> Result<SagaView, Problem> {
     view.notes = found.notes.into_iter().map(note_view).collect();
     view.replays = found.replays;
     view.dead_letters = found.dead_letters;
+    view.approvals = engine.store.approvals(true, Some(id)).await?.into_iter().map(Into::into).collect();
     let filter = Filter { text: Some(id.to_string()), ..Filter::default() };
     if let Some(row) = engine.store.find(&filter, &reached(engine), 1).await?.into_iter().next() {
         view.summary.owner = row.owner;

@@ -51,6 +51,7 @@ pub async fn one(State(api): State<Api>, Path(name): Path<String>) -> Result<Jso
             published_at: row.published_at,
             verdict: row.verdict,
             waiver: row.waiver,
+            unfinished: row.unfinished,
             source: row.source.unwrap_or_default(),
         })
         .collect();

@@ -10,7 +10,7 @@
 //! | [`find`], [`queues`], [`overview`], [`live`] | finding sagas, and what needs people |
 //! | [`care`], [`letters`], [`audit`] | what people add, settle and have done |
 //! | [`account`], [`keys`] | who asks; API keys |
-//! | [`act`] | signals and operators' actions |
+//! | [`act`], [`can`], [`approvals`], [`replay`] | signals and operators' actions |
 //! | [`definitions`] | which definitions there are; publishing |
 //! | [`ops`], [`openapi`] | probes, metrics, the document |
 //! | [`assets`] | the dashboard |
@@ -41,6 +41,7 @@ use problem::Problem;
 
 pub mod account;
 pub mod act;
+pub mod approvals;
 pub mod assemble;
 pub mod assets;
 pub mod audit;
@@ -64,6 +65,7 @@ pub mod played;
 pub mod problem;
 pub mod proof;
 pub mod queues;
+pub mod replay;
 pub mod sagas;
 pub mod start;
 pub mod triggers;
@@ -171,6 +173,7 @@ impl Api {
             .route("/sagas/{id}/ignored", get(sagas::ignored))
             .route("/sagas/{id}/signals/{name}", post(act::signal))
             .route("/sagas/{id}/actions", get(can::actions).post(act::act))
+            .route("/sagas/{id}/replay", get(replay::plan).post(replay::start))
             .route("/sagas/{id}/notes", post(care::add_note))
             .route("/sagas/{id}/owner", put(care::set_owner))
             .route("/ops/counts", get(find::counts))
@@ -191,6 +194,8 @@ impl Api {
             .route("/ops/audit/export", get(audit::export))
             .route("/ops/holds", get(holds::list).post(holds::set))
             .route("/ops/holds/{id}", delete(holds::release))
+            .route("/ops/approvals", get(approvals::list))
+            .route("/ops/approvals/{id}", post(approvals::decide))
             .route("/ops/live", get(live::live))
             .route("/auth/config", get(account::config))
             .route("/auth/me", get(account::me))
@@ -359,16 +364,8 @@ fn local_name(host: &str) -> bool {
 
 async fn other_method(method: Method, request: Request) -> Problem {
     let path = request.uri().path();
-    let allowed = match path {
-        "/sagas" | "/healthz" | "/readyz" | "/metrics" | "/openapi.json" => "GET",
-        "/definitions" => "GET, POST",
-        _ if path.starts_with("/authoring/") => "POST",
-        _ if path.ends_with("/actions") || path.contains("/signals/") => "POST",
-        _ if path.starts_with("/sagas/") && path.matches('/').count() == 2 => "GET, POST",
-        _ => "GET",
-    };
     tracing::debug!(%method, path, "no such method");
-    start::other_method(allowed.to_owned())
+    start::other_method(rights::methods(path).join(", "))
 }
 
 /// Checks an address to listen on: without sign-in only loopback, unless told otherwise.

@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
 use super::{
-    Api, account, act, audit, authoring, can, care, definitions, find, holds, keys, letters, live, ops,
-    overview, queues, sagas, start, triggers,
+    Api, account, act, approvals, audit, authoring, can, care, definitions, find, holds, keys, letters, live,
+    ops, overview, queues, replay, sagas, start, triggers,
 };
 
 #[derive(OpenApi)]
@@ -23,7 +23,7 @@ use super::{
         find::counts, overview::overview, overview::workers, queues::parked, queues::failures, queues::failure,
         letters::anomalies, letters::resolve, letters::list, letters::one, letters::resend, letters::discard,
         care::add_note, care::set_owner, care::filters, care::save_filter, care::drop_filter,
-        can::actions, holds::list, holds::set, holds::release,
+        can::actions, replay::plan, replay::start, approvals::list, approvals::decide, holds::list, holds::set, holds::release,
         audit::list, audit::export, live::live,
         account::config, account::me, keys::list, keys::make, keys::revoke,
         definitions::list, definitions::one, definitions::publish,

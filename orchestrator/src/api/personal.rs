@@ -62,7 +62,7 @@ impl Personal {
     fn remember(&mut self, value: &Value) {
         match value {
             Value::String(text) if text.chars().count() >= TELLING_MIN => {
-                drop(self.secrets.insert(text.clone()))
+                self.secrets.insert(text.clone());
             }
             Value::Number(number) if number.to_string().len() >= TELLING_MIN => {
                 self.secrets.insert(number.to_string());

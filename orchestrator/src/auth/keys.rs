@@ -174,7 +174,10 @@ impl Store {
 }
 
 /// Keys that were looked up just now.
-pub(super) struct Remembered(Mutex<LruCache<[u8; 32], (Instant, Option<KeyRow>)>>);
+pub(super) struct Remembered(Mutex<LruCache<[u8; 32], LookedUp>>);
+
+/// When a key was looked up, and what was found.
+type LookedUp = (Instant, Option<KeyRow>);
 
 impl Default for Remembered {
     fn default() -> Self {

@@ -22,6 +22,11 @@ pub const RIGHTS: &[(&str, &str, Need)] = &[
     ("GET", "/healthz", Public),
     ("GET", "/readyz", Public),
     ("GET", "/openapi.json", Public),
+    // The dashboard's files; what it shows it asks for with the caller's token.
+    ("GET", "/", Public),
+    ("GET", "/ui", Public),
+    ("GET", "/ui/", Public),
+    ("GET", "/ui/{*path}", Public),
     ("GET", "/auth/config", Public),
     ("GET", "/auth/me", Any(Roles::ALL)),
     ("GET", "/metrics", Any(Roles::READ)),
@@ -55,18 +60,18 @@ pub const RIGHTS: &[(&str, &str, Need)] = &[
     ("GET", "/ops/holds", Any(Roles::READ)),
     ("POST", "/ops/holds", Any(Roles::ACT)),
     ("DELETE", "/ops/holds/{id}", Any(Roles::ACT)),
+    ("GET", "/sagas/{id}/replay", Any(Roles::READ)),
+    ("POST", "/sagas/{id}/replay", Any(Roles::ACT)),
+    ("GET", "/ops/approvals", Any(Roles::READ)),
+    ("POST", "/ops/approvals/{id}", Any(Roles::ACT)),
     ("GET", "/ops/live", Any(Roles::ALL)),
+    ("POST", "/authoring/check", Any(Roles::READ)),
+    ("POST", "/authoring/prove", Any(Roles::READ)),
+    ("POST", "/authoring/scenarios", Any(Roles::READ)),
+    ("POST", "/authoring/simulate", Any(Roles::READ)),
     ("GET", "/definitions", Any(Roles::READ)),
     ("POST", "/definitions", Any(Roles::PUBLISH)),
     ("GET", "/definitions/{name}", Any(Roles::READ)),
-    ("POST", "/authoring/check", Any(Roles::READ)),
-    ("POST", "/authoring/prove", Any(Roles::READ)),
-    ("POST", "/authoring/simulate", Any(Roles::READ)),
-    ("POST", "/authoring/scenarios", Any(Roles::READ)),
-    ("GET", "/", Public),
-    ("GET", "/ui", Public),
-    ("GET", "/ui/", Public),
-    ("GET", "/ui/{*path}", Public),
     ("GET", "/ops/keys", Any(Roles::ADMIN)),
     ("POST", "/ops/keys", Any(Roles::ADMIN)),
     ("DELETE", "/ops/keys/{id}", Any(Roles::ADMIN)),
@@ -77,4 +82,16 @@ pub fn need(method: &Method, path: &str) -> Need {
     let method = if method == Method::HEAD { &Method::GET } else { method };
     let found = RIGHTS.iter().find(|(its, at, _)| *its == method.as_str() && *at == path);
     found.map_or(Any(Roles::ADMIN), |(_, _, need)| *need)
+}
+
+/// The methods that a path has.
+pub fn methods(path: &str) -> Vec<&'static str> {
+    let fits = |pattern: &str| {
+        pattern.matches('/').count() == path.matches('/').count()
+            && pattern
+                .split('/')
+                .zip(path.split('/'))
+                .all(|(its, given)| its.starts_with('{') || its == given)
+    };
+    RIGHTS.iter().filter(|(_, at, _)| fits(at)).map(|(method, ..)| *method).collect()
 }

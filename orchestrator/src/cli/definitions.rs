@@ -1,4 +1,4 @@
-//! `amends def`: publish and list definitions, over the API.
+//! `amends def`: everything about definitions but their proof; publishing and listing are here.
 
 use std::path::PathBuf;
 
@@ -7,10 +7,10 @@ use reqwest::Method;
 
 use super::client::{Client, Sent};
 use super::exit::{Code, Failure};
-use super::{Output, Server, say};
+use super::{Output, Server, author, say, versions};
 use crate::api::view::{DefinitionList, PublishedView};
 
-/// Definitions: publish, list
+/// Definitions: new, fmt, graph, diff, show, publish, list, schema
 #[derive(Debug, Args)]
 pub struct DefArgs {
     #[command(flatten)]
@@ -32,6 +32,18 @@ enum DefCommand {
     },
     /// Lists the definitions that sagas can be started from
     List,
+    /// Shows a definition with its versions, and how many sagas each still has
+    Show(versions::ShowArgs),
+    /// Writes a definition and its scenarios to begin with
+    New(author::NewArgs),
+    /// Spells files as all are spelled; comments and meaning stay
+    Fmt(author::FmtArgs),
+    /// Draws a definition
+    Graph(versions::GraphArgs),
+    /// Shows what two versions have differently
+    Diff(versions::DiffArgs),
+    /// Prints the JSON Schema of the language, for editors
+    Schema,
 }
 
 /// Runs the command.
@@ -43,6 +55,12 @@ pub async fn run(args: DefArgs, output: Output) -> Result<Code, Failure> {
     match args.command {
         DefCommand::Publish { files, waive } => publish(&client, &files, waive.as_deref(), output).await,
         DefCommand::List => list(&client, output).await,
+        DefCommand::Show(args) => versions::show(&client, &args, output).await,
+        DefCommand::New(args) => author::new(&args, output),
+        DefCommand::Fmt(args) => author::fmt(&args, output),
+        DefCommand::Graph(args) => versions::graph(&client, &args).await,
+        DefCommand::Diff(args) => versions::compare(&client, &args, output).await,
+        DefCommand::Schema => Ok(author::schema()),
     }
 }
 

@@ -6,7 +6,9 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reqwest::Method;
-use saga_core::simulate::{Expect, Live, Scenario, ScenarioFile};
+use saga_core::Definition;
+use saga_core::definition::Work;
+use saga_core::simulate::{Expect, Happening, Live, Scenario, ScenarioFile};
 use serde_json::Value;
 
 use super::Server;
@@ -25,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// When the engine cannot be reached; what the scenario itself has wrong is its outcome.
 pub(super) async fn run(
     server: &Server,
-    definition: &str,
+    definition: &Definition,
     file: &ScenarioFile,
     scenario: &Scenario,
 ) -> Result<Outcome, Failure> {
@@ -35,9 +37,10 @@ pub(super) async fn run(
         Some(live) => live,
     };
     let Some(input) = live.input(scenario.input(file)) else { return Ok(Outcome::Skipped(String::new())) };
+    let script = scenario.script().map_err(|error| Failure::usage(error.to_string()))?;
     let client = server.client()?;
     let input = unique(&input);
-    let path = format!("/sagas/{definition}");
+    let path = format!("/sagas/{}", definition.name);
     let started: Result<Started, Failure> =
         client.send(Method::POST, &path, &[], Sent::Json(input.to_string().as_bytes())).await;
     let started = match started {
@@ -45,6 +48,13 @@ pub(super) async fn run(
         Err(failure) => return Ok(Outcome::Failed(vec![format!("it was not started: {failure}")])),
         Ok(started) => started,
     };
+    for (_, happening) in &script.events {
+        let Happening::Signal { name, payload } = happening else {
+            let why = "beside signals, nothing that happens can be brought about on the real stack";
+            return Ok(Outcome::Failed(vec![format!("`live` cannot be: {why}")]));
+        };
+        signal(&client, &started, name, payload.as_ref()).await?;
+    }
     let until = tokio::time::Instant::now() + PATIENCE;
     let saga = loop {
         let saga = client.saga(started.saga).await?;
@@ -57,11 +67,30 @@ pub(super) async fn run(
         }
         tokio::time::sleep(PAUSE).await;
     };
-    let wrong = compare(&client, &saga, &scenario.expect).await?;
+    let wrong = compare(&client, definition, &saga, &scenario.expect).await?;
     Ok(Outcome::of(wrong.into_iter().map(|it| format!("{it} (saga {})", started.saga)).collect()))
 }
 
-async fn compare(client: &Client, saga: &SagaView, expect: &Expect) -> Result<Vec<String>, Failure> {
+/// Sends a signal. Its time is not waited for: one that is early is kept.
+async fn signal(
+    client: &Client,
+    started: &Started,
+    name: &str,
+    payload: Option<&Value>,
+) -> Result<(), Failure> {
+    let path = format!("/sagas/{}/signals/{name}", started.saga);
+    let body = payload.cloned().unwrap_or_else(|| Value::Object(serde_json::Map::new())).to_string();
+    let key = [("idempotency-key", format!("{}-{name}", started.saga))];
+    let _: Value = client.send(Method::POST, &path, &key, Sent::Json(body.as_bytes())).await?;
+    Ok(())
+}
+
+async fn compare(
+    client: &Client,
+    definition: &Definition,
+    saga: &SagaView,
+    expect: &Expect,
+) -> Result<Vec<String>, Failure> {
     let history = client.history(saga.summary.saga, 0).await?;
     let mut wrong = Vec::new();
     let mut differs = |what: &str, wanted: String, found: String| {
@@ -81,8 +110,12 @@ async fn compare(client: &Client, saga: &SagaView, expect: &Expect) -> Result<Ve
         );
     }
     if let Some(wanted) = &expect.steps {
+        let asks = |name: &str| {
+            let step = definition.find(name).and_then(|ix| definition.step(ix));
+            step.is_some_and(|step| !matches!(step.work, Work::Sleep { .. } | Work::Signal { .. }))
+        };
         let sent = |it: &&crate::api::view::StepView| {
-            it.execute.as_ref().is_some_and(|track| !["skipped", "held"].contains(&track.state.as_str()))
+            asks(&it.step) && it.execute.as_ref().is_some_and(|track| !["skipped", "held"].contains(&track.state.as_str()))
         };
         let found = saga.steps.iter().filter(sent).map(|it| it.step.clone()).collect();
         differs("steps", sorted(wanted.clone()), sorted(found));

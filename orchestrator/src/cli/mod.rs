@@ -14,6 +14,7 @@ use client::Client;
 use exit::{Code, Failure};
 use style::Style;
 
+pub mod author;
 pub mod check;
 pub mod client;
 pub mod database;
@@ -29,6 +30,7 @@ pub mod shop;
 pub mod sign_in;
 pub mod style;
 pub mod timeline;
+pub mod versions;
 pub mod worker;
 
 /// Amends: sagas that make amends when a step fails.

@@ -125,6 +125,9 @@ struct ActArgs {
     /// I know that it may still take effect, or stays uncompensated
     #[arg(long)]
     acknowledge: bool,
+    /// Waits so many seconds, 60 at most, for what follows from it
+    #[arg(long, value_name = "S")]
+    wait_s: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -327,6 +330,7 @@ async fn act(client: &Client, args: ActArgs, output: Output) -> Result<Code, Fai
         output: parse(args.output)?,
         evidence: args.evidence,
         acknowledged: args.acknowledge,
+        wait_s: args.wait_s,
     };
     let body = serde_json::to_vec(&request).map_err(|error| Failure::new(Code::Failed, error.to_string()))?;
     let acted: Acted =
@@ -336,6 +340,11 @@ async fn act(client: &Client, args: ActArgs, output: Output) -> Result<Code, Fai
     } else {
         let reason = acted.reason.as_deref().map(|it| format!(" ({it})")).unwrap_or_default();
         say(&format!("{}{reason}; the saga is {}", acted.result, output.style.status(&acted.status)));
+        if acted.result == "awaiting_approval" {
+            say(&format!("a second person must approve it: amends ops approve {} --why …", acted.id));
+        } else if acted.happened != acted.status && !acted.happened.is_empty() {
+            say(&acted.happened);
+        }
     }
     Ok(act_code(&acted.result))
 }
@@ -344,7 +353,7 @@ async fn act(client: &Client, args: ActArgs, output: Output) -> Result<Code, Fai
 fn act_code(result: &str) -> Code {
     match result {
         "applied" => Code::Ok,
-        "accepted" => Code::Pending,
+        "accepted" | "awaiting_approval" => Code::Pending,
         _ => Code::Ignored,
     }
 }

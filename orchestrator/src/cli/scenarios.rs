@@ -88,8 +88,7 @@ pub async fn test(args: &TestArgs, output: Output) -> Result<Code, Failure> {
         }
         for scenario in suite.file.scenarios.iter().filter(wanted) {
             if args.live {
-                let outcome =
-                    live::run(&args.server, suite.file.definition.as_str(), &suite.file, scenario).await?;
+                let outcome = live::run(&args.server, definition, &suite.file, scenario).await?;
                 tally.count(&outcome);
                 report(suite, scenario, &outcome, None, args, output);
                 continue;

@@ -73,7 +73,7 @@ impl Statistics {
         let minute = self.minutes.entry(floor(now, TimeDelta::minutes(1))).or_default();
         match changed.status.as_str() {
             "running" if changed.revision == 1 => minute.started += 1,
-            "running" => return,
+            "running" => {}
             "parked" => minute.parked += 1,
             word => {
                 match word {

@@ -24,7 +24,8 @@ use crate::store::mail::event_of;
 use crate::store::sweep::Mail;
 use crate::{clock, hints};
 
-/// Ignored records that are kept a saga while it is in memory.
+/// Ignored records that are kept a saga while it is in memory; the statement of [`crate::store::batch`] bounds
+/// those of a saga that is loaded again and again.
 const IGNORED_MAX: u32 = 50;
 /// A hand-over older than this may be stale: the sweep publishes rows of [`crate::store::sweep::SWEEP_AGE_MS`].
 const HANDOVER_FRESH: Duration = Duration::from_millis(1_500);
@@ -33,7 +34,8 @@ const NOT_CAUGHT_UP_MS: i64 = 50;
 /// The same, while the log does not answer.
 const UNANSWERED_MS: i64 = 1_000;
 const QUEUED_MS: i64 = 1_000;
-const NO_DEFINITION_MS: i64 = 5_000;
+/// When a saga whose definition could not be loaded is looked at again, in ms.
+pub(crate) const NO_DEFINITION_MS: i64 = 5_000;
 const STUCK_MS: i64 = 30_000;
 
 /// What a batch will write, publish and note once it is committed.

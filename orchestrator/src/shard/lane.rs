@@ -15,9 +15,10 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::decide::{Decision, Next, dead_letter, panic_text};
+use super::decide::{Decision, NO_DEFINITION_MS, Next, dead_letter, panic_text};
 use super::owned::Owned;
 use super::sagas::{Saga, Sagas};
+use super::stuck::Stuck;
 use super::timers::Timers;
 use super::{Claims, Handover, Incoming, Input};
 use crate::clock;
@@ -54,6 +55,7 @@ pub(crate) struct Context {
     pub(crate) workers: Arc<WorkerRegistry>,
     pub(crate) health: Arc<Health>,
     pub(crate) claims: Claims,
+    pub(crate) stuck: Stuck,
     pub(crate) holds: Holds,
     pub(crate) node: String,
     /// Asks for a sweep at once: there is mail.
@@ -282,6 +284,7 @@ impl Lane {
         if published.rows.is_empty() {
             return;
         }
+        failpoint::hit("lane.acknowledged");
         let (ours, others): (Vec<Row>, Vec<Row>) =
             published.rows.into_iter().partition(|row| self.shards.contains_key(&row.shard));
         for row in others {
@@ -294,6 +297,7 @@ impl Lane {
     }
 
     async fn on_swept(&mut self, swept: Swept) {
+        failpoint::hit("lane.swept");
         self.sagas.turn_generation();
         for (shard, epoch, token) in &swept.claims {
             let Some(owned) = self.shards.get(shard) else { continue };
@@ -312,22 +316,12 @@ impl Lane {
             .filter(|owned| owned.claimed < swept.began)
             .map(|owned| owned.shard)
             .collect();
-        let mut oldest_ms = 0;
-        for (shard, saga, key, age_ms) in swept.outbox {
+        for (shard, saga, key) in swept.outbox {
             let row = Row { shard, saga: SagaId(saga), key };
-            if !news.contains(&shard) {
-                continue;
-            }
-            // What is handed to the bus and not acknowledged waits too; what waits for its definition is not the
-            // bus's backlog.
-            if !self.waits_for_definition.contains(&row.saga) {
-                oldest_ms = oldest_ms.max(age_ms);
-            }
-            if !self.in_flight.contains(&row) {
+            if news.contains(&shard) && !self.in_flight.contains(&row) {
                 self.queue.push_back(Input::Republish { shard, saga: row.saga, key: row.key });
             }
         }
-        self.context.health.outbox_oldest(oldest_ms);
         let queued: HashSet<uuid::Uuid> = self
             .queue
             .iter()
@@ -400,15 +394,19 @@ impl Lane {
         let Some(definition) = self.context.definitions.get(&self.context.store, loaded.definition).await?
         else {
             self.waits_for_definition.insert(id);
+            self.context.stuck.insert(id);
+            self.timers.set(loaded.shard, id, Some(clock::now() + NO_DEFINITION_MS));
             return Ok(());
         };
         self.waits_for_definition.remove(&id);
         match loaded.state {
             Ok(state) => {
                 let (shard, payloads) = (loaded.shard, loaded.payloads);
+                self.context.stuck.remove(id);
                 self.sagas.loaded(id, Saga { shard, definition, state, payloads, ignored: 0 });
             }
             Err(reason) => {
+                self.context.stuck.insert(id);
                 self.unreadable(Unreadable { shard: loaded.shard, saga: id, ended: loaded.ended, reason })
             }
         }
@@ -462,6 +460,7 @@ impl Lane {
         }
         let connection = self.connection.as_mut().ok_or_else(no_connection)?;
         let started = Instant::now();
+        failpoint::hit("lane.commit");
         let passed = match decision.batch.commit(connection).await {
             Ok(passed) => passed,
             Err(error) => {
@@ -472,6 +471,7 @@ impl Lane {
                 return Err(error);
             }
         };
+        failpoint::hit("lane.committed");
         metrics::histogram!("amends_commit_seconds").record(started.elapsed().as_secs_f64());
         for fence in &decision.batch.fences {
             if passed.contains(&fence.shard) {
@@ -561,6 +561,7 @@ impl Lane {
         }
         let pace = if self.last_batch >= LOAD_FROM { Pace::Batch } else { Pace::Now };
         self.outbox.publish(ready, pace, self.acknowledge.clone()).await;
+        failpoint::hit("lane.published");
         if decision.changed.is_empty() {
             return;
         }

@@ -92,7 +92,9 @@ impl Lane {
             self.connection = Some(self.context.store.lane_connection().await.map_err(StoreError::from)?);
         }
         let connection = self.connection.as_mut().ok_or_else(no_connection)?;
+        failpoint::hit("lane.claim");
         let claimed = claim::claim(connection, &self.context.node, shards).await?;
+        failpoint::hit("lane.claimed");
         for it in claimed {
             self.drop_shard(it.shard);
             let (next_offset, lost) = self.read_from(&it).await?;
@@ -179,10 +181,6 @@ impl Lane {
         self.queue.retain(|input| input.shard() != shard);
         self.sent.retain(|row| row.shard != shard);
         self.in_flight.retain(|row| row.shard != shard);
-        if self.shards.is_empty() {
-            // Whoever owns nothing has no backlog either, and is not swept any more.
-            self.context.health.outbox_oldest(0);
-        }
     }
 
     /// The claim does not hold any more, or nobody knows whether it does: drop the states, and claim again as

@@ -25,6 +25,7 @@ pub mod lane;
 pub mod membership;
 pub mod owned;
 pub mod sagas;
+pub mod stuck;
 pub mod timers;
 
 /// The claims that hold in this process: what starts and sweeps note before they act.

@@ -303,8 +303,10 @@ impl Group {
             group.iter().map(|it| self.parts.claims.token(it.row.shard)).collect();
         let began = Instant::now();
         let rows: Vec<NewSaga> = group.iter().map(|it| it.row.clone()).collect();
+        failpoint::hit("start.commit");
         match self.start(&rows).await {
             Ok(started) => {
+                failpoint::hit("start.committed");
                 let (settled, again): (Vec<_>, Vec<_>) =
                     group.into_iter().zip(tokens).partition(|(it, _)| {
                         started.fresh.contains(&it.row.id) || started.taken.contains_key(&it.row.id)
@@ -405,6 +407,7 @@ impl Group {
             let events = SagaEvents { node: self.parts.node.clone(), sagas: begun };
             self.parts.waiters.notify(events, &HashMap::new());
         }
+        failpoint::hit("start.answered");
         self.outbox.publish(own, pace, self.parts.acknowledged.clone()).await;
         if !foreign.is_empty() {
             self.publish_foreign(foreign, pace).await;

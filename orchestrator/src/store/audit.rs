@@ -107,6 +107,15 @@ pub async fn keep(connection: &mut PgConnection, actor: &Actor, deed: Deed<'_>) 
 }
 
 impl Store {
+    /// Keeps a deed that stands for itself.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn keep_deed(&self, actor: &Actor, deed: Deed<'_>) -> Result<(), StoreError> {
+        let mut connection = self.reads().acquire().await?;
+        keep(&mut connection, actor, deed).await
+    }
+
     /// A page of the audit, newest first.
     ///
     /// # Errors

@@ -140,7 +140,7 @@ with claim as (
     select n.saga, n.at_ms, n.reason, n.event
     from fenced f, unnest($40::int[], $41::uuid[], $42::bigint[], $43::text[], $44::text[])
         as n (shard, saga, at_ms, reason, event)
-    where n.shard = f.id
+    where n.shard = f.id and (select count(*) from ignored i where i.saga_id = n.saga) < 50
 ), anomalies as (
     insert into anomaly (saga_id, effect_key, kind, at_ms, amount, currency, output)
     select n.saga, n.effect_key, n.kind, n.at_ms, n.amount, n.currency, n.output

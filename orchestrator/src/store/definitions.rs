@@ -2,12 +2,16 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 use saga_core::Definition;
 use sqlx::Row;
 
 use super::{Store, StoreError};
+
+/// How long a definition that could not be loaded is taken for missing.
+const UNREADABLE_FOR: Duration = Duration::from_secs(3);
 
 /// A definition with its row's id.
 #[derive(Debug)]
@@ -25,6 +29,8 @@ pub struct Published {
 pub struct Definitions {
     by_id: RwLock<HashMap<i32, Arc<Published>>>,
     active: RwLock<HashMap<String, Arc<Published>>>,
+    /// Those that could not be loaded, and when: sagas that wait for one must not ask all the time.
+    unreadable: RwLock<HashMap<i32, Instant>>,
 }
 
 impl Definitions {
@@ -54,11 +60,15 @@ impl Definitions {
         if let Some(found) = self.loaded(id) {
             return Ok(Some(found));
         }
+        if self.unreadable.read().get(&id).is_some_and(|since| since.elapsed() < UNREADABLE_FOR) {
+            return Ok(None);
+        }
         let row = sqlx::query("select source from definition where id = $1")
             .bind(id)
             .fetch_optional(store.reads())
             .await?;
         let Some(row) = row else {
+            self.unreadable.write().insert(id, Instant::now());
             tracing::error!(
                 definition.id = id,
                 "a saga's definition is missing; its records wait in the mailbox"
@@ -73,6 +83,7 @@ impl Definitions {
                 Ok(Some(published))
             }
             Err(reason) => {
+                self.unreadable.write().insert(id, Instant::now());
                 tracing::error!(
                     definition.id = id,
                     reason,

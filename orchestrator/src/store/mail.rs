@@ -87,7 +87,7 @@ impl Store {
     }
 }
 
-async fn post(
+pub(super) async fn post(
     connection: &mut PgConnection,
     id: Uuid,
     saga: SagaId,

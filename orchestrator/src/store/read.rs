@@ -287,17 +287,37 @@ pub struct VersionRow {
     pub verdict: Option<String>,
     /// Why it was published although it was not proved.
     pub waiver: Option<String>,
+    /// How many of its sagas have not ended.
+    pub unfinished: i64,
 }
 
 impl Store {
+    /// The row of a definition's version, by its hash or the beginning of it; the newest when several begin so.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn version_id(&self, name: &str, version: &str) -> Result<Option<i32>, StoreError> {
+        Ok(sqlx::query_scalar(
+            "select id from definition where name = $1 and length($2) >= 8 and starts_with(version, $2)
+             order by id desc limit 1",
+        )
+        .bind(name)
+        .bind(version)
+        .fetch_optional(self.reads())
+        .await?)
+    }
+
     /// The versions of one definition with their text, newest first, at most 100.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn versions(&self, name: &str) -> Result<Vec<VersionRow>, StoreError> {
         let rows = sqlx::query(
-            "select d.name, d.version, a.definition is not null, d.published_at, d.source, d.verdict, d.waiver
+            "select d.name, d.version, a.definition is not null, d.published_at, d.source, d.verdict, d.waiver,
+                coalesce(open.sagas, 0)
              from definition d left join active_definition a on a.definition = d.id
+             left join (select definition, count(*) as sagas from saga where status in (0, 1) group by 1) open
+                on open.definition = d.id
              where d.name = $1 order by d.id desc limit 100",
         )
         .bind(name)
@@ -313,6 +333,7 @@ impl Store {
                     source: row.try_get(4)?,
                     verdict: row.try_get(5)?,
                     waiver: row.try_get(6)?,
+                    unfinished: row.try_get(7)?,
                 })
             })
             .collect()

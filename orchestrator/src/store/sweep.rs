@@ -16,8 +16,8 @@ const ROWS_MAX: i64 = 1_000;
 pub struct Swept {
     /// Before its first query: what was committed later may or may not be in it.
     pub began: Instant,
-    /// Old rows of the outbox, the oldest first: (shard, saga, command key, age in ms).
-    pub outbox: Vec<(i32, Uuid, String, i64)>,
+    /// Old rows of the outbox, the oldest first: (shard, saga, command key).
+    pub outbox: Vec<(i32, Uuid, String)>,
     /// Unread mail, oldest first.
     pub mail: Vec<Mail>,
     /// The claims as they stand: (shard, epoch, token).
@@ -42,32 +42,34 @@ pub struct Mail {
 }
 
 impl Store {
-    /// Polls for the shards that this lane owns.
+    /// Polls for the shards that this lane owns, leaving some sagas out.
     ///
     /// # Errors
     /// When the database fails.
-    pub(crate) async fn sweep(&self, shards: &[i32]) -> Result<Swept, StoreError> {
+    pub(crate) async fn sweep(&self, shards: &[i32], left_out: &[Uuid]) -> Result<Swept, StoreError> {
         let mut swept =
             Swept { began: Instant::now(), outbox: Vec::new(), mail: Vec::new(), claims: Vec::new() };
         let rows = sqlx::query(
-            "select shard, saga_id, command, (extract(epoch from now() - created_at) * 1000)::bigint from outbox
-             where shard = any($1) and created_at < now() - $2 * interval '1 millisecond'
+            "select shard, saga_id, command from outbox
+             where shard = any($1) and created_at < now() - $2 * interval '1 millisecond' and saga_id <> all($4)
              order by created_at limit $3",
         )
         .bind(shards)
         .bind(SWEEP_AGE_MS)
         .bind(ROWS_MAX)
+        .bind(left_out)
         .fetch_all(self.hot())
         .await?;
         for row in &rows {
-            swept.outbox.push((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?));
+            swept.outbox.push((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
         }
         let rows = sqlx::query(
             "select id, shard, saga_id, kind, body, payload from mailbox
-             where shard = any($1) and taken_at is null order by at limit $2",
+             where shard = any($1) and taken_at is null and saga_id <> all($3) order by at limit $2",
         )
         .bind(shards)
         .bind(ROWS_MAX)
+        .bind(left_out)
         .fetch_all(self.hot())
         .await?;
         for row in &rows {
@@ -85,5 +87,31 @@ impl Store {
             .fetch_all(self.hot())
             .await?;
         Ok(swept)
+    }
+
+    /// How long the oldest command of each definition has waited to be published, in ms: of the given shards,
+    /// or of all when there are none. Without those of parked sagas, which may be held, and without those that
+    /// are younger than a sweep minds.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn backlog(&self, shards: &[i32]) -> Result<Vec<(i32, i64)>, StoreError> {
+        let rows = sqlx::query_as(
+            "select s.definition, (extract(epoch from now() - min(o.created_at)) * 1000)::bigint
+             from (select saga_id, created_at from outbox
+                   where (cardinality($1::int[]) = 0 or shard = any($1))
+                     and created_at < now() - $2 * interval '1 millisecond'
+                   order by created_at limit $3) o
+             -- Lateral, so that no plan can scan all sagas.
+             cross join lateral (select definition, status from saga where id = o.saga_id limit 1) s
+             where s.status = 0
+             group by s.definition",
+        )
+        .bind(shards)
+        .bind(SWEEP_AGE_MS)
+        .bind(ROWS_MAX * 10)
+        .fetch_all(self.hot())
+        .await?;
+        Ok(rows)
     }
 }

@@ -44,7 +44,9 @@ async fn who_asks_too_fast_is_told_when_to_come_back() {
     assert_eq!(server.tour("tour-1", &[]).await.status, 202);
     let refused = server.tour("tour-2", &[]).await;
     refused.is_problem(429, "too-many-requests");
-    assert_eq!((refused.header("retry-after"), &refused.body["retry_after_s"]), ("2", &json!(2)));
+    // One token comes back in 2 s; on a busy machine one of them is over.
+    let after_s = refused.body["retry_after_s"].as_u64().unwrap();
+    assert!((1..=2).contains(&after_s) && refused.header("retry-after") == after_s.to_string(), "{after_s}");
     assert_eq!(server.stage.count("select count(*) from saga").await, 1);
     server.stop().await;
 }
@@ -87,7 +89,7 @@ async fn known_paths_with_other_methods_say_which_they_take() {
     for (method, path, allow) in [
         (Method::DELETE, "/sagas", "GET"),
         (Method::PUT, "/definitions", "GET, POST"),
-        (Method::GET, "/sagas/01a1fddc-ac14-74a1-8a00-10fb14d90753/actions", "POST"),
+        (Method::PUT, "/sagas/01a1fddc-ac14-74a1-8a00-10fb14d90753/actions", "POST, GET"),
         (Method::POST, "/metrics", "GET"),
     ] {
         let answer = server.request(method, path, &[], "").await;

@@ -5,10 +5,12 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod acting;
 mod definitions;
 mod edges;
 mod finding;
 mod holding;
+mod hostile;
 mod issuer;
 mod operators;
 mod reads;

@@ -35,6 +35,8 @@ create table amends_stock.reservations (
     constraint reservations_settled_has_instant check ((status <> 'reserved') = (settled_at is not null))
 ) with (fillfactor = 80);
 
+-- Written by the statement that writes its reservation, after the books' rows were locked. No foreign
+-- keys: their triggers would run for every line, and lock the books' hottest rows once more.
 create table amends_stock.reservation_lines (
     saga uuid not null,
     step text collate "C" not null,
@@ -43,8 +45,5 @@ create table amends_stock.reservation_lines (
     sku text collate "C" not null,
     quantity bigint not null,
     constraint reservation_lines_pk primary key (saga, step, item, round, sku),
-    constraint reservation_lines_reservation foreign key (saga, step, item, round)
-        references amends_stock.reservations (saga, step, item, round),
-    constraint reservation_lines_stock foreign key (sku) references amends_stock.stock (sku),
     constraint reservation_lines_quantity_positive check (quantity > 0)
 );

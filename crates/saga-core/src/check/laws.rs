@@ -157,7 +157,7 @@ fn sent(model: &Model, after: &mut World, at: CellRef, first: bool) -> Result<()
     match at.direction {
         Direction::Execute if step.turn == Turn::Graph => executes(model, after, at, first)?,
         Direction::Execute => {}
-        Direction::Compensate => compensates(model, after, at, &row)?,
+        Direction::Compensate => compensates(model, after, at, &row, first)?,
     }
     if let Some(row) = after.row_mut(at.step, at.item) {
         row.entry_mut(at.direction).sent = true;
@@ -183,11 +183,14 @@ fn executes(model: &Model, after: &World, at: CellRef, first: bool) -> Result<()
     Ok(())
 }
 
-fn compensates(model: &Model, after: &World, at: CellRef, row: &Row) -> Result<(), Broken> {
+fn compensates(model: &Model, after: &World, at: CellRef, row: &Row, first: bool) -> Result<(), Broken> {
     let Some(step) = model.step(at.step) else { return Ok(()) };
     let name = &step.name;
     if !row.execute.sent {
         return Err(Broken(Property::Once, format!("`{name}` is undone and was never sent")));
+    }
+    if first && row.execute.told == Some(Final::Rejected) {
+        return Err(Broken(Property::Once, format!("`{name}` is undone and was rejected: it left nothing")));
     }
     if let Some(pivot) = model.definition.pivot
         && let Some(row) = after.row(pivot, None)

@@ -56,6 +56,8 @@ pub(super) enum Idle {
     Again(CellRef, Final),
     /// `retryable` to an attempt that is not the newest.
     Stale(CellRef),
+    /// `undecidable` to an attempt that is not the newest.
+    StaleUndecidable(CellRef),
     /// A success of an attempt that was never sent.
     Unsent(CellRef),
     /// A success of a round that was never opened.
@@ -70,7 +72,11 @@ impl Idle {
     /// The track that hears of it, if it is about one.
     pub(super) const fn cell(self) -> Option<CellRef> {
         match self {
-            Self::Again(at, _) | Self::Stale(at) | Self::Unsent(at) | Self::OtherRound(at) => Some(at),
+            Self::Again(at, _)
+            | Self::Stale(at)
+            | Self::StaleUndecidable(at)
+            | Self::Unsent(at)
+            | Self::OtherRound(at) => Some(at),
             Self::NotCaughtUp | Self::Queued => None,
         }
     }
@@ -136,6 +142,7 @@ fn answers(model: &Model, world: &World, moves: &mut Vec<Move>) {
                     }
                     if !ended && !child {
                         moves.push(Move::Idle(Idle::Stale(at)));
+                        moves.push(Move::Idle(Idle::StaleUndecidable(at)));
                         moves.push(Move::Idle(Idle::Unsent(at)));
                         moves.push(Move::Idle(Idle::OtherRound(at)));
                     }
@@ -256,6 +263,7 @@ fn idle_event(model: &Model, state: &mut State, idle: Idle) -> What {
     match idle {
         Idle::Again(at, told) => answer(model, at, outcome_of(told), 1, 1),
         Idle::Stale(at) => answer(model, at, Outcome::Retryable, 1, ATTEMPT - 1),
+        Idle::StaleUndecidable(at) => answer(model, at, Outcome::Undecidable, 1, ATTEMPT - 1),
         Idle::Unsent(at) => answer(model, at, Outcome::Succeeded, 1, ATTEMPT + 1),
         Idle::OtherRound(at) => answer(model, at, Outcome::Succeeded, 2, 1),
         Idle::NotCaughtUp => {

@@ -6,7 +6,7 @@
 //! Small definitions are explored both ways in tests, and must come to the same verdict.
 
 use super::model::Model;
-use super::moves::{Idle, Move};
+use super::moves::Move;
 use super::world::{Final, Row, World};
 use crate::definition::{Step, StepIx, Turn, Work};
 use crate::state::{Cell, CellRef, Phase, Run};
@@ -30,11 +30,9 @@ pub(super) fn is_postponed(first: Option<(StepIx, Option<u32>)>, it: Move) -> bo
     let other = |at: CellRef| (at.step, at.item) != first;
     match it {
         Move::Answer(at, _) | Move::Due { at, .. } => other(at),
-        Move::Idle(Idle::Again(at, _) | Idle::Stale(at) | Idle::Unsent(at) | Idle::OtherRound(at)) => {
-            other(at)
-        }
+        Move::Idle(idle) => idle.cell().is_some_and(other),
         Move::AllDue { .. } | Move::Signal(_) => true,
-        Move::Start | Move::Deadline | Move::Cancel | Move::LogLost | Move::Idle(_) => false,
+        Move::Start | Move::Deadline | Move::Cancel | Move::LogLost => false,
     }
 }
 

@@ -76,6 +76,9 @@ fn happens(model: &Model, world: &World, it: Move) -> String {
             format!("the answer of {} arrives once more: {}", work(model, at), final_word(told))
         }
         Move::Idle(Idle::Stale(at)) => format!("{} answers an older attempt: try again", work(model, at)),
+        Move::Idle(Idle::StaleUndecidable(at)) => {
+            format!("{} answers an older attempt: I have lost my record of it", work(model, at))
+        }
         Move::Idle(Idle::Unsent(at)) => format!("{} answers an attempt that was never sent", work(model, at)),
         Move::Idle(Idle::OtherRound(at)) => {
             format!("{} answers a round that was never opened", work(model, at))

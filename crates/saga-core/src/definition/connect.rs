@@ -42,7 +42,11 @@ pub(super) fn connect(
                 if declared.contains(before) {
                     return false; // What is wrong with that step was told already.
                 }
-                let remedy = format!("steps are {}", known(&places, &own));
+                let others = known(&places, &own);
+                let remedy = match others.as_str() {
+                    "" => "remove it: there is no other step".to_owned(),
+                    others => format!("steps are {others}"),
+                };
                 told.add(
                     *at,
                     Code::UnknownStep,

@@ -81,6 +81,7 @@ pub(super) fn read<'n>(
             why,
             told,
         );
+        fields.hide(&["wait", "saga"]);
         if !is_action {
             let message = format!("step `{shown}` must be an action of a worker");
             told.add(key.at, Code::WorkKind, message, "give it `worker` and `action`");

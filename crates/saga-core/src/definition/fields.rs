@@ -14,6 +14,7 @@ pub(super) struct Fields<'n> {
     what: String,
     left: Vec<(&'n Key, &'n Node)>,
     known: Vec<&'static str>,
+    hidden: Vec<&'static str>,
 }
 
 impl<'n> Fields<'n> {
@@ -23,7 +24,7 @@ impl<'n> Fields<'n> {
         match &node.kind {
             Kind::Map(members) => {
                 let left = members.iter().map(|(key, node)| (key, node)).collect();
-                Some(Self { at: node.at, what, left, known: Vec::new() })
+                Some(Self { at: node.at, what, left, known: Vec::new(), hidden: Vec::new() })
             }
             _ => {
                 wrong(node, &format!("{what} must be a map"), "write `name: value` pairs", told);
@@ -80,8 +81,13 @@ impl<'n> Fields<'n> {
                     "remove it",
                 );
             }
-            self.known.pop();
         }
+        self.hide(names);
+    }
+
+    /// Does not suggest these, which are known and cannot be here.
+    pub(super) fn hide(&mut self, names: &[&'static str]) {
+        self.hidden.extend(names);
     }
 
     /// Whether a member is there and not taken yet.
@@ -90,7 +96,8 @@ impl<'n> Fields<'n> {
     }
 
     /// What was not taken is unknown.
-    pub(super) fn finish(self, told: &mut Diagnostics) {
+    pub(super) fn finish(mut self, told: &mut Diagnostics) {
+        self.known.retain(|known| !self.hidden.contains(known));
         for (key, _) in &self.left {
             let near = self.known.iter().map(|known| (distance(known, &key.text), known)).min();
             let remedy = match near {

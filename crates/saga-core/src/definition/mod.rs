@@ -10,14 +10,17 @@ use saga_protocol::StepName;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+mod approval;
 mod check;
 mod connect;
 mod diagnostic;
+pub mod diff;
 pub mod door;
 mod draft;
 mod evaluate;
 pub mod expression;
 pub(crate) mod fields;
+pub mod format;
 pub mod graph;
 pub mod load;
 mod number;
@@ -27,6 +30,7 @@ pub mod snippet;
 pub mod source;
 pub mod template;
 
+pub use approval::Approval;
 pub use door::validator;
 pub use expression::{EvalError, Expression, Scope};
 pub use load::{Diagnostic, load, load_to_explore};
@@ -100,6 +104,8 @@ pub struct About {
     pub owner: Option<String>,
     /// Where its runbook is.
     pub runbook: Option<String>,
+    /// Which actions need a second person.
+    pub approval: Option<Approval>,
 }
 
 /// A route that starts a saga.

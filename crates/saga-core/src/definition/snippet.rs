@@ -49,7 +49,7 @@ fn marked(line: &str, from: usize) -> impl Iterator<Item = char> {
 }
 
 /// The columns that a character takes: wide ones of East Asia take two.
-const fn width(c: char) -> usize {
+pub(crate) const fn width(c: char) -> usize {
     match c as u32 {
         0x1100..=0x115f | 0x2e80..=0xa4cf | 0xac00..=0xd7a3 | 0xf900..=0xfaff | 0xfe30..=0xfe6f => 2,
         0xff00..=0xff60 | 0xffe0..=0xffe6 | 0x1f300..=0x1f64f | 0x1f900..=0x1f9ff | 0x20000..=0x3fffd => 2,
@@ -72,7 +72,7 @@ mod tests {
             shown[0],
             "E006: `a` comes after `nobody`, which is not a step\n --> t.yaml:4:57\n  |\n\
              4 |   a: {worker: w, action: a, compensation: none, after: [nobody]}\n  |                                                         ^^^^^^\n  \
-             = steps are "
+             = remove it: there is no other step"
         );
         assert!(shown[1].contains("5 |   \"가\": {}\n  |   ^^^^\n"), "{}", shown[1]);
     }

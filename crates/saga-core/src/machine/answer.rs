@@ -122,7 +122,9 @@ fn of_execute(draft: &Draft<'_>, cell: &Cell, answer: &Answer) -> Verdict {
         Outcome::Retryable if left_behind => Verdict::Ignored("the saga unwinds: it is not tried again"),
         Outcome::Undecidable if cell.undo.is_some() => Verdict::Ignored("its compensation is under way"),
         // A notice holds nothing, whatever becomes of it.
-        Outcome::Undecidable if !graph => Verdict::Settles(Run::Exhausted),
+        Outcome::Undecidable if !graph && track.run.is_open() && answer.attempt == track.attempt => {
+            Verdict::Settles(Run::Exhausted)
+        }
         Outcome::Retryable | Outcome::Undecidable => not_final(track.run, track.attempt, answer),
     }
 }

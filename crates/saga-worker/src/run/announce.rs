@@ -91,6 +91,7 @@ impl Teller {
         if offsets.is_empty() {
             return;
         }
+        failpoint::hit("worker.offset");
         match self.control.commit(offsets.clone()).await {
             Ok(()) => self.ledger.committed(&offsets),
             Err(error) => {

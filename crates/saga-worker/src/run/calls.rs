@@ -187,6 +187,7 @@ pub(crate) async fn fly(
             }
         }
     };
+    failpoint::hit("call.made");
     meters.handled(job.meta.action, started.elapsed().as_secs_f64());
     drop(permit);
     Landed { job, call, mission, number, others_ms, begun_ms, outcome }

@@ -261,6 +261,7 @@ impl Lane {
             }
         }
         tx.commit().await?;
+        failpoint::hit("call.intended");
         Ok(Some(plans))
     }
 
@@ -432,7 +433,9 @@ impl Lane {
             let message = "locked rows have changed: their versions do not match".to_owned();
             return Err(Setback::Failed(Failure::Transient(message)));
         }
+        failpoint::hit("call.record");
         tx.commit().await.map_err(failed)?;
+        failpoint::hit("call.recorded");
         Ok(settlements)
     }
 

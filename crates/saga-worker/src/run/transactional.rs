@@ -65,10 +65,12 @@ impl Lane {
         let mut last = 0;
         loop {
             let Some(batch) = self.collect(&mut carried, last).await else { return };
+            failpoint::hit("worker.take");
             last = batch.metas.len();
             self.meters.batch.record(last as f64);
             let finished = self.work(batch).await;
             self.replies.send(finished).await;
+            failpoint::hit("worker.replied");
         }
     }
 
@@ -196,7 +198,9 @@ impl Lane {
         match result {
             Ok((answers, true)) => {
                 // An error here may hide a commit: the part is tried again and meets its own rows.
+                failpoint::hit("worker.commit");
                 tx.commit().await.map_err(failed)?;
+                failpoint::hit("worker.committed");
                 Ok(answers)
             }
             Ok((answers, false)) => {
@@ -245,6 +249,7 @@ impl Lane {
             to_write.push(row);
         }
 
+        failpoint::hit("worker.effect");
         for group in groups(&part.metas) {
             self.handle(tx, part, group, &mut answers, &mut to_write).await?;
         }

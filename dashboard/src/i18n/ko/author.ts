@@ -42,7 +42,7 @@ export const author = {
   "simulator.again": "처음부터",
   "simulator.input": "사가 입력 (JSON)",
   "simulator.happened": "일어난 일",
-  "simulator.parked": "보류: 사람의 조치를 기다립니다.",
+  "simulator.parked": "조치 필요: 사람을 기다립니다.",
   "simulator.ended": "끝났습니다.",
   "simulator.ended.do": "늦은 응답은 아직 올 수 있습니다. 되돌리거나 처음부터 시작하세요.",
   "simulator.time": "시간",

@@ -66,13 +66,23 @@ pub struct Failure {
 pub struct Acted {
     /// The action's id in the mailbox; the same for a repetition with the same `Idempotency-Key`.
     pub id: Uuid,
-    /// `applied`, `ignored` (nothing to do), or `accepted` (kept, and not taken in yet).
+    /// `applied`, `ignored` (nothing to do), `accepted` (kept, and not taken in yet) or `awaiting_approval` (kept
+    /// until a second person decides).
     pub result: String,
     /// Why it was ignored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The saga's coarse status afterwards.
     pub status: String,
+    /// Its revision afterwards.
+    #[serde(default)]
+    pub revision: u32,
+    /// What happened, in words: `running: pay running`, `parked again: pay: CARD_REFUSED …`.
+    #[serde(default)]
+    pub happened: String,
+    /// The approval that it waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Uuid>,
     /// Where more about it is.
     pub links: Links,
 }

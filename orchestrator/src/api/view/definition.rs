@@ -62,6 +62,9 @@ pub struct VersionView {
     /// Why it was published although it was not proved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiver: Option<String>,
+    /// How many of its sagas have not ended.
+    #[serde(default)]
+    pub unfinished: i64,
     /// Its text.
     pub source: String,
 }

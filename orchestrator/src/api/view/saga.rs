@@ -153,6 +153,9 @@ pub struct SagaView {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<Uuid>)]
     pub replays: Vec<SagaId>,
+    /// Actions that wait for a second person.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<crate::api::approvals::ApprovalView>,
     /// Its dead letters.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub dead_letters: i64,

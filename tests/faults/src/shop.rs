@@ -1,17 +1,18 @@
 //! The shop as processes on a real Kafka, Postgres and Redis: started, killed and started again.
 
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "whatever fails here fails the run")]
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use bench::books::{self, Report, Sources};
 use bench::load::Load;
 use serde_json::{Value, json};
-use test_support::{FreshDatabase, eventually, fresh_database, kafka, redis_url, unique_prefix};
+use test_support::{FreshDatabase, eventually, fresh_database, kafka, redis_url, unique_prefix, until_some};
 use tokio::sync::{Mutex, MutexGuard};
 
 const SECRET_KEY: &str = "test_sk_amends";
@@ -28,8 +29,28 @@ pub async fn one_at_a_time() -> MutexGuard<'static, ()> {
     TURN.lock().await
 }
 
+/// How a shop is set up.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The `amends` command.
+    pub amends: PathBuf,
+    /// Part of the topics' names.
+    pub name: String,
+    /// Where the processes find Postgres, when not where it is: a proxy's port.
+    pub postgres_port: Option<u16>,
+}
+
+impl Plan {
+    /// The usual one.
+    pub fn new(amends: impl Into<PathBuf>, name: &str) -> Self {
+        Self { amends: amends.into(), name: name.to_owned(), postgres_port: None }
+    }
+}
+
 /// Databases, topics and processes of one run.
+#[derive(Debug)]
 pub struct Shop {
+    plan: Plan,
     databases: HashMap<&'static str, FreshDatabase>,
     engine: sqlx::PgPool,
     prefix: String,
@@ -38,11 +59,17 @@ pub struct Shop {
     folder: tempfile::TempDir,
 }
 
-const WORKERS: [&str; 4] = ["order", "stock", "payment", "notify"];
+/// The shop's workers.
+pub const WORKERS: [&str; 4] = ["order", "stock", "payment", "notify"];
 
 impl Shop {
-    /// Fresh databases and topics, every process started, and the stock filled.
-    pub async fn open(name: &str) -> Self {
+    /// Fresh databases and topics, every process started, and the stock filled. `amends` is the command's path.
+    pub async fn open(amends: &str, name: &str) -> Self {
+        Self::with(Plan::new(amends, name)).await
+    }
+
+    /// The same, set up otherwise.
+    pub async fn with(plan: Plan) -> Self {
         bench::install_tls();
         let mut databases = HashMap::new();
         for database in ["engine", "order", "stock", "payment", "notify"] {
@@ -52,19 +79,21 @@ impl Shop {
         let mut shop = Self {
             databases,
             engine,
-            prefix: unique_prefix(name),
+            prefix: unique_prefix(&plan.name),
+            plan,
             ports: HashMap::new(),
             children: HashMap::new(),
             folder: tempfile::tempdir().unwrap(),
         };
         let mut migrate = shop.amends(&["db", "migrate"]);
-        assert!(migrate.status().unwrap().success(), "db migrate");
+        let migrated = migrate.output().unwrap();
+        assert!(migrated.status.success(), "{}", String::from_utf8_lossy(&migrated.stderr));
         shop.start_again("sandbox").await;
         for worker in WORKERS {
             shop.start_again(worker).await;
         }
-        shop.start_orchestrator("orchestrator").await;
-        let definitions = concat!(env!("CARGO_MANIFEST_DIR"), "/../saga-defs/order-checkout.yaml");
+        shop.start_again("orchestrator").await;
+        let definitions = concat!(env!("CARGO_MANIFEST_DIR"), "/../../saga-defs/order-checkout.yaml");
         let url = shop.url("orchestrator");
         let published = shop.amends(&["def", "--url", &url, "publish", definitions]).output().unwrap();
         assert!(published.status.success(), "{}", String::from_utf8_lossy(&published.stderr));
@@ -73,8 +102,8 @@ impl Shop {
     }
 
     /// The binary, with everything it needs in its environment.
-    fn amends(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_amends"));
+    pub fn amends(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.plan.amends);
         command
             .args(arguments)
             .env("AMENDS_BUS", "kafka")
@@ -82,7 +111,8 @@ impl Shop {
             .env("AMENDS_TOPIC_PREFIX", &self.prefix)
             .env("AMENDS_REDIS_URL", redis_url())
             .env("AMENDS_SHARDS", "4")
-            .env("AMENDS_DATABASE_URL", &self.databases["engine"].url)
+            .env("AMENDS_DATABASE_URL", self.database_url("engine"))
+            .env_remove("AMENDS_FAILPOINT")
             .env("TOSS_SECRET_KEY", SECRET_KEY)
             .env("AMENDS_LOG", "info")
             .stdin(Stdio::null());
@@ -91,30 +121,45 @@ impl Shop {
         }
         for worker in WORKERS {
             let variable = format!("AMENDS_{}_DATABASE_URL", worker.to_uppercase());
-            command.env(variable, &self.databases[worker].url);
+            command.env(variable, self.database_url(worker));
         }
         command
     }
 
-    pub async fn start_orchestrator(&mut self, name: &str) {
-        let port = self.port(name);
-        let listen = format!("127.0.0.1:{port}");
-        let command = self.amends(&["serve", "--listen", &listen]);
-        self.spawn(name, command).await;
+    /// A database as the processes reach it.
+    fn database_url(&self, database: &str) -> String {
+        let url = &self.databases[database].url;
+        let Some(port) = self.plan.postgres_port else { return url.clone() };
+        let (head, path) = url.rsplit_once('/').unwrap();
+        let (head, _) = head.rsplit_once(':').unwrap();
+        format!("{head}:{port}/{path}")
     }
 
-    /// Starts a process under the name and port that it had.
+    /// Starts a process under the name and port that it had, and waits until it answers.
     pub async fn start_again(&mut self, name: &str) {
+        let command = self.process(name);
+        self.spawn(name, command);
+        self.answers(name).await;
+    }
+
+    /// Starts a process that dies when it comes by the failpoint for the `times`-th time. It may die at once, so
+    /// nobody waits for it.
+    pub fn start_armed(&mut self, name: &str, failpoint: &str, times: u32) {
+        let mut command = self.process(name);
+        command.env("AMENDS_FAILPOINT", format!("{failpoint}={times}"));
+        self.spawn(name, command);
+    }
+
+    fn process(&mut self, name: &str) -> Command {
         let listen = format!("127.0.0.1:{}", self.port(name));
-        let command = match name {
+        match name {
             "sandbox" => {
                 let books = self.folder.path().join("sandbox");
                 self.amends(&["sandbox", "--listen", &listen, "--dir", books.to_str().unwrap()])
             }
             worker if WORKERS.contains(&worker) => self.amends(&["worker", worker, "--listen", &listen]),
-            orchestrator => return Box::pin(self.start_orchestrator(orchestrator)).await,
-        };
-        self.spawn(name, command).await;
+            _ => self.amends(&["serve", "--listen", &listen]),
+        }
     }
 
     fn port(&mut self, name: &str) -> u16 {
@@ -124,15 +169,20 @@ impl Shop {
             .or_insert_with(|| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port())
     }
 
+    /// Where a process listens.
     pub fn url(&self, name: &str) -> String {
         format!("http://127.0.0.1:{}", self.ports[name])
     }
 
-    async fn spawn(&mut self, name: &str, mut command: Command) {
+    fn spawn(&mut self, name: &str, mut command: Command) {
         let log = self.folder.path().join(format!("{name}.log"));
         let log = File::options().create(true).append(true).open(log).unwrap();
         command.stdout(log.try_clone().unwrap()).stderr(log);
         self.children.insert(name.to_owned(), command.spawn().unwrap());
+    }
+
+    /// Waits until a process answers.
+    pub async fn answers(&self, name: &str) {
         let health = format!("{}/healthz", self.url(name));
         let client = reqwest::Client::new();
         eventually(&format!("{name} answers"), 60_000, async || {
@@ -142,10 +192,33 @@ impl Shop {
     }
 
     /// `kill -9`.
-    pub async fn kill(&mut self, name: &str) {
+    pub fn kill(&mut self, name: &str) {
         let mut child = self.children.remove(name).unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    /// Sends a process a signal, such as `STOP`, `CONT` or `TERM`.
+    pub fn signal(&self, name: &str, signal: &str) {
+        let pid = self.children[name].id().to_string();
+        assert!(Command::new("kill").args([&format!("-{signal}"), &pid]).status().unwrap().success());
+    }
+
+    /// Stops a process as an operator does, and waits for it.
+    pub async fn stop(&mut self, name: &str) {
+        self.signal(name, "TERM");
+        self.dies(name).await;
+    }
+
+    /// Waits until a process has died by itself, and how.
+    pub async fn dies(&mut self, name: &str) -> ExitStatus {
+        let mut child = self.children.remove(name).unwrap();
+        until_some(&format!("{name} dies"), REST_MS, async || child.try_wait().unwrap()).await
+    }
+
+    /// The prefix of the topics.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
     }
 
     async fn fill_stock(&self) {
@@ -157,6 +230,7 @@ impl Shop {
         }
     }
 
+    /// Orders, every tenth card rejected.
     pub fn load(&self, orders: u64, in_flight: usize) -> Load {
         Load {
             api_url: self.url("orchestrator"),

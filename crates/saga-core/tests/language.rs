@@ -1,0 +1,136 @@
+//! The JSON Schema of the language (docs/saga.schema.json) says what the loader says: the same keys, everywhere, and
+//! no definition that loads is refused by it.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use saga_core::definition::load;
+use serde_json::Value;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn schema() -> Value {
+    serde_json::from_str(&fs::read_to_string(root().join("docs/saga.schema.json")).unwrap()).unwrap()
+}
+
+fn value(text: &str) -> Value {
+    serde_saphyr::from_str_with_options(text, serde_saphyr::options! { strict_booleans: true }).unwrap()
+}
+
+/// The keys that the loader knows where `text` has the key `zzzzzzzzzz`: it lists them.
+fn known(text: &str) -> BTreeSet<String> {
+    let told = load(text).map(|it| it.name).unwrap_err();
+    let it = told.iter().find(|it| it.code == "E002" && it.message.contains("zzzzzzzzzz")).unwrap();
+    it.remedy.strip_prefix("known are ").unwrap().split(", ").map(str::to_owned).collect()
+}
+
+fn keys(schema: &Value, pointer: &str) -> BTreeSet<String> {
+    schema.pointer(pointer).unwrap().as_object().unwrap().keys().cloned().collect()
+}
+
+#[test]
+fn the_schema_has_the_loaders_keys() {
+    let schema = schema();
+    let step = |step: &str| known(&format!("saga: t\nsteps:\n  a: {{ {step}, zzzzzzzzzz: 1 }}\n"));
+    let of_any: BTreeSet<String> = [step("worker: w, action: a"), step("wait: {for: 1s}"), step("saga: c")]
+        .into_iter()
+        .flatten()
+        .collect();
+    let whole = "saga: t\nsteps:\n  a: { worker: w, action: a, compensation: u }\n";
+    for (pointer, found) in [
+        ("/properties", known(&format!("{whole}zzzzzzzzzz: 1\n"))),
+        ("/definitions/step/properties", of_any),
+        (
+            "/definitions/notice/properties",
+            known(&format!("{whole}on_parked: {{ n: {{ worker: w, action: a, zzzzzzzzzz: 1 }} }}\n")),
+        ),
+        ("/definitions/retry/properties", step("worker: w, action: a, retry: { zzzzzzzzzz: 1 }")),
+        (
+            "/definitions/step/properties/compensation/oneOf/1/properties",
+            step("worker: w, action: a, compensation: { action: u, zzzzzzzzzz: 1 }"),
+        ),
+        ("/properties/trigger/properties", known(&format!("{whole}trigger: {{ zzzzzzzzzz: 1 }}\n"))),
+        (
+            "/properties/trigger/properties/http/properties",
+            known(&format!("{whole}trigger: {{ http: {{ method: POST, path: /t, zzzzzzzzzz: 1 }} }}\n")),
+        ),
+    ] {
+        assert_eq!(keys(&schema, pointer), found, "{pointer}");
+    }
+    let waits = step("wait: { for: 1s, zzzzzzzzzz: 1 }");
+    let both: BTreeSet<String> = ["0", "1"]
+        .iter()
+        .flat_map(|it| keys(&schema, &format!("/definitions/step/properties/wait/oneOf/{it}/properties")))
+        .collect();
+    assert_eq!(both, waits);
+    // Each kind of step refuses what the loader refuses of it.
+    for kind in ["wait: {for: 1s}", "saga: c", "worker: w, action: a"] {
+        for (key, value) in [
+            ("input", "{}"),
+            ("retry", "{}"),
+            ("compensation", "u"),
+            ("pivot", "true"),
+            ("after", "[b]"),
+            ("timeout", "1s"),
+            ("saga", "c"),
+            ("wait", "{for: 1s}"),
+        ] {
+            if kind.starts_with(key) {
+                continue;
+            }
+            let text = format!(
+                "saga: t\nsteps:\n  b: {{worker: w, action: a}}\n  a: {{ {kind}, {key}: {value} }}\n"
+            );
+            let refused = load(&text).is_err_and(|told| told.iter().any(|it| it.code == "E020"));
+            let valid = jsonschema::is_valid(&schema, &self::value(&text));
+            assert_eq!(refused, !valid, "{text}");
+        }
+    }
+}
+
+#[test]
+fn every_definition_that_loads_is_valid_and_mistakes_of_form_are_not() {
+    let schema = schema();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let mut texts = Vec::new();
+    for folder in ["saga-defs", "examples/definitions", "crates/saga-core/tests/definitions/broken"] {
+        for entry in fs::read_dir(root().join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|it| it == "yaml") {
+                texts.push((path.display().to_string(), fs::read_to_string(path).unwrap()));
+            }
+        }
+    }
+    for entry in fs::read_dir(root().join("docs/diagnostics")).unwrap() {
+        let path = entry.unwrap().path();
+        let page = fs::read_to_string(&path).unwrap();
+        let examples =
+            page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned());
+        texts.extend(examples.map(|it| (path.display().to_string(), it)));
+    }
+    let (mut right, mut wrong) = (0, 0);
+    for (name, text) in &texts {
+        match load(text) {
+            Ok(_) => {
+                let errors: Vec<String> = validator
+                    .iter_errors(&value(text))
+                    .map(|it| format!("{}: {it}", it.instance_path()))
+                    .collect();
+                assert!(errors.is_empty(), "{name}: {errors:?}\n{text}");
+                right += 1;
+            }
+            // Keys and kinds of values are a schema's business; the rest is the loader's alone.
+            Err(told) if told.iter().all(|it| it.code == "E002") => {
+                assert!(!validator.is_valid(&value(text)), "{name}\n{text}");
+                wrong += 1;
+            }
+            Err(_) => {}
+        }
+    }
+    assert!(right > 20 && wrong > 2, "{right} right, {wrong} wrong");
+}

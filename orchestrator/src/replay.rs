@@ -1,0 +1,251 @@
+//! Replay: an ended saga that did not complete is repeated as a new one, linked to it.
+//!
+//! Owns what may be repeated, what will run again, and which inputs must be fresh. The start itself is
+//! [`crate::start`]'s.
+
+use std::sync::Arc;
+
+use saga_core::Run;
+use saga_core::definition::Turn;
+use saga_protocol::SagaId;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::api::body;
+use crate::engine::Engine;
+use crate::start::{StartError, StartRequest, Started};
+use crate::store::StoreError;
+use crate::store::definitions::Published;
+
+/// A step in the plan of a replay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedStep {
+    /// The step.
+    pub step: String,
+    /// `runs_again`, `new` (the old version had no such step) or `gone` (the new one has none).
+    pub plan: &'static str,
+    /// Where it stood in the old saga.
+    pub was: Option<String>,
+}
+
+/// What a replay would do.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The version that it would take.
+    pub published: Arc<Published>,
+    /// Who started the old saga.
+    pub principal: String,
+    /// The old saga's input.
+    pub input: Value,
+    /// Where inputs must be fresh, as JSON pointers.
+    pub fresh: Vec<String>,
+    /// The steps.
+    pub steps: Vec<PlannedStep>,
+    /// Why it cannot be repeated.
+    pub refused: Option<String>,
+    /// The saga that repeats it already.
+    pub replayed_by: Option<SagaId>,
+    /// What an operator should know before.
+    pub warnings: Vec<String>,
+}
+
+/// Why there is no plan.
+#[derive(Debug)]
+pub enum NoPlan {
+    /// There is no such saga.
+    NoSaga,
+    /// There is no such version.
+    NoVersion,
+    /// It cannot be read.
+    Unreadable(String),
+    /// The database fails.
+    Store(StoreError),
+}
+
+impl From<StoreError> for NoPlan {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// Where a schema says that an input must be fresh.
+pub fn fresh_pointers(schema: &Value) -> Vec<String> {
+    fn look(schema: &Value, pointer: &str, found: &mut Vec<String>, depth: usize) {
+        if depth > 32 {
+            return;
+        }
+        if schema.get("fresh") == Some(&Value::Bool(true)) {
+            found.push(pointer.to_owned());
+            return;
+        }
+        for (name, schema) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+            let name = name.replace('~', "~0").replace('/', "~1");
+            look(schema, &format!("{pointer}/{name}"), found, depth + 1);
+        }
+    }
+    let mut found = Vec::new();
+    look(schema, "", &mut found, 0);
+    found
+}
+
+/// Plans a replay, on the same version unless another is named.
+///
+/// # Errors
+/// See [`NoPlan`].
+pub async fn plan(engine: &Engine, saga: SagaId, version: Option<&str>) -> Result<Plan, NoPlan> {
+    let store = &engine.store;
+    let whole = store.whole(saga).await?.ok_or(NoPlan::NoSaga)?;
+    let loaded = store.load_one(saga).await?.ok_or(NoPlan::NoSaga)?;
+    let state = loaded.state.map_err(NoPlan::Unreadable)?;
+    let old = engine.definitions.get(store, whole.summary.definition_id).await?;
+    let old = old.ok_or_else(|| NoPlan::Unreadable("its definition is missing".to_owned()))?;
+    let published = match version {
+        None => Arc::clone(&old),
+        Some(version) => {
+            let id = store.version_id(&whole.summary.definition, version).await?.ok_or(NoPlan::NoVersion)?;
+            engine.definitions.get(store, id).await?.ok_or(NoPlan::NoVersion)?
+        }
+    };
+    let refused = match whole.summary.status {
+        "completed" => Some("it completed: there is nothing to repeat".to_owned()),
+        "compensated" | "abandoned" => None,
+        _ => Some("it has not ended: retry it instead, or have it undone first".to_owned()),
+    };
+    let beside = store.beside(saga).await?;
+    let mut steps = Vec::new();
+    for (ix, step) in published.definition.steps().filter(|(_, step)| step.turn == Turn::Graph) {
+        let _ = ix;
+        let before = old.definition.find(step.name.as_str());
+        let was = before
+            .and_then(|ix| state.cells.iter().find(|cell| cell.step == ix))
+            .map(crate::api::words::cell);
+        let plan = if before.is_some() { "runs_again" } else { "new" };
+        steps.push(PlannedStep { step: step.name.as_str().to_owned(), plan, was: was.map(str::to_owned) });
+    }
+    for (ix, step) in old.definition.steps().filter(|(_, step)| step.turn == Turn::Graph) {
+        if published.definition.find(step.name.as_str()).is_none() {
+            let was = state.cells.iter().find(|cell| cell.step == ix).map(crate::api::words::cell);
+            let step = step.name.as_str().to_owned();
+            steps.push(PlannedStep { step, plan: "gone", was: was.map(str::to_owned) });
+        }
+    }
+    let mut warnings = Vec::new();
+    let stays: Vec<String> = state
+        .cells
+        .iter()
+        .filter(|cell| {
+            let undone =
+                cell.undo.as_ref().is_some_and(|undo| matches!(undo.run, Run::Succeeded | Run::Skipped));
+            let can = old.definition.step(cell.step).is_some_and(|step| step.compensation.is_some());
+            can && !undone && !matches!(cell.execute.run, Run::Rejected | Run::Skipped | Run::Held)
+        })
+        .filter_map(|cell| crate::api::words::step_name(&old.definition, cell.step))
+        .collect();
+    if !stays.is_empty() {
+        warnings.push(format!(
+            "the old saga left this undone, and it would be done a second time: {}",
+            stays.join(", ")
+        ));
+    }
+    if !store.anomalies(saga).await?.iter().all(|it| it.resolved_at.is_some()) {
+        warnings.push("the old saga has open anomalies: effects that nobody undid".to_owned());
+    }
+    Ok(Plan {
+        fresh: fresh_pointers(&published.definition.input_schema),
+        published,
+        principal: whole.summary.principal.unwrap_or_else(|| "anonymous".to_owned()),
+        input: Value::clone(&loaded.payloads.input),
+        steps,
+        refused,
+        replayed_by: beside.replays.last().copied(),
+        warnings,
+    })
+}
+
+/// What a replay takes in.
+#[derive(Clone, Debug, Default)]
+pub struct Inputs {
+    /// A whole new input.
+    pub input: Option<Value>,
+    /// Fresh values, by JSON pointer.
+    pub fresh: Vec<(String, Value)>,
+}
+
+/// What is wrong with a replay's inputs: pointer and reason.
+pub type Faults = Vec<(String, String)>;
+
+impl Plan {
+    /// The new saga's input.
+    ///
+    /// # Errors
+    /// What is missing or does not fit.
+    pub fn input_with(&self, inputs: &Inputs) -> Result<Value, Faults> {
+        let mut input = inputs.input.clone().unwrap_or_else(|| self.input.clone());
+        let mut faults = Faults::new();
+        for (pointer, value) in &inputs.fresh {
+            match input.pointer_mut(pointer) {
+                Some(place) => *place = value.clone(),
+                None => faults.push((pointer.clone(), "the input has no such place".to_owned())),
+            }
+        }
+        for pointer in &self.fresh {
+            let old = self.input.pointer(pointer);
+            if old.is_some() && input.pointer(pointer) == old {
+                faults.push((
+                    pointer.clone(),
+                    "must be fresh: give another value than the old saga's".to_owned(),
+                ));
+            }
+        }
+        for fault in body::faults(&self.published.validator, &input) {
+            faults.push((fault.pointer.unwrap_or_default(), fault.detail));
+        }
+        if faults.is_empty() { Ok(input) } else { Err(faults) }
+    }
+
+    /// Starts the replay. The key makes a repetition the same saga.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(
+        &self,
+        engine: &Engine,
+        old: SagaId,
+        input: Value,
+        idempotency_key: Option<String>,
+    ) -> Result<Started, StartError> {
+        let mut hash = Sha256::new();
+        hash.update(body::hash(&self.published.definition.name, &input));
+        // As a request it is its own: the shop's repeated one still means the saga that it started.
+        hash.update(old.0.as_bytes());
+        engine
+            .starter
+            .start(StartRequest {
+                definition: Arc::clone(&self.published),
+                input: Arc::new(input),
+                body_hash: hash.finalize().into(),
+                principal: self.principal.clone(),
+                idempotency_key,
+                replay_of: Some(old),
+            })
+            .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn fresh_places_are_found_below_properties() {
+        let schema = json!({ "properties": {
+            "payment": { "properties": { "payment_key": { "fresh": true }, "amount": {} } },
+            "a/b": { "fresh": true },
+        } });
+        let mut found = fresh_pointers(&schema);
+        found.sort();
+        assert_eq!(found, ["/a~1b", "/payment/payment_key"]);
+    }
+}

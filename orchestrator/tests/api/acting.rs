@@ -1,0 +1,220 @@
+//! Acting on one saga: approval by a second person, what happened, replays.
+
+use amends::api::ApiConfig;
+use saga_protocol::{Command, Reply, SagaId};
+use serde_json::{Value, json};
+use test_support::eventually;
+
+use crate::server::Server;
+use crate::support::{rejected, succeeded};
+
+/// A payment key lives for minutes, and money needs four eyes.
+pub(crate) const PURCHASE: &str = r#"
+saga: purchase
+description: Holds the goods, then charges.
+trigger: { http: { method: POST, path: /purchases } }
+key: ${input.id}
+amount: ${input.amount}
+currency: KRW
+approval: { actions: [skip, abandon], above: 50000 }
+input:
+  type: object
+  required: [id, amount, payment_key]
+  properties:
+    id: { type: string }
+    amount: { type: integer }
+    payment_key: { type: string, fresh: true }
+steps:
+  hold: { worker: travel, action: hold_goods, compensation: free_goods, input: { id: "${input.id}" } }
+  charge:
+    after: [hold]
+    worker: travel
+    action: charge
+    compensation: refund
+    input: { id: "${input.id}", key: "${input.payment_key}" }
+  done: { after: [charge], pivot: true, worker: travel, action: finish, input: { id: "${input.id}" } }
+"#;
+
+fn purchase(id: &str, amount: i64, key: &str) -> Value {
+    json!({ "id": id, "amount": amount, "payment_key": key })
+}
+
+/// A key that begins with `bad` is refused.
+fn shop(command: &Command) -> Option<Reply> {
+    let input: Value = serde_json::from_str(command.input.get()).unwrap();
+    let bad = input["key"].as_str().is_some_and(|it| it.starts_with("bad"));
+    Some(if command.action == "charge" && bad {
+        rejected(command, "KEY_EXPIRED")
+    } else {
+        succeeded(command)
+    })
+}
+
+async fn parked_purchase(server: &Server, id: &str, amount: i64) -> (SagaId, Value) {
+    server.publish(&PURCHASE.replace("action: charge\n", "action: charge\n    on_rejected: park\n")).await;
+    server.travel(shop).await;
+    let saga = server.post("/purchases", &[], &purchase(id, amount, "bad-1")).await.saga();
+    let page = server.until(saga, "parked").await;
+    (saga, page)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_action_above_an_amount_waits_for_a_second_person() {
+    let server = Server::start().await;
+    let (saga, page) = parked_purchase(&server, "p-1", 60_000).await;
+    let path = format!("/sagas/{saga}/actions");
+    let can = server.get(&path).await.body;
+    let skips = |it: &&Value| it["action"] == "skip";
+    assert_eq!(can["actions"].as_array().unwrap().iter().find(skips).unwrap()["approval"], true);
+    let skip = json!({ "action": "skip", "step": "charge", "why": "paid by hand", "who": "kim",
+        "output": {}, "revision": page["revision"] });
+    let asked = server.post(&path, &[("idempotency-key", "skip-1")], &skip).await;
+    assert_eq!(
+        (asked.status.as_u16(), &asked.body["result"]),
+        (202, &json!("awaiting_approval")),
+        "{}",
+        asked.body
+    );
+    // The same request again is the same approval; another one under its key is not.
+    let again = server.post(&path, &[("idempotency-key", "skip-1")], &skip).await;
+    assert_eq!(again.body["approval"], asked.body["approval"]);
+    let mut other = skip.clone();
+    other["why"] = json!("for fun");
+    assert_eq!(server.post(&path, &[("idempotency-key", "skip-1")], &other).await.status, 422);
+    let list = server.get("/ops/approvals").await.body;
+    let approval = &list["approvals"][0];
+    assert_eq!(
+        (list["approvals"].as_array().unwrap().len(), &approval["asked_by"]),
+        (1, &json!("kim")),
+        "{list}"
+    );
+    assert_eq!((&approval["action"]["action"], &approval["amount"]), (&json!("skip"), &json!(60_000)));
+    assert_eq!(server.get(&format!("/sagas/{saga}")).await.body["approvals"][0]["id"], approval["id"]);
+    assert_eq!(server.get(&format!("/sagas/{saga}")).await.body["status"], "parked", "nothing happened yet");
+
+    let decide = format!("/ops/approvals/{}", approval["id"].as_str().unwrap());
+    server
+        .post(&decide, &[], &json!({ "decision": "maybe", "why": "x" }))
+        .await
+        .is_problem(422, "invalid-input");
+    let approved = server.post(&decide, &[], &json!({ "decision": "approve", "why": "receipt seen" })).await;
+    assert_eq!(
+        (&approved.body["state"], &approved.body["result"]),
+        (&json!("approved"), &json!("applied")),
+        "{}",
+        approved.body
+    );
+    server.until(saga, "completed").await;
+    server
+        .post(&decide, &[], &json!({ "decision": "approve", "why": "again" }))
+        .await
+        .is_problem(409, "conflict");
+    let history = server.get(&format!("/sagas/{saga}/history")).await.body;
+    let who = history["events"].as_array().unwrap().iter().find_map(|it| it["who"].as_str()).unwrap();
+    assert!(who.starts_with("kim, approved by "), "{who}");
+    let audit = server.get(&format!("/ops/audit?target={saga}")).await.body;
+    let what: Vec<&str> =
+        audit["entries"].as_array().unwrap().iter().map(|it| it["what"].as_str().unwrap()).collect();
+    assert_eq!(what, ["approval.approve", "approval.ask"]);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_approves_their_own_action_and_small_amounts_need_nobody() {
+    let server = Server::start().await;
+    let (saga, page) = parked_purchase(&server, "p-1", 60_000).await;
+    let me = server.get("/auth/me").await.body["principal"].clone();
+    let skip = json!({ "action": "skip", "step": "charge", "why": "paid by hand", "who": me,
+        "output": {}, "revision": page["revision"] });
+    let asked = server.post(&format!("/sagas/{saga}/actions"), &[], &skip).await;
+    let decide = format!("/ops/approvals/{}", asked.body["approval"].as_str().unwrap());
+    server
+        .post(&decide, &[], &json!({ "decision": "approve", "why": "me" }))
+        .await
+        .is_problem(403, "own-approval");
+    // Taking it back is no approval.
+    let rejected = server.post(&decide, &[], &json!({ "decision": "reject", "why": "a mistake" })).await;
+    assert_eq!((rejected.status.as_u16(), &rejected.body["state"]), (200, &json!("rejected")));
+    assert_eq!(server.get(&format!("/sagas/{saga}")).await.body["revision"], page["revision"]);
+
+    let small = server.post("/purchases", &[], &purchase("p-2", 50_000, "bad-2")).await.saga();
+    let page = server.until(small, "parked").await;
+    let skip = json!({ "action": "skip", "step": "charge", "why": "paid by hand", "output": {},
+        "revision": page["revision"], "wait_s": 20 });
+    let done = server.post(&format!("/sagas/{small}/actions"), &[], &skip).await;
+    assert_eq!((done.status.as_u16(), &done.body["result"]), (200, &json!("applied")), "{}", done.body);
+    server.until(small, "completed").await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_action_says_what_happened_and_not_what_was_asked_for() {
+    let server = Server::start().await;
+    let (saga, page) = parked_purchase(&server, "p-1", 1_000).await;
+    let retry = json!({ "action": "retry", "why": "again", "revision": page["revision"], "wait_s": 30 });
+    let path = format!("/sagas/{saga}/actions");
+    let done = server.post(&path, &[], &retry).await;
+    assert_eq!(done.body["happened"], "parked: charge: KEY_EXPIRED (no)", "{}", done.body);
+    let edited = json!({ "action": "retry_edited", "step": "charge", "why": "a new key", "wait_s": 30,
+        "input": { "id": "p-1", "key": "good-1" }, "revision": done.body["revision"] });
+    let done = server.post(&path, &[], &edited).await;
+    let happened = done.body["happened"].as_str().unwrap();
+    assert!(happened.starts_with("charge succeeded; the saga is ") || happened == "completed", "{happened}");
+    server.until(saga, "completed").await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_compensated_saga_is_replayed_with_a_fresh_key() {
+    let server = Server::with(ApiConfig::default()).await;
+    server.publish(PURCHASE).await;
+    server.travel(shop).await;
+    let old = server.post("/purchases", &[], &purchase("p-1", 1_000, "bad-1")).await.saga();
+    server.until(old, "compensated").await;
+    let path = format!("/sagas/{old}/replay");
+    let plan = server.get(&path).await.body;
+    assert_eq!(
+        (&plan["allowed"], &plan["fresh"]),
+        (&json!(true), &json!([{ "pointer": "/payment_key" }])),
+        "{plan}"
+    );
+    let steps: Vec<(&str, &str, &str)> = plan["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| {
+            let text = |name: &str| it[name].as_str().unwrap_or_default();
+            (text("step"), text("plan"), text("was"))
+        })
+        .collect();
+    assert_eq!(
+        steps,
+        [
+            ("hold", "runs_again", "compensated"),
+            ("charge", "runs_again", "rejected"),
+            ("done", "runs_again", "")
+        ]
+    );
+    // The old key again would only fail again.
+    server.post(&path, &[], &json!({ "why": "again" })).await.is_problem(422, "invalid-input");
+    let fresh = json!({ "why": "the card was topped up", "fresh": { "/payment_key": "good-1" } });
+    let new = server.post(&path, &[("idempotency-key", "r-1")], &fresh).await;
+    assert_eq!(new.status, 201, "{}", new.body);
+    let again = server.post(&path, &[("idempotency-key", "r-1")], &fresh).await;
+    assert_eq!((again.status.as_u16(), &again.body["saga"]), (200, &new.body["saga"]), "{}", again.body);
+    let page = server.until(new.saga(), "completed").await;
+    assert_eq!((&page["replay_of"], &page["key"]), (&json!(old), &json!("p-1")));
+    let page = server.get(&format!("/sagas/{old}")).await.body;
+    assert_eq!((&page["replays"], &page["status"]), (&json!([new.body["saga"]]), &json!("compensated")));
+    // Once more is asked for by name only; a completed one is not repeated at all.
+    let fresh = json!({ "why": "twice?", "fresh": { "/payment_key": "good-2" } });
+    server.post(&path, &[], &fresh).await.is_problem(409, "conflict");
+    server.post(&format!("/sagas/{}/replay", new.saga()), &[], &fresh).await.is_problem(409, "conflict");
+    // The newest is what the key means.
+    eventually("the key finds both", 20_000, async || {
+        let found = server.get("/sagas?key=p-1").await.body;
+        found["sagas"].as_array().unwrap().len() == 2 && found["sagas"][0]["saga"] == new.body["saga"]
+    })
+    .await;
+    server.stop().await;
+}
