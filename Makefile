@@ -41,8 +41,9 @@ help: ## this list
 	@echo '  BUS=kafka      run, demo: on a real Apache Kafka, each worker a process of its own'
 	@echo '  PROFILE=dev    run, demo: build without optimizations, sooner'
 
-build: ## the amends command
+build: ## the amends command, with the dashboard in it
 	@deploy/install $(purpose)
+	@dashboard/build
 	cargo build --locked --profile $(PROFILE) -p amends
 
 run: build ## build and start everything; three demo orders; serves until Ctrl-C, data stays in .amends/
@@ -65,6 +66,7 @@ check: ## format, clippy, documentation, licences and sources of dependencies
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --document-private-items
 	cargo deny --locked check licenses bans sources
+	@dashboard/check
 
 fmt: ## format the code
 	cargo fmt --all

@@ -33,7 +33,8 @@ const client = new QueryClient({
   },
 });
 startLive(client);
-onTokenChange(() => void client.invalidateQueries());
+// What somebody else was shown is forgotten.
+onTokenChange(() => void client.resetQueries());
 
 const place = document.getElementById("root");
 if (place) {

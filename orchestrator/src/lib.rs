@@ -25,7 +25,6 @@ pub mod projection;
 pub mod replay;
 pub mod settle;
 pub mod shard;
-pub mod simulation;
 pub mod start;
 pub mod store;
 pub mod torture;

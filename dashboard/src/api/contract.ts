@@ -1,98 +1,43 @@
-// The answers of the operators' API, as its page describes them (docs/operators-api.md).
+// What the pages call the answers of the operators' API. The types are the document's (schema.d.ts); what is written out below
+// stands in docs/operators-api.md and not in this server's document yet: a page that asks for it says so when it is not there.
 
-import type { Failure, SagaSummary as CoreSummary, SagaView as CoreView, HistoryEvent as CoreEvent } from "./schema";
+import type {
+  Acted as CoreActed, ActionList, ActionOption, AtRiskView, AuditView, FailureGroup as CoreGroup, FailurePage as CorePage, FilterView, HistoryEvent as CoreEvent, HoldView,
+  LetterPage, LetterView, NoteView, Overview as CoreOverview, PileView, SagaSummary, SagaView as CoreView, SignIn, WaitingPage, WaitingView,
+} from "./schema";
+
+export type { Counts, Me, SagaPage, SagaSummary, WorkerView } from "./schema";
 
 export type Status = "running" | "parked" | "completed" | "compensated" | "abandoned";
-export type Health = "on_time" | "late" | "queued" | "waiting" | "retrying" | "parked";
 export type Role = "customer" | "viewer" | "operator" | "author" | "admin";
-
-export type AuthConfig =
-  | { mode: "dev" }
-  | { mode: "jwt"; issuer: string; client_id?: string; scopes?: string };
-
-export interface Me { principal: string; roles: Role[]; kind: "token" | "key" | "dev"; dev: boolean; expires_at?: string }
-
-export interface Money { currency: string; amount: number; sagas: number }
-
-export type SagaSummary = CoreSummary & {
-  health?: Health; step?: string; item?: number; direction?: string; worker?: string; error?: Failure; failure?: string;
-  since?: string; next_at?: string; attempt?: number; attempts_max?: number; owner?: string; note?: string; anomalies?: number;
-};
-export interface SagaPage { sagas: SagaSummary[]; next?: string; lag_ms?: number }
-
-export interface Count { count: number; capped?: boolean }
-export interface Counts { total: Count; by_status: Record<Status, Count>; by_health: Record<Health, number>; lag_ms: number }
-
-export interface Note { id: string; at: string; who: string; text: string }
-export type SagaView = CoreView & {
-  health?: Health; owner?: string; runbook?: string; team?: string; notes?: Note[]; replays?: string[]; held?: string[];
-  approvals?: Approval[]; dead_letters?: number; masked?: boolean;
-};
-export type HistoryEvent = CoreEvent & { notes?: string[] };
-
-export interface SavedFilter { name: string; query: string; shared: boolean; by: string; at: string }
-
-export interface Minute { at: string; started: number; completed: number; compensated: number; parked: number; abandoned: number; p50_ms?: number; p99_ms?: number }
-export interface InFlight { definition: string; step: string; direction: string; worker?: string; count: number; late: number; retrying: number; parked: number; oldest_since?: string }
-export interface Overview {
-  at: string; lag_ms: number;
-  now: { running: number; late: number; queued: number; waiting: number; retrying: number; parked: number; anomalies: number; capped?: boolean };
-  at_risk: Money[]; minutes: Minute[]; to_end: { p50_ms?: number; p99_ms?: number; samples: number };
-  in_flight: InFlight[]; failures: FailureGroup[];
-  workers: { worker: string; instances: number; lag_ms?: number; queued_topics?: number }[];
-  holds: Hold[]; approvals: number; dead_letters: number;
-}
-
-export type Suggested = "retry" | "resume_compensation" | "mark_compensated" | "skip" | "resolve" | "look";
-export interface ParkedItem {
-  kind: "saga" | "anomaly"; saga: string; definition: string; version: string; key?: string; why?: string; message?: string;
-  step?: string; item?: number; direction?: string; revision?: number; amount?: number; currency?: string; since: string; age_s: number;
-  team?: string; runbook?: string; owner?: string; note?: string; suggested: Suggested; failure?: string; status?: Status;
-  anomaly?: { effect_key: string; kind: string };
-}
-export interface ParkedPage { parked: ParkedItem[]; next?: string; at_risk: Money[]; lag_ms: number }
-
-export interface FailureGroup {
-  id: string; definition: string; version: string; step: string; direction: string; code: string; message: string;
-  first_seen: string; last_seen: string; count: number; now: { retrying: number; parked: number; compensated: number };
-  recovered: number; trend: number[]; sample: string; job?: string;
-}
-export interface FailurePage { failures: FailureGroup[]; next?: string; trend_minutes: number }
-
-export interface WorkerView {
-  worker: string; version?: string; actions: { action: string }[];
-  instances: { instance: string; version?: string; at: string; alive: boolean }[];
-  topics: { topic: string; partition: number; reached?: string; at?: string; behind?: number; lag_ms?: number }[];
-  open: number; held: string[];
-}
-
-export interface DeadLetter {
-  id: number; at: string; source: string; reason: string; saga?: string; state: "kept" | "sent" | "discarded"; bytes: number;
-  resendable: boolean; by?: string; settled_at?: string; why?: string;
-  headers?: Record<string, string>; data?: string; data_base64?: string;
-}
-export interface DeadLetterPage { dead_letters: DeadLetter[]; next?: number }
-
+/** `dev`: nobody has to. `jwt`: at an issuer, or by API key. `keys`: by API key. */
+export type AuthConfig = SignIn;
+export type Money = AtRiskView;
+export type SavedFilter = FilterView;
+export type InFlight = PileView;
+export type ParkedItem = WaitingView;
+export type ParkedPage = WaitingPage;
+export type DeadLetter = LetterView;
+export type DeadLetterPage = LetterPage;
 export type ActionName = "retry" | "retry_edited" | "skip" | "compensate" | "resume_compensation" | "mark_compensated" | "abandon";
-export interface ActionPlan {
-  action: ActionName; step?: string; item?: number; direction?: "execute" | "compensate"; allowed: boolean; refused?: string;
-  consequence?: string; needs: string[]; approval?: boolean; uncompensated?: string[]; may_take_effect?: string[]; input?: unknown;
-}
-export interface ActionPlans { revision: number; status: Status; actions: ActionPlan[] }
-export interface Acted {
-  id: string; result: "applied" | "ignored" | "accepted" | "awaiting_approval"; reason?: string; status: Status; revision?: number;
-  happened?: string; approval?: string;
-}
+export type ActionPlan = Omit<ActionOption, "action"> & { action: ActionName; approval?: boolean };
+export type ActionPlans = Omit<ActionList, "actions"> & { actions: ActionPlan[] };
+export type Hold = HoldView;
+export type AuditEntry = AuditView;
+export type Note = NoteView;
+
+export type SagaView = CoreView & { approvals?: Approval[] };
+export type HistoryEvent = CoreEvent & { notes?: string[] };
+export type Acted = CoreActed & { happened?: string; approval?: string };
+/** `job`: the newest bulk job over the group. */
+export type FailureGroup = CoreGroup & { job?: string };
+export type FailurePage = Omit<CorePage, "failures"> & { failures: FailureGroup[] };
+export type Overview = Omit<CoreOverview, "failures"> & { failures: FailureGroup[] };
 
 export interface Approval {
   id: string; saga: string; definition: string; key?: string; amount?: number; currency?: string; action: Record<string, unknown>;
   asked_by: string; asked_at: string; why: string; state: "open" | "approved" | "rejected" | "expired";
   decided_by?: string; decided_at?: string; decision_why?: string; result?: unknown;
-}
-
-export interface Hold {
-  id: string; kind: "starts" | "definition" | "action"; definition?: string; worker?: string; action?: string; by: string; why: string;
-  at: string; until?: string; released_at?: string; released_by?: string; held_back?: number;
 }
 
 export interface JobRequest {
@@ -117,10 +62,6 @@ export interface ReplayPlan {
   saga: string; definition: string; version: string; versions: { version: string; active: boolean }[]; allowed: boolean; refused?: string;
   steps: { step: string; plan: "runs_again" | "reused" | "already_undone" | "new" | "gone"; was?: string }[];
   fresh: { pointer: string; description?: string }[]; input: unknown; warnings: string[];
-}
-
-export interface AuditEntry {
-  id: number; at: string; who: string; roles?: Role[]; address?: string; what: string; target?: string; why?: string; before?: unknown; after?: unknown;
 }
 
 export interface Finding {

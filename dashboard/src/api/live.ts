@@ -13,6 +13,7 @@ export type LiveState = "connecting" | "live" | "polling" | "paused";
 
 const QUIET_MS_MAX = 40_000; // the server writes a line each 15 s
 const LISTS_EVERY_MS = 1_000;
+const SETTLED_MS = 2_500;
 const PAUSE_MS_MAX = 15_000;
 
 let state: LiveState = "connecting";
@@ -55,6 +56,7 @@ export function startLive(client: QueryClient): () => void {
   let abort = new AbortController();
   const sagas = new Set<string>();
   let flush: ReturnType<typeof setTimeout> | null = null;
+  let settle: ReturnType<typeof setTimeout> | null = null;
 
   const stale = (...key: string[]) => void client.invalidateQueries({ queryKey: key });
   const take = (event: string, data: string) => {
@@ -73,6 +75,11 @@ export function startLive(client: QueryClient): () => void {
       }
       for (const key of LISTS) stale(key);
       sagas.clear();
+      // What lists show by step and error follows a moment later than the hint.
+      settle ??= setTimeout(() => {
+        settle = null;
+        for (const key of LISTS) stale(key);
+      }, SETTLED_MS);
     }, LISTS_EVERY_MS);
   };
 
@@ -122,6 +129,7 @@ export function startLive(client: QueryClient): () => void {
     off();
     abort.abort();
     if (flush !== null) clearTimeout(flush);
+    if (settle !== null) clearTimeout(settle);
   };
 }
 

@@ -4,6 +4,120 @@
  */
 
 export interface paths {
+    "/auth/config": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How one signs in here */
+        get: operations["sign_in"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/auth/me": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who asks */
+        get: operations["get_me"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/authoring/check": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Checks a definition without publishing it
+         * @description The body is its YAML text; the answer says every mistake that publishing would refuse.
+         */
+        post: operations["check_definition"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/authoring/prove": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Explores every combination of outcomes
+         * @description The body is the definition's YAML text; the search is what publishing does, and takes seconds.
+         */
+        post: operations["prove_definition"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/authoring/scenarios": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Runs scenarios in memory
+         * @description As `amends test` does: in virtual time, against the worker's barrier. Nothing is written.
+         */
+        post: operations["run_scenarios"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/authoring/simulate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Plays a saga by hand
+         * @description Nothing is written and no worker is asked: the moves are the answers. The same moves give the same play.
+         */
+        post: operations["simulate"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/definitions": {
         parameters: {
             query?: never;
@@ -16,7 +130,8 @@ export interface paths {
         put?: never;
         /**
          * Publishes a definition
-         * @description The body is its YAML text. From now on new sagas take this version; running ones stay on theirs.
+         * @description The body is its YAML text. It is checked: every combination of outcomes is explored, and what is not proved is
+         *     refused unless a reason to waive that is given. From now on new sagas take this version; running ones stay on theirs.
          */
         post: operations["publish_definition"];
         delete?: never;
@@ -96,6 +211,425 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/ops/anomalies": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Anomalies, newest first */
+        get: operations["list_anomalies"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ops/anomalies/resolve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Settles an anomaly: the effect was undone by hand, or is wanted */
+        post: operations["resolve_anomaly"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ops/approvals": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Actions that wait for a second person */
+        get: operations["list_approvals"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ops/approvals/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Approves or rejects an action
+         * @description An approved action goes to its saga at once; `result` says what the saga made of it. Whoever asked cannot approve.
+         */
+        post: operations["decide_approval"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ops/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The audit, newest first */
+        get: operations["list_audit"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ops/audit/export": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The audit as NDJSON, newest first, all of it */
+        get: operations["export_audit"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ops/counts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How many sagas there are
+         * @description By the filters of `GET /sagas`. Counts stop at 10,000, so that they are fast over any number of sagas.
+         */
+        get: operations["count_sagas"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ops/dead-letters": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Dead letters, newest first */
+        get: operations["list_dead_letters"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ops/dead-letters/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One dead letter, with headers and data */
+        get: operations["get_dead_letter"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ops/dead-letters/{id}/discard": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Discards a dead letter */
+        post: operations["discard_dead_letter"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ops/dead-letters/{id}/resend": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Sends a dead letter again
+         * @description As it came, to where it came from. What is still not understood there becomes a new letter.
+         */
+        post: operations["resend_dead_letter"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ops/failures": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Groups of failures */
+        get: operations["list_failures"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ops/failures/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One group of failures */
+        get: operations["get_failure"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ops/filters": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists saved filters: one's own, and shared ones */
+        get: operations["list_filters"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ops/filters/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Saves a filter */
+        put: operations["save_filter"];
+        post?: never;
+        /** Drops one's own filter */
+        delete: operations["drop_filter"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ops/holds": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Holds, newest first */
+        get: operations["list_holds"];
+        put?: never;
+        /**
+         * Sets a hold
+         * @description Within two seconds no start of it is taken and no execute of it is sent, on any node. Compensations flow.
+         */
+        post: operations["set_hold"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ops/holds/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Releases a hold
+         * @description What it kept back goes on within some seconds.
+         */
+        delete: operations["release_hold"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ops/keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Lists API keys */
+        get: operations["list_keys"];
+        put?: never;
+        /**
+         * Makes an API key
+         * @description The answer holds it, this once.
+         */
+        post: operations["make_key"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ops/keys/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Revokes an API key
+         * @description It stops working within five seconds.
+         */
+        delete: operations["revoke_key"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ops/live": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Live changes (Server-Sent Events)
+         * @description Events `saga` (`saga`, `revision`, `status`), `ops` (`what` has changed) and `reset` (changes were missed: ask again
+         *     for everything). `Last-Event-ID`, or `after`, resumes.
+         */
+        get: operations["live"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ops/overview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Whether it is a good night */
+        get: operations["overview"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ops/parked": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The parked queue: whatever needs a human, anomalies included */
+        get: operations["list_parked"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ops/workers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The workers: who lives, what they can do, who is behind */
+        get: operations["list_workers"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/orders": {
         parameters: {
             query?: never;
@@ -140,7 +674,10 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Lists sagas, newest first */
+        /**
+         * Lists sagas, newest first
+         * @description Every condition must hold. What is beyond a saga's first line comes from the projection, which is `lag_ms` behind.
+         */
         get: operations["list_sagas"];
         put?: never;
         post?: never;
@@ -182,11 +719,13 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        get?: never;
+        /** What can be done to a saga now */
+        get: operations["list_actions"];
         put?: never;
         /**
          * Acts on a saga
-         * @description Waits up to 5 seconds for what the saga's owner makes of it.
+         * @description Waits up to 5 seconds for what the saga's owner makes of it, and with `wait_s` for what follows from it. The
+         *     answer says what happened.
          */
         post: operations["act_on_saga"];
         delete?: never;
@@ -229,6 +768,61 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/sagas/{id}/notes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Adds a note to a saga */
+        post: operations["add_note"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sagas/{id}/owner": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Says who looks after a saga */
+        put: operations["set_owner"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sagas/{id}/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What a replay would do */
+        get: operations["plan_replay"];
+        put?: never;
+        /**
+         * Repeats a saga that ended without completing
+         * @description As a new saga, linked to the old one, which keeps its history. It takes over the business key.
+         */
+        post: operations["replay_saga"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/sagas/{id}/signals/{name}": {
         parameters: {
             query?: never;
@@ -258,6 +852,13 @@ export interface components {
         Acted: {
             /**
              * Format: uuid
+             * @description The approval that it waits for.
+             */
+            approval?: string | null;
+            /** @description What happened, in words: `running: pay running`, `parked again: pay: CARD_REFUSED …`. */
+            happened?: string;
+            /**
+             * Format: uuid
              * @description The action's id in the mailbox; the same for a repetition with the same `Idempotency-Key`.
              */
             id: string;
@@ -265,8 +866,16 @@ export interface components {
             links: components["schemas"]["Links"];
             /** @description Why it was ignored. */
             reason?: string | null;
-            /** @description `applied`, `ignored` (nothing to do), or `accepted` (kept, and not taken in yet). */
+            /**
+             * @description `applied`, `ignored` (nothing to do), `accepted` (kept, and not taken in yet) or `awaiting_approval` (kept
+             *     until a second person decides).
+             */
             result: string;
+            /**
+             * Format: int32
+             * @description Its revision afterwards.
+             */
+            revision?: number;
             /** @description The saga's coarse status afterwards. */
             status: string;
         };
@@ -275,6 +884,48 @@ export interface components {
          * @enum {string}
          */
         Action: "retry" | "retry_edited" | "skip" | "compensate" | "resume_compensation" | "mark_compensated" | "abandon";
+        /** @description What can be done. */
+        ActionList: {
+            /** @description Every action that there is, those that are refused with the reason. */
+            actions: components["schemas"]["ActionOption"][];
+            /**
+             * Format: int32
+             * @description The revision that this was tried at: to be given back with the action.
+             */
+            revision: number;
+            /** @description The saga's status. */
+            status: string;
+        };
+        /** @description One thing that can be done, or why not. */
+        ActionOption: {
+            /** @description The action. */
+            action: string;
+            /** @description Whether it would be taken in. */
+            allowed: boolean;
+            /** @description It waits for a second person first. */
+            approval?: boolean;
+            /** @description What it would do, in words. */
+            consequence?: string | null;
+            /** @description `execute` or `compensate`. */
+            direction?: string | null;
+            /** @description The input of the round, for `retry_edited`. */
+            input?: unknown;
+            /**
+             * Format: int32
+             * @description The item of a `foreach`.
+             */
+            item?: number | null;
+            /** @description What may still take effect. */
+            may_take_effect?: string[];
+            /** @description What must be given with it: `why`, `input`, `output`, `evidence` or `acknowledged`. */
+            needs: string[];
+            /** @description Why not. */
+            refused?: string | null;
+            /** @description The step that it is about. */
+            step?: string | null;
+            /** @description What would stay undone. */
+            uncompensated?: string[];
+        };
         /** @description What an operator wants of a saga. */
         ActionRequest: {
             /** @description "It may still take effect", or "this stays uncompensated", was shown and acknowledged. */
@@ -301,10 +952,71 @@ export interface components {
             revision: number;
             /** @description The step, where the action is about one. */
             step?: string | null;
-            /** @description Who acts. */
-            who: string;
+            /**
+             * Format: int32
+             * @description Waits so many seconds, 60 at most, until the saga has ended, needs a human again, or is past the step.
+             */
+            wait_s?: number | null;
+            /** @description Who acts. Read only where nobody needs to sign in, in dev mode; else it is the caller. */
+            who?: string | null;
             /** @description Why; it stands in the history. */
             why: string;
+        };
+        /** @description An action of a worker. */
+        ActionView: {
+            /** @description Its name. */
+            action: string;
+            /** @description What undoes it. */
+            compensation?: string | null;
+        };
+        /** @description An anomaly in the queue. */
+        AnomalyItem: {
+            /**
+             * Format: int64
+             * @description The amount at stake.
+             */
+            amount?: number | null;
+            /**
+             * Format: date-time
+             * @description When it was found.
+             */
+            at: string;
+            /** @description Its currency. */
+            currency?: string | null;
+            /** @description The effect. */
+            effect_key: string;
+            /** @description What happened. */
+            kind: string;
+            /** @description What proves it. */
+            output?: unknown;
+            /** @description How. */
+            resolution?: string | null;
+            /**
+             * Format: date-time
+             * @description When it was settled.
+             */
+            resolved_at?: string | null;
+            /** @description By whom. */
+            resolved_by?: string | null;
+            /**
+             * Format: uuid
+             * @description The saga.
+             */
+            saga: string;
+        };
+        /** @description A page of anomalies, newest first. */
+        AnomalyPage: {
+            /** @description The anomalies. */
+            anomalies: components["schemas"]["AnomalyItem"][];
+            /** @description Give it as `after` to get the next page. */
+            next?: string | null;
+        };
+        /** @description The effect that nobody undoes. */
+        AnomalyRef: {
+            /** @description The effect. */
+            effect_key: string;
+            /** @description What happened. */
+            kind: string;
         };
         /** @description Proof of an effect that nobody undoes. */
         AnomalyView: {
@@ -332,12 +1044,194 @@ export interface components {
              */
             resolved_at?: string | null;
         };
+        /** @description Approvals, newest first. */
+        ApprovalList: {
+            /** @description At most 500. */
+            approvals: components["schemas"]["ApprovalView"][];
+        };
+        /** @description An action that waits, or waited, for a second person. */
+        ApprovalView: {
+            /** @description The action, as it was asked for. */
+            action: unknown;
+            /**
+             * Format: int64
+             * @description The amount at stake.
+             */
+            amount?: number | null;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            asked_at: string;
+            /** @description Who asked. */
+            asked_by: string;
+            /** @description Its currency. */
+            currency?: string | null;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            decided_at?: string | null;
+            /** @description Who decided. */
+            decided_by?: string | null;
+            /** @description Why. */
+            decision_why?: string | null;
+            /** @description Its definition. */
+            definition: string;
+            /**
+             * Format: uuid
+             * @description Its id.
+             */
+            id: string;
+            /** @description Its business key. */
+            key?: string | null;
+            /** @description What the saga made of an approved action: `applied`, `ignored: …` or `refused: …`. */
+            result?: string | null;
+            /**
+             * Format: uuid
+             * @description The saga.
+             */
+            saga: string;
+            /** @description `open`, `approved`, `rejected` or `expired`. */
+            state: string;
+            /** @description Why. */
+            why: string;
+        };
+        /** @description Money that is at risk. */
+        AtRiskView: {
+            /**
+             * Format: int64
+             * @description The sum, in its smallest unit.
+             */
+            amount: number;
+            /** @description The currency, when it is known. */
+            currency?: string | null;
+            /**
+             * Format: int64
+             * @description Of how many.
+             */
+            sagas: number;
+        };
+        /** @description A page of the audit, newest first. */
+        AuditPage: {
+            /** @description The deeds. */
+            entries: components["schemas"]["AuditView"][];
+            /**
+             * Format: int64
+             * @description Give it as `after` to get the next page.
+             */
+            next?: number | null;
+        };
+        /** @description A deed. */
+        AuditView: {
+            /** @description From where. */
+            address: string;
+            /** @description How it is, or what came of it. */
+            after?: unknown;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            at: string;
+            /** @description How it was. */
+            before?: unknown;
+            /**
+             * Format: int64
+             * @description Orders the audit.
+             */
+            id: number;
+            /** @description What they might be. */
+            roles: string[];
+            /** @description To what: an id or a name. */
+            target: string;
+            /** @description What, such as `saga.retry`. */
+            what: string;
+            /** @description Who. */
+            who: string;
+            /** @description Why. */
+            why?: string | null;
+        };
+        /** @description One happening of a play. */
+        BeatView: {
+            /**
+             * Format: int64
+             * @description When, in ms after the start.
+             */
+            at_ms: number;
+            /** @description Whether it changed the saga. */
+            changed: boolean;
+            /** @description What the engine did about it. */
+            effects: components["schemas"]["EffectView"][];
+        };
         /** @description What turned a saga around. */
         Cause: {
             /** @description `rejected`, `exhausted`, `deadline`, `operator` or `parent`. */
             kind: string;
             /** @description The step that failed. */
             step?: string | null;
+        };
+        /** @description What is to be said of a definition's text. */
+        CheckedView: {
+            /** @description Every mistake, in the order of the text; none when it is right. */
+            mistakes: components["schemas"]["FaultAt"][];
+            /** @description Its name, when it is right. */
+            name?: string | null;
+            /** @description The version that it would be, when it is right. */
+            version?: string | null;
+        };
+        /** @description A count that stops at a bound. */
+        Count: {
+            /** @description There are more. */
+            capped?: boolean;
+            /**
+             * Format: int64
+             * @description At least so many.
+             */
+            count: number;
+        };
+        /** @description How many sagas there are. */
+        Counts: {
+            /** @description By health, of those that run or are parked. */
+            by_health: components["schemas"]["CountsByHealth"];
+            /** @description By status. */
+            by_status: components["schemas"]["CountsByStatus"];
+            /**
+             * Format: int64
+             * @description How far the projection is behind, in ms.
+             */
+            lag_ms: number;
+            /** @description All together. */
+            total: components["schemas"]["Count"];
+        };
+        /** @description Counts by health. */
+        CountsByHealth: {
+            /** Format: int64 */
+            late: number;
+            /** Format: int64 */
+            on_time: number;
+            /** Format: int64 */
+            parked: number;
+            /** Format: int64 */
+            queued: number;
+            /** Format: int64 */
+            retrying: number;
+            /** Format: int64 */
+            waiting: number;
+        };
+        /** @description Counts by status. */
+        CountsByStatus: {
+            abandoned: components["schemas"]["Count"];
+            compensated: components["schemas"]["Count"];
+            completed: components["schemas"]["Count"];
+            parked: components["schemas"]["Count"];
+            running: components["schemas"]["Count"];
+        };
+        /** @description A decision. */
+        DecisionRequest: {
+            /** @description `approve` or `reject`. */
+            decision: string;
+            /** @description Why; it stands in the audit. */
+            why: string;
         };
         /** @description The definitions that sagas can be started from. */
         DefinitionList: {
@@ -368,6 +1262,43 @@ export interface components {
             /** @description Its versions, newest first. */
             versions: components["schemas"]["VersionView"][];
         };
+        /** @description What falls due next. */
+        DueView: {
+            /**
+             * Format: int64
+             * @description In how many ms.
+             */
+            in_ms: number;
+            /** @description The step. */
+            step?: string | null;
+            /** @description `retry`, `timeout`, `wait_ends` or `deadline`. */
+            what: string;
+        };
+        /** @description Something that the engine did. */
+        EffectView: {
+            /**
+             * Format: int32
+             * @description The attempt.
+             */
+            attempt?: number | null;
+            /** @description `execute` or `compensate`. */
+            direction?: string | null;
+            /** @description `send`, `start_child`, `anomaly`, `ignored`, `refused` or `ended`. */
+            kind: string;
+            /** @description The step. */
+            step?: string | null;
+            /** @description Why, or what. */
+            words?: string | null;
+        };
+        /** @description How many sagas of a group fail now. */
+        FailingNow: {
+            /** Format: int64 */
+            compensated: number;
+            /** Format: int64 */
+            parked: number;
+            /** Format: int64 */
+            retrying: number;
+        };
         /** @description Why a saga or a step failed. */
         Failure: {
             /** @description A stable code, such as `REJECT_CARD_COMPANY`. */
@@ -376,6 +1307,64 @@ export interface components {
             message: string;
             /** @description The step, if it was one. */
             step?: string | null;
+        };
+        /** @description Failures of one definition's version, step, direction, code and message. */
+        FailureGroup: {
+            /** @description The code. */
+            code: string;
+            /**
+             * Format: int64
+             * @description How often; a saga that fails again counts again.
+             */
+            count: number;
+            /** @description The definition. */
+            definition: string;
+            /** @description `execute` or `compensate`. */
+            direction?: string | null;
+            /**
+             * Format: date-time
+             * @description When it was seen first.
+             */
+            first_seen: string;
+            /** @description Its id. */
+            id: string;
+            /**
+             * Format: date-time
+             * @description When it was seen last.
+             */
+            last_seen: string;
+            /** @description The message, without what differs from saga to saga. */
+            message: string;
+            /** @description Sagas that stand so now, at most 10,000 looked at. */
+            now: components["schemas"]["FailingNow"];
+            /**
+             * Format: int64
+             * @description Sagas of it that completed after all.
+             */
+            recovered: number;
+            /**
+             * Format: uuid
+             * @description One of its sagas.
+             */
+            sample: string;
+            /** @description The step; none when a deadline or an operator turned the sagas around. */
+            step?: string | null;
+            /** @description Failures in the last windows, oldest first. */
+            trend: number[];
+            /** @description Its version. */
+            version: string;
+        };
+        /** @description A page of failure groups. */
+        FailurePage: {
+            /** @description The groups, those seen last first. */
+            failures: components["schemas"]["FailureGroup"][];
+            /** @description Give it as `after` to get the next page. */
+            next?: string | null;
+            /**
+             * Format: int64
+             * @description The length of a trend's window, in minutes.
+             */
+            trend_minutes: number;
         };
         /** @description One fault of what was sent. */
         FaultAt: {
@@ -399,6 +1388,39 @@ export interface components {
             pointer?: string | null;
             /** @description What to do about it. */
             remedy?: string | null;
+        };
+        /** @description Saved filters. */
+        FilterList: {
+            /** @description By name. */
+            filters: components["schemas"]["FilterView"][];
+        };
+        /** @description A filter to be saved. */
+        FilterRequest: {
+            /** @description The query of `GET /sagas`. */
+            query: string;
+            /** @description Whether everybody sees it. */
+            shared?: boolean;
+        };
+        /** @description A saved filter. */
+        FilterView: {
+            /**
+             * Format: date-time
+             * @description Since when.
+             */
+            at: string;
+            /** @description Whose it is. */
+            by: string;
+            /** @description Its name. */
+            name: string;
+            /** @description The query of `GET /sagas`. */
+            query: string;
+            /** @description Whether everybody sees it. */
+            shared: boolean;
+        };
+        /** @description An input that must be fresh. */
+        FreshInput: {
+            /** @description Where, as a JSON pointer. */
+            pointer: string;
         };
         /** @description What happened to a saga. */
         Happening: {
@@ -477,6 +1499,71 @@ export interface components {
              */
             next?: number | null;
         };
+        /** @description Holds, newest first. */
+        HoldList: {
+            /** @description The holds. */
+            holds: components["schemas"]["HoldView"][];
+        };
+        /** @description A hold to be set. */
+        HoldRequest: {
+            /** @description The action; every one of the worker when absent. */
+            action?: string | null;
+            /** @description The definition, for `definition`. */
+            definition?: string | null;
+            /** @description `starts`, `definition` or `action`. */
+            kind: string;
+            /**
+             * Format: date-time
+             * @description Until when; until it is released when absent.
+             */
+            until?: string | null;
+            /** @description Why; it stands in the audit. */
+            why: string;
+            /** @description The worker, for `action`. */
+            worker?: string | null;
+        };
+        /** @description A hold. */
+        HoldView: {
+            /** @description The action; every one of the worker when absent. */
+            action?: string | null;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            at: string;
+            /** @description Who set it. */
+            by: string;
+            /** @description The definition. */
+            definition?: string | null;
+            /**
+             * Format: int64
+             * @description Sagas that wait for its end.
+             */
+            held_back: number;
+            /**
+             * Format: uuid
+             * @description Its id.
+             */
+            id: string;
+            /** @description `starts`, `definition` or `action`. */
+            kind: string;
+            /**
+             * Format: date-time
+             * @description When it ended.
+             */
+            released_at?: string | null;
+            /** @description By whom; `time` when by itself. */
+            released_by?: string | null;
+            /**
+             * Format: date-time
+             * @description Until when, by itself.
+             */
+            until?: string | null;
+            /** @description Why. */
+            why: string;
+            /** @description The worker. */
+            worker?: string | null;
+        };
         /** @description A page of what changed nothing, oldest first. */
         IgnoredPage: {
             /** @description The records. */
@@ -497,6 +1584,135 @@ export interface components {
             /** @description Why it changed nothing. */
             reason: string;
         };
+        /** @description An instance of a worker. */
+        InstanceView: {
+            /** @description Whether it is taken to live. */
+            alive: boolean;
+            /**
+             * Format: date-time
+             * @description When it was heard of last.
+             */
+            at: string;
+            /** @description Its name. */
+            instance: string;
+            /** @description Its version. */
+            version: string;
+        };
+        /** @description The keys. */
+        KeyList: {
+            /** @description Newest first. */
+            keys: components["schemas"]["KeyView"][];
+        };
+        /** @description A key to be made. */
+        KeyRequest: {
+            /**
+             * Format: date-time
+             * @description Until when it works; for ever when absent.
+             */
+            expires_at?: string | null;
+            /** @description What it is for; its principal is `key:` and this. 1 to 64 letters, digits and `_-.`. */
+            name: string;
+            /** @description What it may do. */
+            roles: components["schemas"]["Role"][];
+            /** @description Why; it stands in the audit. */
+            why: string;
+        };
+        /** @description A key, without the key itself. */
+        KeyView: {
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            created_at: string;
+            /** @description Who made it. */
+            created_by: string;
+            /**
+             * Format: date-time
+             * @description Until when it works.
+             */
+            expires_at?: string | null;
+            /**
+             * Format: uuid
+             * @description Its id.
+             */
+            id: string;
+            /** @description The key itself: in the answer to its making, and never again. */
+            key?: string | null;
+            /**
+             * Format: date-time
+             * @description When it was used last, to the minute.
+             */
+            last_used_at?: string | null;
+            /** @description Its name. */
+            name: string;
+            /** @description Its beginning. */
+            prefix: string;
+            /**
+             * Format: date-time
+             * @description Since when it does not work any more.
+             */
+            revoked_at?: string | null;
+            /** @description What it may do. */
+            roles: string[];
+        };
+        /** @description A page of dead letters, newest first. */
+        LetterPage: {
+            /** @description The letters. */
+            dead_letters: components["schemas"]["LetterView"][];
+            /**
+             * Format: int64
+             * @description Give it as `after` to get the next page.
+             */
+            next?: number | null;
+        };
+        /** @description A dead letter. */
+        LetterView: {
+            /**
+             * Format: date-time
+             * @description When it was kept.
+             */
+            at: string;
+            /** @description Who settled it. */
+            by?: string | null;
+            /**
+             * Format: int64
+             * @description How long its data is, in bytes.
+             */
+            bytes: number;
+            /** @description Its data as text. */
+            data?: string | null;
+            /** @description Its data, when that is no text. */
+            data_base64?: string | null;
+            /** @description Its headers, where one letter is looked at. */
+            headers?: {
+                [key: string]: string;
+            };
+            /**
+             * Format: int64
+             * @description Orders the letters.
+             */
+            id: number;
+            /** @description Why it could not be taken in. */
+            reason: string;
+            /** @description Whether it can be sent again. */
+            resendable: boolean;
+            /**
+             * Format: uuid
+             * @description The saga that it is about.
+             */
+            saga?: string | null;
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            settled_at?: string | null;
+            /** @description Where it came from. */
+            source: string;
+            /** @description `kept`, `sent` or `discarded`. */
+            state: string;
+            /** @description Why. */
+            why?: string | null;
+        };
         /** @description Where more about a saga is. */
         Links: {
             /** @description Its history. */
@@ -504,6 +1720,122 @@ export interface components {
             /** @description The saga itself. */
             self: string;
         };
+        /** @description The caller. */
+        Me: {
+            /** @description It is dev mode: to be shown loudly. */
+            dev: boolean;
+            /**
+             * Format: date-time
+             * @description Until when.
+             */
+            expires_at?: string | null;
+            /** @description `token`, `key` or `dev`. */
+            kind: string;
+            /** @description Their name, as it stands in histories and the audit. */
+            principal: string;
+            /** @description What they may be. */
+            roles: string[];
+        };
+        /** @description A minute. */
+        MinuteView: {
+            /**
+             * Format: int64
+             * @description Sagas that were abandoned.
+             */
+            abandoned: number;
+            /**
+             * Format: date-time
+             * @description Its beginning.
+             */
+            at: string;
+            /**
+             * Format: int64
+             * @description Sagas that were compensated.
+             */
+            compensated: number;
+            /**
+             * Format: int64
+             * @description Sagas that completed.
+             */
+            completed: number;
+            /**
+             * Format: int64
+             * @description The median time to the end, in ms.
+             */
+            p50_ms?: number | null;
+            /**
+             * Format: int64
+             * @description The time that 99 % did not exceed, in ms.
+             */
+            p99_ms?: number | null;
+            /**
+             * Format: int64
+             * @description Times that sagas parked.
+             */
+            parked: number;
+            /**
+             * Format: int64
+             * @description Sagas that started.
+             */
+            started: number;
+        };
+        /** @description Something that happens. */
+        Move: {
+            /**
+             * Format: int32
+             * @description The attempt that it answers.
+             */
+            attempt: number;
+            /** @description Why it did not succeed. */
+            code?: string | null;
+            /** @description `execute` or `compensate`. */
+            direction: string;
+            /**
+             * Format: int32
+             * @description The item of a `foreach`.
+             */
+            item?: number | null;
+            /** @enum {string} */
+            kind: "answer";
+            /** @description What it wants to answer; its barrier may know better. */
+            outcome: components["schemas"]["MoveOutcome"];
+            /** @description What it produced. */
+            output?: unknown;
+            /**
+             * Format: int32
+             * @description The round that it answers.
+             */
+            round: number;
+            /** @description The step. */
+            step: string;
+        } | {
+            /** @enum {string} */
+            kind: "due";
+        } | {
+            /** @enum {string} */
+            kind: "signal";
+            /** @description Its name. */
+            name: string;
+            /** @description Its payload. */
+            payload?: unknown;
+        } | {
+            /** @enum {string} */
+            kind: "crash";
+        } | {
+            /** @enum {string} */
+            kind: "compensate";
+        } | {
+            /** @enum {string} */
+            kind: "retry";
+        } | {
+            /** @enum {string} */
+            kind: "resume_compensation";
+        };
+        /**
+         * @description What a worker answers.
+         * @enum {string}
+         */
+        MoveOutcome: "succeeded" | "rejected" | "retryable" | "undecidable";
         /** @description What happens next by itself. */
         Next: {
             /**
@@ -515,6 +1847,89 @@ export interface components {
             step?: string | null;
             /** @description `retry`, `timeout`, `wait_ends` or `deadline`. */
             what: string;
+        };
+        /** @description A note to be written. */
+        NoteRequest: {
+            /** @description What; at most 4,000 characters. */
+            text: string;
+        };
+        /** @description What somebody wrote about a saga. */
+        NoteView: {
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            at: string;
+            /**
+             * Format: int64
+             * @description Orders the notes.
+             */
+            id: number;
+            /** @description What. */
+            text: string;
+            /** @description Who. */
+            who: string;
+        };
+        /** @description What runs and waits. */
+        Now: {
+            /** Format: int64 */
+            anomalies: number;
+            /** Format: int64 */
+            late: number;
+            /** Format: int64 */
+            parked: number;
+            /** Format: int64 */
+            queued: number;
+            /** Format: int64 */
+            retrying: number;
+            /** Format: int64 */
+            running: number;
+            /** Format: int64 */
+            waiting: number;
+        };
+        /** @description How things are. */
+        Overview: {
+            /**
+             * Format: date-time
+             * @description When this was.
+             */
+            at: string;
+            /** @description The money behind what needs a human. */
+            at_risk: components["schemas"]["AtRiskView"][];
+            /**
+             * Format: int64
+             * @description Dead letters that nobody settled.
+             */
+            dead_letters: number;
+            /** @description The groups of failures that were seen last. */
+            failures: components["schemas"]["FailureGroup"][];
+            /** @description Where work is, the largest piles first. */
+            in_flight: components["schemas"]["PileView"][];
+            /**
+             * Format: int64
+             * @description How far the projection is behind, in ms.
+             */
+            lag_ms: number;
+            /** @description The last minutes, oldest first; minutes without anything are left out. */
+            minutes: components["schemas"]["MinuteView"][];
+            /** @description What runs and waits now. */
+            now: components["schemas"]["Now"];
+            /** @description How long sagas of these minutes took to end. */
+            to_end: components["schemas"]["ToEnd"];
+            /** @description The workers, those with the most lag first. */
+            workers: components["schemas"]["WorkerLag"][];
+        };
+        /** @description Who is to look after a saga. */
+        OwnerRequest: {
+            /** @description Who; nobody when null or absent. */
+            owner?: string | null;
+            /** @description Why; it stands in the audit. */
+            why: string;
+        };
+        /** @description Who looks after a saga. */
+        OwnerView: {
+            /** @description Who. */
+            owner?: string | null;
         };
         /** @description Why a saga needs a human. */
         ParkedView: {
@@ -536,6 +1951,79 @@ export interface components {
             step?: string | null;
             /** @description The kind of reason, such as `compensation_failed`. */
             why: string;
+        };
+        /** @description Where work is. */
+        PileView: {
+            /**
+             * Format: int64
+             * @description Sagas that stand here.
+             */
+            count: number;
+            /** @description The definition. */
+            definition: string;
+            /** @description `execute` or `compensate`. */
+            direction: string;
+            /**
+             * Format: int64
+             * @description Of them late.
+             */
+            late: number;
+            /**
+             * Format: date-time
+             * @description Since when the oldest stands here.
+             */
+            oldest_since: string;
+            /**
+             * Format: int64
+             * @description Of them parked.
+             */
+            parked: number;
+            /**
+             * Format: int64
+             * @description Of them queued.
+             */
+            queued: number;
+            /**
+             * Format: int64
+             * @description Of them retrying.
+             */
+            retrying: number;
+            /** @description The step. */
+            step: string;
+            /**
+             * Format: int64
+             * @description Of them waiting.
+             */
+            waiting: number;
+            /** @description The worker. */
+            worker?: string | null;
+        };
+        /** @description Where a saga stands after some moves. */
+        Played: {
+            /** @description The signals that are waited for. */
+            awaited?: string[];
+            /** @description The start and each move, in order: what the engine did about it. */
+            beats: components["schemas"]["BeatView"][];
+            due?: components["schemas"]["DueView"] | null;
+            /**
+             * Format: int64
+             * @description How long it has run, in ms.
+             */
+            elapsed_ms: number;
+            /** @description What happened, in order, as a saga's history tells it. */
+            history: components["schemas"]["HistoryEvent"][];
+            /** @description Its output, once it has completed. */
+            output?: unknown;
+            /** @description `forward`, `pivot_open`, `committed` or `unwinding`. */
+            phase: string;
+            /** @description The same run as a file of one scenario, for `amends test`; absent while something goes on by itself. */
+            scenario?: string | null;
+            /** @description Every command that was sent and can be answered, the newest attempt of a step last. */
+            sent: components["schemas"]["SentCommand"][];
+            /** @description `running`, `parked`, `completed`, `compensated` or `abandoned`. */
+            status: string;
+            /** @description Every step of the definition, in its order. */
+            steps: components["schemas"]["StepView"][];
         };
         /** @description An answer that is not what was asked for, and why. */
         Problem: {
@@ -563,17 +2051,142 @@ export interface components {
             /** @description The kind of problem, as a relative reference: `/problems/invalid-input`. */
             type?: string;
         };
+        /** @description What exploring a definition came to. */
+        ProofView: {
+            refutation?: components["schemas"]["RefutationView"] | null;
+            /** @description How many states were visited. */
+            states: number;
+            /**
+             * Format: int64
+             * @description How many transitions were tried.
+             */
+            transitions: number;
+            /**
+             * Format: int32
+             * @description How many steps were in trouble at once; absent: all of them.
+             */
+            troubles?: number | null;
+            /** @description `proved`, `refuted` or `unproved` (there are more states than may be visited here). */
+            verdict: string;
+        };
         /** @description The answer to a publication. */
         PublishedView: {
             /** @description Whether its content is new. */
             fresh: boolean;
             /** @description The definition's name. */
             name: string;
+            /** @description What the check said: `proved`, `refuted` or `unproved`. */
+            verdict: string;
             /** @description The version, now the active one. */
             version: string;
+            /** @description Why it was published although it is not proved. */
+            waiver?: string | null;
         };
+        /** @description A property that does not hold, with the shortest story that shows it. */
+        RefutationView: {
+            /** @description What is wrong at the story's end. */
+            message: string;
+            /** @description The property. */
+            property: string;
+            /** @description What happens, in order. */
+            story: components["schemas"]["StoryBeat"][];
+        };
+        /** @description What a replay would do. */
+        ReplayPlan: {
+            /** @description Whether it can be repeated. */
+            allowed: boolean;
+            /** @description Its definition. */
+            definition: string;
+            /** @description Inputs that must be fresh, as JSON pointers. */
+            fresh: components["schemas"]["FreshInput"][];
+            /** @description The old saga's input. */
+            input: unknown;
+            /** @description Why not. */
+            refused?: string | null;
+            /**
+             * Format: uuid
+             * @description The saga that repeats it already.
+             */
+            replayed_by?: string | null;
+            /**
+             * Format: uuid
+             * @description The saga to be repeated.
+             */
+            saga: string;
+            /** @description What becomes of each step. */
+            steps: components["schemas"]["ReplayStep"][];
+            /** @description The version that the replay would take. */
+            version: string;
+            /** @description What to know before. */
+            warnings?: string[];
+        };
+        /** @description A replay to be started. */
+        ReplayRequest: {
+            /** @description It was replayed before, or what the plan warns of: that was seen. */
+            acknowledged?: boolean;
+            /** @description Fresh values, by JSON pointer. */
+            fresh?: {
+                [key: string]: unknown;
+            };
+            /** @description A whole new input; the old one when absent. */
+            input?: unknown;
+            /** @description Another version of the definition. */
+            version?: string | null;
+            /** @description Why; it stands in the audit. */
+            why: string;
+        };
+        /** @description A step in a replay's plan. */
+        ReplayStep: {
+            /** @description `runs_again`, `new` or `gone`. */
+            plan: string;
+            /** @description The step. */
+            step: string;
+            /** @description Where it stood in the old saga. */
+            was?: string | null;
+        };
+        /** @description A replay that was started. */
+        Replayed: {
+            /** @description Where more about the new one is. */
+            links: components["schemas"]["Links"];
+            /** @description The same request came before. */
+            repeated?: boolean;
+            /**
+             * Format: uuid
+             * @description The one that it repeats.
+             */
+            replay_of: string;
+            /**
+             * Format: uuid
+             * @description The new saga.
+             */
+            saga: string;
+        };
+        /** @description An anomaly that is settled. */
+        ResolveRequest: {
+            /** @description The effect. */
+            effect_key: string;
+            /** @description What happened. */
+            kind: string;
+            /**
+             * Format: uuid
+             * @description The saga.
+             */
+            saga: string;
+            /** @description What was done about it. */
+            why: string;
+        };
+        /**
+         * @description What a caller is to Amends.
+         * @enum {string}
+         */
+        Role: "customer" | "viewer" | "operator" | "author" | "admin";
         /** @description A page of sagas, newest first. */
         SagaPage: {
+            /**
+             * Format: int64
+             * @description How far what is beyond a saga's first line is behind, in ms.
+             */
+            lag_ms?: number | null;
             /**
              * Format: uuid
              * @description Give it as `after` to get the next page; absent on the last.
@@ -589,17 +2202,55 @@ export interface components {
              * @description The amount at stake.
              */
             amount?: number | null;
+            /**
+             * Format: int32
+             * @description How often its step was sent in this round.
+             */
+            attempt?: number | null;
+            /**
+             * Format: int32
+             * @description How often it may be.
+             */
+            attempts_max?: number | null;
             /** @description Its currency. */
             currency?: string | null;
             /** @description Its definition's name. */
             definition: string;
+            /** @description `execute` or `compensate`. */
+            direction?: string | null;
             /**
              * Format: date-time
              * @description When it ended.
              */
             ended_at?: string | null;
+            error?: components["schemas"]["Failure"] | null;
+            /** @description The group of failures that it belongs to. */
+            failure?: string | null;
+            /** @description How it does: `on_time`, `late`, `queued`, `waiting`, `retrying` or `parked`; absent once it has ended. */
+            health?: string | null;
+            /** @description It waits for the end of a hold. */
+            held?: boolean;
+            /**
+             * Format: int32
+             * @description The item of a `foreach`.
+             */
+            item?: number | null;
             /** @description Its business key. */
             key?: string | null;
+            /**
+             * Format: date-time
+             * @description When it goes on by itself.
+             */
+            next_at?: string | null;
+            /** @description What was written about it last. */
+            note?: string | null;
+            /**
+             * Format: int64
+             * @description Its open anomalies.
+             */
+            open_anomalies?: number;
+            /** @description Who looks after it. */
+            owner?: string | null;
             /**
              * Format: uuid
              * @description The saga that it is a step of.
@@ -617,42 +2268,138 @@ export interface components {
             saga: string;
             /**
              * Format: date-time
+             * @description Since when it stands so.
+             */
+            since?: string | null;
+            /**
+             * Format: date-time
              * @description When it started.
              */
             started_at: string;
             /** @description `running`, `parked`, `completed`, `compensated` or `abandoned`. */
             status: string;
+            /** @description Where it stands, or what it failed at. */
+            step?: string | null;
             /** @description Its definition's version, a hash. */
             version: string;
+            /** @description The worker that it stands at. */
+            worker?: string | null;
         };
         /** @description One saga, whole. */
         SagaView: components["schemas"]["SagaSummary"] & {
             /** @description Proof of effects that nobody undoes. */
             anomalies?: components["schemas"]["AnomalyView"][];
+            /** @description Actions that wait for a second person. */
+            approvals?: components["schemas"]["ApprovalView"][];
             cause?: components["schemas"]["Cause"] | null;
+            /**
+             * Format: int64
+             * @description Its dead letters.
+             */
+            dead_letters?: number;
             /**
              * Format: date-time
              * @description When it is undone, if its pivot has not been sent by then.
              */
             deadline?: string | null;
-            error?: components["schemas"]["Failure"] | null;
             /** @description What it was started with. */
             input: unknown;
             /** @description Where more about it is. */
             links: components["schemas"]["Links"];
+            /** @description Personal data is hidden from this caller. */
+            masked?: boolean;
             next?: components["schemas"]["Next"] | null;
+            /** @description What people wrote about it, newest first. */
+            notes?: components["schemas"]["NoteView"][];
             /** @description What it yields, once it has completed. */
             output?: unknown;
             parked?: components["schemas"]["ParkedView"] | null;
             /** @description Which way it goes: `forward`, `pivot_open`, `committed` or `unwinding`. */
             phase: string;
+            /** @description The sagas that repeat it. */
+            replays?: string[];
             /**
              * Format: int32
              * @description Counts transitions; operators' actions name the one that they saw.
              */
             revision: number;
+            /** @description Where the definition's runbook is. */
+            runbook?: string | null;
             /** @description Every step of the definition, in its order; a `foreach` that began has one an item. */
             steps: components["schemas"]["StepView"][];
+            /** @description The team that its definition names. */
+            team?: string | null;
+        };
+        /** @description What came of one scenario. */
+        ScenarioView: {
+            /** @description Its name. */
+            name: string;
+            /** @description Whether it came out as it says. */
+            passed: boolean;
+            /** @description What happened. */
+            timeline: components["schemas"]["TimelineLine"][];
+            /**
+             * Format: int64
+             * @description Virtual time from its start to its end, in ms.
+             */
+            took_ms: number;
+            /** @description What did not. */
+            wrong: string[];
+        };
+        /** @description A definition and a file of scenarios. */
+        ScenariosRequest: {
+            /** @description The scenarios' text (YAML), as `amends test` takes it. */
+            scenarios: string;
+            /** @description The definition's text (YAML). */
+            source: string;
+        };
+        /** @description What came of scenarios. */
+        ScenariosView: {
+            /** @description What no scenario reaches, such as `pay rejected`. */
+            missing: string[];
+            /** @description Each scenario, in order. */
+            scenarios: components["schemas"]["ScenarioView"][];
+            /** @description How much there is to reach. */
+            total: number;
+        };
+        /** @description A command that was sent. */
+        SentCommand: {
+            /**
+             * Format: int32
+             * @description The attempt.
+             */
+            attempt: number;
+            /** @description `execute` or `compensate`. */
+            direction: string;
+            /** @description What the worker is given. */
+            input: unknown;
+            /**
+             * Format: int32
+             * @description The item of a `foreach`.
+             */
+            item?: number | null;
+            /** @description It waits for an answer; one that does not can still be answered late. */
+            open: boolean;
+            /**
+             * Format: int32
+             * @description The round.
+             */
+            round: number;
+            /** @description The step. */
+            step: string;
+            /** @description The worker and its action, such as `payment.confirm`; a child saga's name. */
+            work: string;
+        };
+        /** @description How one signs in. */
+        SignIn: {
+            /** @description The dashboard's client there. */
+            client_id?: string | null;
+            /** @description The issuer: an OpenID provider. */
+            issuer?: string | null;
+            /** @description `dev` (nobody needs to, on loopback), `jwt` (at an issuer, or by API key) or `keys` (by API key only). */
+            mode: string;
+            /** @description The scopes to ask for. */
+            scopes?: string | null;
         };
         /** @description The answer to a signal. */
         Signalled: {
@@ -665,6 +2412,15 @@ export interface components {
             links: components["schemas"]["Links"];
             /** @description The same request came before. */
             repeated?: boolean;
+        };
+        /** @description A definition, an input, and what happens, move by move. */
+        SimulateRequest: {
+            /** @description The saga's input. */
+            input: unknown;
+            /** @description What happens after the start, in order; 500 at most. */
+            moves?: components["schemas"]["Move"][];
+            /** @description The definition's text (YAML). */
+            source: string;
         };
         /** @description The answer to a start. */
         Started: {
@@ -686,6 +2442,18 @@ export interface components {
             status: string;
             /** @description What may keep it from ending soon, such as a worker that is not there. */
             warnings?: string[];
+        };
+        /** @description Where a step stands. */
+        StepState: {
+            /**
+             * Format: int32
+             * @description The item of a `foreach`.
+             */
+            item?: number | null;
+            /** @description Where it stands, as a saga's steps have it. */
+            state: string;
+            /** @description Its name. */
+            step: string;
         };
         /** @description One step of a saga. */
         StepView: {
@@ -718,6 +2486,72 @@ export interface components {
             turn?: string | null;
             /** @description The worker, if a worker does it. */
             worker?: string | null;
+        };
+        /** @description One thing that happens in a story. */
+        StoryBeat: {
+            /** @description What the saga does. */
+            follows: string[];
+            /** @description What happens. */
+            happens: string;
+            /** @description Where its steps stand then, those that were touched. */
+            steps: components["schemas"]["StepState"][];
+        };
+        /** @description One line of a timeline. */
+        TimelineLine: {
+            /**
+             * Format: int64
+             * @description Virtual time from the start, in ms.
+             */
+            at_ms: number;
+            /** @description `good`, `failed`, `again`, `back`, `human` or `note`. */
+            mark: string;
+            /** @description The step, with its item. */
+            step?: string | null;
+            /** @description What happens. */
+            text: string;
+        };
+        /** @description Times to the end. */
+        ToEnd: {
+            /**
+             * Format: int64
+             * @description The median, in ms.
+             */
+            p50_ms?: number | null;
+            /**
+             * Format: int64
+             * @description What 99 % did not exceed, in ms.
+             */
+            p99_ms?: number | null;
+            /**
+             * Format: int64
+             * @description Of how many.
+             */
+            samples: number;
+        };
+        /** @description A partition of a worker's command topics. */
+        TopicView: {
+            /**
+             * Format: date-time
+             * @description When it said so.
+             */
+            at: string;
+            /**
+             * Format: int64
+             * @description How far it is behind, in ms; 0 when it is not.
+             */
+            lag_ms: number;
+            /**
+             * Format: int32
+             * @description The partition.
+             */
+            partition: number;
+            /**
+             * Format: date-time
+             * @description Every command up to here is answered.
+             */
+            reached: string;
+            /** @description The topic. */
+            topic: string;
         };
         /** @description One direction of a step. */
         TrackView: {
@@ -781,8 +2615,138 @@ export interface components {
             published_at: string;
             /** @description Its text. */
             source: string;
+            /**
+             * Format: int64
+             * @description How many of its sagas have not ended.
+             */
+            unfinished?: number;
+            /** @description What the check said when it was published: `proved`, `refuted` or `unproved`. */
+            verdict?: string | null;
             /** @description The hash of its content. */
             version: string;
+            /** @description Why it was published although it was not proved. */
+            waiver?: string | null;
+        };
+        /** @description A page of the parked queue. */
+        WaitingPage: {
+            /** @description The money behind the whole queue. */
+            at_risk: components["schemas"]["AtRiskView"][];
+            /**
+             * Format: int64
+             * @description How far the projection is behind, in ms.
+             */
+            lag_ms: number;
+            /** @description Give it as `after` to get the next page. */
+            next?: string | null;
+            /** @description What waits, the worst first. */
+            parked: components["schemas"]["WaitingView"][];
+        };
+        /** @description One that waits for a human. */
+        WaitingView: {
+            /**
+             * Format: int64
+             * @description For how long, in s.
+             */
+            age_s: number;
+            /**
+             * Format: int64
+             * @description The amount at risk.
+             */
+            amount?: number | null;
+            anomaly?: components["schemas"]["AnomalyRef"] | null;
+            /** @description Its currency. */
+            currency?: string | null;
+            /** @description Its definition. */
+            definition: string;
+            /** @description `execute` or `compensate`. */
+            direction?: string | null;
+            /** @description The group of failures. */
+            failure?: string | null;
+            /**
+             * Format: int32
+             * @description The item of a `foreach`.
+             */
+            item?: number | null;
+            /** @description Its business key. */
+            key?: string | null;
+            /** @description `saga`: a parked one; `anomaly`: proof of an effect that nobody undoes. */
+            kind: string;
+            /** @description The same in words. */
+            message: string;
+            /** @description What was written about it last. */
+            note?: string | null;
+            /** @description Who looks after it. */
+            owner?: string | null;
+            /**
+             * Format: int32
+             * @description The revision, as the projection saw it.
+             */
+            revision?: number | null;
+            /** @description The definition's runbook. */
+            runbook?: string | null;
+            /**
+             * Format: uuid
+             * @description The saga.
+             */
+            saga: string;
+            /**
+             * Format: date-time
+             * @description Since when.
+             */
+            since: string;
+            /** @description The saga's status. */
+            status: string;
+            /** @description The step that it is about. */
+            step?: string | null;
+            /** @description What usually helps: `retry`, `resume_compensation`, `skip`, `resolve` or `look`. */
+            suggested: string;
+            /** @description The team that the definition names. */
+            team?: string | null;
+            /** @description The definition's version. */
+            version: string;
+            /** @description Why it is parked. */
+            why?: string | null;
+        };
+        /** @description Why. */
+        WhyRequest: {
+            /** @description The reason; it stands in the audit. */
+            why: string;
+        };
+        /** @description How far a worker is behind. */
+        WorkerLag: {
+            /**
+             * Format: int32
+             * @description Instances that live.
+             */
+            instances: number;
+            /**
+             * Format: int64
+             * @description How far its slowest partition is behind, in ms.
+             */
+            lag_ms: number;
+            /** @description The worker. */
+            worker: string;
+        };
+        /** @description The workers. */
+        WorkerList: {
+            /** @description By name. */
+            workers: components["schemas"]["WorkerView"][];
+        };
+        /** @description A worker. */
+        WorkerView: {
+            /** @description The actions that its living instances announce. */
+            actions: components["schemas"]["ActionView"][];
+            /** @description Its instances, the living first. */
+            instances: components["schemas"]["InstanceView"][];
+            /**
+             * Format: int64
+             * @description Sagas that wait for it.
+             */
+            open: number;
+            /** @description How far its command topics are worked off. */
+            topics: components["schemas"]["TopicView"][];
+            /** @description Its name. */
+            worker: string;
         };
     };
     responses: never;
@@ -793,35 +2757,309 @@ export interface components {
 }
 export type Acted = components['schemas']['Acted'];
 export type Action = components['schemas']['Action'];
+export type ActionList = components['schemas']['ActionList'];
+export type ActionOption = components['schemas']['ActionOption'];
 export type ActionRequest = components['schemas']['ActionRequest'];
+export type ActionView = components['schemas']['ActionView'];
+export type AnomalyItem = components['schemas']['AnomalyItem'];
+export type AnomalyPage = components['schemas']['AnomalyPage'];
+export type AnomalyRef = components['schemas']['AnomalyRef'];
 export type AnomalyView = components['schemas']['AnomalyView'];
+export type ApprovalList = components['schemas']['ApprovalList'];
+export type ApprovalView = components['schemas']['ApprovalView'];
+export type AtRiskView = components['schemas']['AtRiskView'];
+export type AuditPage = components['schemas']['AuditPage'];
+export type AuditView = components['schemas']['AuditView'];
+export type BeatView = components['schemas']['BeatView'];
 export type Cause = components['schemas']['Cause'];
+export type CheckedView = components['schemas']['CheckedView'];
+export type Count = components['schemas']['Count'];
+export type Counts = components['schemas']['Counts'];
+export type CountsByHealth = components['schemas']['CountsByHealth'];
+export type CountsByStatus = components['schemas']['CountsByStatus'];
+export type DecisionRequest = components['schemas']['DecisionRequest'];
 export type DefinitionList = components['schemas']['DefinitionList'];
 export type DefinitionSummary = components['schemas']['DefinitionSummary'];
 export type DefinitionView = components['schemas']['DefinitionView'];
+export type DueView = components['schemas']['DueView'];
+export type EffectView = components['schemas']['EffectView'];
+export type FailingNow = components['schemas']['FailingNow'];
 export type Failure = components['schemas']['Failure'];
+export type FailureGroup = components['schemas']['FailureGroup'];
+export type FailurePage = components['schemas']['FailurePage'];
 export type FaultAt = components['schemas']['FaultAt'];
+export type FilterList = components['schemas']['FilterList'];
+export type FilterRequest = components['schemas']['FilterRequest'];
+export type FilterView = components['schemas']['FilterView'];
+export type FreshInput = components['schemas']['FreshInput'];
 export type Happening = components['schemas']['Happening'];
 export type HealthView = components['schemas']['HealthView'];
 export type HistoryEvent = components['schemas']['HistoryEvent'];
 export type HistoryPage = components['schemas']['HistoryPage'];
+export type HoldList = components['schemas']['HoldList'];
+export type HoldRequest = components['schemas']['HoldRequest'];
+export type HoldView = components['schemas']['HoldView'];
 export type IgnoredPage = components['schemas']['IgnoredPage'];
 export type IgnoredView = components['schemas']['IgnoredView'];
+export type InstanceView = components['schemas']['InstanceView'];
+export type KeyList = components['schemas']['KeyList'];
+export type KeyRequest = components['schemas']['KeyRequest'];
+export type KeyView = components['schemas']['KeyView'];
+export type LetterPage = components['schemas']['LetterPage'];
+export type LetterView = components['schemas']['LetterView'];
 export type Links = components['schemas']['Links'];
+export type Me = components['schemas']['Me'];
+export type MinuteView = components['schemas']['MinuteView'];
+export type Move = components['schemas']['Move'];
+export type MoveOutcome = components['schemas']['MoveOutcome'];
 export type Next = components['schemas']['Next'];
+export type NoteRequest = components['schemas']['NoteRequest'];
+export type NoteView = components['schemas']['NoteView'];
+export type Now = components['schemas']['Now'];
+export type Overview = components['schemas']['Overview'];
+export type OwnerRequest = components['schemas']['OwnerRequest'];
+export type OwnerView = components['schemas']['OwnerView'];
 export type ParkedView = components['schemas']['ParkedView'];
+export type PileView = components['schemas']['PileView'];
+export type Played = components['schemas']['Played'];
 export type Problem = components['schemas']['Problem'];
+export type ProofView = components['schemas']['ProofView'];
 export type PublishedView = components['schemas']['PublishedView'];
+export type RefutationView = components['schemas']['RefutationView'];
+export type ReplayPlan = components['schemas']['ReplayPlan'];
+export type ReplayRequest = components['schemas']['ReplayRequest'];
+export type ReplayStep = components['schemas']['ReplayStep'];
+export type Replayed = components['schemas']['Replayed'];
+export type ResolveRequest = components['schemas']['ResolveRequest'];
+export type Role = components['schemas']['Role'];
 export type SagaPage = components['schemas']['SagaPage'];
 export type SagaSummary = components['schemas']['SagaSummary'];
 export type SagaView = components['schemas']['SagaView'];
+export type ScenarioView = components['schemas']['ScenarioView'];
+export type ScenariosRequest = components['schemas']['ScenariosRequest'];
+export type ScenariosView = components['schemas']['ScenariosView'];
+export type SentCommand = components['schemas']['SentCommand'];
+export type SignIn = components['schemas']['SignIn'];
 export type Signalled = components['schemas']['Signalled'];
+export type SimulateRequest = components['schemas']['SimulateRequest'];
 export type Started = components['schemas']['Started'];
+export type StepState = components['schemas']['StepState'];
 export type StepView = components['schemas']['StepView'];
+export type StoryBeat = components['schemas']['StoryBeat'];
+export type TimelineLine = components['schemas']['TimelineLine'];
+export type ToEnd = components['schemas']['ToEnd'];
+export type TopicView = components['schemas']['TopicView'];
 export type TrackView = components['schemas']['TrackView'];
 export type VersionView = components['schemas']['VersionView'];
+export type WaitingPage = components['schemas']['WaitingPage'];
+export type WaitingView = components['schemas']['WaitingView'];
+export type WhyRequest = components['schemas']['WhyRequest'];
+export type WorkerLag = components['schemas']['WorkerLag'];
+export type WorkerList = components['schemas']['WorkerList'];
+export type WorkerView = components['schemas']['WorkerView'];
 export type $defs = Record<string, never>;
 export interface operations {
+    sign_in: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description How */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SignIn"];
+                };
+            };
+        };
+    };
+    get_me: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The caller */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Me"];
+                };
+            };
+            /** @description Nobody has signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    check_definition: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description The definition */
+        requestBody: {
+            content: {
+                "application/yaml": string;
+            };
+        };
+        responses: {
+            /** @description What is to be said of it */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CheckedView"];
+                };
+            };
+            /** @description The text is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    prove_definition: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** @description The definition */
+        requestBody: {
+            content: {
+                "application/yaml": string;
+            };
+        };
+        responses: {
+            /** @description What was found */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ProofView"];
+                };
+            };
+            /** @description The definition has mistakes */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    run_scenarios: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ScenariosRequest"];
+            };
+        };
+        responses: {
+            /** @description What came of each */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ScenariosView"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The definition or the scenarios have faults */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    simulate: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SimulateRequest"];
+            };
+        };
+        responses: {
+            /** @description Where the saga stands after the moves, and what can happen next */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Played"];
+                };
+            };
+            /** @description The request cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The definition, the input or a move has faults */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_definitions: {
         parameters: {
             query?: never;
@@ -846,7 +3084,10 @@ export interface operations {
         parameters: {
             query?: never;
             header?: never;
-            path?: never;
+            path: {
+                /** @description Publishes a definition that is not proved, for this reason, which is recorded with the version. */
+                waive: string | null;
+            };
             cookie?: never;
         };
         /** @description The definition */
@@ -883,7 +3124,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The definition has mistakes, all of them listed */
+            /** @description The definition has mistakes, all of them listed, or is not proved */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -995,6 +3236,998 @@ export interface operations {
             };
         };
     };
+    list_anomalies: {
+        parameters: {
+            query?: {
+                /** @description Only those that nobody settled; true when absent */
+                open?: boolean;
+                /** @description 1 to 500; 50 when absent */
+                limit?: number;
+                /** @description `next` of the page before */
+                after?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AnomalyPage"];
+                };
+            };
+            /** @description The query cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    resolve_anomaly: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ResolveRequest"];
+            };
+        };
+        responses: {
+            /** @description Settled */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AnomalyItem"];
+                };
+            };
+            /** @description No such anomaly */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has faults */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_approvals: {
+        parameters: {
+            query?: {
+                /** @description Only open ones; true when absent */
+                open?: boolean;
+                /** @description Only of this saga */
+                saga?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The approvals, newest first */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApprovalList"];
+                };
+            };
+            /** @description The query cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    decide_approval: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The approval */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DecisionRequest"];
+            };
+        };
+        responses: {
+            /** @description Decided */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApprovalView"];
+                };
+            };
+            /** @description One cannot approve one's own action */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such approval */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It was decided before, or is too old */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The decision has faults */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_audit: {
+        parameters: {
+            query?: {
+                /** @description Only by this principal */
+                who?: string;
+                /** @description Only this deed; `saga.` with its dot means all that begin so */
+                what?: string;
+                /** @description Only to this */
+                target?: string;
+                /** @description Not before */
+                after_at?: string;
+                /** @description Only before */
+                before_at?: string;
+                /** @description 1 to 500; 50 when absent */
+                limit?: number;
+                /** @description `next` of the page before */
+                after?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditPage"];
+                };
+            };
+            /** @description The query cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    export_audit: {
+        parameters: {
+            query?: {
+                /** @description As in `GET /ops/audit`; and so on */
+                who?: string;
+                what?: string;
+                target?: string;
+                after_at?: string;
+                before_at?: string;
+                /** @description Means nothing here */
+                limit?: number;
+                after?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A deed a line */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-ndjson": string;
+                };
+            };
+            /** @description The query cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    count_sagas: {
+        parameters: {
+            query?: {
+                /** @description As in `GET /sagas`; and so on */
+                status?: string;
+                health?: string;
+                definition?: string;
+                version?: string;
+                step?: string;
+                error_code?: string;
+                worker?: string;
+                failure?: string;
+                key?: string;
+                text?: string;
+                owner?: string;
+                started_after?: string;
+                started_before?: string;
+                older_than_s?: number;
+                replay_of?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The counts */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Counts"];
+                };
+            };
+            /** @description The query cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_dead_letters: {
+        parameters: {
+            query?: {
+                /** @description Only of this saga */
+                saga?: string;
+                /** @description `kept`, `sent` or `discarded` */
+                state?: string;
+                /** @description Only with this in the reason */
+                text?: string;
+                /** @description 1 to 500; 50 when absent */
+                limit?: number;
+                /** @description `next` of the page before */
+                after?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LetterPage"];
+                };
+            };
+            /** @description The query cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_dead_letter: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The letter */
+                id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The letter */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LetterView"];
+                };
+            };
+            /** @description No such letter */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    discard_dead_letter: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The letter */
+                id: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WhyRequest"];
+            };
+        };
+        responses: {
+            /** @description Discarded; it stays visible */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LetterView"];
+                };
+            };
+            /** @description No such letter */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has faults */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    resend_dead_letter: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The letter */
+                id: number;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WhyRequest"];
+            };
+        };
+        responses: {
+            /** @description Sent */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LetterView"];
+                };
+            };
+            /** @description No such letter */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It is settled already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It cannot be sent again */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_failures: {
+        parameters: {
+            query?: {
+                /** @description Only those with sagas that stand so now; true when absent */
+                open?: boolean;
+                /** @description Only of this definition */
+                definition?: string;
+                /** @description 1 to 500; 50 when absent */
+                limit?: number;
+                /** @description `next` of the page before */
+                after?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FailurePage"];
+                };
+            };
+            /** @description The query cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_failure: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The group */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The group */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FailureGroup"];
+                };
+            };
+            /** @description No such group */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_filters: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The filters */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FilterList"];
+                };
+            };
+        };
+    };
+    save_filter: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its name, at most 100 characters */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["FilterRequest"];
+            };
+        };
+        responses: {
+            /** @description One's filters */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FilterList"];
+                };
+            };
+            /** @description The query cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The filter has faults */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    drop_filter: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its name */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One's filters */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FilterList"];
+                };
+            };
+            /** @description No such filter of one's own */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_holds: {
+        parameters: {
+            query?: {
+                /** @description Only those in force; true when absent */
+                active?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The holds */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HoldList"];
+                };
+            };
+            /** @description The query cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    set_hold: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["HoldRequest"];
+            };
+        };
+        responses: {
+            /** @description Set */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HoldView"];
+                };
+            };
+            /** @description The request has faults */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    release_hold: {
+        parameters: {
+            query?: {
+                /** @description The reason */
+                why?: string;
+            };
+            header?: never;
+            path: {
+                /** @description The hold */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Released */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["HoldView"];
+                };
+            };
+            /** @description No such hold in force */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_keys: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The keys, newest first */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KeyList"];
+                };
+            };
+        };
+    };
+    make_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["KeyRequest"];
+            };
+        };
+        responses: {
+            /** @description Made */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KeyView"];
+                };
+            };
+            /** @description A key of that name works already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has faults */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    revoke_key: {
+        parameters: {
+            query?: {
+                /** @description The reason */
+                why?: string;
+            };
+            header?: never;
+            path: {
+                /** @description The key */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Revoked */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KeyView"];
+                };
+            };
+            /** @description No such key */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    live: {
+        parameters: {
+            query?: {
+                /** @description The id of the last event; the header `Last-Event-ID` does the same */
+                after?: string;
+                /** @description Only this saga */
+                saga?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Events, without end */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
+                };
+            };
+            /** @description The query cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such saga */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    overview: {
+        parameters: {
+            query?: {
+                /** @description 1 to 1,440; 60 when absent */
+                minutes?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description How things are */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Overview"];
+                };
+            };
+            /** @description The query cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_parked: {
+        parameters: {
+            query?: {
+                /** @description `amount` (also when absent), `age` or `-age` */
+                sort?: string;
+                /** @description Only of this definition */
+                definition?: string;
+                /** @description Only what this person looks after */
+                owner?: string;
+                /** @description 1 to 500; 50 when absent */
+                limit?: number;
+                /** @description `next` of the page before */
+                after?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WaitingPage"];
+                };
+            };
+            /** @description The query cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_workers: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The workers */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WorkerList"];
+                };
+            };
+        };
+    };
     start_order_checkout: {
         parameters: {
             query?: never;
@@ -1049,6 +4282,33 @@ export interface operations {
             };
             /** @description The body is not JSON, or a header cannot be understood */
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Nobody has signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The caller's roles do not suffice */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1146,10 +4406,34 @@ export interface operations {
             query?: {
                 /** @description `running`, `parked`, `completed`, `compensated` or `abandoned` */
                 status?: string;
+                /** @description `on_time`, `late`, `queued`, `waiting`, `retrying` or `parked` */
+                health?: string;
                 /** @description The definition's name */
                 definition?: string;
-                /** @description The business key */
+                /** @description The version, or its first 8 digits and more */
+                version?: string;
+                /** @description Where it stands, or failed */
+                step?: string;
+                /** @description The code that it failed with */
+                error_code?: string;
+                /** @description The worker that it stands at */
+                worker?: string;
+                /** @description The group of failures */
+                failure?: string;
+                /** @description The business key; a customer must give it */
                 key?: string;
+                /** @description The id, the beginning of the key, or part of the error or a note */
+                text?: string;
+                /** @description Who looks after it */
+                owner?: string;
+                /** @description Not started before */
+                started_after?: string;
+                /** @description Started before */
+                started_before?: string;
+                /** @description Started at least this long ago, in s */
+                older_than_s?: number;
+                /** @description Only replays of this saga */
+                replay_of?: string;
                 /** @description 1 to 500; 50 when absent */
                 limit?: number;
                 /** @description `next` of the page before */
@@ -1264,8 +4548,35 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Nobody has signed in */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The caller's roles do not suffice */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description No such definition */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body did not arrive in time */
+            408: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1329,6 +4640,38 @@ export interface operations {
             };
         };
     };
+    list_actions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The saga */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Every action, with its consequence or why it is refused */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ActionList"];
+                };
+            };
+            /** @description No such saga */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     act_on_saga: {
         parameters: {
             query?: never;
@@ -1357,7 +4700,7 @@ export interface operations {
                     "application/json": components["schemas"]["Acted"];
                 };
             };
-            /** @description Kept; not taken in yet */
+            /** @description Kept; not taken in yet, or waiting for a second person */
             202: {
                 headers: {
                     [name: string]: unknown;
@@ -1384,7 +4727,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description The action has faults */
+            /** @description The action has faults; or the key was used for another action */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -1469,6 +4812,215 @@ export interface operations {
             };
         };
     };
+    add_note: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The saga */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NoteRequest"];
+            };
+        };
+        responses: {
+            /** @description Added */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NoteView"];
+                };
+            };
+            /** @description No such saga */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The note has faults */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    set_owner: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The saga */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["OwnerRequest"];
+            };
+        };
+        responses: {
+            /** @description Who looks after it now */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OwnerView"];
+                };
+            };
+            /** @description No such saga */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has faults */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    plan_replay: {
+        parameters: {
+            query?: {
+                /** @description Another version of the definition */
+                version?: string;
+            };
+            header?: never;
+            path: {
+                /** @description The saga */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The plan */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReplayPlan"];
+                };
+            };
+            /** @description No such saga or version */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The saga cannot be read */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    replay_saga: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Makes a repetition harmless */
+                "Idempotency-Key"?: string | null;
+            };
+            path: {
+                /** @description The saga */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReplayRequest"];
+            };
+        };
+        responses: {
+            /** @description The same request came before: its saga */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Replayed"];
+                };
+            };
+            /** @description Started */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Replayed"];
+                };
+            };
+            /** @description No such saga or version */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It cannot be repeated */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description An input is not fresh, or does not fit */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Starts are held, or the service is busy */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     signal_saga: {
         parameters: {
             query?: never;
@@ -1520,6 +5072,15 @@ export interface operations {
             };
             /** @description The body is too large */
             413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The key was used for another signal */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };

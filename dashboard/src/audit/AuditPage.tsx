@@ -34,7 +34,7 @@ export function AuditPage() {
     { id: "who", head: t("audit.who"), width: "minmax(80px, 1fr)", cell: (row) => <><span className="cell-two">{row.who}</span><span className="cell-two">{row.address}</span></> },
     { id: "what", head: t("audit.what"), width: "minmax(110px, 1fr)", cell: (row) => <code>{row.what}</code> },
     { id: "target", head: t("audit.target"), width: "minmax(110px, 1fr)", wide: true, cell: (row) => !row.target ? <span className="muted">–</span> : UUID.test(row.target) && row.what.startsWith("saga.") ? <Link className="mono" to="/sagas/$id" params={{ id: row.target }}>{row.target.slice(-12)}</Link> : <span className="mono" title={row.target}>{row.target}</span> },
-    { id: "why", head: t("act.why"), width: "minmax(120px, 2fr)", wide: true, cell: (row) => <span title={row.why}>{row.why}</span> },
+    { id: "why", head: t("act.why"), width: "minmax(120px, 2fr)", wide: true, cell: (row) => <span title={row.why ?? undefined}>{row.why}</span> },
   ], [t]);
   const save = async () => {
     setSaving(true);

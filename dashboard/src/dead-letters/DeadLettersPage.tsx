@@ -75,7 +75,7 @@ function Letter({ id, onClose }: { id: number; onClose: () => void }) {
             <dt>{t("when")}</dt><dd><Ago at={letter.at} /></dd>
             <dt>{t("letters.source")}</dt><dd className="mono">{letter.source}</dd>
             {letter.saga && <><dt>{t("saga")}</dt><dd><SagaLink id={letter.saga} /></dd></>}
-            <dt>{t("state")}</dt><dd>{t(`letter.${letter.state}`)}{letter.by && ` — ${letter.by}${letter.why ? `: “${letter.why}”` : ""}`}</dd>
+            <dt>{t("state")}</dt><dd>{t(`letter.${letter.state}` as "letter.kept")}{letter.by && ` — ${letter.by}${letter.why ? `: “${letter.why}”` : ""}`}</dd>
           </dl>
           {letter.headers && <><h3>{t("letters.headers")}</h3><Json value={letter.headers} /></>}
           {letter.data !== undefined && <><h3>{t("saga.data")}</h3><pre className="break letter-data">{letter.data}</pre></>}

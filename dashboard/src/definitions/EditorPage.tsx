@@ -6,21 +6,24 @@ import { keepPreviousData, useMutation, useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { lazy, Suspense, useDeferredValue, useEffect, useMemo, useRef, useState } from "react";
 
-import { call } from "../api/client";
+import { call, query } from "../api/client";
 import { asProblem } from "../api/problem";
 import { counts, definition as definitionQuery, useRights, useStale } from "../api/queries";
 import type { DefinitionView, PublishedView } from "../api/schema";
 import { LazyGraph } from "../graph/LazyGraph";
 import { type T, useLanguage, useT } from "../i18n";
 import { number } from "../i18n/format";
+import { leaveDraft } from "../simulator/draft";
 import { toast } from "../layout/Toasts";
-import { Button, Dialog, DialogEnd } from "../ui/Controls";
+import { Button, Dialog, DialogEnd, Field, Input } from "../ui/Controls";
 import { Icon } from "../ui/Icon";
 import { Await, Notice, Page, ProblemLine, ProblemNotice, Section, Skeleton } from "../ui/Page";
 import { type Mistake, judge, mistake, type Verdict } from "./mistakes";
 import { compare } from "./compare";
 import { outline } from "./outline";
 import { ProofPanel } from "./ProofPanel";
+import { sample } from "./sample";
+import { ScenariosPanel } from "./ScenariosPanel";
 import { BEGINNING } from "./beginning";
 import type { EditorHandle } from "./Yaml";
 
@@ -40,6 +43,7 @@ export function EditorPage() {
 function Writing({ initial, published }: { initial: string; published: DefinitionView | null }) {
   const t = useT();
   const rights = useRights();
+  const navigate = useNavigate();
   const [source, setSource] = useState(initial);
   const [publishing, setPublishing] = useState(false);
   const [refused, setRefused] = useState<{ source: string; mistakes: Mistake[] } | null>(null);
@@ -52,6 +56,13 @@ function Writing({ initial, published }: { initial: string; published: Definitio
   const mistakes = useMemo(() => (refused !== null && refused.source === source ? refused.mistakes : asked.data?.mistakes ?? []), [refused, source, asked.data]);
   const current = settled === source && !asked.isPlaceholderData;
   const dirty = source !== initial;
+  /** Set only while what is in the editor is right. */
+  const version = current && mistakes.length === 0 ? asked.data?.version : undefined;
+  const simulate = () => {
+    if (asked.data?.name === undefined) return;
+    leaveDraft(asked.data.name, source);
+    void navigate({ to: "/simulator", search: { definition: asked.data.name, draft: "1" } });
+  };
   useEffect(() => {
     if (!dirty) return;
     const stay = (event: BeforeUnloadEvent) => event.preventDefault();
@@ -68,6 +79,7 @@ function Writing({ initial, published }: { initial: string; published: Definitio
       lead={<VerdictLine verdict={asked.data} current={current} mistakes={mistakes} t={t} />}
       actions={<>
         {published && <Link className="button" to="/definitions/$name" params={{ name: published.name }}>{t("cancel")}</Link>}
+        {published && <Button icon="simulator" disabled={version === undefined} onClick={simulate}>{t("simulate")}</Button>}
         {rights.author && <Button kind="primary" disabled={mistakes.length > 0 || !current || !dirty && published !== null} onClick={() => setPublishing(true)}>{t("publish")}</Button>}
       </>}>
       <div className="editor">
@@ -86,7 +98,8 @@ function Writing({ initial, published }: { initial: string; published: Definitio
         <div className="stack">
           <Section flush title={t("saga.graph")}>{steps.length > 0 ? <LazyGraph steps={steps} label={t("saga.graph")} /> : <Notice icon="definitions" title={t("editor.no_steps")} />}</Section>
           {asked.isError && <Section><ProblemNotice problem={asProblem(asked.error)} onRetry={() => void asked.refetch()} /></Section>}
-          {asked.data?.proof && <ProofPanel proof={asked.data.proof} onPlay={setPlaying} />}
+          {version !== undefined && <ProofPanel source={source} version={version} onPlay={setPlaying} />}
+          {version !== undefined && asked.data?.name !== undefined && <ScenariosPanel key={asked.data.name} source={source} name={asked.data.name} sample={sample(published?.input ?? {})} />}
         </div>
       </div>
       {publishing && <PublishDialog source={source} published={published} onClose={() => setPublishing(false)} onRefused={(list) => { setRefused({ source, mistakes: list }); setPublishing(false); }} />}
@@ -97,7 +110,6 @@ function Writing({ initial, published }: { initial: string; published: Definitio
 function VerdictLine({ verdict, current, mistakes, t }: { verdict: Verdict | undefined; current: boolean; mistakes: Mistake[]; t: T }) {
   if (!verdict || !current) return <span role="status">{t("editor.checking")}</span>;
   if (mistakes.length > 0) return <span role="status" className="state tone-parked"><Icon name="rejected" size={12} />{t("editor.mistakes", { count: mistakes.length })}</span>;
-  if (verdict.by === "grammar") return <span role="status" className="state tone-waiting"><Icon name="unknown" size={12} />{t("editor.grammar")}</span>;
   return <span role="status" className="state tone-completed"><Icon name="completed" size={12} />{t("editor.right", { version: verdict.version?.slice(0, 8) ?? "" })}</span>;
 }
 
@@ -116,9 +128,10 @@ function PublishDialog({ source, published, onClose, onRefused }: { source: stri
   const language = useLanguage();
   const navigate = useNavigate();
   const stale = useStale();
+  const [waive, setWaive] = useState("");
   const running = useQuery({ ...counts({ definition: published?.name, status: "running" }), enabled: published !== null, retry: false });
   const publish = useMutation({
-    mutationFn: async () => (await (await call("/definitions", { method: "POST", text: source, type: "application/yaml" })).json()) as PublishedView,
+    mutationFn: async () => (await (await call(`/definitions${query({ waive: waive.trim() })}`, { method: "POST", text: source, type: "application/yaml" })).json()) as PublishedView,
     onSuccess: (done) => {
       stale("definitions", "outline");
       toast(t(done.fresh ? "publish.done" : "publish.same", { name: done.name, version: done.version.slice(0, 8) }));
@@ -126,14 +139,21 @@ function PublishDialog({ source, published, onClose, onRefused }: { source: stri
     },
     onError: (error) => {
       const faults = asProblem(error).body.errors ?? [];
-      if (faults.length > 0) onRefused(faults.map(mistake));
+      if (faults.length > 0 && !unproved(error)) onRefused(faults.map(mistake));
     },
   });
+  // A definition that is not proved can be published all the same, for a reason that is kept with the version.
+  const refused = publish.isError && unproved(publish.error);
   return (
     <Dialog open onClose={onClose} title={t("publish")} description={<p>{t("publish.about")}</p>}>
       {published && running.data && <p><strong>{t("publish.impact", { count: number(language, running.data.total.count), version: published.version.slice(0, 8) })}</strong></p>}
       <ProblemLine error={publish.error} />
-      <DialogEnd><Button onClick={onClose}>{t("cancel")}</Button><Button kind="primary" busy={publish.isPending} onClick={() => publish.mutate()}>{published ? t("publish.go", { name: published.name }) : t("publish")}</Button></DialogEnd>
+      {refused && <Field label={t("publish.waive")} hint={t("publish.waive.hint")}>{(id) => <Input id={id} maxLength={1000} value={waive} onChange={(event) => setWaive(event.target.value)} />}</Field>}
+      <DialogEnd><Button onClick={onClose}>{t("cancel")}</Button><Button kind={refused ? "danger" : "primary"} disabled={refused && waive.trim() === ""} busy={publish.isPending} onClick={() => publish.mutate()}>{refused ? t("publish.anyway") : published ? t("publish.go", { name: published.name }) : t("publish")}</Button></DialogEnd>
     </Dialog>
   );
+}
+
+function unproved(error: unknown): boolean {
+  return asProblem(error).body.type?.endsWith("/unproved-definition") ?? false;
 }

@@ -1,53 +1,87 @@
 // What the exploration of every outcome found; a counter-example is played on the graph, step by step.
 
+import { useQuery } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
 
+import { asProblem } from "../api/problem";
+import type { ProofView, RefutationView } from "../api/schema";
 import { term, useLanguage, useT } from "../i18n";
 import { number } from "../i18n/format";
 import { Button } from "../ui/Controls";
-import { Icon } from "../ui/Icon";
-import { Section } from "../ui/Page";
-import type { Proof } from "./mistakes";
+import { Icon, type IconName } from "../ui/Icon";
+import { ProblemNotice, Section } from "../ui/Page";
+import { prove } from "./mistakes";
 
 const BEAT_MS = 900;
+const LOOKS: Record<string, [tone: string, icon: IconName]> = { proved: ["completed", "completed"], refuted: ["parked", "rejected"], unproved: ["late", "unknown"] };
 
-export function ProofPanel({ proof, onPlay }: { proof: Proof; onPlay: (states: Record<string, string> | null) => void }) {
+type Play = (states: Record<string, string> | null) => void;
+
+/** Proves a text that has no mistakes. */
+export function ProofPanel({ source, version, onPlay }: { source: string; version: string; onPlay: Play }) {
   const t = useT();
-  const language = useLanguage();
-  const tone = proof.verdict === "proved" ? "completed" : proof.verdict === "refuted" ? "parked" : "late";
+  const asked = useQuery({ queryKey: ["prove", version], queryFn: ({ signal }) => prove(source, signal), retry: false, staleTime: Infinity });
   return (
     <Section title={t("proof")}>
-      <p className="row wrap"><span className={`state tone-${tone}`}><Icon name={proof.verdict === "proved" ? "completed" : proof.verdict === "refuted" ? "rejected" : "unknown"} size={12} />{t(`proof.${proof.verdict}`)}</span><span className="muted">{t("proof.states", { states: number(language, proof.states) })}</span></p>
-      {proof.refutations?.map((it) => <Story key={it.property} refutation={it} onPlay={onPlay} />)}
+      {asked.isError ? <ProblemNotice problem={asProblem(asked.error)} onRetry={() => void asked.refetch()} />
+        : asked.data ? <Found key={version} proof={asked.data} onPlay={onPlay} />
+        : <p className="muted row" role="status"><Icon name="running" size={12} />{t("proof.exploring")}</p>}
     </Section>
   );
 }
 
-function Story({ refutation, onPlay }: { refutation: NonNullable<Proof["refutations"]>[number]; onPlay: (states: Record<string, string> | null) => void }) {
+function Found({ proof, onPlay }: { proof: ProofView; onPlay: Play }) {
+  const t = useT();
+  const language = useLanguage();
+  const [tone, icon] = LOOKS[proof.verdict] ?? ["pending", "unknown"];
+  return (
+    <>
+      <p className="row wrap" role="status">
+        <span className={`state tone-${tone}`}><Icon name={icon} size={12} />{term(t, "proof", proof.verdict)}</span>
+        <span className="muted">{t("proof.states", { states: number(language, proof.states), transitions: number(language, proof.transitions) })}</span>
+        {proof.troubles != null && <span className="muted">{t("proof.troubles", { count: proof.troubles })}</span>}
+      </p>
+      {proof.refutation && <Story refutation={proof.refutation} onPlay={onPlay} />}
+    </>
+  );
+}
+
+function Story({ refutation, onPlay }: { refutation: RefutationView; onPlay: Play }) {
   const t = useT();
   const [at, setAt] = useState<number | null>(null);
   const [playing, setPlaying] = useState(false);
   const { story } = refutation;
   useEffect(() => {
-    onPlay(at === null ? null : story[at]?.states ?? null);
+    const beat = at === null ? undefined : story[at];
+    onPlay(beat === undefined ? null : Object.fromEntries(beat.steps.map((it) => [it.step, it.state])));
   }, [at, story, onPlay]);
+  useEffect(() => () => onPlay(null), [onPlay]);
   useEffect(() => {
     if (!playing || at === null) return;
-    if (at >= story.length - 1) return setPlaying(false);
-    const timer = setTimeout(() => setAt(at + 1), BEAT_MS);
+    const timer = setTimeout(() => (at >= story.length - 1 ? setPlaying(false) : setAt(at + 1)), BEAT_MS);
     return () => clearTimeout(timer);
   }, [playing, at, story.length]);
   return (
     <div className="data-part">
       <p><strong>{term(t, "property", refutation.property)}</strong></p>
-      {refutation.words && <p className="muted">{refutation.words}</p>}
-      <div className="row">
-        <Button icon="simulator" onClick={() => { setAt(0); setPlaying(true); }}>{t("proof.play")}</Button>
-        {at !== null && <Button kind="ghost" onClick={() => { setAt(null); setPlaying(false); }}>{t("proof.stop")}</Button>}
-      </div>
-      <ol className="history">{story.map((line, index) => (
-        <li key={index} className="history-line"><span className="history-at">{index + 1}</span><button type="button" className="link break" aria-pressed={at === index} onClick={() => { setPlaying(false); setAt(index); }}>{at === index ? <strong>{line.words}</strong> : line.words}</button></li>
-      ))}</ol>
+      <p className="muted">{refutation.message}</p>
+      {story.length > 0 && (
+        <>
+          <div className="row">
+            <Button icon="simulator" onClick={() => { setAt(0); setPlaying(true); }}>{t("proof.play")}</Button>
+            {at !== null && <Button kind="ghost" onClick={() => { setAt(null); setPlaying(false); }}>{t("proof.stop")}</Button>}
+          </div>
+          <ol className="history">{story.map((beat, index) => (
+            <li key={index} className={`history-line${at === index ? " version-shown" : ""}`}>
+              <span className="history-at">{index + 1}</span>
+              <div className="grow">
+                <button type="button" className="link break" aria-pressed={at === index} onClick={() => { setPlaying(false); setAt(index); }}>{beat.happens}</button>
+                {beat.follows.length > 0 && <div className="muted break">{beat.follows.join(", ")}</div>}
+              </div>
+            </li>
+          ))}</ol>
+        </>
+      )}
     </div>
   );
 }

@@ -39,7 +39,7 @@ export function YamlView({ source }: { source: string }) {
     if (!place.current) return;
     const view = new EditorView({
       parent: place.current,
-      state: EditorState.create({ doc: source, extensions: [nonce(), READING, EditorState.readOnly.of(true), EditorView.contentAttributes.of({ "aria-label": t("definitions.text"), "aria-readonly": "true" })] }),
+      state: EditorState.create({ doc: source, extensions: [nonce(), READING, EditorState.readOnly.of(true), EditorView.contentAttributes.of({ tabindex: "0", "aria-label": t("definitions.text"), "aria-readonly": "true" })] }),
     });
     return () => view.destroy();
   }, [source, t]);
@@ -55,7 +55,7 @@ export function YamlDiff({ before, after }: { before: string; after: string }) {
       parent: place.current,
       state: EditorState.create({
         doc: after,
-        extensions: [nonce(), READING, EditorState.readOnly.of(true), EditorView.contentAttributes.of({ "aria-label": t("diff"), "aria-readonly": "true" }),
+        extensions: [nonce(), READING, EditorState.readOnly.of(true), EditorView.contentAttributes.of({ tabindex: "0", "aria-label": t("diff"), "aria-readonly": "true" }),
           unifiedMergeView({ original: before, mergeControls: false, collapseUnchanged: { margin: 4, minSize: 8 } })],
       }),
     });
@@ -66,8 +66,9 @@ export function YamlDiff({ before, after }: { before: string; after: string }) {
 
 export interface EditorHandle { reveal: (line: number, column: number) => void }
 
-export function YamlEditor({ source, onChange, mistakes, handle }:
-  { source: string; onChange: (source: string) => void; mistakes: Mistake[]; handle: RefObject<EditorHandle | null> }) {
+/** `plain`: any YAML, without a definition's completions. */
+export function YamlEditor({ source, onChange, mistakes, handle, label, plain = false }:
+  { source: string; onChange: (source: string) => void; mistakes: Mistake[]; handle: RefObject<EditorHandle | null>; label?: string; plain?: boolean }) {
   const t = useT();
   const place = useRef<HTMLDivElement>(null);
   const view = useRef<EditorView | null>(null);
@@ -81,18 +82,17 @@ export function YamlEditor({ source, onChange, mistakes, handle }:
       state: EditorState.create({
         doc: initial.current,
         extensions: [
-          nonce(), lineNumbers(), history(), drawSelection(), indentOnInput(), bracketMatching(), highlightActiveLine(), yaml(), syntaxHighlighting(COLOURS), lintGutter(),
-          autocompletion({ override: [(context: CompletionContext) => completions(context)] }),
+          nonce(), lineNumbers(), history(), drawSelection(), indentOnInput(), bracketMatching(), highlightActiveLine(), yaml(), syntaxHighlighting(COLOURS), plain ? [] : [lintGutter(), autocompletion({ override: [(context: CompletionContext) => completions(context)] })],
           // Tab indents; Escape and then Tab leaves, as CodeMirror has it.
           keymap.of([...completionKeymap, ...defaultKeymap, ...historyKeymap, ...searchKeymap, indentWithTab]),
-          EditorView.contentAttributes.of({ "aria-label": t("editor.label") }),
+          EditorView.contentAttributes.of({ tabindex: "0", "aria-label": label ?? t("editor.label") }),
           EditorView.updateListener.of((update) => update.docChanged && changed.current(update.state.doc.toString())),
         ],
       }),
     });
     view.current = made;
     return () => { initial.current = made.state.doc.toString(); made.destroy(); view.current = null; };
-  }, [t]);
+  }, [t, label, plain]);
   useEffect(() => {
     const now = view.current;
     if (now && source !== now.state.doc.toString()) now.dispatch({ changes: { from: 0, to: now.state.doc.length, insert: source } });

@@ -1,5 +1,7 @@
 // A failure group as one line: what, where, how often, whether it is over.
 
+import "./failures.css";
+
 import { Link } from "@tanstack/react-router";
 import { lazy, Suspense } from "react";
 

@@ -1,7 +1,5 @@
 // What broke, since when, is it over?
 
-import "./failures.css";
-
 import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { useState } from "react";

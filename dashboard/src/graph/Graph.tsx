@@ -85,7 +85,7 @@ function Drawn({ steps, selected, onSelect, label, height }: GraphProps) {
   }, [steps]);
   const natural = placed === null ? 160 : Math.min(vertical ? 520 : 340, Math.max(110, placed.height * (vertical ? 0.9 : 1) + 36));
   return (
-    <div className="graph" style={{ height: height ?? natural }} role="group" aria-label={label}>
+    <div className="graph" aria-busy={placed === null || undefined} style={{ height: height ?? natural }} role="group" aria-label={label}>
       <ReactFlow nodes={nodes} edges={edges} nodeTypes={NODE_TYPES} fitView minZoom={0.2} maxZoom={1.6} nodesDraggable={false} nodesConnectable={false}
         edgesFocusable={false} elementsSelectable={onSelect !== undefined} nodesFocusable={onSelect !== undefined} panOnScroll={false} zoomOnScroll={false} preventScrolling={false}
         deleteKeyCode={null} selectionKeyCode={null} multiSelectionKeyCode={null}

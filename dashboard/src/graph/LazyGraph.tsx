@@ -8,5 +8,5 @@ const Graph = lazy(() => import("./Graph"));
 export type { GraphStep };
 
 export function LazyGraph(props: { steps: GraphStep[]; selected?: string | null; onSelect?: (id: string) => void; label: string; height?: number }) {
-  return <Suspense fallback={<div style={{ height: props.height ?? 160 }} />}><Graph {...props} /></Suspense>;
+  return <Suspense fallback={<div aria-busy="true" style={{ height: props.height ?? 160 }} />}><Graph {...props} /></Suspense>;
 }

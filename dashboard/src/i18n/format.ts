@@ -5,7 +5,8 @@ import type { Language } from "./index";
 const cache = new Map<string, Intl.NumberFormat>();
 
 /** An amount in the currency's smallest unit, written in the currency. */
-export function money(language: Language, amount: number, currency: string): string {
+export function money(language: Language, amount: number, currency: string | null | undefined): string {
+  if (!currency) return number(language, amount);
   const key = `${language}/${currency}`;
   let format = cache.get(key);
   if (!format) {

@@ -8,7 +8,7 @@ import { ko } from "./ko";
 export type Key = keyof typeof en;
 export type Words = Record<Key, string>;
 export type Language = "en" | "ko";
-export type Values = Record<string, string | number | undefined>;
+export type Values = Record<string, string | number | null | undefined>;
 
 const WORDS: Record<Language, Words> = { en, ko };
 const STORED = "amends.language";
@@ -53,7 +53,7 @@ export function translate(of: Language, key: Key, values?: Values): string {
   if (!values) return words;
   return words.replace(/\{(\w+)\}/g, (whole, name: string) => {
     const value = values[name];
-    return value === undefined ? whole : typeof value === "number" ? value.toLocaleString(of) : value;
+    return value == null ? whole : typeof value === "number" ? value.toLocaleString(of) : value;
   });
 }
 

@@ -42,7 +42,7 @@ function Whole({ data }: { data: Overview }) {
     <>
       <Verdict data={data} growing={grows[0]} t={t} />
       <dl className="figures">
-        <Figure label={t("state.running")}><Link to="/sagas" search={{ status: "running" }}>{number(language, now.running)}{now.capped ? "+" : ""}</Link></Figure>
+        <Figure label={t("state.running")}><Link to="/sagas" search={{ status: "running" }}>{number(language, now.running)}</Link></Figure>
         <Figure label={t("state.late")} tone={now.late > 0 ? "late" : undefined}><Link to="/sagas" search={{ health: "late" }}>{number(language, now.late)}</Link></Figure>
         <Figure label={t("state.retrying")} tone={now.retrying > 0 ? "retrying" : undefined}><Link to="/sagas" search={{ health: "retrying" }}>{number(language, now.retrying)}</Link></Figure>
         <Figure label={t("state.waiting")}><Link to="/sagas" search={{ health: "waiting" }}>{number(language, now.waiting)}</Link></Figure>

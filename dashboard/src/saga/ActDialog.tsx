@@ -51,7 +51,7 @@ export function ActDialog({ saga, plan, revision, onClose }: { saga: SagaView; p
     },
     onSuccess: (acted) => {
       stale("saga", "sagas", "parked", "overview", "counts", "approvals");
-      const words = t(`acted.${acted.result}`, { action: t(`action.${plan.action}`) });
+      const words = t(`acted.${acted.result}` as "acted.applied", { action: t(`action.${plan.action}`) });
       toast([words, acted.happened ?? acted.reason].filter(Boolean).join(" "), acted.result === "applied" ? "completed" : "retrying", acted.result === "applied" ? "completed" : "waiting");
       onClose();
     },

@@ -21,6 +21,7 @@ import { ActDialog } from "./ActDialog";
 import { Data } from "./Data";
 import { History, Ignored } from "./History";
 import { NotesPanel, OwnerLine } from "./Notes";
+import { graphSteps } from "./graphSteps";
 import { best, guess } from "./plans";
 import { ReplayDialog } from "./Replay";
 import { SagaLink } from "./SagaLink";
@@ -55,7 +56,7 @@ function Whole({ saga }: { saga: SagaView }) {
   const told = useQuery({ ...history(saga.saga), refetchInterval: saga.ended_at ? false : every });
   const events = told.data?.events ?? [];
   const select = (step: string) => void navigate({ search: (before) => ({ ...before, step: before["step"] === step ? undefined : step }), replace: true });
-  const steps = useMemo<GraphStep[]>(() => graphSteps(saga, t), [saga, t]);
+  const steps = useMemo<GraphStep[]>(() => graphSteps(saga.steps, t), [saga.steps, t]);
   return (
     <>
       <Say saga={saga} />
@@ -111,7 +112,7 @@ function Say({ saga }: { saga: SagaView }) {
         )}
         {saga.next?.what === "retry" && <RunNow saga={saga} />}
         {!saga.next && !saga.ended_at && saga.status === "parked" && <span>{t("next.human")}</span>}
-        {(saga.held?.length ?? 0) > 0 && <span className="state tone-late"><Icon name="hold" size={12} />{t("saga.held", { steps: saga.held?.join(", ") ?? "" })}</span>}
+        {saga.held && <Link to="/workers" className="state tone-late"><Icon name="hold" size={12} />{t("saga.held")}</Link>}
         {(saga.approvals?.length ?? 0) > 0 && <Link to="/parked">{t("saga.approvals", { count: saga.approvals?.length ?? 0 })}</Link>}
       </p>
     </div>
@@ -182,7 +183,7 @@ function Actions({ saga }: { saga: SagaView }) {
     onSelect: () => setOpen({ plan, revision }),
     danger: plan.action === "abandon",
     disabled: !plan.allowed,
-    note: plan.allowed ? undefined : plan.refused,
+    note: plan.allowed ? undefined : plan.refused ?? undefined,
   }));
   const waits = saga.steps.some((step) => step.state === "waiting" && step.action.startsWith("wait for signal"));
   const replayable = saga.status === "compensated" || saga.status === "abandoned";
@@ -199,21 +200,3 @@ function Actions({ saga }: { saga: SagaView }) {
     </>
   );
 }
-
-function graphSteps(saga: SagaView, t: ReturnType<typeof useT>): GraphStep[] {
-  // A `foreach` is one node: its items are in the waterfall.
-  const names = [...new Set(saga.steps.map((step) => step.step))];
-  return names.flatMap((name) => {
-    const items = saga.steps.filter((step) => step.step === name);
-    const [worst] = [...items].sort((a, b) => WORST.indexOf(b.state) - WORST.indexOf(a.state));
-    if (!worst) return [];
-    const track = worst.compensate ?? worst.execute;
-    const tried = track && track.attempt > 1 ? t("graph.attempt", { attempt: track.attempt }) : undefined;
-    return [{
-      id: items.length > 1 ? laneId(worst) : name, label: name, work: worst.worker ? `${worst.worker}.${worst.action}` : worst.action, after: worst.after ?? [], state: worst.state,
-      pivot: worst.pivot ?? false, optional: worst.optional ?? false, turn: worst.turn ?? undefined, note: items.length > 1 ? `×${items.length}` : tried,
-    }];
-  });
-}
-
-const WORST = ["pending", "skipped", "succeeded", "compensated", "waiting", "running", "held", "retrying", "unknown", "compensating", "given_up", "rejected", "undecidable", "exhausted", "compensation_failed"];

@@ -87,7 +87,7 @@ export function Waterfall({ saga, history, selected, onSelect }:
           );
         })}
       </div>
-      {/* eslint-disable-next-line jsx-a11y/no-noninteractive-element-interactions, jsx-a11y/no-noninteractive-tabindex -- zoomed and panned by keys */}
+      {/* eslint-disable-next-line jsx-a11y/no-noninteractive-element-interactions -- zoomed and panned by keys */}
       <div className="waterfall-chart" ref={place} role="group" tabIndex={0} aria-label={t("waterfall.label")} onKeyDown={onKey}>
         <svg width={width} height={height} role="presentation">
           <defs>
@@ -131,7 +131,7 @@ function BarShape({ bar, x, y, limit, words, undo = false, onClick }:
   const tone = undo && bar.outcome === "succeeded" ? "compensating" : OUTCOMES[bar.outcome] ?? "pending";
   const high = 11;
   return (
-    // eslint-disable-next-line jsx-a11y/click-events-have-key-events, jsx-a11y/no-static-element-interactions -- the step's name is the button
+     
     <g className={`waterfall-bar tone-${tone}`} onClick={onClick}>
       <title>{words}</title>
       {bar.kind === "backoff" ? <path d={`M${left} ${y + high / 2}H${left + width}`} className="waterfall-backoff" />

@@ -8,7 +8,7 @@ import { laneId } from "./spans";
 const AT_WORK = ["running", "unknown", "retrying", "waiting", "held"];
 
 /** The steps that something is being done about now. */
-export function active(saga: SagaView): StepView[] {
+export function active(saga: Pick<SagaView, "steps">): StepView[] {
   return saga.steps.filter((step) => AT_WORK.includes(step.state) || (step.state === "compensating"));
 }
 
@@ -25,7 +25,7 @@ export function cause(saga: SagaView, t: T): string | null {
 export interface Sentence { key: Key; values?: Record<string, string | number> }
 
 /** The first words of the page. */
-export function sentence(saga: SagaView): Sentence {
+export function sentence(saga: Pick<SagaView, "status" | "steps" | "phase" | "parked">): Sentence {
   const undone = saga.steps.filter((step) => step.state === "compensated").length;
   switch (saga.status) {
     case "completed": return { key: "say.completed" };

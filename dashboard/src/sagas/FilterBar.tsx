@@ -60,7 +60,6 @@ export function FilterBar({ filter, onChange }: { filter: SagaFilter; onChange: 
           }} />
         <ul className="filter-offers" role="listbox" id={listId} aria-label={t("filter.label")} hidden={offers.length === 0}>
           {offers.map((offer, index) => (
-            // eslint-disable-next-line jsx-a11y/click-events-have-key-events -- the input has the keys
             <li key={offer} id={`${listId}-${index}`} role="option" aria-selected={index === at} onMouseDown={(event) => { event.preventDefault(); setText(accept(text, offer)); }}>{offer}</li>
           ))}
         </ul>

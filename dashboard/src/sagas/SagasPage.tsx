@@ -142,7 +142,7 @@ function Where({ row }: { row: SagaSummary }) {
   if (!row.step && !row.error) return <span className="muted">–</span>;
   return (
     <>
-      <span className="cell-two">{row.step}{row.attempt !== undefined && row.attempt > 1 ? ` · ${t("list.try", { attempt: row.attempt, max: row.attempts_max ?? "–" })}` : ""}{row.owner ? ` · ${row.owner}` : ""}</span>
+      <span className="cell-two">{row.step}{(row.attempt ?? 0) > 1 ? ` · ${t("list.try", { attempt: row.attempt, max: row.attempts_max ?? "–" })}` : ""}{row.owner ? ` · ${row.owner}` : ""}</span>
       {row.error && <span className="cell-two" title={row.error.message}>{row.error.code}: {row.error.message}</span>}
     </>
   );

@@ -9,6 +9,7 @@ import { Button, Field, Select } from "../ui/Controls";
 import { Page, Section } from "../ui/Page";
 import { Keys } from "./ApiKeys";
 import { Retention } from "./Retention";
+import { TokenForm } from "./SignIn";
 import { setTheme, type Theme, useTheme } from "./theme";
 
 export function SettingsPage() {
@@ -34,7 +35,7 @@ export function SettingsPage() {
             {rights.me.dev && <><dt>{t("settings.mode")}</dt><dd>{t("dev_mode.long")}</dd></>}
           </dl>
         ) : <p className="muted">{config.isError ? t("no_sign_in.long") : t("loading")}</p>}
-        {token !== null && <p><Button onClick={() => setToken(null)}>{t("signout")}</Button></p>}
+        {token !== null ? <p><Button onClick={() => setToken(null)}>{t("signout")}</Button></p> : rights.me?.dev && <details><summary className="link">{t("settings.other")}</summary><TokenForm /></details>}
       </Section>
       {rights.me && rights.admin && <><Keys /><Retention /></>}
     </Page>

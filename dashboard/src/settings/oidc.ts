@@ -10,9 +10,16 @@ const REDIRECT = "/ui/signed-in";
 interface Provider { authorization_endpoint: string; token_endpoint: string; end_session_endpoint?: string }
 interface Pending { state: string; verifier: string; back: string }
 interface Tokens { access_token: string; refresh_token?: string; expires_in?: number }
-type Jwt = Extract<AuthConfig, { mode: "jwt" }>;
+/** Where one signs in: an issuer, and who this page is to it. */
+export type Issuer = AuthConfig & { issuer: string; client_id: string };
 
-async function discover(config: Jwt): Promise<Provider> {
+/** Where one can sign in by OpenID Connect, if that is configured. */
+export function issuerOf(config: AuthConfig): Issuer | null {
+  const { issuer, client_id } = config;
+  return config.mode === "jwt" && issuer && client_id ? { ...config, issuer, client_id } : null;
+}
+
+async function discover(config: Issuer): Promise<Provider> {
   const response = await fetch(`${config.issuer.replace(/\/$/, "")}/.well-known/openid-configuration`);
   if (!response.ok) throw new Error(`${config.issuer}: HTTP ${response.status}`);
   return (await response.json()) as Provider;
@@ -31,14 +38,14 @@ export async function challenge(verifier: string): Promise<string> {
 }
 
 /** Leaves for the provider. */
-export async function signIn(config: Jwt, back: string): Promise<void> {
+export async function signIn(config: Issuer, back: string): Promise<void> {
   const provider = await discover(config);
   const pending: Pending = { state: random(), verifier: random(), back };
   sessionStorage.setItem(PENDING, JSON.stringify(pending));
   const url = new URL(provider.authorization_endpoint);
   url.search = new URLSearchParams({
     response_type: "code",
-    client_id: config.client_id ?? "",
+    client_id: config.client_id,
     redirect_uri: location.origin + REDIRECT,
     scope: config.scopes ?? "openid",
     state: pending.state,
@@ -49,7 +56,7 @@ export async function signIn(config: Jwt, back: string): Promise<void> {
 }
 
 /** Comes back from the provider: the code becomes a token. Answers where the reader was. */
-export async function finish(config: Jwt, search: URLSearchParams): Promise<string> {
+export async function finish(config: Issuer, search: URLSearchParams): Promise<string> {
   const stored = sessionStorage.getItem(PENDING);
   sessionStorage.removeItem(PENDING);
   const pending = stored === null ? null : (JSON.parse(stored) as Pending);
@@ -58,7 +65,7 @@ export async function finish(config: Jwt, search: URLSearchParams): Promise<stri
   if (pending === null || code === null || search.get("state") !== pending.state) throw new Error("state");
   const provider = await discover(config);
   take(config, provider, await exchange(provider, {
-    grant_type: "authorization_code", code, redirect_uri: location.origin + REDIRECT, client_id: config.client_id ?? "", code_verifier: pending.verifier,
+    grant_type: "authorization_code", code, redirect_uri: location.origin + REDIRECT, client_id: config.client_id, code_verifier: pending.verifier,
   }));
   return pending.back;
 }
@@ -69,12 +76,12 @@ async function exchange(provider: Provider, form: Record<string, string>): Promi
   return (await response.json()) as Tokens;
 }
 
-function take(config: Jwt, provider: Provider, tokens: Tokens): void {
+function take(config: Issuer, provider: Provider, tokens: Tokens): void {
   setToken(tokens.access_token);
   const refresh = tokens.refresh_token;
   if (refresh === undefined || tokens.expires_in === undefined) return;
   setTimeout(() => {
-    exchange(provider, { grant_type: "refresh_token", refresh_token: refresh, client_id: config.client_id ?? "" })
+    exchange(provider, { grant_type: "refresh_token", refresh_token: refresh, client_id: config.client_id })
       .then((next) => take(config, provider, { refresh_token: refresh, ...next }))
       .catch(() => setToken(null));
   }, Math.max(5, tokens.expires_in - 30) * 1_000);

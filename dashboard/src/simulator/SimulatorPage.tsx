@@ -1,5 +1,120 @@
-import { Page } from "../ui/Page";
+// A saga played by hand: each command is answered here, time passes only by a click, and the run is saved as a scenario.
+
+import "./simulator.css";
+import "../saga/saga.css";
+
+import { keepPreviousData, useQuery } from "@tanstack/react-query";
+import { useNavigate, useSearch } from "@tanstack/react-router";
+import { useMemo, useState } from "react";
+
+import { send } from "../api/client";
+import { asProblem } from "../api/problem";
+import { definition as definitionQuery, definitions } from "../api/queries";
+import type { DefinitionView, Move, Played, SimulateRequest } from "../api/schema";
+import { sample } from "../definitions/sample";
+import { LazyGraph } from "../graph/LazyGraph";
+import { useT } from "../i18n";
+import { graphSteps } from "../saga/graphSteps";
+import { sentence } from "../saga/words";
+import { Button, Field, Select, Textarea } from "../ui/Controls";
+import { Await, Notice, Page, ProblemLine, Section } from "../ui/Page";
+import { standing, StateBadge } from "../ui/State";
+import { Beats } from "./Beats";
+import { takenDraft } from "./draft";
+import { Moves } from "./Moves";
 
 export function SimulatorPage() {
-  return <Page title="">{null}</Page>;
+  const t = useT();
+  const { definition: name } = useSearch({ from: "/simulator" });
+  const navigate = useNavigate();
+  const all = useQuery(definitions);
+  const chosen = name ?? all.data?.definitions[0]?.name;
+  const asked = useQuery({ ...definitionQuery(chosen ?? ""), enabled: chosen !== undefined, staleTime: 30_000 });
+  return (
+    <Page title={t("simulator")} lead={t("simulator.lead")}
+      actions={all.data && all.data.definitions.length > 0 && (
+        <Select aria-label={t("definition")} value={chosen} onChange={(event) => void navigate({ to: "/simulator", search: { definition: event.target.value } })}>
+          {all.data.definitions.map((it) => <option key={it.name}>{it.name}</option>)}
+        </Select>
+      )}>
+      {all.data?.definitions.length === 0 && name === undefined
+        ? <Section><Notice icon="definitions" title={t("definitions.none")}>{t("definitions.none.do")}</Notice></Section>
+        : <Await of={asked} rows={8}>{(data) => <Play key={data.name + data.version} definition={data} />}</Await>}
+    </Page>
+  );
+}
+
+function Play({ definition }: { definition: DefinitionView }) {
+  const t = useT();
+  const { draft } = useSearch({ from: "/simulator" });
+  const drafted = draft === undefined ? null : takenDraft(definition.name);
+  const source = drafted ?? definition.versions.find((it) => it.active)?.source ?? "";
+  const [input, setInput] = useState(() => JSON.stringify(sample(definition.input), null, 2));
+  const [moves, setMoves] = useState<Move[]>([]);
+  const parsed = useMemo(() => parse(input), [input]);
+  const request: SimulateRequest = { source, input: parsed.value, moves };
+  const asked = useQuery({
+    queryKey: ["simulate", request],
+    queryFn: () => send<Played>("POST", "/authoring/simulate", request),
+    enabled: parsed.error === null, retry: false, staleTime: Infinity, gcTime: 60_000, placeholderData: keepPreviousData,
+  });
+  const played = asked.data;
+  const make = (move: Move) => setMoves([...moves, move]);
+  return (
+    <>
+      {drafted !== null && <p className="muted">{t("simulator.draft")}</p>}
+      {played && <Standing played={played} />}
+      {asked.isError && (
+        <Section><ProblemLine error={asProblem(asked.error)} />
+          {moves.length > 0 && <p className="row"><Button onClick={() => setMoves(moves.slice(0, -1))}>{t("simulator.back")}</Button></p>}
+        </Section>
+      )}
+      <Section title={t("saga.graph")} flush>{played ? <LazyGraph steps={graphSteps(played.steps, t)} label={t("saga.graph")} /> : <div className="simulator-blank" />}</Section>
+      <div className="simulator">
+        <div className="stack">
+          <Section title={t("simulator.next")} actions={<>
+            <Button disabled={moves.length === 0} onClick={() => setMoves(moves.slice(0, -1))}>{t("simulator.back")}</Button>
+            <Button disabled={moves.length === 0} onClick={() => setMoves([])}>{t("simulator.again")}</Button>
+          </>}>
+            {played && !asked.isError && <Moves played={played} onMove={make} busy={asked.isFetching} />}
+          </Section>
+          <Section title={t("data.input")}>
+            <Field label={t("simulator.input")} error={parsed.error}>
+              {(id) => <Textarea id={id} className="mono" rows={Math.min(16, input.split("\n").length + 1)} spellCheck={false} value={input} onChange={(event) => { setInput(event.target.value); setMoves([]); }} />}
+            </Field>
+          </Section>
+        </div>
+        <Section title={t("simulator.happened")} actions={<Save played={played} name={definition.name} />}>{played && <Beats played={played} moves={moves} />}</Section>
+      </div>
+    </>
+  );
+}
+
+function Standing({ played }: { played: Played }) {
+  const t = useT();
+  const { key, values } = sentence({ ...played, parked: null });
+  const parked = played.status === "parked";
+  return <p className="row wrap simulator-say" role="status"><StateBadge state={standing(played)} /><strong>{parked ? t("simulator.parked") : t(key, values)}</strong></p>;
+}
+
+/** A file for `amends test`; it plays the same again, or there is none. */
+function Save({ played, name }: { played: Played | undefined; name: string }) {
+  const t = useT();
+  const scenario = played?.scenario;
+  const save = () => {
+    if (scenario == null) return;
+    const url = URL.createObjectURL(new Blob([scenario], { type: "application/yaml" }));
+    const link = Object.assign(document.createElement("a"), { href: url, download: `${name}.scenario.yaml` });
+    link.click();
+    URL.revokeObjectURL(url);
+  };
+  return <Button disabled={scenario == null} title={scenario == null ? t("simulator.save.wait") : t("simulator.save.about")} onClick={save}>{t("simulator.save")}</Button>;
+}
+
+function parse(text: string): { value: unknown; error: string | null } {
+  try {
+    return { value: JSON.parse(text) as unknown, error: null };
+  } catch (error) {
+    return { value: null, error: error instanceof Error ? error.message : String(error) };
+  }
 }

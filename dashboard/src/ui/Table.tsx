@@ -95,7 +95,6 @@ export function Table<R>({ label, rows, columns, rowKey, onOpen, selected, onSel
         </div>
       </div>
       {rows.length === 0 ? <div role="rowgroup"><div role="row"><div role="cell">{empty}</div></div></div> : (
-        // eslint-disable-next-line jsx-a11y/no-static-element-interactions -- the keys are the rows'
         <div ref={scroller} className="table-scroll" role="presentation" onKeyDown={onKey} style={fill ? undefined : { height: Math.min(rows.length * rowHeight, 560) }}>
           <div role="rowgroup" style={{ height: virtual.getTotalSize(), position: "relative" }}>
             {items.map((item) => {
@@ -103,6 +102,7 @@ export function Table<R>({ label, rows, columns, rowKey, onOpen, selected, onSel
               if (row === undefined) return null;
               const key = rowKey(row);
               return (
+                // eslint-disable-next-line jsx-a11y/click-events-have-key-events -- the keys of all rows are taken by their scroller
                 <div key={key} role="row" aria-rowindex={item.index + 2} data-index={item.index} tabIndex={item.index === at ? 0 : -1}
                   className={`table-row${selected?.has(key) ? " selected" : ""}${onOpen ? " opens" : ""}`}
                   style={{ gridTemplateColumns: tracks, height: rowHeight, transform: `translateY(${item.start}px)` }}

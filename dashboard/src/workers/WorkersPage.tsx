@@ -42,12 +42,14 @@ function Worker({ worker, onHold }: { worker: WorkerView; onHold: (target: HoldT
   const rights = useRights();
   const alive = worker.instances.filter((it) => it.alive);
   const lag = Math.max(0, ...worker.topics.map((it) => it.lag_ms ?? 0));
-  const versions = [...new Set(alive.map((it) => it.version ?? worker.version).filter(Boolean))];
+  const known = useQuery(holds);
+  const held = (known.data?.holds ?? []).filter((it) => it.worker === worker.worker).map((it) => it.action ?? "*");
+  const versions = [...new Set(alive.map((it) => it.version))];
   return (
     <Section title={<span className="row wrap"><Icon name={alive.length > 0 ? "workers" : "abandoned"} />{worker.worker}
       {alive.length === 0 ? <span className="state tone-parked">{t("workers.gone")}</span> : <span className="muted">{t("workers.instances", { count: alive.length })} · {versions.join(", ")}</span>}
       {versions.length > 1 && <span className="state tone-late">{t("workers.mixed")}</span>}
-      {worker.held.length > 0 && <span className="state tone-late"><Icon name="hold" size={12} />{t("workers.held", { actions: worker.held.join(", ") })}</span>}</span>}
+      {held.length > 0 && <span className="state tone-late"><Icon name="hold" size={12} />{t("workers.held", { actions: held.join(", ") })}</span>}</span>}
       actions={rights.operate && <Button icon="hold" onClick={() => onHold({ kind: "action", worker: worker.worker, actions: worker.actions.map((it) => it.action) })}>{t("holds.hold")}</Button>}>
       <dl className="worker-facts">
         <div><dt>{t("lag")}</dt><dd className={lag > LAG_LATE_MS ? "tone-late" : ""}><Lasting ms={lag} /></dd></div>
@@ -57,11 +59,11 @@ function Worker({ worker, onHold }: { worker: WorkerView; onHold: (target: HoldT
       <div className="overview-two even">
         <div className="scroll-x">
           <table className="plain"><thead><tr><th scope="col">{t("workers.instance")}</th><th scope="col">{t("version")}</th><th scope="col">{t("workers.heartbeat")}</th></tr></thead>
-            <tbody>{worker.instances.map((it) => <tr key={it.instance}><td className="mono break">{it.instance}{!it.alive && <> <span className="state tone-parked">{t("workers.dead")}</span></>}</td><td>{it.version ?? worker.version ?? "–"}</td><td><Ago at={it.at} /></td></tr>)}</tbody></table>
+            <tbody>{worker.instances.map((it) => <tr key={it.instance}><td className="mono break">{it.instance}{!it.alive && <> <span className="state tone-parked">{t("workers.dead")}</span></>}</td><td>{it.version}</td><td><Ago at={it.at} /></td></tr>)}</tbody></table>
         </div>
         <div className="scroll-x">
-          <table className="plain"><thead><tr><th scope="col">{t("workers.topic")}</th><th scope="col" className="right">{t("workers.behind")}</th><th scope="col" className="right">{t("lag")}</th></tr></thead>
-            <tbody>{worker.topics.map((it) => <tr key={`${it.topic}/${it.partition}`}><td className="mono break">{it.topic}/{it.partition}</td><td className="right">{it.behind ?? "–"}</td><td className="right"><Lasting ms={it.lag_ms} /></td></tr>)}</tbody></table>
+          <table className="plain"><thead><tr><th scope="col">{t("workers.topic")}</th><th scope="col" className="right">{t("workers.reached")}</th><th scope="col" className="right">{t("lag")}</th></tr></thead>
+            <tbody>{worker.topics.map((it) => <tr key={`${it.topic}/${it.partition}`}><td className="mono break">{it.topic}/{it.partition}</td><td className="right"><Ago at={it.reached} /></td><td className="right"><Lasting ms={it.lag_ms} /></td></tr>)}</tbody></table>
         </div>
       </div>
     </Section>

@@ -61,6 +61,7 @@ pub mod openapi;
 pub mod ops;
 pub mod overview;
 pub mod personal;
+pub mod played;
 pub mod problem;
 pub mod proof;
 pub mod queues;
@@ -203,7 +204,9 @@ impl Api {
             .route("/definitions", get(definitions::list).post(definitions::publish))
             .route("/definitions/{name}", get(definitions::one))
             .route("/authoring/check", post(authoring::check))
+            .route("/authoring/prove", post(authoring::prove))
             .route("/authoring/simulate", post(authoring::simulate))
+            .route("/authoring/scenarios", post(authoring::scenarios))
             .route("/healthz", get(ops::healthz))
             .route("/readyz", get(ops::readyz))
             .route("/metrics", get(ops::metrics))

@@ -27,7 +27,8 @@ use super::{
         audit::list, audit::export, live::live,
         account::config, account::me, keys::list, keys::make, keys::revoke,
         definitions::list, definitions::one, definitions::publish,
-        authoring::check, authoring::simulate, ops::healthz, ops::readyz, ops::metrics, document,
+        authoring::check, authoring::prove, authoring::simulate, authoring::scenarios,
+        ops::healthz, ops::readyz, ops::metrics, document,
     ),
     tags(
         (name = "sagas", description = "Start, read and signal sagas"),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use saga_core::Definition;
 use saga_core::check::{Beat, Limits, Report, Verdict, check};
+use tokio::sync::Semaphore;
 
 use super::problem::{FaultAt, Problem};
 use crate::engine::Engine;
@@ -14,6 +15,8 @@ use crate::store::definitions::Proof;
 
 /// The most states that publishing visits; `amends check --states` goes further.
 const LIMITS: Limits = Limits { states_max: 300_000, whole_max: 30_000, pairs_max: 60_000 };
+/// A search takes a core for seconds; the engine needs the others.
+static ONE_AT_A_TIME: Semaphore = Semaphore::const_new(1);
 /// The longest reason for a waiver, in characters.
 const WAIVER_CHARS_MAX: usize = 1_000;
 
@@ -29,6 +32,21 @@ pub async fn prove(
     if waiver.as_ref().is_some_and(|it| it.trim().is_empty() || it.chars().count() > WAIVER_CHARS_MAX) {
         return Err(Problem::bad_request("`waive` must say why, in at most 1,000 characters."));
     }
+    let report = explore(engine, definition).await?;
+    let verdict = word(&report.verdict);
+    match (&report.verdict, waiver) {
+        (Verdict::Proved, _) => Ok(Proof { verdict, waiver: None }),
+        (_, Some(waiver)) => Ok(Proof { verdict, waiver: Some(Arc::from(waiver.trim())) }),
+        (_, None) => Err(refusal(&report)),
+    }
+}
+
+/// Explores a definition, within this module's bound, one at a time.
+///
+/// # Errors
+/// When the server is closing, or the search panicked.
+pub async fn explore(engine: &Engine, definition: &Definition) -> Result<Report, Problem> {
+    let _turn = ONE_AT_A_TIME.acquire().await.map_err(|_| Problem::unavailable())?;
     let definition = definition.clone();
     let children = engine.definitions.all_active();
     // A search of seconds must not hold up the requests beside it.
@@ -36,19 +54,18 @@ pub async fn prove(
         let children: Vec<&Definition> = children.iter().map(|it| &it.definition).collect();
         check(&definition, &children, LIMITS)
     });
-    let report = explored.await.map_err(|error| {
+    explored.await.map_err(|error| {
         tracing::error!(%error, "checking a definition panicked");
         Problem::unavailable()
-    })?;
-    let verdict = match &report.verdict {
+    })
+}
+
+/// A verdict in a word.
+pub const fn word(verdict: &Verdict) -> &'static str {
+    match verdict {
         Verdict::Proved => "proved",
         Verdict::Refuted(_) => "refuted",
         Verdict::Unproved => "unproved",
-    };
-    match (&report.verdict, waiver) {
-        (Verdict::Proved, _) => Ok(Proof { verdict, waiver: None }),
-        (_, Some(waiver)) => Ok(Proof { verdict, waiver: Some(Arc::from(waiver.trim())) }),
-        (_, None) => Err(refusal(&report)),
     }
 }
 

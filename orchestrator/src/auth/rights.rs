@@ -66,6 +66,8 @@ pub const RIGHTS: &[(&str, &str, Need)] = &[
     ("POST", "/ops/approvals/{id}", Any(Roles::ACT)),
     ("GET", "/ops/live", Any(Roles::ALL)),
     ("POST", "/authoring/check", Any(Roles::READ)),
+    ("POST", "/authoring/prove", Any(Roles::READ)),
+    ("POST", "/authoring/scenarios", Any(Roles::READ)),
     ("POST", "/authoring/simulate", Any(Roles::READ)),
     ("GET", "/definitions", Any(Roles::READ)),
     ("POST", "/definitions", Any(Roles::PUBLISH)),

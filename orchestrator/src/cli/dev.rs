@@ -190,6 +190,7 @@ async fn show(urls: &Urls, files: &[PathBuf], output: Output) -> Result<Code, Fa
 
 fn addresses(urls: &Urls, output: Output) -> String {
     let rows = [
+        ("dashboard", format!("{}/", urls.api)),
         ("place an order", format!("POST {}/orders", urls.api)),
         ("sagas", format!("{}/sagas", urls.api)),
         ("OpenAPI, metrics", format!("{0}/openapi.json  {0}/metrics", urls.api)),

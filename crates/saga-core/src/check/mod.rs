@@ -14,6 +14,7 @@ mod story;
 mod world;
 
 use crate::definition::Definition;
+use crate::state::Cell;
 
 pub use self::laws::Property;
 
@@ -59,6 +60,8 @@ pub struct Beat {
     pub happens: String,
     /// What the saga does.
     pub follows: Vec<String>,
+    /// Where its steps stand then, those that were touched.
+    pub cells: Vec<Cell>,
 }
 
 /// How much of the world is combined.

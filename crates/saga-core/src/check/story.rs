@@ -21,11 +21,12 @@ pub(super) fn tell(model: &Model, depth: Depth, path: &[(u16, u16)]) -> Vec<Beat
         let Some(&it) = moves::all(model, &world).get(usize::from(nth)) else { break };
         let happens = happens(model, &world, it);
         let Ok(all) = successors(model, &world, it) else {
-            story.push(Beat { happens, follows: Vec::new() });
+            story.push(Beat { happens, follows: Vec::new(), cells: world.state.cells });
             break;
         };
         let Some(successor) = all.into_iter().nth(usize::from(way)) else { break };
-        story.push(Beat { happens, follows: follows(model, &world, &successor) });
+        let cells = successor.transition.state.cells.clone();
+        story.push(Beat { happens, follows: follows(model, &world, &successor), cells });
         world = successor.world;
         depth.reduce(model, &mut world);
     }

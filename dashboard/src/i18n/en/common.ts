@@ -132,6 +132,7 @@ export const common = {
   "settings.you": "You",
   "settings.principal": "Signed in as",
   "settings.roles": "Roles",
+  "settings.other": "Sign in as somebody else",
   "settings.mode": "Mode",
   "keys.api": "API keys",
   "keys.make": "Make a key",

@@ -132,6 +132,7 @@ export const common = {
   "settings.you": "나",
   "settings.principal": "로그인 계정",
   "settings.roles": "역할",
+  "settings.other": "다른 사용자로 로그인",
   "settings.mode": "모드",
   "keys.api": "API 키",
   "keys.make": "키 만들기",

@@ -1,0 +1,77 @@
+// Scenarios run from the page: the same files that `amends test` takes, played by the engine in memory.
+
+import { useMutation } from "@tanstack/react-query";
+import { lazy, Suspense, useRef, useState } from "react";
+
+import { send } from "../api/client";
+import type { ScenariosRequest, ScenariosView, ScenarioView, TimelineLine } from "../api/schema";
+import { useLanguage, useT } from "../i18n";
+import { duration } from "../i18n/format";
+import { Button } from "../ui/Controls";
+import { Icon, type IconName } from "../ui/Icon";
+import { ProblemLine, Section, Skeleton } from "../ui/Page";
+import type { EditorHandle } from "./Yaml";
+
+const Editor = lazy(() => import("./Yaml").then((it) => ({ default: it.YamlEditor })));
+const NO_MISTAKES: never[] = [];
+const MARKS: Record<string, [tone: string, icon: IconName]> = {
+  good: ["completed", "completed"], failed: ["late", "rejected"], again: ["retrying", "retrying"], back: ["compensated", "compensated"], human: ["parked", "parked"], note: ["pending", "right"],
+};
+
+export function ScenariosPanel({ source, name, sample }: { source: string; name: string; sample: unknown }) {
+  const t = useT();
+  const [text, setText] = useState(() => `definition: ${name}\ninput: ${JSON.stringify(sample)}\n\nscenarios:\n  - scenario: Everything works\n    expect:\n      ends: completed\n`);
+  const handle = useRef<EditorHandle>(null);
+  const file = useRef<HTMLInputElement>(null);
+  const run = useMutation({ mutationFn: () => send<ScenariosView>("POST", "/authoring/scenarios", { source, scenarios: text } satisfies ScenariosRequest) });
+  return (
+    <Section title={t("scenarios")} actions={<>
+      <input ref={file} type="file" hidden accept=".yaml,.yml" aria-label={t("scenarios.open")} onChange={(event) => void event.target.files?.[0]?.text().then(setText)} />
+      <Button onClick={() => file.current?.click()}>{t("scenarios.open")}</Button>
+      <Button kind="primary" busy={run.isPending} onClick={() => run.mutate()}>{t("scenarios.run")}</Button>
+    </>}>
+      <div className="stack">
+        <div className="scenarios-text"><Suspense fallback={<Skeleton />}><Editor source={text} onChange={setText} mistakes={NO_MISTAKES} handle={handle} label={t("scenarios.text")} plain /></Suspense></div>
+        <ProblemLine error={run.error} />
+        {run.data && <Results came={run.data} />}
+      </div>
+    </Section>
+  );
+}
+
+function Results({ came }: { came: ScenariosView }) {
+  const t = useT();
+  const passed = came.scenarios.filter((it) => it.passed).length;
+  return (
+    <div role="status">
+      <p><strong>{t("scenarios.came", { passed, count: came.scenarios.length })}</strong> <span className="muted">{t("scenarios.reached", { reached: came.total - came.missing.length, total: came.total })}</span></p>
+      <ul>{came.scenarios.map((it) => <Result key={it.name} of={it} />)}</ul>
+      {came.missing.length > 0 && <details><summary className="link">{t("scenarios.missing", { count: came.missing.length })}</summary><p className="muted break">{came.missing.join("; ")}</p></details>}
+    </div>
+  );
+}
+
+function Result({ of }: { of: ScenarioView }) {
+  const t = useT();
+  const language = useLanguage();
+  return (
+    <li className="line">
+      <details open={!of.passed}>
+        <summary><span className={`state tone-${of.passed ? "completed" : "parked"}`}><Icon name={of.passed ? "completed" : "rejected"} size={12} />{t(of.passed ? "scenarios.passed" : "scenarios.failed")}</span> {of.name} <span className="muted">{duration(language, of.took_ms)}</span></summary>
+        {of.wrong.map((it) => <p key={it} className="history-error break">{it}</p>)}
+        <ol className="history">{of.timeline.map((line, at) => <Line key={at} line={line} />)}</ol>
+      </details>
+    </li>
+  );
+}
+
+function Line({ line }: { line: TimelineLine }) {
+  const language = useLanguage();
+  const [tone, icon] = MARKS[line.mark] ?? ["pending", "pending"];
+  return (
+    <li className={`history-line tone-${tone}`}>
+      <span className="history-at">+{duration(language, line.at_ms)}</span><span className="history-icon"><Icon name={icon} size={12} /></span>
+      <span className="grow break">{line.step && <strong>{line.step} </strong>}{line.text}</span>
+    </li>
+  );
+}

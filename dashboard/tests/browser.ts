@@ -1,0 +1,92 @@
+// A real Chromium, and what every test asks of every page: no error in its console, nothing that axe finds.
+
+import { existsSync, readFileSync } from "node:fs";
+import { mkdir } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { join, resolve } from "node:path";
+
+import type { AxeResults } from "axe-core";
+import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
+import { expect, inject } from "vitest";
+
+export type { Page };
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const BROWSERS = ["/usr/bin/chromium", "/usr/bin/google-chrome", "/usr/bin/chromium-browser"];
+const SHOTS = resolve(process.env["AMENDS_SCREENSHOTS"] ?? join(import.meta.dirname, "../screenshots"));
+const PATIENCE_MS = 60_000;
+
+export interface Looks { language?: "en" | "ko"; dark?: boolean; narrow?: boolean }
+
+export async function start(): Promise<Browser> {
+  const path = process.env["AMENDS_CHROMIUM"] ?? BROWSERS.find((it) => existsSync(it));
+  if (path === undefined) throw new Error("no Chromium: deploy/install test installs it, or set AMENDS_CHROMIUM");
+  // As root, and in containers with little shared memory, Chromium needs both.
+  return chromium.launch({ executablePath: path, args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--font-render-hinting=none"] });
+}
+
+export interface Visit { page: Page; context: BrowserContext; go: (path: string) => Promise<void>; close: () => Promise<void> }
+
+/** A visitor of their own: nothing is remembered from another test. */
+export async function visit(browser: Browser, { language = "en", dark = false, narrow = false }: Looks = {}): Promise<Visit> {
+  const context = await browser.newContext({
+    baseURL: inject("urls").ui,
+    viewport: narrow ? { width: 380, height: 780 } : { width: 1360, height: 860 },
+    locale: language === "ko" ? "ko-KR" : "en-GB",
+    timezoneId: "Asia/Seoul",
+    colorScheme: dark ? "dark" : "light",
+    reducedMotion: "reduce",
+    permissions: ["clipboard-write", "clipboard-read"],
+  });
+  await context.addInitScript({ content: AXE });
+  await context.addInitScript((it) => localStorage.setItem("amends.language", it), language);
+  const page = await context.newPage();
+  page.setDefaultTimeout(PATIENCE_MS);
+  const errors: string[] = [];
+  page.on("console", (message) => {
+    // What the server refused is shown on the page; the browser's own line about it is no error of the page.
+    if (message.type() === "error" && !message.text().startsWith("Failed to load resource")) errors.push(message.text());
+  });
+  page.on("pageerror", (error) => errors.push(String(error)));
+  return {
+    page, context,
+    go: async (path) => {
+      await page.goto(`/ui${path}`);
+      await settled(page);
+    },
+    close: async () => {
+      await context.close();
+      expect(errors, "the console").toEqual([]);
+    },
+  };
+}
+
+/** Everything that the page waits for is there: no skeleton, the graph placed, fonts loaded. */
+export async function settled(page: Page): Promise<void> {
+  await page.locator("h1").first().waitFor();
+  await expect.poll(() => page.locator(".skeleton, [aria-busy=true]").count(), { timeout: PATIENCE_MS }).toBe(0);
+  await page.evaluate(() => document.fonts.ready.then(() => undefined));
+}
+
+declare const axe: { run: (options: unknown) => Promise<AxeResults> };
+
+export async function accessible(page: Page, what: string): Promise<void> {
+  expect(await violations(page), `axe on ${what}`).toEqual([]);
+}
+
+/** What axe finds, each with where and why. */
+export async function violations(page: Page): Promise<string[]> {
+  const found = await page.evaluate(() => axe.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }));
+  return found.violations.map((it) => `${it.id}: ${it.help}\n${it.nodes.slice(0, 3).map((node) => `    ${node.html.slice(0, 160)}\n    ${node.failureSummary?.replaceAll("\n", " ") ?? ""}`).join("\n")}`);
+}
+
+/** Nothing sticks out of a narrow screen. */
+export async function fits(page: Page, what: string): Promise<void> {
+  const [content, screen] = await page.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth] as const);
+  expect(content, `the width of ${what}`).toBeLessThanOrEqual(screen);
+}
+
+export async function shot(page: Page, name: string): Promise<void> {
+  await mkdir(SHOTS, { recursive: true });
+  await page.screenshot({ path: join(SHOTS, `${name}.png`) });
+}

@@ -1,0 +1,143 @@
+// An operator's night, on real sagas: an order is watched to its end, payment breaks and heals, a refund is settled by hand.
+
+import type { Browser } from "playwright-core";
+import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+
+import { accessible, settled, start, visit } from "./browser";
+import { ask, fresh, order, peace, place, status, trouble, unrefunded } from "./engine";
+
+let browser: Browser;
+beforeAll(async () => { browser = await start(); });
+afterEach(peace);
+afterAll(() => browser.close());
+
+test("the three demo orders are there: one green, two gone back", async () => {
+  const { page, go, close } = await visit(browser);
+  await go("/sagas?definition=order-checkout");
+  await page.locator("[data-state=completed]").first().waitFor();
+  await expect.poll(() => page.getByRole("row").locator("[data-state=compensated]").count()).toBeGreaterThanOrEqual(2);
+  await close();
+});
+
+test("an order is watched until it is finished", async () => {
+  const { page, go, close } = await visit(browser);
+  // Toss takes its time, so that there is something to watch.
+  const id = await place(fresh("watched"), "slow");
+  await go(`/sagas/${id}`);
+  const graph = page.getByRole("group", { name: "Graph" });
+  await graph.getByText("running").waitFor();
+  await page.getByRole("status").filter({ hasText: "Completed." }).waitFor();
+  await expect.poll(() => graph.getByText("succeeded").count()).toBe(6);
+  await page.getByText("commit_stock: succeeded").waitFor();
+  await close();
+});
+
+test("new sagas wait behind a number and do not move the rows", async () => {
+  const { page, go, close } = await visit(browser);
+  await go("/sagas");
+  const first = page.getByRole("row").nth(1);
+  const before = await first.innerText();
+  await status(await place(fresh("new")), "completed");
+  const more = page.getByRole("button", { name: /^\d+ new$/ });
+  await more.waitFor();
+  expect((await first.innerText()).split("\n")[1]).toBe(before.split("\n")[1]);
+  await more.click();
+  await page.getByRole("row").filter({ hasText: "new-" }).first().waitFor();
+  await close();
+});
+
+test("payment breaks: the group is found, and after the fix a saga is run now and completes", async () => {
+  const { page, go, close } = await visit(browser);
+  const keys = [fresh("broken"), fresh("broken"), fresh("broken")];
+  for (const key of keys) await trouble({ error: "UNKNOWN_PAYMENT_ERROR", status: 500 }, { operation: "confirm", order_id: key });
+  const [first, ...others] = await Promise.all(keys.map((key) => place(key)));
+  await go("/failures");
+  const group = page.getByRole("link", { name: /pay · / }).filter({ hasText: "UNKNOWN_PAYMENT_ERROR" });
+  await group.waitFor();
+  await group.click();
+  await page.getByText("Failures counted").or(page.getByRole("heading", { name: /^pay: / })).first().waitFor();
+  await accessible(page, "a failure group");
+  await peace();
+  await go(`/sagas/${first}`);
+  const state = page.getByRole("status").filter({ hasText: /try \d of|Completed/ });
+  await state.waitFor();
+  // It may have been its turn already.
+  const now = page.getByRole("button", { name: "Run now" });
+  if (await now.isVisible()) {
+    await now.click();
+    await page.getByLabel("Who you are").fill("kim");
+    await page.getByLabel("Why").fill("Toss is back");
+    await accessible(page, "the dialog of an action");
+    await page.getByRole("dialog").getByRole("button", { name: /pay/ }).last().click();
+    await expect.poll(() => page.getByRole("dialog").count()).toBe(0);
+  }
+  await page.getByRole("status").filter({ hasText: "Completed." }).waitFor({ timeout: 60_000 });
+  for (const id of others) await status(id ?? "", "completed");
+  await close();
+});
+
+test("a refund that Toss refuses is parked with its money, and settled with evidence", async () => {
+  const { page, go, close } = await visit(browser);
+  const id = await unrefunded(51_500);
+  await go("/parked");
+  const row = page.getByRole("listitem").filter({ hasText: "51,500" });
+  await row.waitFor();
+  await row.getByRole("link").first().click();
+  await page.waitForURL(new RegExp(id));
+  await settled(page);
+  await page.getByRole("status").filter({ hasText: "Undoing pay failed for good" }).waitFor();
+  await page.getByRole("button", { name: "More" }).click();
+  await page.getByRole("menuitem", { name: /Mark as compensated: pay/ }).click();
+  await page.getByLabel("Evidence").fill("refund by bank transfer, receipt 17");
+  await page.getByLabel("Who you are").fill("kim");
+  await page.getByLabel("Why").fill("Toss had closed the account");
+  await page.getByRole("dialog").getByRole("button").last().click();
+  await page.getByRole("status").filter({ hasText: "undone as designed" }).waitFor({ timeout: 60_000 });
+  await page.getByText("receipt 17").first().waitFor();
+  await close();
+});
+
+test("a hold is set, is seen everywhere, keeps new orders out, and is released", async () => {
+  const { page, go, close } = await visit(browser);
+  await go("/workers");
+  await page.getByRole("button", { name: "Hold all starts" }).click();
+  await page.getByLabel("Why").fill("Toss incident");
+  await page.getByRole("dialog").getByRole("button").last().click();
+  await page.getByRole("status").filter({ hasText: "held" }).first().waitFor();
+  await expect(place(fresh("held"))).rejects.toThrow(/503/);
+  await page.getByRole("button", { name: "Release" }).first().click();
+  await page.getByLabel("Why").fill("it is over");
+  await page.getByRole("dialog").getByRole("button").last().click();
+  await expect.poll(() => page.getByRole("dialog").count()).toBe(0);
+  await status(await place(fresh("after")), "completed");
+  await close();
+});
+
+test("a viewer sees everything and no action", async () => {
+  const { key } = await ask<{ key: string }>("/ops/keys", "POST", { name: fresh("viewer"), roles: ["viewer"], why: "a test" });
+  const id = await unrefunded(1_000);
+  const { page, go, close } = await visit(browser);
+  await go("/settings");
+  await page.getByText("Sign in as somebody else").click();
+  await page.getByLabel("Token or API key").fill(key);
+  await page.getByRole("button", { name: "Sign in", exact: true }).click();
+  await page.getByRole("definition").filter({ hasText: /^viewer$/ }).waitFor();
+  // The token is in memory only: from here on the page is not loaded again.
+  await page.keyboard.press("Control+k");
+  await page.keyboard.type(id);
+  await page.keyboard.press("Enter");
+  await page.waitForURL(new RegExp(id));
+  await page.getByText("You may look, not act.").waitFor();
+  expect(await page.getByRole("button", { name: /Compensat|Try again|Abandon|Skip|More/ }).count()).toBe(0);
+  await page.getByRole("link", { name: "Parked" }).click();
+  await page.getByRole("heading", { level: 1, name: "Parked" }).waitFor();
+  expect(await page.getByRole("button", { name: /Try again|Compensat|Settle/ }).count()).toBe(0);
+  await accessible(page, "what a viewer sees");
+  const stored = await page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }, location.href, document.cookie]));
+  expect(stored).not.toContain(key);
+  await close();
+});
+
+test("what the door refuses is not shown as a saga", async () => {
+  await expect(ask("/orders", "POST", { ...order(fresh("bad")), items: [] })).rejects.toThrow(/422/);
+});
