@@ -30,7 +30,7 @@ else
 endif
 amends := $(CARGO_TARGET_DIR)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/amends
 
-.PHONY: help install build run demo test check fmt python stack-up stack-down faults clean clean-data
+.PHONY: help install build run demo bench test check fmt python stack-up stack-down faults clean clean-data
 
 help: ## this list
 	@echo 'Amends: sagas that make amends when a step fails.'
@@ -51,6 +51,11 @@ run: build ## build and start everything; three demo orders; serves until Ctrl-C
 
 demo: build ## the same, and ends with exit code 0 when the three demo sagas ended as expected
 	exec $(amends) $(dev) --dir $(AMENDS_DIR) --demo </dev/null
+
+bench: ## how fast, what it costs, and the books; BENCH="--in-flight 64 --runs 3" (see bench --help)
+	@deploy/install kafka
+	cargo build --locked --release -p amends -p bench
+	@deploy/bench $(BENCH)
 
 test: ## everything: checks, tests on a real Postgres, Redis and Kafka, the Python worker, both demos
 	@deploy/install test

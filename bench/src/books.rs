@@ -69,7 +69,9 @@ pub async fn verify(sources: &Sources) -> anyhow::Result<Report> {
     let payment = PgPool::connect(&sources.payment_url).await.context("the payments' database")?;
     let sagas = sagas(&engine, &mut report).await?;
     let orders = orders(&order, &mut report).await?;
-    money(&ledger, &orders, &mut report);
+    let mut paid = ledger.clone();
+    decisions(&payment, &mut paid).await?;
+    money(&paid, &orders, &mut report);
     agree(&sagas, &orders, &mut report);
     payments(&payment, &ledger, &mut report).await?;
     stocks(&stock, &order, &mut report).await?;
@@ -228,6 +230,21 @@ async fn payments(
                 money.captured, money.refunded
             ));
         }
+    }
+    Ok(())
+}
+
+/// Payments that the worker decides itself, without a vendor: its rows are the ledger.
+async fn decisions(payment: &PgPool, ledger: &mut BTreeMap<String, Money>) -> anyhow::Result<()> {
+    let rows: Vec<(String, i64, bool)> =
+        sqlx::query_as("select order_id, amount, undone_at is not null from amends_payment.decision")
+            .fetch_all(payment)
+            .await?;
+    for (order_id, amount, undone) in rows {
+        let entry = ledger.entry(order_id).or_default();
+        entry.captured += amount;
+        entry.captures += 1;
+        entry.refunded += if undone { amount } else { 0 };
     }
     Ok(())
 }

@@ -3,7 +3,9 @@
 //! Knows the shop's databases and the sandbox's ledger; it must not know the engine's insides.
 
 pub mod books;
+pub mod cost;
 pub mod load;
+pub mod run;
 
 /// Installs the process's TLS provider; harmless when repeated.
 pub fn install_tls() {

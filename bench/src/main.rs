@@ -1,178 +1,163 @@
-//! `bench`: a closed loop of orders against a running stack, timed from request to outcome.
+//! `bench`: orders against a running stack, what they cost, and the books afterwards.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
-use clap::{Parser, ValueEnum};
-use futures::StreamExt;
+use anyhow::Context as _;
+use bench::books::{self, Sources};
+use bench::cost::{Cost, Stack};
+use bench::run::{Pace, Run, SKUS, Workload, run};
+use clap::Parser;
 use serde_json::{Value, json};
 
-/// Places orders with N in flight and waits for each saga's outcome
+/// Places orders, waits for each saga's outcome, says what that cost, and verifies the books
+///
+/// The stack is the one of `amends dev --bus kafka`, found by its data's folder; `make bench` starts one. Exit codes: 0
+/// all is well, 1 an outcome is none of the two expected or the books do not balance.
 #[derive(Debug, Parser)]
 #[command(name = "bench", version)]
 struct Arguments {
-    /// The API
-    #[arg(long, env = "AMENDS_URL", default_value = "http://127.0.0.1:8080")]
-    url: String,
-    /// The stock worker's API, to fill the shelves
-    #[arg(long, default_value = "http://127.0.0.1:8082")]
-    stock_url: String,
+    /// The folder that `amends dev --bus kafka --dir` keeps its data in
+    #[arg(long, default_value = ".amends", value_name = "FOLDER")]
+    dir: PathBuf,
     /// What is ordered
     #[arg(long, value_enum, default_value = "checkout-bare")]
     workload: Workload,
-    /// How many sagas
+    /// How many sagas a run
     #[arg(long, default_value_t = 10_000)]
     sagas: u64,
-    /// How many at once
+    /// Closed loop: how many at once
     #[arg(long, default_value_t = 256)]
     in_flight: usize,
+    /// Open loop instead: how many a second, each timed from the instant at which it was to be placed
+    #[arg(long, value_name = "PER_SECOND")]
+    rate: Option<f64>,
     /// Runs; the median by throughput is the result
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 5)]
     runs: u32,
+    /// Sagas before the first run, so that nothing that is measured runs for the first time
+    #[arg(long, default_value_t = 2_000)]
+    warm_up: u64,
     /// Prints JSON
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Workload {
-    /// Order, stock, payment decided in the worker; one in ten is rejected and undone
-    CheckoutBare,
-    /// The shipped definition, with the Toss sandbox and notices
-    OrderCheckout,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Run {
-    sagas_per_s: f64,
-    completed: u64,
-    compensated: u64,
-    other: u64,
-    /// Latencies in ms, sorted.
-    ms: Vec<f64>,
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     bench::install_tls();
+    let known = environment(&arguments.dir)?;
+    let place = |name: &str| {
+        known.get(name).cloned().with_context(|| format!("the folder's environment has no {name}"))
+    };
+    let stack = Stack {
+        dir: arguments.dir.canonicalize()?,
+        pid: place("AMENDS_DEV_PID")?.parse()?,
+        engine_url: place("AMENDS_DATABASE_URL")?,
+    };
+    let sources = Sources {
+        engine_url: place("AMENDS_DATABASE_URL")?,
+        order_url: place("AMENDS_ORDER_DATABASE_URL")?,
+        stock_url: place("AMENDS_STOCK_DATABASE_URL")?,
+        payment_url: place("AMENDS_PAYMENT_DATABASE_URL")?,
+        sandbox_url: place("AMENDS_SANDBOX_URL")?,
+    };
+    let (api_url, stock_url) = (place("AMENDS_URL")?, place("AMENDS_STOCK_URL")?);
     let client = reqwest::Client::builder().pool_max_idle_per_host(4_096).build()?;
     for sku in SKUS {
-        let url = format!("{}/stock/{sku}", arguments.stock_url);
+        let url = format!("{stock_url}/stock/{sku}");
         client.put(url).json(&json!({ "on_hand": 100_000_000 })).send().await?.error_for_status()?;
+    }
+    let pace = match arguments.rate {
+        Some(per_s) if per_s > 0.0 => Pace::Open { per_s },
+        Some(_) => anyhow::bail!("--rate is how many a second: more than 0"),
+        None => Pace::Closed { in_flight: arguments.in_flight },
+    };
+    if arguments.warm_up > 0 {
+        run(&client, &api_url, arguments.workload, arguments.warm_up, pace).await;
     }
     let mut runs = Vec::new();
     for number in 1..=arguments.runs.max(1) {
-        let run = run(&client, &arguments).await;
+        let before = stack.counters().await?;
+        let run = run(&client, &api_url, arguments.workload, arguments.sagas, pace).await;
+        let cost = stack.counters().await?.since(&before);
         if !arguments.json {
-            println!("run {number}: {}", describe(&run));
+            println!("run {number}: {run}");
         }
-        runs.push(run);
+        runs.push((run, cost));
     }
-    runs.sort_by(|a, b| a.sagas_per_s.total_cmp(&b.sagas_per_s));
-    let median = runs.swap_remove(runs.len() / 2);
+    let other: u64 = runs.iter().map(|(run, _)| run.other).sum();
+    runs.sort_by(|a, b| a.0.sagas_per_s.total_cmp(&b.0.sagas_per_s));
+    let (median, cost) = runs.swap_remove(runs.len() / 2);
+    // The last commands of sagas that were answered already may still be on their way into the books.
+    let report = settled(&sources).await?;
     if arguments.json {
-        println!(
-            "{}",
-            json!({ "sagas_per_s": median.sagas_per_s, "completed": median.completed, "compensated": median.compensated,
-                "other": median.other, "p50_ms": at(&median.ms, 0.5), "p90_ms": at(&median.ms, 0.9),
-                "p99_ms": at(&median.ms, 0.99), "max_ms": at(&median.ms, 1.0) })
-        );
+        println!("{}", as_json(&median, &cost, &report));
     } else {
-        println!("median: {}", describe(&median));
+        println!("median: {median}");
+        print!("{}", describe(&cost, &median));
+        println!("books: {:?} sagas, {:?} orders", report.sagas, report.orders);
+    }
+    for finding in report.findings.iter().take(20) {
+        eprintln!("the books: {finding}");
     }
     anyhow::ensure!(
-        median.other == 0,
-        "{} sagas ended otherwise than completed or compensated",
-        median.other
+        report.findings.is_empty(),
+        "the books do not balance: {} findings",
+        report.findings.len()
     );
+    anyhow::ensure!(other == 0, "{other} sagas ended otherwise than completed or compensated");
     Ok(())
 }
 
-const SKUS: [&str; 10] = ["b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7", "b8", "b9"];
+/// The variables in the folder's `environment`.
+fn environment(dir: &Path) -> anyhow::Result<BTreeMap<String, String>> {
+    let path = dir.join("environment");
+    let text = std::fs::read_to_string(&path).with_context(|| {
+        format!("no stack serves on {}: start one with `amends dev --bus kafka --dir {0}`", dir.display())
+    })?;
+    let pairs = text.lines().filter_map(|line| line.strip_prefix("export ")?.split_once('='));
+    Ok(pairs.map(|(name, value)| (name.to_owned(), value.trim_matches('\'').to_owned())).collect())
+}
 
-async fn run(client: &reqwest::Client, arguments: &Arguments) -> Run {
-    let stem = Arc::new(format!("b{}", uuid::Uuid::now_v7().simple()));
-    let started = Instant::now();
-    let outcomes: Vec<(Duration, String)> = futures::stream::iter(0..arguments.sagas)
-        .map(|n| {
-            let (client, stem) = (client.clone(), Arc::clone(&stem));
-            async move {
-                let began = Instant::now();
-                let word =
-                    place(&client, arguments, &stem, n).await.unwrap_or_else(|error| error.to_string());
-                (began.elapsed(), word)
-            }
-        })
-        .buffer_unordered(arguments.in_flight.max(1))
-        .collect()
-        .await;
-    #[allow(clippy::cast_precision_loss, reason = "a rate")]
-    let mut run =
-        Run { sagas_per_s: outcomes.len() as f64 / started.elapsed().as_secs_f64(), ..Run::default() };
-    for (took, word) in outcomes {
-        run.ms.push(took.as_secs_f64() * 1_000.0);
-        match word.as_str() {
-            "completed" => run.completed += 1,
-            "compensated" => run.compensated += 1,
-            other => {
-                if run.other == 0 {
-                    eprintln!("an unexpected outcome: {other}");
-                }
-                run.other += 1;
-            }
+/// The books, once nothing runs any more.
+async fn settled(sources: &Sources) -> anyhow::Result<books::Report> {
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    loop {
+        let report = books::verify(sources).await?;
+        if report.findings.is_empty() || std::time::Instant::now() > until {
+            return Ok(report);
         }
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     }
-    run.ms.sort_by(f64::total_cmp);
-    run
 }
 
-async fn place(
-    client: &reqwest::Client,
-    arguments: &Arguments,
-    stem: &str,
-    n: u64,
-) -> anyhow::Result<String> {
-    let id = format!("{stem}-{n}");
-    let sku = SKUS[usize::try_from(n % 10)?];
-    let rejected = n % 10 == 9;
-    let items = json!([{ "sku": sku, "quantity": 1, "unit_price": 1_000 }]);
-    let (path, payment) = match arguments.workload {
-        Workload::CheckoutBare => ("/sagas/checkout-bare", json!({ "amount": 1_000, "reject": rejected })),
-        Workload::OrderCheckout => {
-            let fate = if rejected { "reject_card_company" } else { "ok" };
-            ("/orders", json!({ "amount": 1_000, "payment_key": format!("tviva_{fate}_{id}") }))
-        }
-    };
-    let body = json!({ "order_id": id, "customer_id": "bench", "items": items, "payment": payment });
-    let request = client.post(format!("{}{path}", arguments.url)).header("Prefer", "wait=60").json(&body);
-    let answer: Value = request.send().await?.json().await?;
-    Ok(answer
-        .get("status")
-        .map_or_else(|| answer.to_string(), |it| it.as_str().unwrap_or_default().to_owned()))
+#[allow(clippy::cast_precision_loss, reason = "figures")]
+fn describe(cost: &Cost, run: &Run) -> String {
+    let sagas = run.ms.len().max(1) as f64;
+    let mut text = String::from("processor seconds a 1,000 sagas:\n");
+    let mut parts: Vec<_> = cost.cpu_s.iter().collect();
+    parts.sort_by(|a, b| b.1.total_cmp(a.1));
+    for (part, cpu_s) in parts {
+        text.push_str(&format!("  {:>6.2}  {part}\n", cpu_s / sagas * 1_000.0));
+    }
+    let all: f64 = cost.cpu_s.values().sum();
+    text.push_str(&format!("  {:>6.2}  in all\ncommits a saga:\n", all / sagas * 1_000.0));
+    for (database, commits) in &cost.commits {
+        text.push_str(&format!("  {:>6.2}  {database}\n", *commits as f64 / sagas));
+    }
+    text.push_str(&format!("write-ahead log: {:.0} bytes a saga\n", cost.wal_bytes as f64 / sagas));
+    text
 }
 
-fn at(sorted: &[f64], share: f64) -> f64 {
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        clippy::cast_precision_loss,
-        reason = "an index"
-    )]
-    let at = ((sorted.len().saturating_sub(1)) as f64 * share).round() as usize;
-    sorted.get(at).copied().unwrap_or(0.0)
-}
-
-fn describe(run: &Run) -> String {
-    format!(
-        "{:.0} sagas/s, p50 {:.1} ms, p90 {:.1} ms, p99 {:.1} ms, max {:.1} ms; {} completed, {} compensated, {} other",
-        run.sagas_per_s,
-        at(&run.ms, 0.5),
-        at(&run.ms, 0.9),
-        at(&run.ms, 0.99),
-        at(&run.ms, 1.0),
-        run.completed,
-        run.compensated,
-        run.other
-    )
+fn as_json(run: &Run, cost: &Cost, report: &books::Report) -> Value {
+    json!({
+        "sagas": run.ms.len(), "sagas_per_s": run.sagas_per_s,
+        "completed": run.completed, "compensated": run.compensated, "other": run.other,
+        "p50_ms": run.percentile_ms(0.5), "p90_ms": run.percentile_ms(0.9),
+        "p99_ms": run.percentile_ms(0.99), "max_ms": run.percentile_ms(1.0),
+        "cpu_s": cost.cpu_s, "commits": cost.commits, "wal_bytes": cost.wal_bytes,
+        "books": { "sagas": report.sagas, "orders": report.orders, "findings": report.findings },
+    })
 }

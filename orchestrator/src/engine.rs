@@ -139,7 +139,7 @@ impl Engine {
         let (acknowledge, acknowledged) = mpsc::unbounded_channel();
         let (swept, sweeps) = mpsc::channel(1);
         let context = Context {
-            store: store.clone(),
+            store: Arc::new(store.clone()),
             bus: Arc::clone(&bus),
             topics: topics.clone(),
             definitions: Arc::clone(&definitions),
@@ -153,7 +153,7 @@ impl Engine {
             sweep_now: Arc::clone(&sweep_now),
         };
         let (starter, group) = Starter::new(Parts {
-            store: store.clone(),
+            store: Arc::new(store.clone()),
             bus: Arc::clone(&bus),
             topics: topics.clone(),
             claims: claims.clone(),

@@ -27,6 +27,7 @@ pub mod settle;
 pub mod shard;
 pub mod start;
 pub mod store;
+pub mod torture;
 pub mod workers;
 
 pub use engine::{Engine, EngineConfig, Running};

@@ -126,12 +126,19 @@ fn commands(page: &str) -> Vec<String> {
 /// The scenario files that run in memory run here too; and who follows the guide word by word gets where it says.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_scenarios_and_the_guide_hold_with_real_workers() {
-    let _turn = processes::one_at_a_time().await;
-    let shop = Shop::open("scenarios").await;
+    let _turn = faults::one_at_a_time().await;
+    let shop = Shop::open(AMENDS, "scenarios").await;
     let client = reqwest::Client::new();
     for (sku, on_hand) in [("cup-celadon", 10_000), ("moon-jar", 0)] {
         let url = format!("{}/stock/{sku}", shop.url("stock"));
-        client.put(url).json(&json!({ "on_hand": on_hand })).send().await.unwrap().error_for_status().unwrap();
+        client
+            .put(url)
+            .json(&json!({ "on_hand": on_hand }))
+            .send()
+            .await
+            .unwrap()
+            .error_for_status()
+            .unwrap();
     }
     let url = shop.url("orchestrator");
     let defs = root().join("saga-defs");

@@ -54,6 +54,10 @@ fn the_schema_has_the_loaders_keys() {
             "/definitions/step/properties/compensation/oneOf/1/properties",
             step("worker: w, action: a, compensation: { action: u, zzzzzzzzzz: 1 }"),
         ),
+        (
+            "/properties/approval/properties",
+            known(&format!("{whole}approval: {{ actions: [skip], zzzzzzzzzz: 1 }}\n")),
+        ),
         ("/properties/trigger/properties", known(&format!("{whole}trigger: {{ zzzzzzzzzz: 1 }}\n"))),
         (
             "/properties/trigger/properties/http/properties",

@@ -115,7 +115,11 @@ async fn compare(
             step.is_some_and(|step| !matches!(step.work, Work::Sleep { .. } | Work::Signal { .. }))
         };
         let sent = |it: &&crate::api::view::StepView| {
-            asks(&it.step) && it.execute.as_ref().is_some_and(|track| !["skipped", "held"].contains(&track.state.as_str()))
+            asks(&it.step)
+                && it
+                    .execute
+                    .as_ref()
+                    .is_some_and(|track| !["skipped", "held"].contains(&track.state.as_str()))
         };
         let found = saga.steps.iter().filter(sent).map(|it| it.step.clone()).collect();
         differs("steps", sorted(wanted.clone()), sorted(found));

@@ -30,6 +30,7 @@ pub mod shop;
 pub mod sign_in;
 pub mod style;
 pub mod timeline;
+pub mod torture;
 pub mod versions;
 pub mod worker;
 
@@ -63,6 +64,7 @@ enum Command {
     Db(database::DbArgs),
     Token(sign_in::TokenArgs),
     Key(sign_in::KeyArgs),
+    Torture(torture::TortureArgs),
 }
 
 /// Where the API is.
@@ -109,6 +111,8 @@ pub fn run(cli: Cli) -> ExitCode {
     let output = Output { json: cli.json, style: if cli.json { Style::PLAIN } else { Style::of_stdout() } };
     log(match cli.command {
         Command::Serve(_) | Command::Worker(_) | Command::Sandbox(_) | Command::Db(_) => "info",
+        // Alarms are what it is about.
+        Command::Torture(_) => "off",
         _ => "warn",
     });
     client::install_crypto();
@@ -143,6 +147,7 @@ async fn dispatch(command: Command, output: Output) -> Result<Code, Failure> {
         Command::Db(args) => database::run(args, output).await,
         Command::Token(args) => sign_in::token(&args, output),
         Command::Key(args) => sign_in::run(args, output).await,
+        Command::Torture(args) => tokio::task::block_in_place(|| torture::run(&args, output)),
     }
 }
 

@@ -5,6 +5,7 @@
 mod account;
 pub mod demo;
 pub mod embedded;
+pub mod environment;
 pub mod guard;
 pub mod places;
 pub mod postgres;

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use toss_sandbox::DEFAULT_SECRET_KEY;
 
+use super::environment::EnvironmentFile;
 use super::places::{Place, SANDBOX_PORT, Urls};
 use super::stack::Stack;
 use super::supervisor::{Process, to_stderr};
@@ -20,6 +21,8 @@ const NAME_WIDTH: usize = 7;
 pub struct Processes {
     stack: Stack,
     urls: Urls,
+    /// Where everything is, for whoever comes from outside; gone when this is.
+    environment: EnvironmentFile,
 }
 
 impl Processes {
@@ -29,8 +32,12 @@ impl Processes {
     /// When a server cannot be started.
     pub async fn start(dir: &Path, api_address: SocketAddr, log: &str) -> anyhow::Result<Self> {
         let mut stack = Stack::start(dir, to_stderr(NAME_WIDTH)).await?;
-        match keep_all(&mut stack, dir, api_address, log).await {
-            Ok(urls) => Ok(Self { stack, urls }),
+        let started = keep_all(&mut stack, dir, api_address, log).await.and_then(|urls| {
+            let environment = EnvironmentFile::write(dir, &stack.environment(), &urls)?;
+            Ok((urls, environment))
+        });
+        match started {
+            Ok((urls, environment)) => Ok(Self { stack, urls, environment }),
             Err(error) => {
                 stack.stop().await;
                 Err(error)
@@ -50,6 +57,7 @@ impl Processes {
 
     /// Stops everything in order.
     pub async fn stop(self) {
+        drop(self.environment);
         self.stack.stop().await;
     }
 }

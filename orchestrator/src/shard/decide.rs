@@ -102,7 +102,7 @@ impl Lane {
     fn take_reply(&mut self, shard: i32, reply: &Reply, source: &str, decision: &mut Decision) {
         if self.waits_for_definition.contains(&reply.saga) {
             let body = serde_json::to_string(reply).expect("a reply has string keys");
-            let id = uuid::Uuid::now_v7();
+            let id = clock::fresh_id();
             decision.batch.mail.push((shard, id, reply.saga.0, "record".into(), body, None));
             return;
         }
@@ -298,7 +298,7 @@ impl Lane {
     }
 
     fn apply_for(&mut self, id: SagaId, what: What, decision: &mut Decision) -> Outcomes {
-        let mut event = Event::new(clock::now(), rand::random(), what);
+        let mut event = Event::new(clock::now(), clock::random(), what);
         let Some(saga) = self.sagas.get(id) else { return Outcomes::Unchanged("no such saga") };
         event.held = self.context.holds.steps(&saga.definition.definition);
         let (event, transition) = step_or_park(saga, id, event);

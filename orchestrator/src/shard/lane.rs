@@ -10,7 +10,6 @@ use std::time::Duration;
 use saga_bus::{Bus, Event, Outgoing, Pace, Record, Subscription, TopicPartition, Watermarks};
 use saga_core::Millis;
 use saga_protocol::{InboxRecord, SagaEvents, SagaId, Topics};
-use sqlx::postgres::PgConnection;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -29,7 +28,7 @@ use crate::outbox::{Outbox, Published, Row};
 use crate::store::definitions::Definitions;
 use crate::store::load::Loaded;
 use crate::store::sweep::Swept;
-use crate::store::{Store, StoreError};
+use crate::store::{Database, Session, StoreError};
 use crate::workers::WorkerRegistry;
 
 /// Inputs of one batch, at most.
@@ -47,7 +46,7 @@ const IDLE_MAX: Duration = Duration::from_secs(1);
 /// What a lane shares with the rest of the engine.
 #[derive(Clone, Debug)]
 pub(crate) struct Context {
-    pub(crate) store: Store,
+    pub(crate) store: Arc<dyn Database>,
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) topics: Topics,
     pub(crate) definitions: Arc<Definitions>,
@@ -85,7 +84,7 @@ type Asked = (i32, Millis, Option<Watermarks>);
 pub(crate) struct Lane {
     pub(crate) context: Context,
     pub(crate) outbox: Outbox,
-    pub(crate) connection: Option<PgConnection>,
+    pub(crate) connection: Option<Box<dyn Session>>,
     pub(crate) subscription: Subscription,
     pub(crate) shards: HashMap<i32, Owned>,
     pub(crate) sagas: Sagas,
@@ -198,6 +197,7 @@ impl Lane {
     async fn drain(&mut self, shutdown: &CancellationToken) -> bool {
         if self.last_batch >= LOAD_FROM && self.queue.len() < self.last_batch {
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => return false,
                 () = tokio::time::sleep(LINGER) => {}
             }
@@ -383,7 +383,7 @@ impl Lane {
         missing.sort_unstable();
         missing.dedup();
         let connection = self.connection.as_mut().ok_or_else(no_connection)?;
-        let found = crate::store::load::load(connection, &missing).await?;
+        let found = connection.load(&missing).await?;
         for (id, loaded) in found {
             self.keep(SagaId(id), loaded).await?;
         }
@@ -391,7 +391,7 @@ impl Lane {
     }
 
     async fn keep(&mut self, id: SagaId, loaded: Loaded) -> Result<(), StoreError> {
-        let Some(definition) = self.context.definitions.get(&self.context.store, loaded.definition).await?
+        let Some(definition) = self.context.definitions.get(&*self.context.store, loaded.definition).await?
         else {
             self.waits_for_definition.insert(id);
             self.context.stuck.insert(id);
@@ -461,7 +461,7 @@ impl Lane {
         let connection = self.connection.as_mut().ok_or_else(no_connection)?;
         let started = Instant::now();
         failpoint::hit("lane.commit");
-        let passed = match decision.batch.commit(connection).await {
+        let passed = match connection.commit(&decision.batch).await {
             Ok(passed) => passed,
             Err(error) => {
                 self.sent.append(&mut sent);

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use super::Input;
 use super::lane::{Lane, no_connection};
 use super::owned::Owned;
-use crate::store::StoreError;
-use crate::store::claim::{self, Claimed};
+use crate::store::claim::Claimed;
+use crate::store::{Purpose, StoreError};
 
 const RECLAIM_PAUSE: Duration = Duration::from_secs(1);
 /// How often a claim is tried before the offered shards are declined.
@@ -89,19 +89,19 @@ impl Lane {
     /// Claims shards and loads what they need to be served.
     async fn claim(&mut self, shards: &[i32]) -> Result<(), ClaimError> {
         if self.connection.is_none() {
-            self.connection = Some(self.context.store.lane_connection().await.map_err(StoreError::from)?);
+            self.connection = Some(self.context.store.session(Purpose::Lane).await?);
         }
         let connection = self.connection.as_mut().ok_or_else(no_connection)?;
         failpoint::hit("lane.claim");
-        let claimed = claim::claim(connection, &self.context.node, shards).await?;
+        let claimed = connection.claim(&self.context.node, shards).await?;
         failpoint::hit("lane.claimed");
         for it in claimed {
             self.drop_shard(it.shard);
             let (next_offset, lost) = self.read_from(&it).await?;
             self.shards.insert(it.shard, Owned::new(it.shard, it.epoch, it.token, next_offset));
             let connection = self.connection.as_mut().ok_or_else(no_connection)?;
-            let timers = claim::timers(connection, &[it.shard]).await?;
-            for (saga, due) in timers.into_values().flatten() {
+            let timers = connection.timers(it.shard).await?;
+            for (saga, due) in timers {
                 self.timers.set(it.shard, SagaId(saga), due.map(saga_core::Millis));
             }
             if lost {
@@ -144,7 +144,7 @@ impl Lane {
             );
         }
         let connection = self.connection.as_mut().ok_or_else(no_connection)?;
-        if !claim::begin_log(connection, claimed, marks.low).await? {
+        if !connection.begin_log(claimed, marks.low).await? {
             return Err(ClaimError::Fenced);
         }
         // Known only once everything in flight is sent again: a crash before that begins anew.
@@ -164,7 +164,7 @@ impl Lane {
                 continue;
             };
             let connection = self.connection.as_mut().ok_or_else(no_connection)?;
-            claim::know_log(connection, (shard, owned.epoch, owned.token), (&log.0, &log.1)).await?;
+            connection.know_log((shard, owned.epoch, owned.token), (&log.0, &log.1)).await?;
         }
         Ok(())
     }

@@ -91,7 +91,7 @@ pub(crate) struct Handover {
     /// The claim's token, noted before the start's transaction began.
     pub(crate) token: Uuid,
     /// When the transaction began: older than the sweep's age, somebody else may have moved the saga on.
-    pub(crate) began: std::time::Instant,
+    pub(crate) began: tokio::time::Instant,
     pub(crate) loaded: sagas::Saga,
 }
 

@@ -85,3 +85,44 @@ impl Sagas {
         self.seen[0].clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use saga_core::Millis;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::store::definitions::Definitions;
+
+    #[test]
+    fn a_hand_over_that_comes_after_its_saga_was_loaded_and_went_is_stale() {
+        let definitions = Definitions::default();
+        definitions.keep(1, "saga: nap\nsteps:\n  sleep: { wait: { for: 1s } }\n").unwrap();
+        let (id, definition) = (SagaId(Uuid::from_u128(7)), definitions.active("nap").unwrap());
+        let payloads = Payloads::new(id, Arc::default());
+        let saga = |revision| {
+            let mut state = State::new(Millis(0), None, None);
+            state.revision = revision;
+            Saga {
+                shard: 0,
+                definition: Arc::clone(&definition),
+                state,
+                payloads: payloads.clone(),
+                ignored: 0,
+            }
+        };
+        let mut sagas = Sagas::default();
+        sagas.loaded(id, saga(5));
+        sagas.forget(id);
+        assert!(!sagas.hand_over(id, &saga(1)), "it has moved on since it was started");
+        // One sweep later a hand-over of before may still be on its way.
+        sagas.turn_generation();
+        assert!(!sagas.hand_over(id, &saga(1)));
+        // Two sweeps later it is older than what is taken at all.
+        sagas.turn_generation();
+        assert!(sagas.hand_over(id, &saga(1)));
+        assert!(!sagas.hand_over(id, &saga(1)), "it is known by now");
+    }
+}

@@ -5,14 +5,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use saga_bus::{Bus, Outgoing, Pace};
 use saga_core::{Event, Payloads, State, What};
 use saga_protocol::{InboxRecord, SagaEvents, SagaId, Topics};
 use serde_json::Value;
-use sqlx::PgConnection;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::clock;
@@ -25,7 +25,7 @@ use crate::shard::sagas::Saga;
 use crate::shard::{Claims, Handover};
 use crate::store::definitions::Published as PublishedDefinition;
 use crate::store::start::{NewSaga, Taken};
-use crate::store::{Store, StoreError};
+use crate::store::{Database, Purpose, Session, StoreError};
 
 /// Starts that may wait for their group; beyond, they are refused.
 const QUEUE_MAX: usize = 4_096;
@@ -115,7 +115,7 @@ pub struct Starter {
 /// What the group commit needs.
 #[derive(Debug)]
 pub(crate) struct Parts {
-    pub(crate) store: Store,
+    pub(crate) store: Arc<dyn Database>,
     pub(crate) bus: Arc<dyn Bus>,
     pub(crate) topics: Topics,
     pub(crate) claims: Claims,
@@ -197,10 +197,10 @@ impl Starter {
         let definition = &published.definition;
         let bad = |error: saga_core::definition::EvalError| StartError::BadInput(error.to_string());
         let key = definition.key_of(&input).map_err(bad)?;
-        let id = SagaId(Uuid::now_v7());
+        let id = SagaId(clock::fresh_id());
         let shard = self.choose(id);
         let now = clock::now();
-        let mut event = Event::new(now, rand::random(), What::Start);
+        let mut event = Event::new(now, clock::random(), What::Start);
         event.held = self.holds.steps(definition);
         let fresh = State::new(now, definition.deadline_ms.map(|ms| now + ms), None);
         let mut payloads = Payloads::new(id, Arc::clone(&input));
@@ -279,7 +279,7 @@ struct Group {
     parts: Parts,
     outbox: Outbox,
     /// Its own, given up after every failure: what is still on its way there must not be waited for.
-    connection: Option<PgConnection>,
+    connection: Option<Box<dyn Session>>,
 }
 
 impl Group {
@@ -346,9 +346,9 @@ impl Group {
         let store = &self.parts.store;
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => store.start_connection().await?,
+            None => store.session(Purpose::Starts).await?,
         };
-        let outcome = store.start(&mut connection, rows).await;
+        let outcome = connection.start(rows).await;
         if !matches!(outcome, Err(StoreError::Unknown(_))) {
             self.connection = Some(connection);
         }

@@ -31,7 +31,7 @@ pub type HistoryRow = (i32, Uuid, i32, String, Option<String>, Option<String>);
 pub type DeadLetterRow = (i32, String, String, String, Vec<u8>, Option<Uuid>);
 
 /// What one batch writes, table by table. Each row names its shard first.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Batch {
     /// The fence of every shard that takes part.
     pub fences: Vec<Fence>,
@@ -60,7 +60,7 @@ pub struct Batch {
 }
 
 /// A row of `anomaly`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct AnomalyRow {
     /// The shard.
     pub shard: i32,

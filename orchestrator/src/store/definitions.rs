@@ -8,7 +8,7 @@ use parking_lot::RwLock;
 use saga_core::Definition;
 use sqlx::Row;
 
-use super::{Store, StoreError};
+use super::{Database, Store, StoreError};
 
 /// How long a definition that could not be loaded is taken for missing.
 const UNREADABLE_FOR: Duration = Duration::from_secs(3);
@@ -51,23 +51,31 @@ impl Definitions {
         self.by_id.read().get(&id).cloned()
     }
 
+    /// Keeps a definition's text under an id, as the active version of its name: for worlds without a database.
+    pub(crate) fn keep(&self, id: i32, source: &str) -> Result<(), String> {
+        let published = Arc::new(compile(id, source)?);
+        self.by_id.write().insert(id, Arc::clone(&published));
+        self.active.write().insert(published.definition.name.clone(), published);
+        Ok(())
+    }
+
     /// A version, loaded on a miss. `None` when the row is missing or this build cannot read it; both are
     /// logged, and whatever needs it waits.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn get(&self, store: &Store, id: i32) -> Result<Option<Arc<Published>>, StoreError> {
+    pub(crate) async fn get(
+        &self,
+        store: &dyn Database,
+        id: i32,
+    ) -> Result<Option<Arc<Published>>, StoreError> {
         if let Some(found) = self.loaded(id) {
             return Ok(Some(found));
         }
         if self.unreadable.read().get(&id).is_some_and(|since| since.elapsed() < UNREADABLE_FOR) {
             return Ok(None);
         }
-        let row = sqlx::query("select source from definition where id = $1")
-            .bind(id)
-            .fetch_optional(store.reads())
-            .await?;
-        let Some(row) = row else {
+        let Some(source) = store.definition(id).await? else {
             self.unreadable.write().insert(id, Instant::now());
             tracing::error!(
                 definition.id = id,
@@ -75,7 +83,6 @@ impl Definitions {
             );
             return Ok(None);
         };
-        let source: String = row.try_get(0)?;
         match compile(id, &source) {
             Ok(published) => {
                 let published = Arc::new(published);

@@ -110,11 +110,22 @@ pub(crate) fn state(schema: i16, text: &str) -> Result<State, String> {
     serde_json::from_str(text).map_err(|error| format!("state: {error}"))
 }
 
-fn history(row: &PgRow, payloads: &mut Payloads) -> Result<(), String> {
+fn history(found: &PgRow, payloads: &mut Payloads) -> Result<(), String> {
     let get = |error: sqlx::Error| error.to_string();
-    let Some(revision) = row.try_get::<Option<i32>, _>(5).map_err(get)? else { return Ok(()) };
+    let Some(revision) = found.try_get::<Option<i32>, _>(5).map_err(get)? else { return Ok(()) };
     let revision = u32::try_from(revision).map_err(|_| "a negative revision".to_owned())?;
-    if let Some(text) = row.try_get::<Option<&str>, _>(6).map_err(get)? {
+    let payload = found.try_get::<Option<&str>, _>(6).map_err(get)?;
+    row(payloads, revision, payload, found.try_get(7).map_err(get)?)
+}
+
+/// Takes in what a row of the history holds beside its event.
+pub(crate) fn row(
+    payloads: &mut Payloads,
+    revision: u32,
+    payload: Option<&str>,
+    inputs: Option<&str>,
+) -> Result<(), String> {
+    if let Some(text) = payload {
         let value: Arc<Value> = Arc::new(serde_json::from_str(text).map_err(|error| error.to_string())?);
         // The start's row holds the input.
         if revision == 1 {
@@ -123,7 +134,7 @@ fn history(row: &PgRow, payloads: &mut Payloads) -> Result<(), String> {
             payloads.by_revision.insert(revision, value);
         }
     }
-    if let Some(text) = row.try_get::<Option<&str>, _>(7).map_err(get)? {
+    if let Some(text) = inputs {
         let inputs: HashMap<String, Arc<Value>> =
             serde_json::from_str(text).map_err(|error| error.to_string())?;
         payloads.inputs.extend(inputs.into_iter().map(|(key, input)| ((revision, key), input)));

@@ -62,7 +62,9 @@ impl Store {
     async fn make_partition(&self, monday: NaiveDate) -> Result<(), sqlx::Error> {
         let name = format!("history_{}", monday.format("%Y_%m_%d"));
         let (from, to) = (week_start(monday), week_start(monday + Days::new(7)));
-        let exists = "select to_regclass($1) is not null";
+        // Asked of the catalog itself: `to_regclass` may answer from what the connection knew before it had the lock.
+        let exists = "select exists (select from pg_class where relname = $1 and relkind = 'r'
+                      and relnamespace = current_schema()::regnamespace)";
         if sqlx::query_scalar(exists).bind(&name).fetch_one(self.reads()).await? {
             return Ok(());
         }

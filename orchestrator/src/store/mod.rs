@@ -9,11 +9,14 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Row};
 
+pub(crate) use database::{Database, Purpose, Session};
+
 pub mod approvals;
 pub mod audit;
 pub mod batch;
 pub mod care;
 pub mod claim;
+pub(crate) mod database;
 pub mod definitions;
 pub mod find;
 pub mod load;

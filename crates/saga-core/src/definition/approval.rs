@@ -77,7 +77,8 @@ mod tests {
     use super::*;
 
     fn about(text: &str) -> Result<Option<Approval>, Vec<String>> {
-        let text = format!("saga: a\n{text}\nsteps:\n  one: {{ worker: w, action: go }}\n");
+        let text =
+            format!("saga: a\n{text}\nsteps:\n  one: {{ worker: w, action: go, compensation: none }}\n");
         super::super::load(&text)
             .map(|it| it.about.approval)
             .map_err(|told| told.into_iter().map(|it| it.message).collect())

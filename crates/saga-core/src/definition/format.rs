@@ -17,12 +17,12 @@ const TOP: [&str; 15] = [
     "deadline",
     "amount",
     "currency",
+    "approval",
     "input",
     "steps",
     "output",
     "on_compensated",
     "on_parked",
-    "labels",
 ];
 /// The order of a step's keys.
 const STEP: [&str; 15] = [

@@ -10,8 +10,10 @@ mod bench;
 mod commands;
 mod conformance;
 mod gate;
+mod memory;
 
 pub use bench::{Bench, TestClock};
 pub use commands::{again, compensate, execute, round};
 pub use conformance::{Air, Subject, conformance};
 pub use gate::Gate;
+pub use memory::MemoryInbox;

@@ -1,0 +1,211 @@
+//! The simulated database and Postgres, held to the same script: what the simulator proves is worth no more than the
+//! likeness of the two.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+
+use saga_core::{Millis, State};
+use test_support::{eventually, fresh_database};
+use uuid::Uuid;
+
+use super::database::Simulated;
+use crate::store::batch::{AnomalyRow, Batch, Fence};
+use crate::store::claim::Claimed;
+use crate::store::start::NewSaga;
+use crate::store::{Database, Purpose, Session, Store, StoreError};
+
+fn id(n: u128) -> Uuid {
+    Uuid::from_u128((1_800_000_000_000 << 80) | (7 << 76) | (1 << 63) | n)
+}
+
+fn state(revision: u32) -> String {
+    let mut state = State::new(Millis(1), None, None);
+    state.revision = revision;
+    serde_json::to_string(&state).unwrap()
+}
+
+fn saga(n: u128, shard: i32, key: &str, body: u8) -> NewSaga {
+    NewSaga {
+        id: id(n),
+        shard,
+        definition: 1,
+        key: Some(key.to_owned()),
+        principal: "ann".to_owned(),
+        amount: None,
+        currency: None,
+        started_ms: 1,
+        state: state(1),
+        status: 0,
+        due: Some(i64::try_from(n).unwrap()),
+        event: "{}".to_owned(),
+        payload: format!("{{\"n\":{n}}}"),
+        inputs: None,
+        commands: vec!["0x1:1".to_owned(), "1x1:1".to_owned()],
+        keys: vec![("key".to_owned(), key.to_owned())],
+        body_hash: vec![body],
+        replay_of: None,
+    }
+}
+
+/// What was seen, in words: the same of both.
+#[derive(Default)]
+struct Seen(Vec<String>);
+
+impl Seen {
+    fn note(&mut self, what: &str, value: impl std::fmt::Debug) {
+        self.0.push(format!("{what}: {value:?}"));
+    }
+
+    async fn loads(&mut self, what: &str, session: &mut dyn Session, keys: &[(i32, Uuid)]) {
+        let found = session.load(keys).await.unwrap();
+        let found: BTreeMap<_, _> = found
+            .into_iter()
+            .map(|(id, it)| {
+                let state = it.state.map(|state| state.revision);
+                let outputs: BTreeMap<_, _> = it.payloads.by_revision.into_iter().collect();
+                (
+                    id,
+                    (
+                        it.shard,
+                        it.definition,
+                        it.ended,
+                        state,
+                        it.payloads.input,
+                        outputs,
+                        it.payloads.inputs,
+                    ),
+                )
+            })
+            .collect();
+        self.note(what, found);
+    }
+
+    async fn sweeps(&mut self, what: &str, database: &dyn Database, left_out: &[Uuid]) {
+        let swept = database.sweep(&[0, 1], left_out).await.unwrap();
+        let (mut rows, mut mail) = (swept.outbox, swept.mail);
+        rows.sort();
+        mail.sort_by_key(|it| it.id);
+        let mail: Vec<_> =
+            mail.into_iter().map(|it| (it.id, it.shard, it.saga, it.kind, it.body, it.payload)).collect();
+        let claims: BTreeMap<_, _> =
+            swept.claims.into_iter().map(|(shard, epoch, token)| (shard, (epoch, token.is_some()))).collect();
+        self.note(what, (rows, mail, claims));
+    }
+}
+
+fn fence(claimed: &Claimed, seq: i64, next_offset: i64) -> Fence {
+    Fence { shard: claimed.shard, epoch: claimed.epoch, token: claimed.token, seq, next_offset }
+}
+
+async fn script(database: &dyn Database) -> Vec<String> {
+    let mut seen = Seen::default();
+    let mut session = database.session(Purpose::Lane).await.unwrap();
+    let session = &mut *session;
+    let mut first = session.claim("a", &[0, 1]).await.unwrap();
+    first.sort_by_key(|it| it.shard);
+    seen.note(
+        "claimed",
+        first.iter().map(|it| (it.shard, it.epoch, it.next_offset, it.log.clone())).collect::<Vec<_>>(),
+    );
+    seen.note("begin a log", session.begin_log(&first[0], 5).await.unwrap());
+    session.know_log((0, first[0].epoch, first[0].token), ("c", "t")).await.unwrap();
+
+    // Starts: two groups, the second with a key that is taken.
+    let mut starts = database.session(Purpose::Starts).await.unwrap();
+    let started =
+        starts.start(&[saga(1, 0, "one", 1), saga(2, 1, "two", 2), saga(3, 0, "three", 3)]).await.unwrap();
+    seen.note("started", (started.fresh.len(), started.taken.len()));
+    let started = starts.start(&[saga(4, 0, "one", 9), saga(5, 0, "five", 5)]).await.unwrap();
+    let taken: BTreeMap<_, _> = started
+        .taken
+        .iter()
+        .map(|(id, it)| (*id, (it.saga, it.body_hash.clone(), it.principal.clone())))
+        .collect();
+    seen.note("taken", (started.fresh, taken));
+    let mut existing: Vec<_> = database.existing(&[id(1), id(4), id(5)]).await.unwrap().into_iter().collect();
+    existing.sort();
+    seen.note("existing", existing);
+    seen.loads("new ones", session, &[(0, id(1)), (1, id(2)), (1, id(3)), (0, id(4))]).await;
+
+    // Shard 1 is somebody else's by now: it writes nothing, and shard 0 does.
+    let second = session.claim("b", &[1]).await.unwrap();
+    seen.note("claimed again", (second[0].epoch, second[0].next_offset));
+    seen.note("a stale log", session.begin_log(&first[1], 9).await.unwrap());
+    let row = |shard, n, revision| {
+        (
+            shard,
+            id(n),
+            revision,
+            "{\"e\":1}".to_owned(),
+            Some("{\"out\":1}".to_owned()),
+            Some("{\"0x\":7}".to_owned()),
+        )
+    };
+    let batch = Batch {
+        fences: vec![fence(&first[0], 0, 7), fence(&first[1], 0, 7)],
+        states: vec![(0, id(1), 2, None, state(2)), (1, id(2), 2, None, state(2))],
+        history: vec![row(0, 1, 2), row(1, 2, 2)],
+        // One that is there already, one that goes and comes in the same batch, and a new one.
+        sends: vec![(0, id(1), "0x1:1".into()), (0, id(1), "2x1:1".into()), (1, id(2), "2x1:1".into())],
+        sent: vec![(0, id(1), "0x1:1".into()), (0, id(3), "1x1:1".into()), (1, id(2), "0x1:1".into())],
+        mail: vec![
+            (0, id(90), id(1), "event".into(), "{}".into(), None),
+            (1, id(91), id(2), "event".into(), "{}".into(), None),
+        ],
+        anomalies: vec![AnomalyRow {
+            shard: 1,
+            saga: id(2),
+            effect_key: "k".into(),
+            kind: "late".into(),
+            at_ms: 1,
+            amount: None,
+            currency: None,
+            output: None,
+        }],
+        ..Batch::default()
+    };
+    seen.note("passed", session.commit(&batch).await.unwrap());
+    seen.note("the same again", session.commit(&batch).await.unwrap());
+    seen.note("offsets", (database.next_offset(0).await.unwrap(), database.next_offset(1).await.unwrap()));
+    seen.loads("after the batch", session, &[(0, id(1)), (1, id(2))]).await;
+    // A revision twice is the data's fault, and nothing of the batch is written.
+    let twice =
+        Batch { fences: vec![fence(&first[0], 1, 8)], history: vec![row(0, 1, 2)], ..Batch::default() };
+    seen.note("a revision twice", matches!(session.commit(&twice).await, Err(StoreError::Data(_))));
+    seen.note("the offset", database.next_offset(0).await.unwrap());
+
+    // An end, mail that is taken in, and commands of another node's start that are forgotten.
+    let end = Batch {
+        fences: vec![fence(&first[0], 1, 9)],
+        ended: vec![(0, id(3), 3, 1, state(4))],
+        statuses: vec![(0, id(1), 1)],
+        taken: vec![(0, id(90), "applied".into())],
+        ..Batch::default()
+    };
+    seen.note("ended", session.commit(&end).await.unwrap());
+    database.forget_first_commands(&[(0, id(5), "0x1:1".into())]).await.unwrap();
+    seen.loads("the ended one", session, &[(0, id(3)), (1, id(3))]).await;
+    let mut timers = session.timers(0).await.unwrap();
+    timers.sort();
+    seen.note("timers", timers);
+    // Young rows belong to whoever has committed them; the youngest is a moment younger than the oldest.
+    eventually("rows grow old", 10_000, async || {
+        !database.sweep(&[0, 1], &[]).await.unwrap().outbox.is_empty()
+    })
+    .await;
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    seen.sweeps("old", database, &[]).await;
+    seen.sweeps("without one", database, &[id(2)]).await;
+    seen.0
+}
+
+#[tokio::test]
+async fn the_simulated_database_is_like_postgres() {
+    let fresh = fresh_database().await;
+    let store = Store::connect(&fresh.url, 3).await.unwrap();
+    store.migrate(2, chrono::Utc::now()).await.unwrap();
+    let (real, simulated) = (script(&store).await, script(&Simulated::new(1, 2)).await);
+    assert_eq!(real, simulated);
+    assert!(real.len() > 20, "{real:#?}");
+}
