@@ -2,11 +2,11 @@
 // stands in docs/operators-api.md and not in this server's document yet: a page that asks for it says so when it is not there.
 
 import type {
-  Acted as CoreActed, ActionList, ActionOption, AtRiskView, AuditView, FailureGroup as CoreGroup, FailurePage as CorePage, FilterView, HistoryEvent as CoreEvent, HoldView,
+  Acted as CoreActed, ActionList, ActionOption, ApprovalView, AtRiskView, AuditView, FailureGroup as CoreGroup, FailurePage as CorePage, FilterView, HistoryEvent as CoreEvent, HoldView,
   LetterPage, LetterView, NoteView, Overview as CoreOverview, PileView, SagaSummary, SagaView as CoreView, SignIn, WaitingPage, WaitingView,
 } from "./schema";
 
-export type { Counts, Me, SagaPage, SagaSummary, WorkerView } from "./schema";
+export type { Counts, Me, ReplayPlan, SagaPage, SagaSummary, WorkerView } from "./schema";
 
 export type Status = "running" | "parked" | "completed" | "compensated" | "abandoned";
 export type Role = "customer" | "viewer" | "operator" | "author" | "admin";
@@ -20,25 +20,21 @@ export type ParkedPage = WaitingPage;
 export type DeadLetter = LetterView;
 export type DeadLetterPage = LetterPage;
 export type ActionName = "retry" | "retry_edited" | "skip" | "compensate" | "resume_compensation" | "mark_compensated" | "abandon";
-export type ActionPlan = Omit<ActionOption, "action"> & { action: ActionName; approval?: boolean };
+export type ActionPlan = Omit<ActionOption, "action"> & { action: ActionName };
 export type ActionPlans = Omit<ActionList, "actions"> & { actions: ActionPlan[] };
 export type Hold = HoldView;
 export type AuditEntry = AuditView;
 export type Note = NoteView;
 
-export type SagaView = CoreView & { approvals?: Approval[] };
+export type SagaView = CoreView;
 export type HistoryEvent = CoreEvent & { notes?: string[] };
-export type Acted = CoreActed & { happened?: string; approval?: string };
+export type Acted = CoreActed;
 /** `job`: the newest bulk job over the group. */
 export type FailureGroup = CoreGroup & { job?: string };
 export type FailurePage = Omit<CorePage, "failures"> & { failures: FailureGroup[] };
 export type Overview = Omit<CoreOverview, "failures"> & { failures: FailureGroup[] };
 
-export interface Approval {
-  id: string; saga: string; definition: string; key?: string; amount?: number; currency?: string; action: Record<string, unknown>;
-  asked_by: string; asked_at: string; why: string; state: "open" | "approved" | "rejected" | "expired";
-  decided_by?: string; decided_at?: string; decision_why?: string; result?: unknown;
-}
+export type Approval = ApprovalView;
 
 export interface JobRequest {
   kind: "action" | "replay"; action?: ActionName; filter?: string; sagas?: string[]; why: string; acknowledged?: boolean;
@@ -57,12 +53,6 @@ export interface Job {
   counts: Record<Outcome, number> & { total: number }; reasons: { outcome: Outcome; reason: string; sagas: number }[];
 }
 export interface JobItem { number: number; saga: string; key?: string; outcome: Outcome; words: string; new_saga?: string; at?: string }
-
-export interface ReplayPlan {
-  saga: string; definition: string; version: string; versions: { version: string; active: boolean }[]; allowed: boolean; refused?: string;
-  steps: { step: string; plan: "runs_again" | "reused" | "already_undone" | "new" | "gone"; was?: string }[];
-  fresh: { pointer: string; description?: string }[]; input: unknown; warnings: string[];
-}
 
 export interface Finding {
   kind: "paid_but_cancelled" | "completed_but_unpaid" | "refunded_twice" | "stock_without_order"; order_id: string; saga?: string;

@@ -37,8 +37,9 @@ function Line({ approval }: { approval: Approval }) {
     mutationFn: (decision: "approve" | "reject") => send<Approval>("POST", `/ops/approvals/${approval.id}`, { decision, why: why.trim() }),
     onSuccess: (done) => { setAsking(null); stale("approvals", "parked", "saga", "overview"); toast(t(done.state === "approved" ? "approvals.approved" : "approvals.rejected")); },
   });
-  const action = term(t, "action", String(approval.action["action"] ?? ""));
-  const step = approval.action["step"] === undefined ? "" : `: ${String(approval.action["step"])}`;
+  const asked = approval.action as Record<string, unknown>;
+  const action = term(t, "action", String(asked["action"] ?? ""));
+  const step = asked["step"] == null ? "" : `: ${String(asked["step"])}`;
   const amount = approval.amount != null && approval.currency ? money(language, approval.amount, approval.currency) : "";
   const own = rights.me !== undefined && !rights.me.dev && rights.me.principal === approval.asked_by;
   return (

@@ -6,7 +6,7 @@ import { useState } from "react";
 
 import { send } from "../api/client";
 import type { ReplayPlan, SagaView } from "../api/contract";
-import { replayPlan, useStale } from "../api/queries";
+import { definition, replayPlan, useStale } from "../api/queries";
 import { term, useT } from "../i18n";
 import { Button, Check, Dialog, DialogEnd, Field, Input, Select, Textarea } from "../ui/Controls";
 import { Await, ProblemLine } from "../ui/Page";
@@ -37,30 +37,34 @@ function Plan({ plan, onVersion, onClose }: { plan: ReplayPlan; onVersion: (vers
     }),
     onSuccess: ({ saga }) => { stale("saga", "sagas"); onClose(); void navigate({ to: "/sagas/$id", params: { id: saga } }); },
   });
+  const known = useQuery({ ...definition(plan.definition), retry: false });
+  const versions = known.data?.versions ?? [{ version: plan.version, active: false }];
+  const warnings = plan.warnings ?? [];
+  const mustSee = !plan.allowed || warnings.length > 0;
   const missing = why.trim() === "" || plan.fresh.some((it) => !fresh[it.pointer]?.trim());
   return (
     <form className="stack" onSubmit={(event) => { event.preventDefault(); start.mutate(); }}>
       {!plan.allowed && <p className="saga-anomaly">{plan.refused}</p>}
       <Field label={t("replay.version")}>{(id) => (
         <Select id={id} value={plan.version} onChange={(event) => onVersion(event.target.value)}>
-          {plan.versions.map((it) => <option key={it.version} value={it.version}>{it.version.slice(0, 8)}{it.active ? ` (${t("active")})` : ""}</option>)}
+          {versions.map((it) => <option key={it.version} value={it.version}>{it.version.slice(0, 8)}{it.active ? ` (${t("active")})` : ""}</option>)}
         </Select>
       )}</Field>
       <table className="plain"><thead><tr><th scope="col">{t("step")}</th><th scope="col">{t("replay.was")}</th><th scope="col">{t("replay.plan")}</th></tr></thead>
         <tbody>{plan.steps.map((step) => <tr key={step.step}><td>{step.step}</td><td>{step.was ? term(t, "state", step.was) : "–"}</td><td>{term(t, "replay", step.plan)}</td></tr>)}</tbody>
       </table>
-      {plan.warnings.map((warning) => <p key={warning} className="state tone-late" style={{ whiteSpace: "normal" }}>{warning}</p>)}
+      {warnings.map((warning) => <p key={warning} className="state tone-late" style={{ whiteSpace: "normal" }}>{warning}</p>)}
       {plan.fresh.map((it) => (
-        <Field key={it.pointer} label={t("replay.fresh", { pointer: it.pointer })} hint={it.description}>
+        <Field key={it.pointer} label={t("replay.fresh", { pointer: it.pointer })}>
           {(id) => <Input id={id} required value={fresh[it.pointer] ?? ""} onChange={(event) => setFresh({ ...fresh, [it.pointer]: event.target.value })} />}
         </Field>
       ))}
       {edited === null ? <div><button type="button" className="link" onClick={() => setEdited(JSON.stringify(plan.input, null, 2))}>{t("replay.edit")}</button></div>
         : <Field label={t("data.input")}>{(id) => <Textarea id={id} className="mono" rows={10} value={edited} onChange={(event) => setEdited(event.target.value)} />}</Field>}
       <Field label={t("act.why")}>{(id) => <Textarea id={id} rows={2} required value={why} onChange={(event) => setWhy(event.target.value)} />}</Field>
-      {!plan.allowed && <Check label={t("replay.ack")} checked={acknowledged} onChange={(event) => setAcknowledged(event.target.checked)} />}
+      {mustSee && <Check label={t("replay.ack")} checked={acknowledged} onChange={(event) => setAcknowledged(event.target.checked)} />}
       <ProblemLine error={start.error} />
-      <DialogEnd><Button onClick={onClose}>{t("cancel")}</Button><Button type="submit" kind="primary" disabled={missing || (!plan.allowed && !acknowledged)} busy={start.isPending}>{t("replay.go")}</Button></DialogEnd>
+      <DialogEnd><Button onClick={onClose}>{t("cancel")}</Button><Button type="submit" kind="primary" disabled={missing || (mustSee && !acknowledged)} busy={start.isPending}>{t("replay.go")}</Button></DialogEnd>
     </form>
   );
 }
