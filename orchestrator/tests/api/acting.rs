@@ -190,7 +190,7 @@ async fn a_compensated_saga_is_replayed_with_a_fresh_key() {
     assert_eq!(
         steps,
         [
-            ("hold", "runs_again", "compensated"),
+            ("hold", "already_undone", "compensated"),
             ("charge", "runs_again", "rejected"),
             ("done", "runs_again", "")
         ]

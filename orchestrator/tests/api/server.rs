@@ -97,16 +97,27 @@ impl Server {
     }
 
     async fn make(config: ApiConfig, token: Option<String>) -> Self {
-        let stage = Stage::new(2).await;
-        let node = stage.node("a").await;
+        let server = Self::on(Stage::new(2).await, "a", config, token).await;
+        server.publish(TOUR).await;
+        server
+    }
+
+    /// Another process on the same database and bus.
+    pub(crate) async fn on(stage: Stage, name: &str, config: ApiConfig, token: Option<String>) -> Self {
+        let node = stage.node(name).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let closing = CancellationToken::new();
         let serving = tokio::spawn(Api::new(node.engine.clone(), config, closing.clone()).serve(listener));
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let server = Self { stage, node, url, http: reqwest::Client::new(), closing, token, serving };
-        server.publish(TOUR).await;
-        server
+        Self { stage, node, url, http: reqwest::Client::new(), closing, token, serving }
+    }
+
+    /// The process dies: whatever was under way is not finished.
+    pub(crate) fn crash(self) -> Stage {
+        self.serving.abort();
+        self.node.kill();
+        self.stage
     }
 
     pub(crate) async fn publish(&self, source: &str) -> Answer {
