@@ -89,8 +89,13 @@ pub async fn ask(engine: &Engine, wanted: Wanted, actor: &Actor) -> Result<Came,
     let event = Event::new(clock::now(), rand::random(), What::Operator(operator));
     let asked = Asked { id, saga, event: &event, payload: payload.as_ref() };
     if needs_approval {
-        let kept = engine.store.ask_approval(asked, &request, actor, &who, &why).await?;
-        return Ok(if kept { Came::AwaitingApproval } else { Came::Reused });
+        let state = engine.store.ask_approval(asked, &request, actor, &who, &why).await?;
+        return Ok(match state.as_deref() {
+            None => Came::Reused,
+            Some("open") => Came::AwaitingApproval,
+            Some("approved") => Came::Accepted,
+            Some(state) => Came::Refused(format!("its approval was {state}; ask anew with another key")),
+        });
     }
     let what = format!("saga.{word}");
     let deed =

@@ -318,12 +318,14 @@ impl Sweep {
     async fn once(&self) -> Result<(), StoreError> {
         let shards = self.claims.shards();
         // Whoever owns nothing looks at all: the bus may be why nobody owns anything.
-        let mut oldest_ms = 0;
-        for (definition, age_ms) in self.engine.store.backlog(&shards).await? {
-            // What waits for its definition is not the bus's backlog.
+        let (mut oldest_ms, mut unreadable) = (0, Vec::new());
+        while let Some((definition, age_ms)) = self.engine.store.backlog(&shards, &unreadable).await? {
             if self.engine.definitions.get(&self.engine.store, definition).await?.is_some() {
-                oldest_ms = oldest_ms.max(age_ms);
+                oldest_ms = age_ms;
+                break;
             }
+            // What waits for its definition is not the bus's backlog.
+            unreadable.push(definition);
         }
         self.engine.health.outbox_oldest(oldest_ms);
         if !shards.is_empty() {

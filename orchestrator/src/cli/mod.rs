@@ -53,6 +53,7 @@ pub struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "made once")]
 enum Command {
     Dev(dev::DevArgs),
     Serve(serve::ServeArgs),

@@ -93,7 +93,7 @@ struct ListArgs {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit codes: 0 the action was applied, 1 it was refused (the saga is unchanged), 6 it was taken \
-    in and changed nothing, 7 it is kept and will be taken in, but was not within 5 s (look at the saga)."
+    in and changed nothing, 7 it is kept and was not taken in within 5 s, or waits for a second person (look at the saga)."
 )]
 struct ActArgs {
     /// The saga

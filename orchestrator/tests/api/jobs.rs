@@ -114,7 +114,9 @@ async fn an_outage_is_made_good_by_two_jobs_also_when_the_server_dies_in_the_mid
 
     // While the provider is down, the canary says so, and nothing else is touched.
     let retry = json!({ "kind": "action", "action": "retry", "filter": "definition=deposit&status=parked",
-        "why": "after the incident", "canary": 5, "rate_per_s": 1_000, "stop_after_same": 100 });
+        "why": "after the incident", "canary": 5, "rate_per_s": 1_000,
+        // Two jobs on the same sagas: who comes second finds them all ended, one after the other.
+        "stop_after_same": count + 1 });
     let preview = server.post("/ops/jobs/preview", &[], &retry).await.body;
     assert_eq!(
         (&preview["sagas"], &preview["by_step"]),
