@@ -147,7 +147,7 @@ impl Server {
         self.try_request(method, path, headers, body).await.unwrap()
     }
 
-    /// The same; fails when the server closes the connection before it has taken the body.
+    /// The same on a connection of its own; fails when the server closes it before it has taken the body.
     pub(crate) async fn try_request(
         &self,
         method: Method,
@@ -155,7 +155,7 @@ impl Server {
         headers: &[(&str, &str)],
         body: impl Into<reqwest::Body>,
     ) -> Result<Answer, reqwest::Error> {
-        let mut request = self.http.request(method, format!("{}{path}", self.url)).body(body);
+        let mut request = http.request(method, format!("{}{path}", self.url)).body(body);
         for (name, value) in headers.iter().filter(|it| **it != ("authorization", "")) {
             request = request.header(*name, *value);
         }
