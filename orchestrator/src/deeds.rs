@@ -63,6 +63,18 @@ pub enum Came {
 /// # Errors
 /// When the database fails; repeating with the same id tells what happened.
 pub async fn act(engine: &Engine, wanted: Wanted, actor: &Actor) -> Result<Came, StoreError> {
+    let id = wanted.id;
+    match ask(engine, wanted, actor).await? {
+        Came::Accepted => result(engine, id).await,
+        came => Ok(came),
+    }
+}
+
+/// The same, without waiting: [`Came::Accepted`] means that it is kept.
+///
+/// # Errors
+/// When the database fails; repeating with the same id tells what happened.
+pub async fn ask(engine: &Engine, wanted: Wanted, actor: &Actor) -> Result<Came, StoreError> {
     let Wanted { saga, id, operator, payload, request } = wanted;
     let Some(whole) = engine.store.whole(saga).await? else { return Ok(Came::NoSaga) };
     let published = engine.definitions.get(&engine.store, whole.summary.definition_id).await?;
@@ -77,8 +89,13 @@ pub async fn act(engine: &Engine, wanted: Wanted, actor: &Actor) -> Result<Came,
     let event = Event::new(clock::now(), rand::random(), What::Operator(operator));
     let asked = Asked { id, saga, event: &event, payload: payload.as_ref() };
     if needs_approval {
-        let kept = engine.store.ask_approval(asked, &request, actor, &who, &why).await?;
-        return Ok(if kept { Came::AwaitingApproval } else { Came::Reused });
+        let state = engine.store.ask_approval(asked, &request, actor, &who, &why).await?;
+        return Ok(match state.as_deref() {
+            None => Came::Reused,
+            Some("open") => Came::AwaitingApproval,
+            Some("approved") => Came::Accepted,
+            Some(state) => Came::Refused(format!("its approval was {state}; ask anew with another key")),
+        });
     }
     let what = format!("saga.{word}");
     let deed =
@@ -89,7 +106,7 @@ pub async fn act(engine: &Engine, wanted: Wanted, actor: &Actor) -> Result<Came,
         Delivery::Reused => return Ok(Came::Reused),
         Delivery::Accepted | Delivery::Duplicate => engine.nudge(saga, shard, id).await,
     }
-    result(engine, id).await
+    Ok(Came::Accepted)
 }
 
 /// Waits for what the owner makes of a piece of mail, within a bound.
@@ -111,7 +128,8 @@ pub async fn result(engine: &Engine, id: Uuid) -> Result<Came, StoreError> {
     }
 }
 
-fn came(result: &str) -> Came {
+/// What the owner's verdict means.
+pub fn came(result: &str) -> Came {
     match result.split_once(": ").unwrap_or((result, "")) {
         ("refused", reason) => Came::Refused(reason.to_owned()),
         ("ignored", reason) => Came::Ignored(reason.to_owned()),

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use saga_bus::{Bus, Outgoing, TopicSpec};
 use saga_core::definition::Work;
 use saga_protocol::{DEAD_LETTERS_RETENTION_MS, Direction, InboxRecord, SagaId, Topics};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, broadcast, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -17,6 +17,7 @@ use crate::dead_letters;
 use crate::health::Health;
 use crate::hints::Waiters;
 use crate::holds::Holds;
+use crate::jobs;
 use crate::projection::{Lag, Projector};
 use crate::shard::Claims;
 use crate::shard::lane::{Context, Doors, Lane};
@@ -34,6 +35,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// How often the coming weeks' history partitions are looked after, and how soon again after a failure.
 const PARTITIONS_EVERY: Duration = Duration::from_secs(3_600);
 const PARTITIONS_AGAIN: Duration = Duration::from_secs(60);
+/// How often ended sagas whose time has come go.
+const RETIRE_EVERY: Duration = Duration::from_secs(10);
 
 /// What the engine is made with.
 #[derive(Clone, Debug)]
@@ -69,6 +72,8 @@ pub struct Engine {
     pub holds: Holds,
     /// How far the projection is behind.
     pub lag: Lag,
+    /// What of the operators' own has changed in this process: `jobs`, `reconciliation`.
+    pub news: broadcast::Sender<&'static str>,
     command_partitions: u32,
 }
 
@@ -184,6 +189,7 @@ impl Engine {
             topics: topics.clone(),
             holds: holds.clone(),
             lag: Lag::default(),
+            news: broadcast::channel(64).0,
             command_partitions: config.command_partitions.max(1),
         };
         definitions.refresh(&store).await.context("cannot read the definitions")?;
@@ -205,6 +211,7 @@ impl Engine {
         tasks.spawn(projector.run(shutdown.clone()));
         tasks.spawn(holds.follow(engine.clone(), claims, shutdown.clone()));
         tasks.spawn(housekeeping(engine.clone(), shutdown.clone()));
+        tasks.spawn(jobs::run::run(engine.clone(), shutdown.clone()));
         tasks.spawn(waiters.follow(Arc::clone(&bus), topics.saga_events(), config.node, shutdown.clone()));
         tasks.spawn(workers.follow(Arc::clone(&bus), topics.workers(), shutdown.clone()));
         tasks.spawn(dead_letters::keep(store, bus, topics, shutdown));
@@ -311,12 +318,14 @@ impl Sweep {
     async fn once(&self) -> Result<(), StoreError> {
         let shards = self.claims.shards();
         // Whoever owns nothing looks at all: the bus may be why nobody owns anything.
-        let mut oldest_ms = 0;
-        for (definition, age_ms) in self.engine.store.backlog(&shards).await? {
-            // What waits for its definition is not the bus's backlog.
+        let (mut oldest_ms, mut unreadable) = (0, Vec::new());
+        while let Some((definition, age_ms)) = self.engine.store.backlog(&shards, &unreadable).await? {
             if self.engine.definitions.get(&self.engine.store, definition).await?.is_some() {
-                oldest_ms = oldest_ms.max(age_ms);
+                oldest_ms = age_ms;
+                break;
             }
+            // What waits for its definition is not the bus's backlog.
+            unreadable.push(definition);
         }
         self.engine.health.outbox_oldest(oldest_ms);
         if !shards.is_empty() {
@@ -331,12 +340,19 @@ impl Sweep {
 /// The active definitions each second; partitions at once and each hour, each minute while one is missing.
 async fn housekeeping(engine: Engine, shutdown: CancellationToken) {
     let mut partitions_due = Instant::now();
+    let mut retirement_due = Instant::now() + RETIRE_EVERY;
     loop {
         if Instant::now() >= partitions_due {
             let made = engine.store.make_partitions(chrono::Utc::now()).await;
             partitions_due = Instant::now() + if made.is_ok() { PARTITIONS_EVERY } else { PARTITIONS_AGAIN };
             if let Err(error) = made {
                 tracing::error!(%error, "a week's history partition cannot be made; its rows go to the default one");
+            }
+        }
+        if Instant::now() >= retirement_due {
+            retirement_due = Instant::now() + RETIRE_EVERY;
+            if let Err(error) = engine.store.retire(chrono::Utc::now()).await {
+                tracing::warn!(%error, "ended sagas whose time has come cannot go yet");
             }
         }
         tokio::select! {

@@ -5,7 +5,7 @@
 //! - [`start`] makes a durable saga of an accepted request
 //! - [`shard`] owns running sagas
 //! - [`outbox`] publishes commands, and hears back
-//! - [`projection`] is what operators search by; [`deeds`], [`settle`], [`replay`] and [`holds`] what they do
+//! - [`projection`] is what operators search by; [`deeds`], [`settle`], [`replay`], [`jobs`], [`what_if`], [`reconcile`] and [`holds`] what they do
 //! - [`store`] is Postgres
 //! - [`engine`] puts these together
 
@@ -20,14 +20,17 @@ pub mod engine;
 pub mod health;
 pub mod hints;
 pub mod holds;
+pub mod jobs;
 pub mod outbox;
 pub mod projection;
+pub mod reconcile;
 pub mod replay;
 pub mod settle;
 pub mod shard;
 pub mod start;
 pub mod store;
 pub mod torture;
+pub mod what_if;
 pub mod workers;
 
 pub use engine::{Engine, EngineConfig, Running};

@@ -22,7 +22,7 @@ use crate::store::definitions::Published;
 pub struct PlannedStep {
     /// The step.
     pub step: String,
-    /// `runs_again`, `new` (the old version had no such step) or `gone` (the new one has none).
+    /// `runs_again`, `already_undone` (runs again, and was undone before), `new` (the old version had no such step) or `gone` (the new one has none).
     pub plan: &'static str,
     /// Where it stood in the old saga.
     pub was: Option<String>,
@@ -119,7 +119,11 @@ pub async fn plan(engine: &Engine, saga: SagaId, version: Option<&str>) -> Resul
         let was = before
             .and_then(|ix| state.cells.iter().find(|cell| cell.step == ix))
             .map(crate::api::words::cell);
-        let plan = if before.is_some() { "runs_again" } else { "new" };
+        let plan = match (before, was) {
+            (None, _) => "new",
+            (Some(_), Some("compensated")) => "already_undone",
+            _ => "runs_again",
+        };
         steps.push(PlannedStep { step: step.name.as_str().to_owned(), plan, was: was.map(str::to_owned) });
     }
     for (ix, step) in old.definition.steps().filter(|(_, step)| step.turn == Turn::Graph) {

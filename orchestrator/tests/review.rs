@@ -122,6 +122,20 @@ async fn who_lost_a_key_to_a_loser_is_started_and_not_only_said_to_be() {
 }
 
 #[tokio::test]
+async fn a_storm_of_one_key_is_one_saga_and_one_question() {
+    let stage = Stage::new(1).await;
+    let node = stage.node("a").await;
+    // More than would fit on a stack, level by level; the first group may be one alone.
+    let storm = (0..1_500).map(|_| begin(&node, "trip", json!({ "id": "trip-1" }), Some("k")));
+    let answers: Vec<Started> =
+        futures::future::join_all(storm).await.into_iter().map(Result::unwrap).collect();
+    assert_eq!(answers.iter().filter(|it| it.fresh).count(), 1);
+    assert!(answers.iter().all(|it| it.saga == answers[0].saga));
+    assert_eq!(stage.count("select count(*) from saga").await, 1);
+    node.stop().await;
+}
+
+#[tokio::test]
 async fn a_taken_key_is_found_and_given_back_by_the_index() {
     let stage = Stage::new(1).await;
     let node = stage.node("a").await;

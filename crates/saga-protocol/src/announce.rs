@@ -27,7 +27,7 @@ pub struct Announcement {
     pub version: String,
     /// What it can do.
     pub actions: Vec<ActionInfo>,
-    /// How long its inbox remembers, in ms; commands expire before.
+    /// How long its inbox remembers, in ms; a command whose round was first sent before gets no final answer.
     pub retention_ms: i64,
     /// When this was said, in ms since 1970 UTC.
     pub at_ms: i64,

@@ -517,6 +517,135 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/ops/jobs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Bulk jobs, newest first */
+        get: operations["list_jobs"];
+        put?: never;
+        /**
+         * Makes a bulk job
+         * @description The set is frozen now; a saga that has changed by its turn is skipped. The job runs on the server.
+         */
+        post: operations["make_job"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ops/jobs/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What a bulk job would do
+         * @description The sagas that it would act on now, and those that it would leave out. Nothing is changed.
+         */
+        post: operations["preview_job"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ops/jobs/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One bulk job */
+        get: operations["get_job"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ops/jobs/{id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Ends a job; what it has begun is still looked at */
+        post: operations["cancel_job"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ops/jobs/{id}/items": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What became of each saga of a job */
+        get: operations["list_job_items"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ops/jobs/{id}/pause": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Pauses a job
+         * @description What was begun is still looked at; nothing more is begun.
+         */
+        post: operations["pause_job"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ops/jobs/{id}/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Lets a paused or stopped job go on */
+        post: operations["resume_job"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/ops/keys": {
         parameters: {
             query?: never;
@@ -607,6 +736,78 @@ export interface paths {
         get: operations["list_parked"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ops/reconciliation": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What the reconciliation found */
+        get: operations["get_reconciliation"];
+        put?: never;
+        /** Compares the books now */
+        post: operations["run_reconciliation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ops/retention": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How long ended sagas stay */
+        get: operations["get_retention"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ops/retention/{definition}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Says how long ended sagas of a definition stay; `*` is for every other one */
+        put: operations["set_retention"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/ops/what-if": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What if past sagas had run by another definition
+         * @description Their recorded answers are played against it in a simulation. Nothing is changed, and no worker is asked.
+         */
+        post: operations["what_if"];
         delete?: never;
         options?: never;
         head?: never;
@@ -728,6 +929,26 @@ export interface paths {
          *     answer says what happened.
          */
         post: operations["act_on_saga"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/sagas/{id}/erase": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Erases personal data of an ended saga
+         * @description What its definition marks `personal: true`, wherever the engine keeps it. Workers keep books of their own.
+         */
+        post: operations["erase_saga"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1163,6 +1384,16 @@ export interface components {
             /** @description What the engine did about it. */
             effects: components["schemas"]["EffectView"][];
         };
+        /** @description Sagas at a step. */
+        ByStep: {
+            /**
+             * Format: int64
+             * @description How many.
+             */
+            sagas: number;
+            /** @description The step; `-` for none. */
+            step: string;
+        };
         /** @description What turned a saga around. */
         Cause: {
             /** @description `rejected`, `exhausted`, `deadline`, `operator` or `parent`. */
@@ -1290,6 +1521,31 @@ export interface components {
             /** @description Why, or what. */
             words?: string | null;
         };
+        /** @description Why something is erased. */
+        EraseRequest: {
+            /** @description Why; it stands in the audit. */
+            why: string;
+        };
+        /** @description What was erased. */
+        Erased: {
+            /** @description How many places of its input were personal. */
+            places: number;
+            /**
+             * Format: uuid
+             * @description The saga.
+             */
+            saga: string;
+        };
+        /** @description Sagas that are left out. */
+        Excluded: {
+            /** @description Why. */
+            reason: string;
+            /**
+             * Format: int64
+             * @description How many.
+             */
+            sagas: number;
+        };
         /** @description How many sagas of a group fail now. */
         FailingNow: {
             /** Format: int64 */
@@ -1328,6 +1584,11 @@ export interface components {
             first_seen: string;
             /** @description Its id. */
             id: string;
+            /**
+             * Format: uuid
+             * @description The newest bulk job over it.
+             */
+            job?: string | null;
             /**
              * Format: date-time
              * @description When it was seen last.
@@ -1417,8 +1678,38 @@ export interface components {
             /** @description Whether everybody sees it. */
             shared: boolean;
         };
+        /** @description What does not fit. */
+        FindingView: {
+            /**
+             * Format: int64
+             * @description The money that is wrong.
+             */
+            amount?: number | null;
+            /** @description Its currency. */
+            currency?: string | null;
+            /** @description `paid_but_cancelled`, `completed_but_unpaid`, `refunded_twice` or `stock_without_order`. */
+            kind: string;
+            /** @description The order. */
+            order_id: string;
+            /**
+             * Format: uuid
+             * @description Its newest saga.
+             */
+            saga?: string | null;
+            /**
+             * Format: date-time
+             * @description Since when.
+             */
+            since: string;
+            /** @description What usually helps. */
+            suggested: string;
+            /** @description In words. */
+            words: string;
+        };
         /** @description An input that must be fresh. */
         FreshInput: {
+            /** @description What the schema says of it. */
+            description?: string | null;
             /** @description Where, as a JSON pointer. */
             pointer: string;
         };
@@ -1597,6 +1888,197 @@ export interface components {
             instance: string;
             /** @description Its version. */
             version: string;
+        };
+        /** @description How many sagas have which outcome. */
+        JobCounts: {
+            /** Format: int64 */
+            acting: number;
+            /** Format: int64 */
+            awaiting_approval: number;
+            /** Format: int64 */
+            changed: number;
+            /** Format: int64 */
+            failed_again: number;
+            /** Format: int64 */
+            refused: number;
+            /** Format: int64 */
+            succeeded: number;
+            /** Format: int64 */
+            total: number;
+            /** Format: int64 */
+            waiting: number;
+        };
+        /** @description One saga of a job. */
+        JobItem: {
+            /**
+             * Format: date-time
+             * @description Since when.
+             */
+            at?: string | null;
+            /** @description Its business key. */
+            key?: string | null;
+            /**
+             * Format: uuid
+             * @description The saga that repeats it.
+             */
+            new_saga?: string | null;
+            /**
+             * Format: int32
+             * @description Its place in the set.
+             */
+            number: number;
+            /** @description `waiting`, `acting`, `succeeded`, `failed_again`, `changed`, `refused` or `awaiting_approval`. */
+            outcome: string;
+            /**
+             * Format: uuid
+             * @description The saga.
+             */
+            saga: string;
+            /** @description In words: `now succeeded`, `failed again: pay: CARD_REFUSED`, `changed meanwhile: skipped`. */
+            words?: string | null;
+        };
+        /** @description A page of a job's sagas. */
+        JobItems: {
+            /** @description The sagas, in their order. */
+            items: components["schemas"]["JobItem"][];
+            /**
+             * Format: int32
+             * @description Give it as `after` to get the next page.
+             */
+            next?: number | null;
+        };
+        /** @description Jobs, newest first. */
+        JobList: {
+            /** @description At most 200. */
+            jobs: components["schemas"]["JobView"][];
+        };
+        /** @description What a job would do. */
+        JobPreview: {
+            /** @description The money behind the set. */
+            amount: components["schemas"]["AtRiskView"][];
+            /**
+             * Format: int64
+             * @description How many will wait for a second person.
+             */
+            approval: number;
+            /** @description Where they stand. */
+            by_step: components["schemas"]["ByStep"][];
+            /** @description Those that are left out, by reason. */
+            excluded: components["schemas"]["Excluded"][];
+            /** @description Inputs that a replay needs fresh, as JSON pointers. */
+            needs_fresh?: string[];
+            /**
+             * Format: int64
+             * @description How many sagas it would act on.
+             */
+            sagas: number;
+            /** @description Some of them. */
+            sample: components["schemas"]["SagaSummary"][];
+        };
+        /** @description Why sagas did not succeed. */
+        JobReason: {
+            /** @description The outcome. */
+            outcome: string;
+            /** @description In words. */
+            reason: string;
+            /**
+             * Format: int64
+             * @description How many.
+             */
+            sagas: number;
+        };
+        /** @description A bulk job, as it is asked for. */
+        JobRequest: {
+            /** @description What abandoning leaves undone, or what a replay's plan warns of: that was seen. */
+            acknowledged?: boolean;
+            /** @description For `action`: `retry`, `compensate`, `resume_compensation` or `abandon`. */
+            action?: string | null;
+            /**
+             * Format: int32
+             * @description So many first, before the rest; 10 when absent, 0 for none.
+             */
+            canary?: number | null;
+            /** @description Which sagas: the query of `GET /sagas`, such as `status=parked&failure=7d1f…`. */
+            filter?: string | null;
+            /** @description For `replay`: fresh values by saga and JSON pointer. */
+            fresh?: {
+                [key: string]: {
+                    [key: string]: unknown;
+                };
+            };
+            /** @description `action` or `replay`. */
+            kind: string;
+            /** @description What people call it. */
+            name?: string | null;
+            /**
+             * Format: int32
+             * @description Sagas a second; 50 when absent.
+             */
+            rate_per_s?: number | null;
+            /** @description Or these, at most 10,000. */
+            sagas?: string[] | null;
+            /**
+             * Format: int32
+             * @description Stops when the same failure comes so many times in a row; 5 when absent.
+             */
+            stop_after_same?: number | null;
+            /** @description For `replay`: another version of the definition. */
+            version?: string | null;
+            /** @description Why; it stands in every saga's history and in the audit. */
+            why: string;
+        };
+        /** @description A job. */
+        JobView: {
+            /** @description The action. */
+            action?: string | null;
+            /** @description Who made it. */
+            by: string;
+            /**
+             * Format: int32
+             * @description So many first.
+             */
+            canary: number;
+            /** @description How many sagas have which outcome. */
+            counts: components["schemas"]["JobCounts"];
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            created_at: string;
+            /**
+             * Format: date-time
+             * @description When it ended.
+             */
+            ended_at?: string | null;
+            /** @description The filter that its set was found by. */
+            filter?: string | null;
+            /**
+             * Format: uuid
+             * @description Its id.
+             */
+            id: string;
+            /** @description `action` or `replay`. */
+            kind: string;
+            /** @description What people call it. */
+            name?: string | null;
+            /**
+             * Format: int32
+             * @description Sagas a second.
+             */
+            rate_per_s: number;
+            /** @description Why sagas did not succeed, the most frequent first. */
+            reasons: components["schemas"]["JobReason"][];
+            /** @description `canary`, `running`, `paused`, `stopped` (by itself), `done` or `cancelled`. */
+            state: string;
+            /**
+             * Format: int32
+             * @description Stops when the same failure comes so many times in a row.
+             */
+            stop_after_same: number;
+            /** @description Why it stopped by itself. */
+            stopped_because?: string | null;
+            /** @description Why. */
+            why: string;
         };
         /** @description The keys. */
         KeyList: {
@@ -1890,6 +2372,11 @@ export interface components {
         /** @description How things are. */
         Overview: {
             /**
+             * Format: int64
+             * @description Actions that wait for a second person.
+             */
+            approvals: number;
+            /**
              * Format: date-time
              * @description When this was.
              */
@@ -1903,6 +2390,8 @@ export interface components {
             dead_letters: number;
             /** @description The groups of failures that were seen last. */
             failures: components["schemas"]["FailureGroup"][];
+            /** @description What is held. */
+            holds: components["schemas"]["HoldView"][];
             /** @description Where work is, the largest piles first. */
             in_flight: components["schemas"]["PileView"][];
             /**
@@ -2082,6 +2571,46 @@ export interface components {
             /** @description Why it was published although it is not proved. */
             waiver?: string | null;
         };
+        /** @description What the reconciliation says. */
+        Reconciliation: {
+            /** @description Whether this server knows the books. */
+            configured: boolean;
+            /** @description What the newest run found, the largest amounts first; at most 1,000. */
+            findings: components["schemas"]["FindingView"][];
+            run?: components["schemas"]["ReconciliationRun"] | null;
+            /** @description The newest runs. */
+            runs: components["schemas"]["ReconciliationRun"][];
+        };
+        /** @description A run. */
+        ReconciliationRun: {
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            at: string;
+            /** @description Why the books could not be read. */
+            error?: string | null;
+            /**
+             * Format: int64
+             * @description How many findings.
+             */
+            findings: number;
+            /**
+             * Format: uuid
+             * @description Its id.
+             */
+            id: string;
+            /**
+             * Format: int64
+             * @description Orders that were compared.
+             */
+            orders: number;
+            /**
+             * Format: int64
+             * @description How long it took, in ms.
+             */
+            took_ms: number;
+        };
         /** @description A property that does not hold, with the shortest story that shows it. */
         RefutationView: {
             /** @description What is wrong at the story's end. */
@@ -2117,8 +2646,10 @@ export interface components {
             steps: components["schemas"]["ReplayStep"][];
             /** @description The version that the replay would take. */
             version: string;
+            /** @description The versions that it could take, newest first. */
+            versions: components["schemas"]["ReplayVersion"][];
             /** @description What to know before. */
-            warnings?: string[];
+            warnings: string[];
         };
         /** @description A replay to be started. */
         ReplayRequest: {
@@ -2137,12 +2668,19 @@ export interface components {
         };
         /** @description A step in a replay's plan. */
         ReplayStep: {
-            /** @description `runs_again`, `new` or `gone`. */
+            /** @description `runs_again`, `already_undone` (runs again, and was undone before), `new` or `gone`. */
             plan: string;
             /** @description The step. */
             step: string;
             /** @description Where it stood in the old saga. */
             was?: string | null;
+        };
+        /** @description A version that a replay can take. */
+        ReplayVersion: {
+            /** @description Whether new sagas take it. */
+            active: boolean;
+            /** @description The version, a hash. */
+            version: string;
         };
         /** @description A replay that was started. */
         Replayed: {
@@ -2175,11 +2713,45 @@ export interface components {
             /** @description What was done about it. */
             why: string;
         };
+        /** @description A rule to be set. */
+        RetentionRequest: {
+            /**
+             * Format: int32
+             * @description 14 to 36,500 days.
+             */
+            days: number;
+            /** @description Why; it stands in the audit. */
+            why: string;
+        };
+        /** @description How long sagas stay. */
+        RetentionView: {
+            /** @description The rules; without one for `*` no history is dropped. */
+            retention: components["schemas"]["RuleView"][];
+            /** @description The weeks of history, oldest first. */
+            weeks: components["schemas"]["WeekView"][];
+        };
         /**
          * @description What a caller is to Amends.
          * @enum {string}
          */
         Role: "customer" | "viewer" | "operator" | "author" | "admin";
+        /** @description A rule. */
+        RuleView: {
+            /**
+             * Format: date-time
+             * @description When.
+             */
+            at: string;
+            /** @description Who said so. */
+            by: string;
+            /**
+             * Format: int32
+             * @description For how many days its ended sagas stay.
+             */
+            days: number;
+            /** @description The definition; `*` for every other one. */
+            definition: string;
+        };
         /** @description A page of sagas, newest first. */
         SagaPage: {
             /**
@@ -2442,6 +3014,11 @@ export interface components {
             status: string;
             /** @description What may keep it from ending soon, such as a worker that is not there. */
             warnings?: string[];
+        };
+        /** @description Why a job is steered. */
+        SteerRequest: {
+            /** @description Why; it stands in the audit. */
+            why: string;
         };
         /** @description Where a step stands. */
         StepState: {
@@ -2707,6 +3284,70 @@ export interface components {
             /** @description Why it is parked. */
             why?: string | null;
         };
+        /** @description A week of history. */
+        WeekView: {
+            /**
+             * Format: int64
+             * @description How large it is.
+             */
+            bytes: number;
+            /**
+             * Format: date-time
+             * @description When it may go.
+             */
+            droppable_at?: string | null;
+            /**
+             * Format: date
+             * @description Its Monday.
+             */
+            week: string;
+        };
+        /** @description What would have come of the sagas. */
+        WhatIf: {
+            /** @description Each of them. */
+            items: components["schemas"]["WhatIfItem"][];
+            /**
+             * Format: int64
+             * @description How many were looked at: those that have not completed.
+             */
+            sagas: number;
+            /** @description How they would have ended. */
+            would: components["schemas"]["WouldCounts"];
+        };
+        /** @description One saga. */
+        WhatIfItem: {
+            /** @description Steps that history says nothing of, taken as succeeded. */
+            assumed?: string[];
+            /** @description Why. */
+            because: string;
+            /**
+             * Format: uuid
+             * @description The saga.
+             */
+            saga: string;
+            /** @description What it is. */
+            was: string;
+            /** @description What it would have become: `completed`, `parked`, `compensated` or `unknown`. */
+            would: string;
+        };
+        /** @description A question. */
+        WhatIfRequest: {
+            /** @description The candidate, as YAML; it need not be published. */
+            definition?: string | null;
+            /** @description Which sagas: the query of `GET /sagas`. */
+            filter?: string | null;
+            /**
+             * Format: int64
+             * @description At most so many sagas; 100 when absent, 1,000 at most.
+             */
+            limit?: number | null;
+            /** @description Or the name of a published one. */
+            name?: string | null;
+            /** @description Or these. */
+            sagas?: string[] | null;
+            /** @description Its version; the active one when absent. */
+            version?: string | null;
+        };
         /** @description Why. */
         WhyRequest: {
             /** @description The reason; it stands in the audit. */
@@ -2748,6 +3389,17 @@ export interface components {
             /** @description Its name. */
             worker: string;
         };
+        /** @description How sagas would have ended. */
+        WouldCounts: {
+            /** Format: int64 */
+            compensated: number;
+            /** Format: int64 */
+            completed: number;
+            /** Format: int64 */
+            parked: number;
+            /** Format: int64 */
+            unknown: number;
+        };
     };
     responses: never;
     parameters: never;
@@ -2771,6 +3423,7 @@ export type AtRiskView = components['schemas']['AtRiskView'];
 export type AuditPage = components['schemas']['AuditPage'];
 export type AuditView = components['schemas']['AuditView'];
 export type BeatView = components['schemas']['BeatView'];
+export type ByStep = components['schemas']['ByStep'];
 export type Cause = components['schemas']['Cause'];
 export type CheckedView = components['schemas']['CheckedView'];
 export type Count = components['schemas']['Count'];
@@ -2783,6 +3436,9 @@ export type DefinitionSummary = components['schemas']['DefinitionSummary'];
 export type DefinitionView = components['schemas']['DefinitionView'];
 export type DueView = components['schemas']['DueView'];
 export type EffectView = components['schemas']['EffectView'];
+export type EraseRequest = components['schemas']['EraseRequest'];
+export type Erased = components['schemas']['Erased'];
+export type Excluded = components['schemas']['Excluded'];
 export type FailingNow = components['schemas']['FailingNow'];
 export type Failure = components['schemas']['Failure'];
 export type FailureGroup = components['schemas']['FailureGroup'];
@@ -2791,6 +3447,7 @@ export type FaultAt = components['schemas']['FaultAt'];
 export type FilterList = components['schemas']['FilterList'];
 export type FilterRequest = components['schemas']['FilterRequest'];
 export type FilterView = components['schemas']['FilterView'];
+export type FindingView = components['schemas']['FindingView'];
 export type FreshInput = components['schemas']['FreshInput'];
 export type Happening = components['schemas']['Happening'];
 export type HealthView = components['schemas']['HealthView'];
@@ -2802,6 +3459,14 @@ export type HoldView = components['schemas']['HoldView'];
 export type IgnoredPage = components['schemas']['IgnoredPage'];
 export type IgnoredView = components['schemas']['IgnoredView'];
 export type InstanceView = components['schemas']['InstanceView'];
+export type JobCounts = components['schemas']['JobCounts'];
+export type JobItem = components['schemas']['JobItem'];
+export type JobItems = components['schemas']['JobItems'];
+export type JobList = components['schemas']['JobList'];
+export type JobPreview = components['schemas']['JobPreview'];
+export type JobReason = components['schemas']['JobReason'];
+export type JobRequest = components['schemas']['JobRequest'];
+export type JobView = components['schemas']['JobView'];
 export type KeyList = components['schemas']['KeyList'];
 export type KeyRequest = components['schemas']['KeyRequest'];
 export type KeyView = components['schemas']['KeyView'];
@@ -2825,13 +3490,19 @@ export type Played = components['schemas']['Played'];
 export type Problem = components['schemas']['Problem'];
 export type ProofView = components['schemas']['ProofView'];
 export type PublishedView = components['schemas']['PublishedView'];
+export type Reconciliation = components['schemas']['Reconciliation'];
+export type ReconciliationRun = components['schemas']['ReconciliationRun'];
 export type RefutationView = components['schemas']['RefutationView'];
 export type ReplayPlan = components['schemas']['ReplayPlan'];
 export type ReplayRequest = components['schemas']['ReplayRequest'];
 export type ReplayStep = components['schemas']['ReplayStep'];
+export type ReplayVersion = components['schemas']['ReplayVersion'];
 export type Replayed = components['schemas']['Replayed'];
 export type ResolveRequest = components['schemas']['ResolveRequest'];
+export type RetentionRequest = components['schemas']['RetentionRequest'];
+export type RetentionView = components['schemas']['RetentionView'];
 export type Role = components['schemas']['Role'];
+export type RuleView = components['schemas']['RuleView'];
 export type SagaPage = components['schemas']['SagaPage'];
 export type SagaSummary = components['schemas']['SagaSummary'];
 export type SagaView = components['schemas']['SagaView'];
@@ -2843,6 +3514,7 @@ export type SignIn = components['schemas']['SignIn'];
 export type Signalled = components['schemas']['Signalled'];
 export type SimulateRequest = components['schemas']['SimulateRequest'];
 export type Started = components['schemas']['Started'];
+export type SteerRequest = components['schemas']['SteerRequest'];
 export type StepState = components['schemas']['StepState'];
 export type StepView = components['schemas']['StepView'];
 export type StoryBeat = components['schemas']['StoryBeat'];
@@ -2853,10 +3525,15 @@ export type TrackView = components['schemas']['TrackView'];
 export type VersionView = components['schemas']['VersionView'];
 export type WaitingPage = components['schemas']['WaitingPage'];
 export type WaitingView = components['schemas']['WaitingView'];
+export type WeekView = components['schemas']['WeekView'];
+export type WhatIf = components['schemas']['WhatIf'];
+export type WhatIfItem = components['schemas']['WhatIfItem'];
+export type WhatIfRequest = components['schemas']['WhatIfRequest'];
 export type WhyRequest = components['schemas']['WhyRequest'];
 export type WorkerLag = components['schemas']['WorkerLag'];
 export type WorkerList = components['schemas']['WorkerList'];
 export type WorkerView = components['schemas']['WorkerView'];
+export type WouldCounts = components['schemas']['WouldCounts'];
 export type $defs = Record<string, never>;
 export interface operations {
     sign_in: {
@@ -3996,6 +4673,352 @@ export interface operations {
             };
         };
     };
+    list_jobs: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The jobs */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobList"];
+                };
+            };
+        };
+    };
+    make_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["JobRequest"];
+            };
+        };
+        responses: {
+            /** @description Made */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobView"];
+                };
+            };
+            /** @description The filter cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has faults, or there is nothing to do */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    preview_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["JobRequest"];
+            };
+        };
+        responses: {
+            /** @description The preview */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobPreview"];
+                };
+            };
+            /** @description The filter cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has faults */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The job */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The job */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobView"];
+                };
+            };
+            /** @description No such job */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    cancel_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The job */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SteerRequest"];
+            };
+        };
+        responses: {
+            /** @description Cancelled */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobView"];
+                };
+            };
+            /** @description No such job */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It has ended */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The reason is missing */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_job_items: {
+        parameters: {
+            query?: {
+                /** @description Only with this outcome */
+                outcome?: string;
+                /** @description 1 to 500; 50 when absent */
+                limit?: number;
+                /** @description `next` of the page before */
+                after?: number;
+            };
+            header?: never;
+            path: {
+                /** @description The job */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobItems"];
+                };
+            };
+            /** @description The query cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such job */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    pause_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The job */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SteerRequest"];
+            };
+        };
+        responses: {
+            /** @description Paused */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobView"];
+                };
+            };
+            /** @description No such job */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It does not run */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The reason is missing */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    resume_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The job */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SteerRequest"];
+            };
+        };
+        responses: {
+            /** @description It goes on */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobView"];
+                };
+            };
+            /** @description No such job */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It is not paused or stopped */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The reason is missing */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_keys: {
         parameters: {
             query?: never;
@@ -4199,6 +5222,180 @@ export interface operations {
             };
             /** @description The query cannot be understood */
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_reconciliation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The newest run's findings */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Reconciliation"];
+                };
+            };
+        };
+    };
+    run_reconciliation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What it found */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Reconciliation"];
+                };
+            };
+            /** @description It runs already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description This server does not know the books */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_retention: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The rules, and the weeks of history */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RetentionView"];
+                };
+            };
+        };
+    };
+    set_retention: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The definition, or `*` */
+                definition: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RetentionRequest"];
+            };
+        };
+        responses: {
+            /** @description Set */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RetentionView"];
+                };
+            };
+            /** @description No such definition */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The rule has faults */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    what_if: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WhatIfRequest"];
+            };
+        };
+        responses: {
+            /** @description What would have come of them */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WhatIf"];
+                };
+            };
+            /** @description The filter cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such definition or version */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request or the candidate has faults */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4728,6 +5925,60 @@ export interface operations {
                 };
             };
             /** @description The action has faults; or the key was used for another action */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    erase_saga: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The saga */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EraseRequest"];
+            };
+        };
+        responses: {
+            /** @description Erased */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Erased"];
+                };
+            };
+            /** @description No such saga */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It has not ended */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The reason is missing */
             422: {
                 headers: {
                     [name: string]: unknown;

@@ -177,6 +177,13 @@ pub async fn decide(
                 "It is {state} already. Ask for the action anew if it is still needed."
             )));
         }
+        Decided::Reused => {
+            return Err(Problem::conflict(
+                "Its Idempotency-Key has named another action of the saga meanwhile. Nothing was decided; ask for \
+                 the action anew."
+                    .to_owned(),
+            ));
+        }
         Decided::OwnOne => {
             return Err(Problem::new(StatusCode::FORBIDDEN, "own-approval", "A second person must approve")
                 .detail("You asked for this action yourself. Somebody else has to approve it."));

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::problem::Problem;
 use super::{Api, sagas};
 use crate::auth::Caller;
-use crate::hints::Waiters;
+use crate::engine::Engine;
 
 /// Changes that are remembered.
 const REMEMBERED: usize = 8_192;
@@ -75,11 +75,17 @@ impl Default for Live {
 
 impl Live {
     /// Follows the hints until closing.
-    pub(super) async fn follow(self, waiters: Waiters, closing: CancellationToken) {
-        let mut hints = waiters.live();
+    pub(super) async fn follow(self, engine: Engine, closing: CancellationToken) {
+        let mut hints = engine.waiters.live();
+        let mut news = engine.news.subscribe();
         loop {
             let hint = tokio::select! {
                 () = closing.cancelled() => return,
+                // What was missed is told again soon: jobs move on.
+                Ok(what) = news.recv() => {
+                    self.tell(what);
+                    continue;
+                }
                 hint = hints.recv() => hint,
             };
             match hint {

@@ -9,6 +9,8 @@
 //! | [`sagas`], [`assemble`], [`personal`] | reading one saga |
 //! | [`find`], [`queues`], [`overview`], [`live`] | finding sagas, and what needs people |
 //! | [`care`], [`letters`], [`audit`] | what people add, settle and have done |
+//! | [`jobs`], [`what_if`] | many sagas at once |
+//! | [`reconciliation`], [`retention`] | the books; how long sagas stay |
 //! | [`account`], [`keys`] | who asks; API keys |
 //! | [`act`], [`can`], [`approvals`], [`replay`] | signals and operators' actions |
 //! | [`definitions`] | which definitions there are; publishing |
@@ -36,6 +38,7 @@ use crate::auth::rights::{self, Need};
 use crate::auth::role::Roles;
 use crate::auth::{Auth, AuthConfig, Denied, dev::DevKey};
 use crate::engine::Engine;
+use crate::reconcile::Reconciler;
 use limit::{Limiter, Rate};
 use problem::Problem;
 
@@ -53,6 +56,7 @@ pub mod definitions;
 pub mod find;
 pub mod headers;
 pub mod holds;
+pub mod jobs;
 pub mod keys;
 pub mod letters;
 pub mod limit;
@@ -65,11 +69,14 @@ pub mod played;
 pub mod problem;
 pub mod proof;
 pub mod queues;
+pub mod reconciliation;
 pub mod replay;
+pub mod retention;
 pub mod sagas;
 pub mod start;
 pub mod triggers;
 pub mod view;
+pub mod what_if;
 pub mod words;
 
 /// The bounds of the API.
@@ -87,6 +94,8 @@ pub struct ApiConfig {
     pub waits_max: usize,
     /// How callers sign in.
     pub auth: Arc<Auth>,
+    /// Compares the books, where this process knows them.
+    pub reconciler: Option<Reconciler>,
 }
 
 impl Default for ApiConfig {
@@ -100,6 +109,7 @@ impl Default for ApiConfig {
             auth: DevKey::fresh()
                 .and_then(|key| Auth::new(AuthConfig::Dev(key)))
                 .expect("the system has random numbers"),
+            reconciler: None,
         }
     }
 }
@@ -194,6 +204,18 @@ impl Api {
             .route("/ops/audit/export", get(audit::export))
             .route("/ops/holds", get(holds::list).post(holds::set))
             .route("/ops/holds/{id}", delete(holds::release))
+            .route("/ops/jobs", get(jobs::list).post(jobs::make))
+            .route("/ops/jobs/preview", post(jobs::preview))
+            .route("/ops/jobs/{id}", get(jobs::one))
+            .route("/ops/jobs/{id}/items", get(jobs::items))
+            .route("/ops/jobs/{id}/pause", post(jobs::pause))
+            .route("/ops/jobs/{id}/resume", post(jobs::resume))
+            .route("/ops/jobs/{id}/cancel", post(jobs::cancel))
+            .route("/ops/what-if", post(what_if::what_if))
+            .route("/ops/reconciliation", get(reconciliation::get).post(reconciliation::run))
+            .route("/ops/retention", get(retention::get))
+            .route("/ops/retention/{definition}", put(retention::set))
+            .route("/sagas/{id}/erase", post(retention::erase))
             .route("/ops/approvals", get(approvals::list))
             .route("/ops/approvals/{id}", post(approvals::decide))
             .route("/ops/live", get(live::live))
@@ -228,13 +250,19 @@ impl Api {
     pub async fn serve(self, listener: TcpListener) -> std::io::Result<()> {
         let closing = self.closing().clone();
         let upkeep = tokio::spawn(ops::upkeep(closing.clone()));
-        let live = self.live().clone().follow(self.engine().waiters.clone(), closing.clone());
+        let live = self.live().clone().follow(self.engine().clone(), closing.clone());
         let live = tokio::spawn(live);
+        let reconciler = self.config().reconciler.clone();
+        let reconciling =
+            reconciler.map(|it| tokio::spawn(it.follow(self.engine().clone(), closing.clone())));
         let service = self.router().into_make_service_with_connect_info::<Peer>();
         let served =
             axum::serve(NoDelay(listener), service).with_graceful_shutdown(closing.cancelled_owned()).await;
         upkeep.abort();
         live.abort();
+        if let Some(reconciling) = reconciling {
+            reconciling.abort();
+        }
         served
     }
 }

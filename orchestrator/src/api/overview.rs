@@ -45,6 +45,10 @@ pub struct Overview {
     pub workers: Vec<WorkerLag>,
     /// Dead letters that nobody settled.
     pub dead_letters: i64,
+    /// What is held.
+    pub holds: Vec<super::holds::HoldView>,
+    /// Actions that wait for a second person.
+    pub approvals: i64,
 }
 
 /// What runs and waits.
@@ -219,6 +223,8 @@ pub async fn overview(
         failures,
         workers: lags(engine),
         dead_letters,
+        holds: super::holds::all(&api, true).await?.holds,
+        approvals: engine.store.open_approvals().await?,
     }))
 }
 

@@ -29,6 +29,11 @@ impl Personal {
         self.pointers.is_empty()
     }
 
+    /// How many places of the input hold some.
+    pub fn places(&self) -> usize {
+        self.pointers.len()
+    }
+
     fn look(&mut self, schema: &Value, value: &Value, pointer: &mut String, depth: usize) {
         if depth > 32 {
             return;

@@ -277,6 +277,9 @@ pub struct FailureGroup {
     pub trend: Vec<i64>,
     /// One of its sagas.
     pub sample: Uuid,
+    /// The newest bulk job over it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<Uuid>,
 }
 
 /// A page of failure groups.
@@ -383,6 +386,7 @@ pub async fn groups(engine: &Engine, rows: Vec<Group>) -> Result<Vec<FailureGrou
             recovered: row.recovered,
             trend: row.trend,
             sample: row.sample,
+            job: row.job,
         });
     }
     Ok(groups)

@@ -33,6 +33,8 @@ pub struct ReplayPlan {
     pub definition: String,
     /// The version that the replay would take.
     pub version: String,
+    /// The versions that it could take, newest first.
+    pub versions: Vec<ReplayVersion>,
     /// Whether it can be repeated.
     pub allowed: bool,
     /// Why not.
@@ -49,8 +51,16 @@ pub struct ReplayPlan {
     /// The old saga's input.
     pub input: Value,
     /// What to know before.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+}
+
+/// A version that a replay can take.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReplayVersion {
+    /// The version, a hash.
+    pub version: String,
+    /// Whether new sagas take it.
+    pub active: bool,
 }
 
 /// A step in a replay's plan.
@@ -58,7 +68,7 @@ pub struct ReplayPlan {
 pub struct ReplayStep {
     /// The step.
     pub step: String,
-    /// `runs_again`, `new` or `gone`.
+    /// `runs_again`, `already_undone` (runs again, and was undone before), `new` or `gone`.
     pub plan: String,
     /// Where it stood in the old saga.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -70,6 +80,9 @@ pub struct ReplayStep {
 pub struct FreshInput {
     /// Where, as a JSON pointer.
     pub pointer: String,
+    /// What the schema says of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
 }
 
 /// A replay to be started.
@@ -128,6 +141,15 @@ impl std::convert::From<NoPlan> for Problem {
     }
 }
 
+/// What a schema says of the place that a pointer names in the input.
+fn described(schema: &Value, pointer: &str) -> Option<String> {
+    let mut at = schema;
+    for name in pointer.split('/').skip(1) {
+        at = at.get("properties")?.get(name.replace("~1", "/").replace("~0", "~"))?;
+    }
+    at.get("description")?.as_str().map(str::to_owned)
+}
+
 /// What a replay would do
 #[utoipa::path(
     get, path = "/sagas/{id}/replay", operation_id = "plan_replay", tag = "operators",
@@ -158,6 +180,9 @@ pub async fn plan(
         .into_iter()
         .map(|it| ReplayStep { step: it.step, plan: it.plan.to_owned(), was: it.was })
         .collect();
+    let versions = api.engine().store.versions(&published.definition.name).await?;
+    let versions =
+        versions.into_iter().map(|it| ReplayVersion { version: it.version, active: it.active }).collect();
     Ok(Json(ReplayPlan {
         saga: id,
         definition: published.definition.name.clone(),
@@ -166,7 +191,14 @@ pub async fn plan(
         refused,
         replayed_by,
         steps,
-        fresh: fresh.into_iter().map(|pointer| FreshInput { pointer }).collect(),
+        fresh: fresh
+            .into_iter()
+            .map(|pointer| FreshInput {
+                description: described(&published.definition.input_schema, &pointer),
+                pointer,
+            })
+            .collect(),
+        versions,
         input,
         warnings,
     }))

@@ -22,8 +22,10 @@ pub mod definitions;
 pub mod dev;
 pub mod exit;
 pub mod live;
+pub mod ops;
 pub mod process;
 pub mod saga;
+pub mod saga_more;
 pub mod scenarios;
 pub mod serve;
 pub mod shop;
@@ -51,12 +53,15 @@ pub struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "made once")]
 enum Command {
     Dev(dev::DevArgs),
     Serve(serve::ServeArgs),
     Worker(worker::WorkerArgs),
     Sandbox(worker::SandboxArgs),
     Saga(saga::SagaArgs),
+    Ops(ops::OpsArgs),
+    Reconcile(ops::ReconcileArgs),
     Def(definitions::DefArgs),
     Check(check::CheckArgs),
     Test(scenarios::TestArgs),
@@ -140,6 +145,8 @@ async fn dispatch(command: Command, output: Output) -> Result<Code, Failure> {
         Command::Worker(args) => worker::run(args).await,
         Command::Sandbox(args) => worker::sandbox(args).await,
         Command::Saga(args) => saga::run(args, output).await,
+        Command::Ops(args) => ops::run(args, output).await,
+        Command::Reconcile(args) => ops::reconcile(args, output).await,
         Command::Def(args) => definitions::run(args, output).await,
         Command::Check(args) => check::run(&args, output),
         Command::Test(args) => scenarios::test(&args, output).await,

@@ -47,8 +47,10 @@ enum SagaCommand {
         /// The saga
         id: SagaId,
     },
-    /// Acts on a saga that needs a human
+    /// Acts on a saga that needs a human; `amends saga can` says what is possible
     Act(Box<ActArgs>),
+    #[command(flatten)]
+    More(super::saga_more::More),
 }
 
 #[derive(Debug, Args)]
@@ -77,6 +79,9 @@ struct ListArgs {
     /// Only with this business key
     #[arg(long)]
     key: Option<String>,
+    /// Any other query of GET /sagas, such as `health=late&step=pay`
+    #[arg(long)]
+    filter: Option<String>,
     /// How many, at most 500
     #[arg(long, default_value_t = 50)]
     limit: u16,
@@ -88,7 +93,7 @@ struct ListArgs {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Exit codes: 0 the action was applied, 1 it was refused (the saga is unchanged), 6 it was taken \
-    in and changed nothing, 7 it is kept and will be taken in, but was not within 5 s (look at the saga)."
+    in and changed nothing, 7 it is kept and was not taken in within 5 s, or waits for a second person (look at the saga)."
 )]
 struct ActArgs {
     /// The saga
@@ -174,6 +179,7 @@ pub async fn run(args: SagaArgs, output: Output) -> Result<Code, Failure> {
         SagaCommand::Show { id } => show(&client, id, output).await,
         SagaCommand::Watch { id } => watch(&client, id, output).await,
         SagaCommand::Act(args) => act(&client, *args, output).await,
+        SagaCommand::More(more) => super::saga_more::run(more, &client, output).await,
     }
 }
 
@@ -226,7 +232,13 @@ async fn list(client: &Client, args: ListArgs, output: Output) -> Result<Code, F
         words.into_iter().filter_map(|(name, value)| value.map(|value| (name, value))).collect();
     query.push(("limit", args.limit.to_string()));
     query.extend(args.after.map(|after| ("after", after.to_string())));
-    let page: SagaPage = client.query("/sagas", &query).await?;
+    let rest = args.filter.unwrap_or_default();
+    let path = if rest.is_empty() {
+        "/sagas".to_owned()
+    } else {
+        format!("/sagas?{}", rest.trim_start_matches('?'))
+    };
+    let page: SagaPage = client.query(&path, &query).await?;
     if output.json {
         output.print(&page);
     } else {

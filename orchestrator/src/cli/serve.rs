@@ -6,12 +6,15 @@ use anyhow::Context;
 use clap::Args;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use worker_payment::toss;
 
 use super::exit::{Code, Failure};
 use super::process::{BusArgs, node, until_asked_to_stop};
 use super::sign_in::AuthArgs;
 use crate::api::limit::Rate;
 use crate::api::{Api, ApiConfig};
+use crate::reconcile::Reconciler;
+use crate::reconcile::books::Sources;
 use crate::store::Store;
 use crate::{Engine, EngineConfig};
 
@@ -42,6 +45,42 @@ pub struct ServeArgs {
     auth: AuthArgs,
     #[command(flatten)]
     limits: LimitArgs,
+    #[command(flatten)]
+    books: BookArgs,
+}
+
+/// The books that the reconciliation compares.
+#[derive(Clone, Debug, Args)]
+pub struct BookArgs {
+    /// The orders' database, read only; with the next one and a secret key the books are compared each ten minutes
+    #[arg(long, env = "AMENDS_RECONCILE_ORDER_URL", hide_env_values = true, value_name = "URL")]
+    reconcile_order_url: Option<String>,
+    /// The stock's database, read only
+    #[arg(long, env = "AMENDS_RECONCILE_STOCK_URL", hide_env_values = true, value_name = "URL")]
+    reconcile_stock_url: Option<String>,
+    /// What is younger is left alone, in ms; twice the longest timeout of a step when absent
+    #[arg(long, env = "AMENDS_RECONCILE_GRACE_MS", value_name = "MS")]
+    reconcile_grace_ms: Option<i64>,
+    /// Toss Payments, for the reconciliation
+    #[arg(long, env = "TOSS_BASE_URL", default_value = toss::client::BASE_URL, value_name = "URL")]
+    toss_base_url: String,
+    /// The shop's secret key, for the reconciliation
+    #[arg(long, env = "TOSS_SECRET_KEY", hide_env_values = true, value_name = "KEY")]
+    toss_secret_key: Option<String>,
+}
+
+impl BookArgs {
+    fn reconciler(&self) -> Option<Reconciler> {
+        let sources = Sources {
+            order_url: self.reconcile_order_url.clone()?,
+            stock_url: self.reconcile_stock_url.clone()?,
+            toss: toss::Config::new(
+                self.toss_base_url.clone(),
+                toss::SecretKey::new(self.toss_secret_key.clone()?),
+            ),
+        };
+        Some(Reconciler::new(sources, self.reconcile_grace_ms))
+    }
 }
 
 /// The bounds of the API.
@@ -102,7 +141,7 @@ pub async fn run(args: ServeArgs) -> Result<Code, Failure> {
     let (engine, running) = Engine::start(config, store, bus.clone(), topics, engine_stop.clone()).await?;
 
     let closing = asked.child_token();
-    let config = ApiConfig { auth, ..args.limits.config() };
+    let config = ApiConfig { auth, reconciler: args.books.reconciler(), ..args.limits.config() };
     let api = Api::new(engine, config, closing.clone());
     tracing::info!(node, address = %args.listen, "the engine runs and its API listens");
     let serving = api.serve(listener);

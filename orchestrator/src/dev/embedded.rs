@@ -22,6 +22,8 @@ use crate::auth::dev::DevKey;
 use crate::auth::{Auth, AuthConfig};
 use crate::cli::process::node;
 use crate::cli::shop::{Name, Service, Settings};
+use crate::reconcile::Reconciler;
+use crate::reconcile::books::Sources;
 use crate::store::Store;
 use crate::{Engine, EngineConfig, Running};
 
@@ -115,7 +117,13 @@ impl Embedded {
         let api_stop = CancellationToken::new();
         let mut api: Parts = JoinSet::new();
         let auth = Auth::new(AuthConfig::Dev(DevKey::open(&dir.join("dev-token.pk8"))?))?;
-        let config = ApiConfig { auth, ..ApiConfig::default() };
+        let sources = Sources {
+            order_url: postgres.url(Name::Order.database()),
+            stock_url: postgres.url(Name::Stock.database()),
+            toss: toss::Config::new(urls.sandbox.clone(), toss::SecretKey::new(DEFAULT_SECRET_KEY)),
+        };
+        let reconciler = Some(Reconciler::new(sources, None));
+        let config = ApiConfig { auth, reconciler, ..ApiConfig::default() };
         let serving = Api::new(engine.clone(), config, api_stop.clone()).serve(api_place.listener);
         api.spawn(async move { ("the API", serving.await.map_err(Into::into)) });
         Ok(Self {

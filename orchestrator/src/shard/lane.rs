@@ -452,6 +452,7 @@ impl Lane {
         let mut sent = std::mem::take(&mut self.sent);
         self.flush_at = None;
         decision.batch.sent.extend(sent.iter().map(|row| (row.shard, row.saga.0, row.key.clone())));
+        decision.batch.keep_sends();
         decision.batch.fences = self.fences(&decision);
         if decision.batch.fences.is_empty() {
             drop(self.note_timers(&decision));

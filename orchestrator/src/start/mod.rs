@@ -293,11 +293,16 @@ impl Group {
             }
             metrics::histogram!("amends_start_group_size")
                 .record(u32::try_from(group.len()).unwrap_or(u32::MAX));
-            self.commit(group).await;
+            // No recursion: how often is up to whoever asks.
+            let mut groups = vec![group];
+            while let Some(group) = groups.pop() {
+                groups.extend(self.commit(group).await);
+            }
         }
     }
 
-    async fn commit(&mut self, group: Vec<Pending>) {
+    /// Returns the groups that are to be tried again.
+    async fn commit(&mut self, group: Vec<Pending>) -> Vec<Vec<Pending>> {
         // Noted before the transaction: a claim that is younger than it has read its sagas itself.
         let tokens: Vec<Option<Uuid>> =
             group.iter().map(|it| self.parts.claims.token(it.row.shard)).collect();
@@ -314,16 +319,15 @@ impl Group {
                 let (group, tokens) = settled.into_iter().unzip();
                 let outcome = |id| started.taken.get(&id).map_or(Ok(()), |taken| Err(Some(taken.clone())));
                 self.answer(group, tokens, began, outcome).await;
-                // The first of a group loses only to somebody outside of it, so this ends.
-                if !again.is_empty() {
-                    Box::pin(self.commit(again.into_iter().map(|(it, _)| it).collect())).await;
+                // Who is left had lost a key to one that then lost another: now it is free.
+                if again.is_empty() {
+                    return Vec::new();
                 }
+                return vec![again.into_iter().map(|(it, _)| it).collect()];
             }
             Err(StoreError::Data(error)) if group.len() > 1 => {
                 tracing::warn!(%error, starts = group.len(), "a group of starts is refused for its data; one by one");
-                for one in group {
-                    Box::pin(self.commit(vec![one])).await;
-                }
+                return group.into_iter().map(|one| vec![one]).collect();
             }
             Err(StoreError::Data(error)) => {
                 for one in group {
@@ -340,6 +344,7 @@ impl Group {
                 self.answer(group, none, began, found).await;
             }
         }
+        Vec::new()
     }
 
     async fn start(&mut self, rows: &[NewSaga]) -> Result<crate::store::start::Started, StoreError> {

@@ -12,7 +12,7 @@ use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::audit::{self, Actor, Deed};
-use super::mail::{self, Asked};
+use super::mail::{self, Asked, Delivery};
 use super::{Store, StoreError};
 
 /// For how long an approval may be given, in hours.
@@ -51,6 +51,8 @@ pub enum Decided {
     Before(String),
     /// Who asked cannot approve.
     OwnOne,
+    /// Its key has named another action meanwhile: nothing was decided.
+    Reused,
 }
 
 const COLUMNS: &str =
@@ -81,8 +83,8 @@ fn approval(row: &PgRow) -> Result<Approval, StoreError> {
 }
 
 impl Store {
-    /// Keeps an action until a second person decides. A repetition changes nothing; `false` when the id was used
-    /// for another action.
+    /// Keeps an action until a second person decides. A repetition changes nothing. Returns where the approval
+    /// stands; `None` when the id was used for another action.
     ///
     /// # Errors
     /// When the database fails.
@@ -93,14 +95,15 @@ impl Store {
         actor: &Actor,
         who: &str,
         why: &str,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<String>, StoreError> {
         let unreadable = |error: serde_json::Error| StoreError::Unreadable(error.to_string());
         let event = serde_json::to_string(asked.event).map_err(unreadable)?;
         let mut tx = self.reads().begin().await?;
         let request_text = request.to_string();
         let kept = sqlx::query(
             "insert into approval (id, saga_id, request, event, payload, asked_by, why)
-             values ($1, $2, $3, $4, $5, $6, $7) on conflict do nothing",
+             select $1, $2, $3, $4, $5, $6, $7 where not exists (select from mailbox where id = $1)
+             on conflict do nothing",
         )
         .bind(asked.id)
         .bind(asked.saga.0)
@@ -112,11 +115,12 @@ impl Store {
         .execute(&mut *tx)
         .await?;
         if kept.rows_affected() == 0 {
-            let row = sqlx::query("select request from approval where id = $1")
-                .bind(asked.id)
-                .fetch_one(&mut *tx)
-                .await?;
-            return Ok(row.try_get::<String, _>(0)? == request_text);
+            let row: Option<(String, String)> =
+                sqlx::query_as("select request, state from approval where id = $1")
+                    .bind(asked.id)
+                    .fetch_optional(&mut *tx)
+                    .await?;
+            return Ok(row.filter(|(request, _)| *request == request_text).map(|(_, state)| state));
         }
         let deed = Deed {
             why: Some(why),
@@ -125,7 +129,7 @@ impl Store {
         };
         audit::keep(&mut tx, actor, deed).await?;
         tx.commit().await?;
-        Ok(true)
+        Ok(Some("open".to_owned()))
     }
 
     /// Approvals, newest first, at most 500.
@@ -224,7 +228,12 @@ impl Store {
             }
             let payload = payload.as_deref().map(serde_json::from_str::<Value>).transpose();
             let payload = payload.map_err(|error| StoreError::Unreadable(error.to_string()))?;
-            (_, shard) = mail::post(&mut tx, id, SagaId(saga), &event, payload.as_ref()).await?;
+            let (delivery, its_shard) =
+                mail::post(&mut tx, id, SagaId(saga), &event, payload.as_ref()).await?;
+            if delivery != Delivery::Accepted {
+                return Ok(Decided::Reused);
+            }
+            shard = its_shard;
         }
         let what = if approve { "approval.approve" } else { "approval.reject" };
         let deed = Deed {

@@ -167,6 +167,15 @@ macro_rules! columns {
 }
 
 impl Batch {
+    /// A command that is sent again keeps its row, although an earlier sending was acknowledged: which of a
+    /// deletion and an insertion of one row comes first within a statement is not defined.
+    pub(crate) fn keep_sends(&mut self) {
+        if !self.sent.is_empty() && !self.sends.is_empty() {
+            let sends: std::collections::HashSet<_> = self.sends.iter().collect();
+            self.sent.retain(|row| !sends.contains(row));
+        }
+    }
+
     /// Commits the batch in one statement and returns the shards that passed the fence.
     ///
     /// # Errors

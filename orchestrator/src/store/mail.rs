@@ -50,6 +50,12 @@ impl Store {
     ) -> Result<(Delivery, i32), StoreError> {
         let mut tx = self.hot().begin().await?;
         let Asked { id, saga, event, payload } = asked;
+        // A key is one action, also when that one waits for a second person.
+        let awaits =
+            sqlx::query("select from approval where id = $1").bind(id).fetch_optional(&mut *tx).await?;
+        if awaits.is_some() {
+            return Ok((Delivery::Reused, 0));
+        }
         let (delivery, shard) = post(&mut tx, id, saga, event, payload).await?;
         if delivery == Delivery::Accepted {
             audit::keep(&mut tx, actor, deed).await?;

@@ -19,12 +19,15 @@ pub mod claim;
 pub(crate) mod database;
 pub mod definitions;
 pub mod find;
+pub mod jobs;
 pub mod load;
 pub mod mail;
 pub mod migrate;
 pub mod projection;
 pub mod queues;
 pub mod read;
+pub mod reconciliation;
+pub mod retention;
 pub mod start;
 pub mod sweep;
 

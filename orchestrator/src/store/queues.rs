@@ -90,6 +90,8 @@ pub struct Group {
     pub parked: i64,
     pub compensated: i64,
     pub trend: Vec<i64>,
+    /// The newest bulk job over it.
+    pub job: Option<Uuid>,
 }
 
 /// Where work piles up.
@@ -185,7 +187,8 @@ impl Store {
             .push(") as g (ago) left join failure_window w on w.failure = f.id and w.at = date_bin(");
         query.push_bind(WINDOW_MINUTES).push(" * interval '1 minute', now(), 'epoch') - g.ago * ");
         query.push_bind(WINDOW_MINUTES).push(
-            " * interval '1 minute' order by g.ago desc)
+            " * interval '1 minute' order by g.ago desc),
+                (select j.id from job j where position('failure=' || f.id in j.request) > 0 order by j.created_at desc limit 1)
              from failure f cross join lateral (
                 select count(*) filter (where p.status = 0) as retrying, count(*) filter (where p.status = 1) as parked,
                     count(*) filter (where p.status = 3) as compensated
@@ -322,5 +325,6 @@ fn group(row: &PgRow) -> Result<Group, StoreError> {
         parked: row.try_get(12)?,
         compensated: row.try_get(13)?,
         trend: row.try_get(14)?,
+        job: row.try_get(15)?,
     })
 }

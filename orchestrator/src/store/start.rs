@@ -91,7 +91,8 @@ with wanted as (
     select w.* from wanted w where not exists (select from taken t where t.saga = w.saga)
 ), keys as (
     insert into start_key (scope, key, saga_id, body_hash, principal)
-    select scope, key, saga, body_hash, principal from ours order by scope, key
+    select scope, key, saga, body_hash, principal from ours
+    order by scope collate \"C\", key collate \"C\"
     on conflict do nothing returning saga_id
 ), rows as (
     select n.* from unnest($6::uuid[], $7::int[], $8::int[], $9::smallint[], $10::bigint[], $11::text[], $12::text[],
@@ -183,7 +184,8 @@ macro_rules! bind_sagas {
 
 impl Store {
     /// Starts a group of sagas in one transaction. Keys are inserted in order, so that two groups never wait
-    /// for each other in a circle. Of several with the same key only the first is tried.
+    /// for each other in a circle. Of several with the same key only the first is tried; the others learn whose
+    /// it is then.
     ///
     /// # Errors
     /// [`StoreError::Data`]: nothing was written. [`StoreError::Unknown`]: look the ids up before answering, on
@@ -194,20 +196,26 @@ impl Store {
         sagas: &[NewSaga],
     ) -> Result<Started, StoreError> {
         let mut seen = HashSet::new();
-        let group: Vec<&NewSaga> =
-            sagas.iter().filter(|saga| saga.keys.iter().all(|key| seen.insert(key))).collect();
+        let (group, repeated): (Vec<&NewSaga>, Vec<&NewSaga>) =
+            sagas.iter().partition(|saga| saga.keys.iter().all(|key| seen.insert(key)));
         in_time(async {
-            if group.iter().any(|saga| saga.replay_of.is_some()) {
-                return start_contended(connection, &group).await;
-            }
-            match start_at_once(connection, &group).await {
-                Err(StoreError::Data(sqlx::Error::Database(error)))
-                    if error.code().as_deref() == Some(DIVISION_BY_ZERO) =>
-                {
-                    start_contended(connection, &group).await
+            let mut started = if group.iter().any(|saga| saga.replay_of.is_some()) {
+                start_contended(connection, &group).await?
+            } else {
+                match start_at_once(connection, &group).await {
+                    Err(StoreError::Data(sqlx::Error::Database(error)))
+                        if error.code().as_deref() == Some(DIVISION_BY_ZERO) =>
+                    {
+                        start_contended(connection, &group).await?
+                    }
+                    outcome => outcome?,
                 }
-                outcome => outcome,
+            };
+            if !repeated.is_empty() {
+                // All at once, however many they are: their keys were won just now, or had been taken before.
+                started.taken.extend(owners(connection, &repeated).await?);
             }
+            Ok(started)
         })
         .await
     }

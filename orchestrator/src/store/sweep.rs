@@ -89,29 +89,33 @@ impl Store {
         Ok(swept)
     }
 
-    /// How long the oldest command of each definition has waited to be published, in ms: of the given shards,
-    /// or of all when there are none. Without those of parked sagas, which may be held, and without those that
-    /// are younger than a sweep minds.
+    /// How long the oldest command has waited to be published, in ms, and its saga's definition: of the given
+    /// shards, or of all when there are none. Without those of parked sagas, which may be held, without those of
+    /// the given definitions, and without those that are younger than a sweep minds.
     ///
     /// # Errors
     /// When the database fails.
-    pub(crate) async fn backlog(&self, shards: &[i32]) -> Result<Vec<(i32, i64)>, StoreError> {
-        let rows = sqlx::query_as(
-            "select s.definition, (extract(epoch from now() - min(o.created_at)) * 1000)::bigint
+    pub(crate) async fn backlog(
+        &self,
+        shards: &[i32],
+        without: &[i32],
+    ) -> Result<Option<(i32, i64)>, StoreError> {
+        let row = sqlx::query_as(
+            "select s.definition, (extract(epoch from now() - o.created_at) * 1000)::bigint
              from (select saga_id, created_at from outbox
                    where (cardinality($1::int[]) = 0 or shard = any($1))
                      and created_at < now() - $2 * interval '1 millisecond'
-                   order by created_at limit $3) o
+                   order by created_at offset 0) o
              -- Lateral, so that no plan can scan all sagas.
              cross join lateral (select definition, status from saga where id = o.saga_id limit 1) s
-             where s.status = 0
-             group by s.definition",
+             where s.status = 0 and s.definition <> all($3)
+             limit 1",
         )
         .bind(shards)
         .bind(SWEEP_AGE_MS)
-        .bind(ROWS_MAX * 10)
-        .fetch_all(self.hot())
+        .bind(without)
+        .fetch_optional(self.hot())
         .await?;
-        Ok(rows)
+        Ok(row)
     }
 }

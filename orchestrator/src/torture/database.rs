@@ -323,7 +323,7 @@ impl Tables {
         Ok(payloads)
     }
 
-    /// As the one statement of `store/batch.rs`: every part sees the tables as they were before.
+    /// As the one statement of `store/batch.rs`.
     fn commit(&mut self, batch: &Batch) -> Result<Vec<i32>, StoreError> {
         let passes = |fence: &&crate::store::batch::Fence| {
             self.shards.get(&fence.shard).is_some_and(|row| {
@@ -369,16 +369,13 @@ impl Tables {
             self.history.entry(*saga).or_default().insert(*revision, row);
             self.note((saga, revision, event));
         }
-        let fresh: Vec<_> = batch
-            .sends
-            .iter()
-            .filter(|row| ours(row.0) && !self.outbox.contains_key(*row))
-            .cloned()
-            .collect();
+        // Postgres carries the deletion out first: a row that goes and comes in one batch stays.
         for row in batch.sent.iter().filter(|row| ours(row.0)) {
             self.outbox.remove(row);
         }
-        self.outbox.extend(fresh.into_iter().map(|row| (row, Instant::now())));
+        for row in batch.sends.iter().filter(|row| ours(row.0)) {
+            self.outbox.entry(row.clone()).or_insert_with(Instant::now);
+        }
         for (_, mail, result) in batch.taken.iter().filter(|row| ours(row.0)) {
             if let Some((_, taken)) = self.mailbox.get_mut(mail) {
                 taken.get_or_insert_with(|| result.clone());

@@ -1,10 +1,10 @@
 //! The deterministic simulator: the engine's own lane, starts, outbox and timers in virtual time, on the in-process
 //! bus and a simulated database, and everything that can go wrong, drawn from one seed.
 //!
-//! - [`world`]: the nodes, the storm and the calm after it
-//! - [`database`]: what stands in for Postgres
-//! - [`shop`]: what stands in for workers, with the SDK's own barrier
-//! - [`verdict`]: what must hold
+//! - `world`: the nodes, the storm and the calm after it
+//! - `database`: what stands in for Postgres
+//! - `shop`: what stands in for workers, with the SDK's own barrier
+//! - `verdict`: what must hold
 //!
 //! The same seed is the same run. docs/adr/0011-a-simulator-below-the-database.md says what is simulated and what is not.
 

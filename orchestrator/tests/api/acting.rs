@@ -59,6 +59,30 @@ async fn parked_purchase(server: &Server, id: &str, amount: i64) -> (SagaId, Val
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_is_one_action_also_when_that_waits_for_a_second_person() {
+    let server = Server::start().await;
+    let (saga, page) = parked_purchase(&server, "p-1", 60_000).await;
+    let path = format!("/sagas/{saga}/actions");
+    let retry = json!({ "action": "retry", "step": "charge", "why": "again", "who": "kim", "revision": 1 });
+    let skip = json!({ "action": "skip", "step": "charge", "why": "paid by hand", "who": "kim",
+        "output": {}, "revision": page["revision"] });
+    // The retry is of an old revision, and changes nothing; its key is taken all the same.
+    server.post(&path, &[("idempotency-key", "op-1")], &retry).await;
+    assert_eq!(server.post(&path, &[("idempotency-key", "op-1")], &skip).await.status, 422);
+    assert_eq!(server.get("/ops/approvals").await.body["approvals"], json!([]));
+    let asked = server.post(&path, &[("idempotency-key", "op-2")], &skip).await;
+    assert_eq!(asked.body["result"], "awaiting_approval", "{}", asked.body);
+    assert_eq!(server.post(&path, &[("idempotency-key", "op-2")], &retry).await.status, 422);
+    // Once it is decided, repeating the request tells what came of it.
+    let decide = format!("/ops/approvals/{}", asked.body["approval"].as_str().unwrap());
+    let rejected = server.post(&decide, &[], &json!({ "decision": "reject", "why": "no receipt" })).await;
+    assert_eq!(rejected.body["state"], "rejected", "{}", rejected.body);
+    let again = server.post(&path, &[("idempotency-key", "op-2")], &skip).await;
+    assert!(again.body.to_string().contains("rejected"), "{} {}", again.status, again.body);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_action_above_an_amount_waits_for_a_second_person() {
     let server = Server::start().await;
     let (saga, page) = parked_purchase(&server, "p-1", 60_000).await;
@@ -190,7 +214,7 @@ async fn a_compensated_saga_is_replayed_with_a_fresh_key() {
     assert_eq!(
         steps,
         [
-            ("hold", "runs_again", "compensated"),
+            ("hold", "already_undone", "compensated"),
             ("charge", "runs_again", "rejected"),
             ("done", "runs_again", "")
         ]

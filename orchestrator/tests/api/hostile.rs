@@ -92,7 +92,17 @@ async fn no_body_breaks_the_server() {
         if reqwest::header::HeaderValue::from_str(kind).is_err() {
             headers.remove(0);
         }
-        let answer = server.request(Method::POST, &path, &headers, body).await;
+        let long = body.len() > 10_000;
+        let answer = match server.try_request(Method::POST, &path, &headers, body).await {
+            Ok(answer) => answer,
+            // Refused by its head alone: the server does not read a long body to its end for that.
+            Err(error) if long => {
+                assert!(error.is_request(), "{about}: {error}");
+                refused += 1;
+                continue;
+            }
+            Err(error) => panic!("{about}: {error}"),
+        };
         assert!(answer.status.is_success() || answer.status.is_client_error(), "{about}: {answer:?}");
         if answer.status.is_client_error() {
             refused += 1;

@@ -97,16 +97,27 @@ impl Server {
     }
 
     async fn make(config: ApiConfig, token: Option<String>) -> Self {
-        let stage = Stage::new(2).await;
-        let node = stage.node("a").await;
+        let server = Self::on(Stage::new(2).await, "a", config, token).await;
+        server.publish(TOUR).await;
+        server
+    }
+
+    /// Another process on the same database and bus.
+    pub(crate) async fn on(stage: Stage, name: &str, config: ApiConfig, token: Option<String>) -> Self {
+        let node = stage.node(name).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let closing = CancellationToken::new();
         let serving = tokio::spawn(Api::new(node.engine.clone(), config, closing.clone()).serve(listener));
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let server = Self { stage, node, url, http: reqwest::Client::new(), closing, token, serving };
-        server.publish(TOUR).await;
-        server
+        Self { stage, node, url, http: reqwest::Client::new(), closing, token, serving }
+    }
+
+    /// The process dies: whatever was under way is not finished.
+    pub(crate) fn crash(self) -> Stage {
+        self.serving.abort();
+        self.node.kill();
+        self.stage
     }
 
     pub(crate) async fn publish(&self, source: &str) -> Answer {
@@ -133,6 +144,17 @@ impl Server {
         headers: &[(&str, &str)],
         body: impl Into<reqwest::Body>,
     ) -> Answer {
+        self.try_request(method, path, headers, body).await.unwrap()
+    }
+
+    /// The same; fails when the server closes the connection before it has taken the body.
+    pub(crate) async fn try_request(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<reqwest::Body>,
+    ) -> Result<Answer, reqwest::Error> {
         let mut request = self.http.request(method, format!("{}{path}", self.url)).body(body);
         for (name, value) in headers.iter().filter(|it| **it != ("authorization", "")) {
             request = request.header(*name, *value);
@@ -142,12 +164,12 @@ impl Server {
         {
             request = request.bearer_auth(token);
         }
-        let response = request.send().await.unwrap();
+        let response = request.send().await?;
         let (status, headers) = (response.status(), response.headers().clone());
-        let bytes = response.bytes().await.unwrap();
+        let bytes = response.bytes().await?;
         let body = serde_json::from_slice(&bytes)
             .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
-        Answer { status, headers, body }
+        Ok(Answer { status, headers, body })
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

@@ -214,6 +214,9 @@ pub struct Transaction {
     /// The payment's status with it.
     #[serde(default)]
     pub status: super::types::Status,
+    /// The amount of this transaction.
+    #[serde(default)]
+    pub amount: i64,
     /// When, RFC 3339.
     pub transaction_at: String,
 }

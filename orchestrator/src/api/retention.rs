@@ -1,0 +1,203 @@
+//! How long ended sagas stay, and erasing what is personal.
+
+use axum::body::Body;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::{Extension, Json};
+use chrono::{DateTime, NaiveDate, Utc};
+use saga_protocol::SagaId;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::account::actor;
+use super::personal::Personal;
+use super::problem::{FaultAt, Problem};
+use super::{Api, From, body, sagas};
+use crate::auth::Caller;
+use crate::store::retention::{DAYS_MAX, DAYS_MIN};
+
+/// What stands in the place of what was erased.
+const ERASED: &str = "[erased]";
+
+/// How long sagas stay.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RetentionView {
+    /// The rules; without one for `*` no history is dropped.
+    pub retention: Vec<RuleView>,
+    /// The weeks of history, oldest first.
+    pub weeks: Vec<WeekView>,
+}
+
+/// A rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RuleView {
+    /// The definition; `*` for every other one.
+    pub definition: String,
+    /// For how many days its ended sagas stay.
+    pub days: i32,
+    /// Who said so.
+    pub by: String,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+/// A week of history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WeekView {
+    /// Its Monday.
+    pub week: NaiveDate,
+    /// How large it is.
+    pub bytes: i64,
+    /// When it may go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub droppable_at: Option<DateTime<Utc>>,
+}
+
+/// A rule to be set.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RetentionRequest {
+    /// 14 to 36,500 days.
+    pub days: i32,
+    /// Why; it stands in the audit.
+    pub why: String,
+}
+
+/// Why something is erased.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EraseRequest {
+    /// Why; it stands in the audit.
+    pub why: String,
+}
+
+/// What was erased.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Erased {
+    /// The saga.
+    #[schema(value_type = uuid::Uuid)]
+    pub saga: SagaId,
+    /// How many places of its input were personal.
+    pub places: usize,
+}
+
+async fn view(api: &Api) -> Result<RetentionView, Problem> {
+    let store = &api.engine().store;
+    let rules = store.retention().await?;
+    let weeks = store.history_weeks().await?;
+    Ok(RetentionView {
+        retention: rules
+            .into_iter()
+            .map(|it| RuleView { definition: it.definition, days: it.days, by: it.by, at: it.at })
+            .collect(),
+        weeks: weeks
+            .into_iter()
+            .map(|it| WeekView { week: it.monday, bytes: it.bytes, droppable_at: it.droppable_at })
+            .collect(),
+    })
+}
+
+/// How long ended sagas stay
+#[utoipa::path(
+    get, path = "/ops/retention", operation_id = "get_retention", tag = "operators",
+    responses((status = 200, description = "The rules, and the weeks of history", body = RetentionView))
+)]
+pub async fn get(State(api): State<Api>) -> Result<Json<RetentionView>, Problem> {
+    view(&api).await.map(Json)
+}
+
+/// Says how long ended sagas of a definition stay; `*` is for every other one
+#[utoipa::path(
+    put, path = "/ops/retention/{definition}", operation_id = "set_retention", tag = "operators",
+    params(("definition" = String, Path, description = "The definition, or `*`")),
+    request_body = RetentionRequest,
+    responses(
+        (status = 200, description = "Set", body = RetentionView),
+        (status = 404, description = "No such definition", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The rule has faults", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn set(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Extension(from): Extension<From>,
+    path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+    sent: Body,
+) -> Result<Json<RetentionView>, Problem> {
+    let none = || {
+        Problem::not_found(
+            "There is no such definition. `GET /definitions` lists them; `*` is every other one.",
+        )
+    };
+    let Path(name) = path.map_err(|_| none())?;
+    let request: RetentionRequest = body::of(&api, &headers, sent).await?;
+    if name != "*" && api.engine().definitions.active(&name).is_none() {
+        return Err(none());
+    }
+    let mut faults: Vec<FaultAt> = body::reason(&request.why).into_iter().collect();
+    if !(DAYS_MIN..=DAYS_MAX).contains(&request.days) {
+        faults.push(FaultAt::at(
+            "/days",
+            &format!("is {DAYS_MIN} to {DAYS_MAX}: workers remember for that long"),
+        ));
+    }
+    if !faults.is_empty() {
+        return Err(Problem::invalid_input(faults));
+    }
+    let why = request.why.replace('\0', "\u{fffd}");
+    api.engine().store.set_retention(&actor(&caller, from), &name, request.days, &why).await?;
+    view(&api).await.map(Json)
+}
+
+/// Erases personal data of an ended saga
+///
+/// What its definition marks `personal: true`, wherever the engine keeps it. Workers keep books of their own.
+#[utoipa::path(
+    post, path = "/sagas/{id}/erase", operation_id = "erase_saga", tag = "operators",
+    params(("id" = uuid::Uuid, Path, description = "The saga")),
+    request_body = EraseRequest,
+    responses(
+        (status = 200, description = "Erased", body = Erased),
+        (status = 404, description = "No such saga", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It has not ended", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The reason is missing", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn erase(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Extension(from): Extension<From>,
+    path: Result<Path<SagaId>, PathRejection>,
+    headers: HeaderMap,
+    sent: Body,
+) -> Result<Json<Erased>, Problem> {
+    let id = sagas::id(path)?;
+    let request: EraseRequest = body::of(&api, &headers, sent).await?;
+    if let Some(fault) = body::reason(&request.why) {
+        return Err(Problem::invalid_input(vec![fault]));
+    }
+    let engine = api.engine();
+    let whole = engine.store.whole(id).await?.ok_or_else(Problem::no_saga)?;
+    let published = engine.definitions.get(&engine.store, whole.summary.definition_id).await?;
+    let published = published.ok_or_else(Problem::unavailable)?;
+    let start = engine.store.history(id, 0, 1).await?;
+    let input = start.into_iter().next().and_then(|row| row.payload).unwrap_or_default();
+    let personal = Personal::of(&published.definition.input_schema, &input);
+    let by = Value::from(ERASED);
+    let why = request.why.replace('\0', "\u{fffd}");
+    let hide = |is_input: bool, value: &mut Value| {
+        if is_input {
+            personal.hide_in_input(value, &by);
+        }
+        personal.hide(value, &by);
+    };
+    if !engine.store.erase(&actor(&caller, from), id, &why, hide).await? {
+        return Err(Problem::conflict(
+            "The saga has not ended: its steps still need this data. Erase it afterwards.",
+        ));
+    }
+    Ok(Json(Erased { saga: id, places: personal.places() }))
+}

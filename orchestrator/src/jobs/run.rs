@@ -1,0 +1,404 @@
+//! The work on jobs: one process a job, by a lease; what is under way survives it.
+//!
+//! An item is marked before anything is done about it, and what is done has an id of its own. So after a crash the
+//! next process does the same again, which changes nothing, and reads what came of it.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use saga_core::event::Operator;
+use saga_protocol::SagaId;
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{Doing, JobRequest, mail_id};
+use crate::deeds::{self, Came, Wanted};
+use crate::engine::Engine;
+use crate::replay::{self, Inputs};
+use crate::settle::{self, Outcome};
+use crate::start::StartError;
+use crate::store::StoreError;
+use crate::store::audit::{Actor, Deed};
+use crate::store::jobs::{Finished, Item, Job};
+
+const TICK: Duration = Duration::from_millis(250);
+/// Items of one job that are under way at one time.
+const ACTING_MAX: i64 = 500;
+/// Items that are worked on at once.
+const AT_ONCE: usize = 16;
+/// The coarse statuses' words by their numbers, for what an item is to become.
+const GOALS: [&str; 5] = ["running", "parked", "completed", "compensated", "abandoned"];
+
+/// Works on jobs until shut down.
+pub(crate) async fn run(engine: Engine, shutdown: CancellationToken) {
+    let mut begun: HashMap<Uuid, Pace> = HashMap::new();
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(TICK) => {}
+        }
+        let jobs = match engine.store.lease_jobs(&engine.node).await {
+            Ok(jobs) => jobs,
+            Err(error) => {
+                tracing::warn!(%error, "the jobs cannot be read; going on with them later");
+                continue;
+            }
+        };
+        begun.retain(|id, _| jobs.iter().any(|job| job.id == *id));
+        for mut job in jobs {
+            let pace = begun.entry(job.id).or_insert_with(|| Pace::new(job.rate_per_s));
+            if let Err(error) = turn(&engine, &mut job, pace).await {
+                tracing::warn!(job.id = %job.id, %error, "a job cannot go on; again in a moment");
+            }
+        }
+    }
+}
+
+/// How many sagas may be begun now.
+struct Pace {
+    per_s: f64,
+    left: f64,
+    at: Instant,
+}
+
+impl Pace {
+    fn new(per_s: i32) -> Self {
+        Self { per_s: f64::from(per_s.max(1)), left: 1.0, at: Instant::now() }
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "bounded by the rate")]
+    fn take(&mut self, now: Instant, wanted: i64) -> i64 {
+        let earned = (now - self.at).as_secs_f64() * self.per_s;
+        self.at = now;
+        // What was not used is not saved up.
+        self.left = (self.left + earned).min(self.per_s.max(1.0));
+        let taken = (self.left.floor() as i64).min(wanted).max(0);
+        self.left -= taken as f64;
+        taken
+    }
+}
+
+async fn turn(engine: &Engine, job: &mut Job, pace: &mut Pace) -> Result<(), StoreError> {
+    let request: JobRequest = serde_json::from_value(job.request.clone())
+        .map_err(|error| StoreError::Unreadable(format!("a job's request: {error}")))?;
+    let Some(doing) = request.doing() else {
+        return Err(StoreError::Unreadable("a job that does nothing".to_owned()));
+    };
+    let finished = look(engine, job, &request, doing).await?;
+    engine.store.finish_items(job.id, &finished).await?;
+    if !matches!(job.state.as_str(), "canary" | "running") {
+        return Ok(());
+    }
+    let repeated = note(job, &finished);
+    let counts: HashMap<String, i64> = engine.store.job_counts(job.id).await?.into_iter().collect();
+    let count = |outcome: &str| counts.get(outcome).copied().unwrap_or(0);
+    let (waiting, acting) = (count("waiting"), count("acting"));
+    let tried = count("succeeded") + count("failed_again") + count("refused") + count("awaiting_approval");
+    let failed = count("failed_again") + count("refused");
+    let canary = i64::from(job.canary);
+    let tell = || drop(engine.news.send("jobs"));
+    if !finished.is_empty() {
+        tell();
+    }
+    if let Some(reason) = repeated {
+        let because = format!("the same failure {} times in a row: {reason}", job.last_count);
+        engine.store.advance_job(&engine.node, job, "stopped", Some(&because)).await?;
+        tell();
+        return Ok(());
+    }
+    if waiting == 0 && acting == 0 {
+        engine.store.advance_job(&engine.node, job, "done", None).await?;
+        tell();
+        return Ok(());
+    }
+    let mut to_begin = ACTING_MAX - acting;
+    let mut state = job.state.clone();
+    if state == "canary" {
+        if acting == 0 && tried >= canary {
+            if failed * 2 >= tried.max(1) && failed > 0 {
+                let reason = job.last_reason.clone().unwrap_or_default();
+                let because = format!("the canary failed: {failed} of {tried}: {reason}");
+                engine.store.advance_job(&engine.node, job, "stopped", Some(&because)).await?;
+                tell();
+                return Ok(());
+            }
+            "running".clone_into(&mut state);
+            tell();
+        } else {
+            to_begin = to_begin.min(canary - tried - acting);
+        }
+    }
+    if state != job.state || !finished.is_empty() {
+        engine.store.advance_job(&engine.node, job, &state, None).await?;
+    }
+    let allowed = pace.take(Instant::now(), to_begin.min(waiting));
+    if allowed > 0 {
+        let items = engine.store.begin_items(&engine.node, job.id, allowed).await?;
+        act(engine, job, &request, doing, items).await?;
+    }
+    Ok(())
+}
+
+/// Counts failures that are the same in a row; says the one that came too often.
+fn note(job: &mut Job, finished: &[Finished]) -> Option<String> {
+    for it in finished {
+        match it.outcome {
+            "succeeded" => {
+                job.last_reason = None;
+                job.last_count = 0;
+            }
+            "failed_again" | "refused" => {
+                if job.last_reason.as_ref() == Some(&it.words) {
+                    job.last_count += 1;
+                } else {
+                    job.last_reason = Some(it.words.clone());
+                    job.last_count = 1;
+                }
+                if job.last_count >= job.stop_after_same {
+                    return Some(it.words.clone());
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Does what is to be done about these items. What cannot be told yet is looked at in the next turn.
+async fn act(
+    engine: &Engine,
+    job: &Job,
+    request: &JobRequest,
+    doing: Doing,
+    items: Vec<Item>,
+) -> Result<(), StoreError> {
+    let mut all = futures::stream::iter(items)
+        .map(|item| async move {
+            let came = match doing {
+                Doing::Replay => repeat(engine, job, request, &item).await,
+                _ => ask(engine, job, request, doing, &item).await,
+            };
+            came.map(|finished| {
+                finished.map(|(outcome, words)| Finished { number: item.number, outcome, words })
+            })
+        })
+        .buffer_unordered(AT_ONCE);
+    let mut finished = Vec::new();
+    let mut failed = None;
+    while let Some(came) = all.next().await {
+        match came {
+            Ok(it) => finished.extend(it),
+            // The item stays under way, and is done again.
+            Err(error) => failed = Some(error),
+        }
+    }
+    engine.store.finish_items(job.id, &finished).await?;
+    failed.map_or(Ok(()), Err)
+}
+
+type Verdict = Option<(&'static str, String)>;
+
+fn actor(job: &Job) -> Actor {
+    Actor { who: job.by.clone(), roles: job.roles.clone(), address: format!("job {}", job.id) }
+}
+
+/// Hands an action to the saga's owner, without waiting for it.
+async fn ask(
+    engine: &Engine,
+    job: &Job,
+    request: &JobRequest,
+    doing: Doing,
+    item: &Item,
+) -> Result<Verdict, StoreError> {
+    let Some(action) = doing.action(request.acknowledged) else { return Ok(None) };
+    let operator = Operator { who: job.by.clone(), why: job.why.clone(), revision: item.revision, action };
+    let mut asked =
+        json!({ "action": request.action, "why": job.why, "revision": item.revision, "job": job.id });
+    if request.acknowledged {
+        asked["acknowledged"] = json!(true);
+    }
+    let id = mail_id(job.id, item.number);
+    let wanted = Wanted { saga: item.saga, id, operator, payload: None, request: asked };
+    Ok(match deeds::ask(engine, wanted, &actor(job)).await? {
+        Came::AwaitingApproval => Some(("awaiting_approval", "a second person must approve it".to_owned())),
+        Came::NoSaga => Some(("refused", "there is no such saga".to_owned())),
+        Came::Reused => Some(("refused", "its id was used for something else".to_owned())),
+        _ => None,
+    })
+}
+
+/// Starts the replay of an item.
+async fn repeat(
+    engine: &Engine,
+    job: &Job,
+    request: &JobRequest,
+    item: &Item,
+) -> Result<Verdict, StoreError> {
+    let refused = |reason: String| Ok(Some(("refused", reason)));
+    let plan = match replay::plan(engine, item.saga, request.version.as_deref()).await {
+        Ok(plan) => plan,
+        Err(replay::NoPlan::Store(error)) => return Err(error),
+        Err(replay::NoPlan::NoSaga) => return refused("there is no such saga".to_owned()),
+        Err(replay::NoPlan::NoVersion) => return refused("its definition has no such version".to_owned()),
+        Err(replay::NoPlan::Unreadable(reason)) => return refused(reason),
+    };
+    if let Some(reason) = plan.refused {
+        return refused(reason);
+    }
+    if !request.acknowledged && !plan.warnings.is_empty() {
+        return refused(plan.warnings.join("; "));
+    }
+    let key = format!("job:{}:{}", job.id, item.number);
+    let own = engine.store.saga_of_key(&format!("request:{}", plan.principal), &key).await?;
+    if let (Some(by), false) = (plan.replayed_by, request.acknowledged)
+        && own != Some(by)
+    {
+        return Ok(Some((
+            "changed",
+            "changed meanwhile: skipped; it was replayed by another saga".to_owned(),
+        )));
+    }
+    let fresh = request.fresh.get(&item.saga.to_string()).cloned().unwrap_or_default();
+    let input = match plan.input_with(&Inputs { input: None, fresh: fresh.into_iter().collect() }) {
+        Ok(input) => input,
+        Err(faults) => {
+            let all: Vec<String> = faults.into_iter().map(|(at, what)| format!("{at} {what}")).collect();
+            return refused(all.join("; "));
+        }
+    };
+    match plan.start(engine, item.saga, input, Some(key)).await {
+        Ok(started) => {
+            engine.store.note_new_saga(job.id, item.number, started.saga).await?;
+            if started.fresh {
+                let after = json!({ "saga": started.saga, "job": job.id });
+                let deed = Deed {
+                    why: Some(&job.why),
+                    after: Some(after),
+                    ..Deed::new("saga.replay", item.saga.to_string())
+                };
+                engine.store.keep_deed(&actor(job), deed).await?;
+            }
+            Ok(None)
+        }
+        // Tried again in a moment.
+        Err(StartError::Busy { .. } | StartError::Held(_) | StartError::Unavailable(_)) => Ok(None),
+        Err(StartError::KeyReused { saga }) => {
+            Ok(Some(("changed", format!("changed meanwhile: skipped; saga {saga} has its key now"))))
+        }
+        Err(error @ (StartError::KeyOfAnother | StartError::BadInput(_))) => refused(error.to_string()),
+    }
+}
+
+/// What became of the items that are under way.
+async fn look(
+    engine: &Engine,
+    job: &Job,
+    request: &JobRequest,
+    doing: Doing,
+) -> Result<Vec<Finished>, StoreError> {
+    let acting = engine.store.job_items(job.id, Some("acting"), 0, ACTING_MAX).await?;
+    if acting.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut finished = Vec::new();
+    let (mut known, mut again) = (Vec::new(), Vec::new());
+    if doing == Doing::Replay {
+        for item in acting {
+            match item.new_saga {
+                Some(saga) => known.push((item, saga)),
+                None => again.push(item),
+            }
+        }
+    } else {
+        let ids: Vec<Uuid> = acting.iter().map(|item| mail_id(job.id, item.number)).collect();
+        let results: HashMap<Uuid, String> = engine.store.mail_results(&ids).await?.into_iter().collect();
+        let kept = engine.store.mail_kept(&ids).await?;
+        for item in acting {
+            let id = mail_id(job.id, item.number);
+            match results.get(&id).map(|it| deeds::came(it)) {
+                Some(Came::Refused(reason)) => {
+                    let moved = reason.contains("moved on");
+                    let (outcome, words) = if moved {
+                        ("changed", "changed meanwhile: skipped".to_owned())
+                    } else {
+                        ("refused", reason)
+                    };
+                    finished.push(Finished { number: item.number, outcome, words });
+                }
+                Some(Came::Ignored(reason)) => {
+                    finished.push(Finished { number: item.number, outcome: "refused", words: reason });
+                }
+                Some(_) => {
+                    let saga = item.saga;
+                    known.push((item, saga));
+                }
+                None if !kept.contains(&id) => again.push(item),
+                None => {}
+            }
+        }
+    }
+    let ids: Vec<SagaId> = known.iter().map(|(_, saga)| *saga).collect();
+    let outcomes: HashMap<SagaId, Outcome> = settle::outcomes(engine, &ids).await?.into_iter().collect();
+    for (item, saga) in known {
+        let Some(outcome) = outcomes.get(&saga) else { continue };
+        if let Some((outcome, words)) = verdict(outcome, item.goal) {
+            finished.push(Finished { number: item.number, outcome, words });
+        }
+    }
+    // Marked, and then the process died, or the start was refused for a while.
+    if matches!(job.state.as_str(), "canary" | "running") {
+        act(engine, job, request, doing, again).await?;
+    }
+    Ok(finished)
+}
+
+fn verdict(outcome: &Outcome, goal: i16) -> Option<(&'static str, String)> {
+    let wanted = usize::try_from(goal).ok().and_then(|goal| GOALS.get(goal)).copied();
+    let status = outcome.status.as_str();
+    if status == "running" {
+        return None;
+    }
+    if Some(status) == wanted || status == "completed" {
+        let words = if status == "completed" { "now succeeded".to_owned() } else { format!("now {status}") };
+        return Some(("succeeded", words));
+    }
+    let reason = outcome.reason.as_ref().map_or_else(|| status.to_owned(), |(code, _)| code.clone());
+    Some(("failed_again", format!("failed again: {reason}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pace_is_kept_and_not_saved_up() {
+        let mut pace = Pace::new(10);
+        let now = pace.at;
+        assert_eq!(pace.take(now, 100), 1);
+        assert_eq!(pace.take(now + Duration::from_millis(500), 100), 5);
+        assert_eq!(pace.take(now + Duration::from_secs(60), 100), 10);
+        assert_eq!(pace.take(now + Duration::from_secs(61), 3), 3);
+    }
+
+    #[test]
+    fn an_item_succeeded_only_when_its_saga_became_what_was_wanted() {
+        let outcome = |status: &str, reason: Option<(&str, &str)>| Outcome {
+            status: status.to_owned(),
+            revision: 1,
+            reason: reason.map(|(code, message)| (code.to_owned(), message.to_owned())),
+            doing: None,
+            done: Vec::new(),
+        };
+        assert_eq!(verdict(&outcome("running", None), 2), None);
+        assert_eq!(verdict(&outcome("completed", None), 2), Some(("succeeded", "now succeeded".to_owned())));
+        assert_eq!(
+            verdict(&outcome("compensated", None), 3),
+            Some(("succeeded", "now compensated".to_owned()))
+        );
+        let failed = verdict(&outcome("parked", Some(("pay: BUSY", "try later 17"))), 2);
+        assert_eq!(failed, Some(("failed_again", "failed again: pay: BUSY".to_owned())));
+        assert_eq!(verdict(&outcome("compensated", None), 2).map(|it| it.0), Some("failed_again"));
+    }
+}

@@ -1,0 +1,175 @@
+//! What does not fit together. Pure.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+
+use super::books::{Books, Money};
+use super::{Finding, Kind};
+
+/// What does not fit, of what came to stand so before `until`; the largest amounts first.
+pub fn judge(books: &Books, until: DateTime<Utc>) -> Vec<Finding> {
+    let ids: BTreeSet<&String> =
+        books.orders.keys().chain(books.money.keys()).chain(books.goods.keys()).collect();
+    let mut findings: Vec<Finding> = ids.into_iter().flat_map(|id| of_order(books, id, until)).collect();
+    findings.sort_by(|a, b| b.amount.cmp(&a.amount).then_with(|| a.order_id.cmp(&b.order_id)));
+    findings
+}
+
+fn of_order(books: &Books, id: &str, until: DateTime<Utc>) -> Vec<Finding> {
+    let saga = books.sagas.get(id);
+    // It is still on its way, or waits for a human in the parked queue.
+    if saga.is_some_and(|saga| saga.ended_at.is_none_or(|at| at > until)) {
+        return Vec::new();
+    }
+    let order = books.orders.get(id);
+    let none = Money::default();
+    let money = books.money.get(id).unwrap_or(&none);
+    let goods = books.goods.get(id);
+    let since = [order.map(|it| it.at), Some(money.at), goods.map(|it| it.at)].into_iter().flatten().max();
+    let since = since.unwrap_or(until);
+    if since > until {
+        return Vec::new();
+    }
+    let status = order.map_or("absent", |it| it.status.as_str());
+    let kept = money.captured - money.refunded;
+    // Of an order that began before the window the books are not whole here.
+    let whole = order.is_none_or(|it| it.at >= books.since);
+    let finding = |kind: Kind, amount: Option<i64>, words: String| Finding {
+        kind,
+        order_id: id.to_owned(),
+        saga: saga.map(|it| it.id),
+        amount,
+        currency: order.map(|it| it.currency.clone()),
+        words,
+        since,
+    };
+    let mut found = Vec::new();
+    if status != "completed" && kept > 0 {
+        let words =
+            format!("the order is {status}, and {kept} of {} that were charged are kept", money.captured);
+        found.push(finding(Kind::PaidButCancelled, Some(kept), words));
+    }
+    if let Some(order) = order.filter(|it| it.status == "completed" && whole)
+        && money.captured < order.amount
+    {
+        let words =
+            format!("the order is completed, and {} of {} were charged", money.captured, order.amount);
+        found.push(finding(Kind::CompletedButUnpaid, Some(order.amount - money.captured), words));
+    }
+    let standing = order.filter(|it| it.status == "completed").map_or(0, |it| it.amount);
+    // What an order is owed back at most: all that was charged beyond what it costs.
+    let owed = money.captured - standing.min(money.captured);
+    if money.refunded > owed && money.refunds > 1 && (whole || money.refunded > money.captured) {
+        let over = money.refunded - owed;
+        let words = format!(
+            "{} were given back in {} refunds, {over} more than the {owed} that were to be",
+            money.refunded, money.refunds
+        );
+        found.push(finding(Kind::RefundedTwice, Some(over), words));
+    }
+    if let Some(goods) = goods.filter(|_| status == "cancelled" || status == "absent") {
+        let held = if goods.sold { "sold" } else { "reserved" };
+        found.push(finding(
+            Kind::StockWithoutOrder,
+            None,
+            format!("the order is {status}, and its goods are {held}"),
+        ));
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use chrono::TimeDelta;
+    use saga_protocol::SagaId;
+    use uuid::Uuid;
+
+    use super::super::books::{Goods, Order, Saga};
+    use super::*;
+
+    struct Case {
+        books: Books,
+        now: DateTime<Utc>,
+    }
+
+    impl Case {
+        fn new() -> Self {
+            let now = Utc::now();
+            Self { books: Books { since: now - TimeDelta::days(1), ..Books::default() }, now }
+        }
+
+        fn ago(&self, minutes: i64) -> DateTime<Utc> {
+            self.now - TimeDelta::minutes(minutes)
+        }
+
+        fn order(mut self, status: &str, minutes: i64) -> Self {
+            let at = self.ago(minutes);
+            let order = Order { status: status.into(), amount: 100, currency: "KRW".into(), at };
+            self.books.orders.insert("o".into(), order);
+            self
+        }
+
+        fn money(mut self, captured: i64, refunded: i64, refunds: u32, minutes: i64) -> Self {
+            let at = self.ago(minutes);
+            self.books.money.insert("o".into(), Money { captured, refunded, refunds, at });
+            self
+        }
+
+        fn goods(mut self, sold: bool) -> Self {
+            let at = self.ago(30);
+            self.books.goods.insert("o".into(), Goods { sold, at });
+            self
+        }
+
+        fn saga(mut self, ended_minutes: Option<i64>) -> Self {
+            let ended_at = ended_minutes.map(|minutes| self.ago(minutes));
+            self.books.sagas.insert("o".into(), Saga { id: SagaId(Uuid::nil()), ended_at });
+            self
+        }
+
+        fn kinds(&self) -> Vec<Kind> {
+            judge(&self.books, self.ago(2)).into_iter().map(|it| it.kind).collect()
+        }
+    }
+
+    #[test]
+    fn each_kind_is_found_and_what_fits_is_not() {
+        let fits = Case::new().order("completed", 30).money(100, 0, 0, 31).goods(true).saga(Some(29));
+        assert_eq!(fits.kinds(), []);
+        let undone = Case::new().order("cancelled", 30).money(100, 100, 1, 31).saga(Some(29));
+        assert_eq!(undone.kinds(), []);
+        let kept = Case::new().order("cancelled", 30).money(100, 0, 0, 31).saga(Some(29));
+        assert_eq!(kept.kinds(), [Kind::PaidButCancelled]);
+        let nobodys = Case::new().money(100, 0, 0, 31);
+        assert_eq!(nobodys.kinds(), [Kind::PaidButCancelled]);
+        let unpaid = Case::new().order("completed", 30).saga(Some(29));
+        assert_eq!(unpaid.kinds(), [Kind::CompletedButUnpaid]);
+        let twice = Case::new().order("cancelled", 30).money(200, 200, 2, 31).saga(Some(29));
+        assert_eq!(twice.kinds(), [], "charged twice and given back twice");
+        let twice = Case::new().order("cancelled", 30).money(100, 200, 2, 31).saga(Some(29));
+        assert_eq!(twice.kinds(), [Kind::RefundedTwice]);
+        let goods = Case::new().order("cancelled", 30).goods(false).saga(Some(29));
+        assert_eq!(goods.kinds(), [Kind::StockWithoutOrder]);
+    }
+
+    #[test]
+    fn what_is_on_its_way_is_left_alone() {
+        let running = Case::new().order("cancelled", 30).money(100, 0, 0, 31).saga(None);
+        assert_eq!(running.kinds(), [], "its saga has not ended");
+        let just = Case::new().order("cancelled", 30).money(100, 0, 0, 31).saga(Some(1));
+        assert_eq!(just.kinds(), [], "its saga has just ended");
+        let moving = Case::new().order("cancelled", 1).money(100, 0, 0, 31).saga(Some(29));
+        assert_eq!(moving.kinds(), [], "the order has just changed");
+        let paying = Case::new().order("cancelled", 30).money(100, 0, 0, 1).saga(Some(29));
+        assert_eq!(paying.kinds(), [], "its money has just moved");
+    }
+
+    #[test]
+    fn of_an_order_from_before_the_window_absent_money_says_nothing() {
+        let old = Case::new().order("completed", 3_000).goods(true).saga(Some(2_999));
+        assert_eq!(old.kinds(), []);
+    }
+}

@@ -1,0 +1,189 @@
+//! Reconciliation: the vendor's ledger, the orders and the stock, compared with the sagas.
+//!
+//! Owns what does not fit together and since when. It reads other services' books, read-only, and changes nothing:
+//! every finding names the saga and what usually helps. What is younger than the grace, or belongs to a saga that has
+//! not ended, is left alone: it is still on its way, or stands in the parked queue.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`books`] | reads the books |
+//! | [`judge`] | what does not fit: pure |
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use saga_protocol::SagaId;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::engine::Engine;
+use crate::store::StoreError;
+
+pub mod books;
+pub mod judge;
+
+use books::{Books, Sources};
+
+/// How often it runs by itself.
+const EVERY: Duration = Duration::from_secs(600);
+/// How soon a process that serves looks for the first time.
+const FIRST: Duration = Duration::from_secs(60);
+/// How far back it looks.
+const WINDOW: TimeDelta = TimeDelta::days(2);
+/// The least grace, whatever the definitions' timeouts are.
+const GRACE_MIN_MS: i64 = 60_000;
+
+/// What does not fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The kind.
+    pub kind: Kind,
+    /// The order.
+    pub order_id: String,
+    /// Its newest saga.
+    pub saga: Option<SagaId>,
+    /// The money that is wrong.
+    pub amount: Option<i64>,
+    /// Its currency.
+    pub currency: Option<String>,
+    /// In words.
+    pub words: String,
+    /// Since when.
+    pub since: DateTime<Utc>,
+}
+
+/// The kinds of findings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// The customer's money was kept for an order that does not stand.
+    PaidButCancelled,
+    /// An order stands that was not paid.
+    CompletedButUnpaid,
+    /// More was given back than was to be.
+    RefundedTwice,
+    /// Goods are reserved or sold for an order that does not stand.
+    StockWithoutOrder,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 4] =
+        [Self::PaidButCancelled, Self::CompletedButUnpaid, Self::RefundedTwice, Self::StockWithoutOrder];
+
+    /// The kind as the API spells it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::PaidButCancelled => "paid_but_cancelled",
+            Self::CompletedButUnpaid => "completed_but_unpaid",
+            Self::RefundedTwice => "refunded_twice",
+            Self::StockWithoutOrder => "stock_without_order",
+        }
+    }
+
+    /// What usually helps.
+    pub const fn suggested(self) -> &'static str {
+        match self {
+            Self::PaidButCancelled => "refund the payment at the vendor, and note the receipt on the saga",
+            Self::CompletedButUnpaid => {
+                "ask the customer to pay, or cancel the order; look at the saga's payment step"
+            }
+            Self::RefundedTwice => "ask the vendor to reverse the second refund, or claim it back",
+            Self::StockWithoutOrder => "release the reservation in the stock's books",
+        }
+    }
+}
+
+/// A run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Its id.
+    pub id: Uuid,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// How long it took, in ms.
+    pub took_ms: i64,
+    /// Orders that were compared.
+    pub orders: i64,
+    /// How many findings.
+    pub findings: i64,
+    /// Why it could not be done.
+    pub error: Option<String>,
+}
+
+/// Compares the books, on demand and by itself. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Reconciler(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    sources: Sources,
+    grace_ms: Option<i64>,
+    running: tokio::sync::Mutex<()>,
+}
+
+impl Reconciler {
+    /// With these books. `grace_ms` is twice the longest timeout of a step when absent.
+    pub fn new(sources: Sources, grace_ms: Option<i64>) -> Self {
+        Self(Arc::new(Inner { sources, grace_ms, running: tokio::sync::Mutex::new(()) }))
+    }
+
+    /// Runs it now. `None` when it runs already.
+    ///
+    /// # Errors
+    /// When the engine's database fails. Books that cannot be read are told in the run.
+    pub async fn run(&self, engine: &Engine) -> Result<Option<Run>, StoreError> {
+        let Ok(_running) = self.0.running.try_lock() else { return Ok(None) };
+        let (began, now) = (Instant::now(), Utc::now());
+        let grace_ms = self.0.grace_ms.unwrap_or_else(|| grace_ms(engine));
+        let until = now - TimeDelta::milliseconds(grace_ms);
+        let compared = match Books::read(&self.0.sources, engine, now - WINDOW, now).await {
+            Ok(books) => Ok((books.orders.len(), judge::judge(&books, until))),
+            Err(error) => Err(format!("{error:#}")),
+        };
+        let took_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
+        let (orders, findings, error) = match compared {
+            Ok((orders, findings)) => (i64::try_from(orders).unwrap_or(i64::MAX), findings, None),
+            Err(error) => (0, Vec::new(), Some(error)),
+        };
+        if let Some(error) = &error {
+            tracing::error!(error, "the reconciliation could not read the books");
+        }
+        for kind in Kind::ALL {
+            let count = findings.iter().filter(|it| it.kind == kind).count();
+            metrics::gauge!("amends_reconciliation_findings", "kind" => kind.word())
+                .set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
+        }
+        let count = i64::try_from(findings.len()).unwrap_or(i64::MAX);
+        let run = Run { id: Uuid::now_v7(), at: now, took_ms, orders, findings: count, error };
+        engine.store.keep_reconciliation(&run, &findings).await?;
+        drop(engine.news.send("reconciliation"));
+        Ok(Some(run))
+    }
+
+    /// Runs it by itself, in one process at a time, until shut down.
+    pub async fn follow(self, engine: Engine, shutdown: CancellationToken) {
+        let mut pause = FIRST;
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+            pause = EVERY;
+            let due = match engine.store.last_reconciliation().await {
+                Ok(last) => last.is_none_or(|at| Utc::now() - at > TimeDelta::seconds(300)),
+                Err(_) => false,
+            };
+            if due && let Err(error) = self.run(&engine).await {
+                tracing::warn!(%error, "the reconciliation's result could not be kept");
+            }
+        }
+    }
+}
+
+/// Twice the longest timeout of a step.
+fn grace_ms(engine: &Engine) -> i64 {
+    let all = engine.definitions.all_active();
+    let timeouts = all.iter().flat_map(|it| it.definition.steps.iter().map(|step| step.timeout_ms));
+    timeouts.max().unwrap_or(0).saturating_mul(2).max(GRACE_MIN_MS)
+}

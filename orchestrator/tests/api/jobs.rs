@@ -1,0 +1,268 @@
+//! Bulk jobs: an outage leaves many sagas parked and many compensated, and jobs bring them home.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use amends::api::ApiConfig;
+use saga_protocol::{Command, Direction, SagaId};
+use serde_json::{Value, json};
+use test_support::{eventually, until_some};
+
+use crate::acting::PURCHASE;
+use crate::server::{Answer, Server};
+use crate::support::{rejected, succeeded};
+
+/// Sagas of each kind. `AMENDS_TEST_JOB_SAGAS=5000` makes it the incident that it is about.
+fn many() -> usize {
+    std::env::var("AMENDS_TEST_JOB_SAGAS").ok().and_then(|it| it.parse().ok()).unwrap_or(120)
+}
+
+/// The same purchase, parked and not undone when the charge is refused; and one whose payment key may be used again.
+fn parking() -> String {
+    PURCHASE
+        .replace("saga: purchase", "saga: deposit")
+        .replace("/purchases", "/deposits")
+        .replace("action: charge\n", "action: charge\n    on_rejected: park\n")
+}
+
+/// The shop's books: what was held and charged, and given back.
+#[derive(Clone, Default)]
+struct Books {
+    broken: Arc<AtomicBool>,
+    held: Arc<AtomicUsize>,
+    freed: Arc<AtomicUsize>,
+    charged: Arc<AtomicUsize>,
+    finished: Arc<AtomicUsize>,
+}
+
+impl Books {
+    async fn open(&self, server: &Server) {
+        let books = self.clone();
+        let seen = std::sync::Mutex::new(BTreeSet::new());
+        server
+            .travel(move |command: &Command| {
+                if command.action == "charge"
+                    && command.direction == Direction::Execute
+                    && books.broken.load(Ordering::SeqCst)
+                {
+                    return Some(rejected(command, "PROVIDER_DOWN"));
+                }
+                // A repeated command is one effect, as with every worker.
+                if seen.lock().unwrap().insert(command.effect_key().to_string()) {
+                    let book = match command.action.as_str() {
+                        "hold_goods" => &books.held,
+                        "free_goods" => &books.freed,
+                        "charge" => &books.charged,
+                        _ => &books.finished,
+                    };
+                    book.fetch_add(1, Ordering::SeqCst);
+                }
+                Some(succeeded(command))
+            })
+            .await;
+    }
+
+    fn now(&self) -> [usize; 4] {
+        [&self.held, &self.freed, &self.charged, &self.finished].map(|it| it.load(Ordering::SeqCst))
+    }
+}
+
+async fn start(server: &Server, path: &str, count: usize) -> Vec<SagaId> {
+    let mut sagas = Vec::new();
+    for at in 0..count {
+        let input =
+            json!({ "id": format!("{path}-{at}"), "amount": 1_000, "payment_key": format!("key-{at}") });
+        let answer = server.post(&format!("/{path}"), &[], &input).await;
+        assert_eq!(answer.status, 202, "{}", answer.body);
+        sagas.push(answer.saga());
+    }
+    sagas
+}
+
+async fn until_counted(server: &Server, filter: &str, status: &str, count: usize) {
+    eventually(&format!("{count} are {status}"), 120_000, async || {
+        let counts = server.get(&format!("/ops/counts?{filter}")).await.body;
+        counts["by_status"][status]["count"] == json!(count)
+    })
+    .await;
+}
+
+async fn job_until(server: &Server, job: &Answer, state: &str) -> Value {
+    assert_eq!(job.status, 201, "{}", job.body);
+    let path = format!("/ops/jobs/{}", job.body["id"].as_str().unwrap());
+    until_some(&format!("the job is {state}"), 240_000, async || {
+        let body = server.get(&path).await.body;
+        (body["state"] == state).then_some(body)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outage_is_made_good_by_two_jobs_also_when_the_server_dies_in_the_middle() {
+    let server = Server::start().await;
+    server.publish(PURCHASE).await;
+    server.publish(&parking()).await;
+    let books = Books::default();
+    books.open(&server).await;
+    books.broken.store(true, Ordering::SeqCst);
+    let count = many();
+    let compensated = start(&server, "purchases", count).await;
+    start(&server, "deposits", count).await;
+    until_counted(&server, "definition=deposit", "parked", count).await;
+    until_counted(&server, "definition=purchase", "compensated", count).await;
+
+    // While the provider is down, the canary says so, and nothing else is touched.
+    let retry = json!({ "kind": "action", "action": "retry", "filter": "definition=deposit&status=parked",
+        "why": "after the incident", "canary": 5, "rate_per_s": 1_000,
+        // Two jobs on the same sagas: who comes second finds them all ended, one after the other.
+        "stop_after_same": count + 1 });
+    let preview = server.post("/ops/jobs/preview", &[], &retry).await.body;
+    assert_eq!(
+        (&preview["sagas"], &preview["by_step"]),
+        (&json!(count), &json!([{ "step": "charge", "sagas": count }])),
+        "{preview}"
+    );
+    assert_eq!(preview["amount"], json!([{ "currency": "KRW", "amount": 1_000 * count, "sagas": count }]));
+    let job = server.post("/ops/jobs", &[], &retry).await;
+    let stopped = job_until(&server, &job, "stopped").await;
+    assert_eq!(stopped["stopped_because"], "the canary failed: 5 of 5: failed again: charge: PROVIDER_DOWN");
+    assert_eq!(
+        (&stopped["counts"]["failed_again"], &stopped["counts"]["waiting"]),
+        (&json!(5), &json!(count - 5)),
+        "{stopped}"
+    );
+
+    // It is fixed. The first job's canary has changed; the others go on, and the server dies on the way.
+    books.broken.store(false, Ordering::SeqCst);
+    let path = format!("/ops/jobs/{}", job.body["id"].as_str().unwrap());
+    let resumed = server.post(&format!("{path}/resume"), &[], &json!({ "why": "it is fixed" })).await;
+    assert_eq!(resumed.status, 200, "{}", resumed.body);
+    let first = server.post("/ops/jobs", &[], &retry).await;
+    eventually("some are done", 120_000, async || {
+        server.get(&path).await.body["counts"]["succeeded"].as_i64().unwrap() >= 5
+    })
+    .await;
+    let server = Server::on(server.crash(), "b", ApiConfig::default(), None).await;
+    let done = job_until(&server, &job, "done").await;
+    assert_eq!(
+        (&done["counts"]["succeeded"], &done["counts"]["failed_again"]),
+        (&json!(count - 5), &json!(5)),
+        "{done}"
+    );
+    // The second had frozen all of them: those that the first brought home have changed meanwhile.
+    let second = job_until(&server, &first, "done").await["counts"].clone();
+    let of = |what: &str| second[what].as_i64().unwrap();
+    assert_eq!(of("succeeded") + of("changed") + of("refused"), of("total"), "{second}");
+    assert!(of("succeeded") >= 5, "the canary of the first: {second}");
+    until_counted(&server, "definition=deposit", "completed", count).await;
+
+    // The compensated are replayed: each needs a key of its own.
+    let fresh: serde_json::Map<String, Value> = compensated
+        .iter()
+        .map(|saga| (saga.to_string(), json!({ "/payment_key": format!("fresh-{saga}") })))
+        .collect();
+    let replay = json!({ "kind": "replay", "filter": "definition=purchase&status=compensated", "why": "after the incident",
+        "canary": 3, "rate_per_s": 1_000, "fresh": fresh });
+    let preview = server.post("/ops/jobs/preview", &[], &replay).await.body;
+    assert_eq!(
+        (&preview["sagas"], &preview["needs_fresh"]),
+        (&json!(count), &json!(["/payment_key"])),
+        "{preview}"
+    );
+    let job = server.post("/ops/jobs", &[], &replay).await;
+    let path = format!("/ops/jobs/{}", job.body["id"].as_str().unwrap());
+    eventually("some are done", 120_000, async || {
+        server.get(&path).await.body["counts"]["succeeded"].as_i64().unwrap() >= 5
+    })
+    .await;
+    let server = Server::on(server.crash(), "c", ApiConfig::default(), None).await;
+    let done = job_until(&server, &job, "done").await;
+    assert_eq!(done["counts"]["succeeded"], json!(count), "{done}");
+
+    // Every one is accounted for, once.
+    let mut new = BTreeSet::new();
+    let mut after = 0;
+    loop {
+        let page = server.get(&format!("{path}/items?outcome=succeeded&limit=500&after={after}")).await.body;
+        for it in page["items"].as_array().unwrap() {
+            assert_eq!(it["words"], "now succeeded");
+            assert!(new.insert(it["new_saga"].as_str().unwrap().to_owned()), "{it}");
+        }
+        match page["next"].as_i64() {
+            Some(next) => after = next,
+            None => break,
+        }
+    }
+    assert_eq!(new.len(), count);
+    until_counted(&server, "definition=purchase", "completed", count).await;
+    assert_eq!(
+        server.stage.count("select count(*) from saga where replay_of is not null").await,
+        count as i64
+    );
+    // The books: what was held is sold or was freed, and each sale was charged once.
+    assert_eq!(books.now(), [3 * count, count, 2 * count, 2 * count]);
+    server.stage.histories_are_whole().await;
+    let none = server.post("/ops/jobs", &[], &replay).await;
+    none.is_problem(422, "invalid-input");
+    assert!(none.body.to_string().contains("it was replayed already"), "{}", none.body);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_stops_when_the_same_failure_repeats_and_can_be_paused_and_cancelled() {
+    let server = Server::start().await;
+    server.publish(&parking()).await;
+    let books = Books::default();
+    books.open(&server).await;
+    books.broken.store(true, Ordering::SeqCst);
+    start(&server, "deposits", 12).await;
+    until_counted(&server, "definition=deposit", "parked", 12).await;
+    let retry = json!({ "kind": "action", "action": "retry", "filter": "definition=deposit", "why": "try",
+        "canary": 0, "rate_per_s": 2, "stop_after_same": 3 });
+    let job = server.post("/ops/jobs", &[], &retry).await;
+    let stopped = job_until(&server, &job, "stopped").await;
+    let because = stopped["stopped_because"].as_str().unwrap();
+    assert_eq!(because, "the same failure 3 times in a row: failed again: charge: PROVIDER_DOWN");
+    assert!(stopped["counts"]["waiting"].as_i64().unwrap() >= 6, "{stopped}");
+    let path = format!("/ops/jobs/{}", job.body["id"].as_str().unwrap());
+    let why = json!({ "why": "enough" });
+    server.post(&format!("{path}/pause"), &[], &why).await.is_problem(409, "conflict");
+    assert_eq!(server.post(&format!("{path}/cancel"), &[], &why).await.body["state"], "cancelled");
+    server.post(&format!("{path}/resume"), &[], &why).await.is_problem(409, "conflict");
+
+    let slow = json!({ "kind": "action", "action": "compensate", "filter": "definition=deposit", "why": "give up",
+        "rate_per_s": 1, "canary": 2 });
+    let job = server.post("/ops/jobs", &[], &slow).await;
+    let path = format!("/ops/jobs/{}", job.body["id"].as_str().unwrap());
+    assert_eq!(server.post(&format!("{path}/pause"), &[], &why).await.body["state"], "paused");
+    let paused = until_some("what was begun is told", 30_000, async || {
+        let body = server.get(&path).await.body;
+        (body["counts"]["acting"] == 0).then_some(body)
+    })
+    .await;
+    assert!(paused["counts"]["waiting"].as_i64().unwrap() >= 10, "{paused}");
+    assert_eq!(server.post(&format!("{path}/resume"), &[], &why).await.body["state"], "canary");
+    job_until(&server, &job, "running").await;
+    server.post(&format!("{path}/cancel"), &[], &why).await;
+    for (bad, at) in [
+        (json!({ "kind": "action", "action": "skip", "filter": "status=parked", "why": "x" }), "/kind"),
+        (json!({ "kind": "action", "action": "retry", "why": "x" }), ""),
+        (json!({ "kind": "action", "action": "retry", "filter": "status=parked", "why": "" }), "/why"),
+        (
+            json!({ "kind": "action", "action": "abandon", "filter": "status=parked", "why": "x" }),
+            "/acknowledged",
+        ),
+        (
+            json!({ "kind": "action", "action": "retry", "filter": "status=parked", "why": "x", "rate_per_s": 0 }),
+            "/rate_per_s",
+        ),
+    ] {
+        let answer = server.post("/ops/jobs", &[], &bad).await;
+        answer.is_problem(422, "invalid-input");
+        assert_eq!(answer.body["errors"][0]["pointer"], at, "{}", answer.body);
+    }
+    let bad = json!({ "kind": "action", "action": "retry", "filter": "colour=red", "why": "x" });
+    server.post("/ops/jobs/preview", &[], &bad).await.is_problem(400, "bad-request");
+    server.stop().await;
+}

@@ -1,0 +1,172 @@
+//! What if, retention, erasing.
+
+use chrono::{Datelike, Days, Utc};
+use saga_protocol::{Command, Outcome, Reply};
+use serde_json::{Value, json};
+use sqlx::AssertSqlSafe;
+
+use crate::acting::PURCHASE;
+use crate::server::Server;
+use crate::support::{rejected, succeeded};
+
+fn purchase(id: &str, key: &str) -> Value {
+    json!({ "id": id, "amount": 1_000, "payment_key": key })
+}
+
+/// Refuses `bad…` for good, and `slow…` twice.
+fn shop(command: &Command) -> Option<Reply> {
+    let input: Value = serde_json::from_str(command.input.get()).unwrap();
+    let key = input["key"].as_str().unwrap_or_default();
+    if command.action == "charge" && key.starts_with("bad") {
+        return Some(rejected(command, "KEY_EXPIRED"));
+    }
+    if command.action == "charge" && key.starts_with("slow") && command.attempt < 3 {
+        let mut reply = rejected(command, "BUSY");
+        reply.outcome = Outcome::Retryable;
+        return Some(reply);
+    }
+    Some(succeeded(command))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn past_failures_are_played_against_another_definition() {
+    let server = Server::start().await;
+    // One try and no more: what is slow fails.
+    let strict = PURCHASE.replace(
+        "action: charge\n",
+        "action: charge\n    retry: { attempts: 1, initial: 10ms, max: 10ms }\n",
+    );
+    server.publish(&strict).await;
+    server.travel(shop).await;
+    let bad = server.post("/purchases", &[], &purchase("p-bad", "bad-1")).await.saga();
+    let slow = server.post("/purchases", &[], &purchase("p-slow", "slow-1")).await.saga();
+    server.until(bad, "compensated").await;
+    server.until(slow, "compensated").await;
+
+    let ask = |definition: &str| json!({ "filter": "status=compensated", "definition": definition });
+    let same = server.post("/ops/what-if", &[], &ask(&strict)).await;
+    assert_eq!((same.status.as_u16(), &same.body["would"]["compensated"]), (200, &json!(2)), "{}", same.body);
+    // A charge that may fail is a warning: both would have gone on, and what history does not know is said.
+    let lenient =
+        strict.replace("    compensation: refund\n", "    compensation: refund\n    optional: true\n");
+    let would = server.post("/ops/what-if", &[], &ask(&lenient)).await.body;
+    assert_eq!((&would["sagas"], &would["would"]["completed"]), (&json!(2), &json!(2)), "{would}");
+    let item = would["items"].as_array().unwrap().iter().find(|it| it["saga"] == json!(bad)).unwrap();
+    assert_eq!(
+        (&item["was"], &item["because"], &item["assumed"]),
+        (&json!("compensated"), &json!("it goes on although this did not succeed: charge"), &json!(["done"]))
+    );
+    let park = strict.replace("action: charge\n", "action: charge\n    on_rejected: park\n");
+    let would = server.post("/ops/what-if", &[], &ask(&park)).await.body;
+    let item = would["items"].as_array().unwrap().iter().find(|it| it["saga"] == json!(bad)).unwrap();
+    assert_eq!(
+        (&item["would"], &item["because"]),
+        (&json!("parked"), &json!("it parks at charge: charge: KEY_EXPIRED"))
+    );
+    // An input that does not fit is said, and a candidate's mistakes are.
+    let other =
+        strict.replace("required: [id, amount, payment_key]", "required: [id, amount, payment_key, coupon]");
+    let would = server.post("/ops/what-if", &[], &ask(&other)).await.body;
+    assert_eq!(would["would"]["unknown"], 2, "{would}");
+    server.post("/ops/what-if", &[], &ask("saga: 1")).await.is_problem(422, "invalid-definition");
+    let both = json!({ "filter": "", "sagas": [bad], "name": "purchase" });
+    server.post("/ops/what-if", &[], &both).await.is_problem(422, "invalid-input");
+    let one = server.post("/ops/what-if", &[], &json!({ "sagas": [bad], "name": "purchase" })).await;
+    assert_eq!(one.body["sagas"], 1, "{}", one.body);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn personal_data_is_erased_wherever_the_engine_keeps_it() {
+    let server = Server::start().await;
+    let source = PURCHASE.replace("{ type: string, fresh: true }", "{ type: string, personal: true }");
+    server.publish(&source).await;
+    server
+        .travel(|command| {
+            let mut reply = succeeded(command);
+            let output = json!({ "echo": serde_json::from_str::<Value>(command.input.get()).unwrap() });
+            reply.output = Some(serde_json::value::to_raw_value(&output).unwrap());
+            (command.action != "finish").then_some(reply)
+        })
+        .await;
+    let saga = server.post("/purchases", &[], &purchase("p-1", "card-of-kim-minsu")).await.saga();
+    let path = format!("/sagas/{saga}/erase");
+    let why = json!({ "why": "they asked for it" });
+    server.post(&path, &[], &why).await.is_problem(409, "conflict");
+    let page = server.until(saga, "running").await;
+    let _ = page;
+    let gone = test_support::until_some("the pivot waits", 20_000, async || {
+        let page = server.get(&format!("/sagas/{saga}")).await.body;
+        (page["phase"] == "pivot_open").then_some(page)
+    })
+    .await;
+    let abandon =
+        json!({ "action": "abandon", "why": "test", "acknowledged": true, "revision": gone["revision"] });
+    let done = server.post(&format!("/sagas/{saga}/actions"), &[], &abandon).await;
+    assert_eq!(done.body["result"], "applied", "{}", done.body);
+    server.until(saga, "abandoned").await;
+    let erased = server.post(&path, &[], &why).await;
+    assert_eq!((erased.status.as_u16(), &erased.body["places"]), (200, &json!(1)), "{}", erased.body);
+    let left = "select (select count(*) from history where coalesce(event, '') || coalesce(payload, '') || coalesce(inputs, '')
+            like '%kim-minsu%') + (select count(*) from mailbox where coalesce(body, '') || coalesce(payload, '') like '%kim-minsu%')";
+    assert_eq!(server.stage.count(left).await, 0);
+    let page = server.get(&format!("/sagas/{saga}")).await.body;
+    assert_eq!(
+        (&page["input"]["payment_key"], &page["input"]["amount"]),
+        (&json!("[erased]"), &json!(1_000))
+    );
+    server.stage.histories_are_whole().await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn weeks_of_history_go_whole_and_what_has_not_ended_stays() {
+    let server = Server::start().await;
+    server.publish(PURCHASE).await;
+    server
+        .travel(|command| {
+            (command.action != "finish" || !command.input.get().contains("p-open"))
+                .then(|| succeeded(command))
+        })
+        .await;
+    let ended = server.post("/purchases", &[], &purchase("p-1", "good-1")).await.saga();
+    let open = server.post("/purchases", &[], &purchase("p-open", "good-2")).await.saga();
+    server.until(ended, "completed").await;
+    let none = server.get("/ops/retention").await.body;
+    assert_eq!(none["retention"], json!([]));
+    assert!(none["weeks"].as_array().unwrap().iter().all(|it| it["droppable_at"].is_null()), "{none}");
+    let put = |path: &str, body: Value| {
+        let headers = [("content-type", "application/json")];
+        let path = format!("/ops/retention/{path}");
+        let server = &server;
+        async move { server.request(reqwest::Method::PUT, &path, &headers, body.to_string()).await }
+    };
+    put("*", json!({ "days": 3, "why": "too soon" })).await.is_problem(422, "invalid-input");
+    put("nothing", json!({ "days": 30, "why": "x" })).await.is_problem(404, "not-found");
+    let set = put("*", json!({ "days": 30, "why": "the law" })).await;
+    assert_eq!((set.status.as_u16(), &set.body["retention"][0]["days"]), (200, &json!(30)), "{}", set.body);
+
+    let store = &server.node.engine.store;
+    let rows = "select count(*) from history";
+    let before = server.stage.count(rows).await;
+    assert_eq!(store.retire(Utc::now()).await.unwrap(), (0, 0), "nothing is old enough");
+    assert_eq!(server.stage.count(rows).await, before);
+    // In a while everything of these weeks may go, but for what has not ended.
+    let later = Utc::now() + Days::new(50);
+    let (weeks, sagas) = store.retire(later).await.unwrap();
+    assert!(weeks >= 1 && sagas == 1, "{weeks} {sagas}");
+    let today = Utc::now().date_naive();
+    let monday = today - Days::new(u64::from(today.weekday().num_days_from_monday()));
+    let partition = format!("select to_regclass('history_{}') is null", monday.format("%Y_%m_%d"));
+    let dropped: bool =
+        sqlx::query_scalar(AssertSqlSafe(partition)).fetch_one(&server.stage.pool).await.unwrap();
+    assert!(dropped);
+    assert_eq!(server.stage.count("select count(*) from saga").await, 1);
+    assert_eq!(server.stage.count("select count(distinct saga_id) from history").await, 1);
+    let page = server.get(&format!("/sagas/{open}")).await;
+    assert_eq!((page.status.as_u16(), &page.body["input"]["id"]), (200, &json!("p-open")), "{}", page.body);
+    server.get(&format!("/sagas/{ended}")).await.is_problem(404, "not-found");
+    // Its key still means it: no second order under an old key.
+    assert_eq!(server.stage.count("select count(*) from start_key where key = 'p-1'").await, 1);
+    server.stop().await;
+}
