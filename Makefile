@@ -30,7 +30,7 @@ else
 endif
 amends := $(CARGO_TARGET_DIR)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/amends
 
-.PHONY: help install build run demo bench test check fmt python stack-up stack-down faults clean clean-data
+.PHONY: help install build run demo bench dashboard-test test check fmt python stack-up stack-down faults clean clean-data
 
 help: ## this list
 	@echo 'Amends: sagas that make amends when a step fails.'
@@ -56,6 +56,10 @@ bench: ## how fast, what it costs, and the books; BENCH="--in-flight 64 --runs 3
 	@deploy/install kafka
 	cargo build --locked --release -p amends -p bench
 	@deploy/bench $(BENCH)
+
+dashboard-test: ## the dashboard in a real Chromium, on the command that was built last (PROFILE=dev)
+	@deploy/install test
+	@dashboard/test
 
 test: ## everything: checks, tests on a real Postgres, Redis and Kafka, the Python worker, both demos
 	@deploy/install test
