@@ -52,6 +52,7 @@ export default defineConfig({
           environment: "node",
           globalSetup: "tests/stack.ts",
           fileParallelism: false,
+          expect: { poll: { timeout: 60_000, interval: 100 } },
           testTimeout: 240_000,
           hookTimeout: 240_000,
         },

@@ -54,6 +54,11 @@ export async function trouble(fault: Record<string, unknown>, of: { operation?: 
   await fetch(`${urls().sandbox}/sandbox/faults`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ ...of, fault }) });
 }
 
+/** What Toss held back goes on. */
+export async function release(): Promise<void> {
+  await fetch(`${urls().sandbox}/sandbox/release`, { method: "POST" });
+}
+
 export async function peace(): Promise<void> {
   await fetch(`${urls().sandbox}/sandbox/faults`, { method: "DELETE" });
 }

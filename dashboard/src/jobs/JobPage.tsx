@@ -57,7 +57,7 @@ function Items({ job }: { job: Job }) {
   const columns = useMemo<Column<JobItem>[]>(() => [
     { id: "number", head: "#", width: "52px", right: true, wide: true, cell: (row) => row.number },
     { id: "key", head: t("key"), width: "minmax(110px, 1fr)", cell: (row) => <Link to="/sagas/$id" params={{ id: row.saga }}>{row.key ?? short(row.saga)}</Link> },
-    { id: "words", head: t("jobs.outcome"), width: "minmax(140px, 2fr)", cell: (row) => <span title={row.words}>{row.words || term(t, "outcome", row.outcome)}</span> },
+    { id: "words", head: t("jobs.outcome"), width: "minmax(140px, 2fr)", cell: (row) => <span title={row.words ?? undefined}>{row.words || term(t, "outcome", row.outcome)}</span> },
     { id: "new", head: t("jobs.new"), width: "130px", wide: true, cell: (row) => row.new_saga ? <Link className="mono" to="/sagas/$id" params={{ id: row.new_saga }}>{short(row.new_saga)}</Link> : "" },
     { id: "at", head: t("when"), width: "100px", right: true, wide: true, cell: (row) => row.at ? <Ago at={row.at} /> : "" },
   ], [t]);

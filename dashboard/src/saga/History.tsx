@@ -34,7 +34,7 @@ function Line({ event, startedAt }: { event: HistoryEvent; startedAt: string }) 
   const [open, setOpen] = useState(false);
   const [state, words] = describe(event, t);
   const { tone, icon } = look(state);
-  const hasMore = event.payload != null || (event.notes?.length ?? 0) > 0;
+  const hasMore = event.payload != null;
   return (
     <li className={`history-line tone-${tone}`}>
       <span className="history-at" title={event.at}>+{duration(language, Math.max(0, Date.parse(event.at) - Date.parse(startedAt)))}</span>
@@ -47,7 +47,6 @@ function Line({ event, startedAt }: { event: HistoryEvent; startedAt: string }) 
         {open && (
           <div className="history-body">
             <p className="muted">r{event.revision} · <Exactly at={event.at} /></p>
-            {event.notes?.map((note) => <p key={note} className="muted">{note}</p>)}
             {event.payload != null && <Json value={event.payload} />}
           </div>
         )}

@@ -1,0 +1,78 @@
+// Many sagas at once, and a deed that needs two people: on sagas that are parked because payment was down.
+
+import { readFile } from "node:fs/promises";
+import { resolve } from "node:path";
+
+import type { Browser } from "playwright-core";
+import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+
+import { accessible, settled, start, visit } from "./browser";
+import { ask, fresh, order, peace, status, trouble, until } from "./engine";
+
+let browser: Browser;
+const NAME = "dashboard-parking";
+
+/** The checkout, but payment is tried once and then a human decides; undoing much money needs a second one. */
+beforeAll(async () => {
+  browser = await start();
+  const checkout = await readFile(resolve(import.meta.dirname, "../../saga-defs/order-checkout.yaml"), "utf8");
+  const parking = checkout.replace(/^saga: .*$/m, `saga: ${NAME}\napproval: { actions: [compensate], above: 60000 }`).replace("path: /orders", `path: /${NAME}`)
+    .replace("retry: { attempts: 8, initial: 500ms, max: 15s }", "retry: { attempts: 1 }\n    on_exhausted: park");
+  await ask(`/definitions?${new URLSearchParams({ waive: "a definition of the dashboard's tests" })}`, "POST", parking);
+});
+afterEach(peace);
+afterAll(() => browser.close());
+
+async function park(amount: number): Promise<string> {
+  const id = fresh("parked");
+  await trouble({ error: "FAILED_INTERNAL_SYSTEM_PROCESSING" }, { operation: "confirm", order_id: id });
+  const { saga } = await ask<{ saga: string }>(`/${NAME}`, "POST", order(id, "ok", amount));
+  await status(saga, "parked");
+  return saga;
+}
+
+test("the group of a failure is retried after the fix, and the job says that they succeeded", async () => {
+  const { page, go, close } = await visit(browser);
+  const sagas = [await park(20_000), await park(21_000), await park(22_000)];
+  // Lists follow a moment behind.
+  const group = await until("the group has all three", async () => {
+    const { failures } = await ask<{ failures: { id: string; definition: string; now: { parked: number } }[] }>("/ops/failures");
+    return failures.find((it) => it.definition === NAME && it.now.parked === 3);
+  });
+  await peace();
+  await go(`/failures?group=${group.id}`);
+  await page.getByRole("button", { name: "Retry 3 parked" }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByText("3 sagas").first().waitFor();
+  await accessible(page, "the dialog of a bulk job");
+  await dialog.getByLabel("Why").fill("Toss is back");
+  await dialog.getByRole("button", { name: /^Retry 3 sagas/ }).click();
+  await page.waitForURL(/\/ui\/jobs\//);
+  for (const saga of sagas) await status(saga, "completed");
+  await page.locator(".job-badge").filter({ hasText: "done" }).first().waitFor();
+  await settled(page);
+  await accessible(page, "a bulk job");
+  const [, job] = /jobs\/([^?]+)/.exec(page.url()) ?? [];
+  const done = await until("the job is done", async () => {
+    const it = await ask<{ state: string; counts: { succeeded: number } }>(`/ops/jobs/${job}`);
+    return it.state === "done" && it;
+  });
+  expect(done.counts.succeeded).toBe(3);
+  await close();
+});
+
+test("undoing much money waits for a second operator, who approves it", async () => {
+  const { page, go, close } = await visit(browser);
+  const { key } = await ask<{ key: string }>("/ops/keys", "POST", { name: fresh("operator"), roles: ["operator"], why: "a test" });
+  const saga = await park(90_000);
+  const { revision } = await ask<{ revision: number }>(`/sagas/${saga}`);
+  const asked = await ask<{ result: string }>(`/sagas/${saga}/actions`, "POST", { action: "compensate", why: "the customer called", revision }, { authorization: `Bearer ${key}` });
+  expect(asked.result).toBe("awaiting_approval");
+  await go("/parked");
+  await page.getByRole("button", { name: "Approve", exact: true }).click();
+  await page.getByLabel("Why").fill("I have looked, too");
+  await accessible(page, "the dialog of an approval");
+  await page.getByRole("dialog").getByRole("button", { name: /^Approve: Compensate .*90,000/ }).click();
+  await status(saga, "compensated");
+  await close();
+});
