@@ -1,23 +1,35 @@
-//! The engine in simulated worlds. A seed that fails is to be kept here as a test of its own, with what it has found.
+//! The engine in simulated worlds. A seed that once failed stands in `KEPT`, with what it had found; `amends torture`
+//! looks for more.
 
-use amends::torture;
+use amends::torture::{self, Outcome};
 
-/// Worlds of one run.
+/// Seeds that have found something:
+/// - 4049719965: a saga of another node, whose first command and `started` record got lost, was never looked at again.
+const KEPT: [u64; 1] = [4_049_719_965];
+/// Worlds of one run. The same each time: a change is judged by what it breaks, not by the dice.
 const WORLDS: u64 = 500;
+
+fn say(outcome: &Outcome) {
+    eprintln!("seed {}: amends torture --from {} --seeds 1", outcome.seed, outcome.seed);
+    outcome.broken.iter().for_each(|it| eprintln!("  {it}"));
+}
 
 #[test]
 fn what_is_accepted_ends_once_whatever_happens() {
-    // Others each time: what they find is reproduced by their seed.
-    let first = u64::from(rand::random::<u32>());
-    let summary = torture::run_many(first, WORLDS, 3, |outcome| {
-        eprintln!("seed {}: amends torture --from {} --seeds 1", outcome.seed, outcome.seed);
-        outcome.broken.iter().for_each(|it| eprintln!("  {it}"));
-    });
-    assert!(summary.failed.is_empty(), "{} worlds from seed {first} failed", summary.failed.len());
+    let summary = torture::run_many(0, WORLDS, 3, say);
+    assert!(summary.failed.is_empty(), "{} worlds failed", summary.failed.len());
     assert_eq!(summary.seeds, WORLDS);
     // The storm has raged: sagas of both ends, and owners who came too late.
     assert!(summary.sagas[&2] > WORLDS && summary.sagas[&3] > WORLDS, "{:?}", summary.sagas);
     assert!(summary.commits.1 > WORLDS / 100, "{:?}", summary.commits);
+}
+
+#[test]
+fn seeds_that_have_found_something_do_so_no_more() {
+    for seed in KEPT {
+        let outcome = torture::run(seed);
+        assert!(outcome.broken.is_empty(), "seed {seed}: {:#?}", outcome.broken);
+    }
 }
 
 #[test]

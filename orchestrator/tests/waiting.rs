@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use amends::start::StartRequest;
 use parking_lot::Mutex;
+use saga_bus::in_process::Faults;
 use saga_bus::{Bus, Outgoing, Pace};
 use saga_protocol::{Direction, Progress, SagaId, WorkerRecord};
 use serde_json::{Value, json};
@@ -126,6 +127,26 @@ async fn a_start_on_a_node_that_owns_no_shard_is_driven_by_the_owner() {
     }
     assert_eq!(attempts.lock().len(), 3 * COUNT);
     eventually("its rows go", 10_000, async || stage.count("select count(*) from outbox").await == 0).await;
+    stage.histories_are_whole().await;
+    owner.stop().await;
+}
+
+#[tokio::test]
+async fn a_started_record_that_gets_lost_strands_no_saga() {
+    let stage = Stage::new(1).await;
+    let owner = stage.node("owner").await;
+    eventually("it owns the shard", 10_000, async || owner.engine.health.shards() == 1).await;
+    let other = stage.node("other").await;
+    Travel::join(stage.bus.clone(), &stage.topics).await.serve(|command| Some(succeeded(command)));
+    // A log that loses its end has acknowledged what it loses: the first command, and the word to the owner.
+    stage.bus.set_faults(Faults { lose: 1.0, ..Faults::default() });
+    let saga = other.begin("trip-1").await.unwrap().saga;
+    let rows = "select count(*) from outbox";
+    assert_eq!(stage.count(rows).await, 1);
+    other.stop().await;
+    stage.bus.set_faults(Faults::default());
+    stage.ends(saga, COMPLETED).await;
+    eventually("its rows go", 10_000, async || stage.count(rows).await == 0).await;
     stage.histories_are_whole().await;
     owner.stop().await;
 }

@@ -13,7 +13,7 @@ pub enum InboxRecord {
     /// A worker's answer.
     Reply(Box<Reply>),
     /// A saga was started on another node; its owner is to load it.
-    Started(SagaId),
+    Started(Started),
     /// The mailbox holds something for this saga.
     Nudge(SagaId),
 }
@@ -23,10 +23,21 @@ struct About {
     saga: SagaId,
 }
 
+/// A saga that another node has started.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started {
+    /// The saga.
+    pub saga: SagaId,
+    /// Rows of its outbox that need not be published any more, once the owner knows the saga.
+    #[serde(default)]
+    pub commands: Vec<String>,
+}
+
 impl InboxRecord {
-    /// Tells the owner that a saga was started by another node.
-    pub fn started(saga: SagaId, at_ms: i64) -> Message {
-        envelope::encode(format!("{saga}:started"), "amends.started", "/amends", at_ms, saga, &About { saga })
+    /// Tells the owner that a saga was started by another node, which has published its first commands.
+    pub fn started(started: &Started, at_ms: i64) -> Message {
+        let saga = started.saga;
+        envelope::encode(format!("{saga}:started"), "amends.started", "/amends", at_ms, saga, started)
     }
 
     /// Tells the owner that its mailbox holds `mail` for the saga.
@@ -41,7 +52,7 @@ impl InboxRecord {
     pub fn decode(headers: &Headers, data: &[u8]) -> Result<Self, DecodeError> {
         match headers.required(envelope::TYPE)? {
             "amends.reply" => Ok(Self::Reply(Box::new(Reply::decode(headers, data)?))),
-            "amends.started" => Ok(Self::Started(serde_json::from_slice::<About>(data)?.saga)),
+            "amends.started" => Ok(Self::Started(serde_json::from_slice(data)?)),
             "amends.nudge" => Ok(Self::Nudge(serde_json::from_slice::<About>(data)?.saga)),
             found => Err(DecodeError::Type {
                 expected: "amends.reply, amends.started or amends.nudge",

@@ -14,7 +14,7 @@ pub mod topics;
 pub use announce::{ActionInfo, Announcement, Progress, WorkerRecord};
 pub use command::{Command, Undoes};
 pub use envelope::{DecodeError, Headers, Message, ReplyTo};
-pub use hint::{InboxRecord, SagaChanged, SagaEvents};
+pub use hint::{InboxRecord, SagaChanged, SagaEvents, Started};
 pub use ids::{Direction, EffectKey, SagaId, StepName};
 pub use reply::{Fault, Outcome, Reply};
 pub use topics::{DEAD_LETTERS_RETENTION_MS, DEAD_REASON, Topics};

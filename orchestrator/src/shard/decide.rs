@@ -3,7 +3,7 @@
 //! Changes only the lane's cache; what it changed is dropped when the commit fails. It must not touch the
 //! database or the bus.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use saga_core::event::{Answer, Due};
 use saga_core::state::{Run, Track};
 use saga_core::transition::Anomaly;
 use saga_core::{Effect, Event, Millis, State, Status, Transition, What};
-use saga_protocol::{OUTPUT_BYTES_MAX, Outcome, Reply, SAGA_BYTES_MAX, SagaChanged, SagaId};
+use saga_protocol::{OUTPUT_BYTES_MAX, Outcome, Reply, SAGA_BYTES_MAX, SagaChanged, SagaId, Started};
 use serde_json::Value;
 
 use super::lane::Lane;
@@ -43,7 +43,7 @@ const STUCK_MS: i64 = 30_000;
 pub(crate) struct Decision {
     pub(crate) batch: Batch,
     pub(crate) ready: Vec<Ready>,
-    pub(crate) changed: HashMap<SagaId, SagaChanged>,
+    pub(crate) changed: BTreeMap<SagaId, SagaChanged>,
     /// Sagas whose state cannot be read.
     pub(crate) unreadable: HashSet<SagaId>,
     /// Sagas that the batch has touched in the cache.
@@ -53,7 +53,7 @@ pub(crate) struct Decision {
     /// The offset to be read next, by shard.
     pub(crate) offsets: BTreeMap<i32, i64>,
     /// Shards whose watermark is wanted.
-    pub(crate) watermarks: HashSet<i32>,
+    pub(crate) watermarks: BTreeSet<i32>,
 }
 
 /// What becomes of a saga's timer.
@@ -80,7 +80,8 @@ impl Lane {
                 let source = self.source(*shard, *offset);
                 match record.as_ref() {
                     Incoming::Reply(reply) => self.take_reply(*shard, reply, &source, decision),
-                    Incoming::Load { saga, .. } => self.arm(*shard, *saga, decision),
+                    Incoming::Started(started) => self.take_started(*shard, started, decision),
+                    Incoming::Nudge(saga) => self.arm(*shard, *saga, decision),
                     Incoming::Dead { reason, headers, data } => {
                         let headers = outbox_headers(headers);
                         dead_letter(decision, *shard, source, reason.clone(), headers, data.clone(), None);
@@ -144,6 +145,15 @@ impl Lane {
         let fresh = handover.began.elapsed() < HANDOVER_FRESH && !self.timers.knows(handover.saga);
         if current && fresh {
             self.sagas.hand_over(handover.saga, &handover.loaded);
+        }
+    }
+
+    /// A saga that another node has started: once its timer is armed, its first rows have no use any more.
+    fn take_started(&mut self, shard: i32, started: &Started, decision: &mut Decision) {
+        self.arm(shard, started.saga, decision);
+        if self.sagas.get(started.saga).is_some_and(|saga| saga.shard == shard) {
+            let rows = started.commands.iter().map(|key| (shard, started.saga.0, key.clone()));
+            decision.batch.sent.extend(rows);
         }
     }
 

@@ -91,7 +91,7 @@ impl Lane {
                 let data = match record.as_ref() {
                     Incoming::Reply(reply) => serde_json::to_vec(reply).unwrap_or_default(),
                     Incoming::Dead { data, .. } => data.clone(),
-                    Incoming::Load { .. } => Vec::new(),
+                    Incoming::Started(_) | Incoming::Nudge(_) => Vec::new(),
                 };
                 dead_letter(&mut decision, *shard, source, reason.to_owned(), String::new(), data, saga);
             }

@@ -1,8 +1,9 @@
 //! The lane: collect what has arrived, decide, commit in one statement, publish.
 //!
 //! One loop serves all shards of the lane, so that batches do not shrink because there are more partitions.
+//! What it goes through has an order, so that a simulated world is the same run each time.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,7 +87,7 @@ pub(crate) struct Lane {
     pub(crate) outbox: Outbox,
     pub(crate) connection: Option<Box<dyn Session>>,
     pub(crate) subscription: Subscription,
-    pub(crate) shards: HashMap<i32, Owned>,
+    pub(crate) shards: BTreeMap<i32, Owned>,
     pub(crate) sagas: Sagas,
     pub(crate) timers: Timers,
     /// Sagas whose definition cannot be loaded: their records wait in the mailbox.
@@ -94,9 +95,9 @@ pub(crate) struct Lane {
     /// Sagas whose state cannot be read, to be said so by the next batch.
     pub(crate) unreadable: Vec<Unreadable>,
     /// Shards that read another log than before, until everything in flight is sent again: (cluster, topic).
-    pub(crate) new_logs: HashMap<i32, (String, String)>,
+    pub(crate) new_logs: BTreeMap<i32, (String, String)>,
     /// Shards to be claimed again, and from when on.
-    pub(crate) reclaim: HashMap<i32, Instant>,
+    pub(crate) reclaim: BTreeMap<i32, Instant>,
     pub(crate) queue: VecDeque<Input>,
     /// Rows whose records the bus has; deleted with the next batch.
     pub(crate) sent: Vec<Row>,
@@ -124,13 +125,13 @@ impl Lane {
             context,
             connection: None,
             subscription,
-            shards: HashMap::new(),
+            shards: BTreeMap::new(),
             sagas: Sagas::default(),
             timers: Timers::default(),
             waits_for_definition: HashSet::new(),
             unreadable: Vec::new(),
-            new_logs: HashMap::new(),
-            reclaim: HashMap::new(),
+            new_logs: BTreeMap::new(),
+            reclaim: BTreeMap::new(),
             queue: VecDeque::new(),
             sent: Vec::new(),
             in_flight: HashSet::new(),
@@ -270,7 +271,7 @@ impl Lane {
             owned.read_offset = record.offset + 1;
             let offset = record.offset;
             let record = Arc::new(understand(record));
-            if matches!(record.as_ref(), Incoming::Load { mail: true, .. }) {
+            if matches!(record.as_ref(), Incoming::Nudge(_)) {
                 self.context.sweep_now.notify_one();
             }
             self.queue.push_back(Input::Record { shard, offset, record });
@@ -587,8 +588,8 @@ fn understand(record: Record) -> Incoming {
     let data = record.data.unwrap_or_default();
     match InboxRecord::decode(&record.headers, &data) {
         Ok(InboxRecord::Reply(reply)) => Incoming::Reply(reply),
-        Ok(InboxRecord::Started(saga)) => Incoming::Load { saga, mail: false },
-        Ok(InboxRecord::Nudge(saga)) => Incoming::Load { saga, mail: true },
+        Ok(InboxRecord::Started(started)) => Incoming::Started(started),
+        Ok(InboxRecord::Nudge(saga)) => Incoming::Nudge(saga),
         Err(error) => {
             Incoming::Dead { reason: error.to_string(), headers: record.headers, data: data.to_vec() }
         }

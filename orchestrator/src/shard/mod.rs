@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 use saga_core::What;
-use saga_protocol::{Headers, Reply, SagaId};
+use saga_protocol::{Headers, Reply, SagaId, Started};
 use uuid::Uuid;
 
 use crate::store::sweep::Mail;
@@ -38,9 +38,11 @@ impl Claims {
         self.0.read().get(&shard).copied()
     }
 
-    /// The shards that this process owns.
+    /// The shards that this process owns, in order.
     pub fn shards(&self) -> Vec<i32> {
-        self.0.read().keys().copied().collect()
+        let mut shards: Vec<i32> = self.0.read().keys().copied().collect();
+        shards.sort_unstable();
+        shards
     }
 
     pub(crate) fn set(&self, shard: i32, token: Option<Uuid>) {
@@ -73,12 +75,10 @@ pub(crate) enum Input {
 pub(crate) enum Incoming {
     /// A worker's answer.
     Reply(Box<Reply>),
-    /// A saga of this shard is to be loaded: it was started elsewhere, or has mail.
-    Load {
-        saga: SagaId,
-        /// Its mailbox holds something.
-        mail: bool,
-    },
+    /// A saga of this shard was started elsewhere.
+    Started(Started),
+    /// A saga's mailbox holds something.
+    Nudge(SagaId),
     /// Not understood: a dead letter.
     Dead { reason: String, headers: Headers, data: Vec<u8> },
 }
@@ -101,7 +101,7 @@ impl Input {
         match self {
             Self::Record { shard, record, .. } => match record.as_ref() {
                 Incoming::Reply(reply) => Some((*shard, reply.saga)),
-                Incoming::Load { saga, .. } => Some((*shard, *saga)),
+                Incoming::Started(Started { saga, .. }) | Incoming::Nudge(saga) => Some((*shard, *saga)),
                 Incoming::Dead { .. } => None,
             },
             Self::Handover(it) => Some((it.shard, it.saga)),

@@ -5,10 +5,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::RwLock;
 use saga_protocol::SagaId;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 /// How long a sweep leaves a saga out.

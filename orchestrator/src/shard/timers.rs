@@ -63,9 +63,12 @@ impl Timers {
             .collect()
     }
 
-    /// The running sagas of a shard.
+    /// The running sagas of a shard, in order.
     pub(crate) fn of_shard(&self, shard: i32) -> Vec<SagaId> {
-        self.all.iter().filter(|(_, (its, _))| *its == shard).map(|(saga, _)| *saga).collect()
+        let of_shard = self.all.iter().filter(|(_, (its, _))| *its == shard);
+        let mut sagas: Vec<SagaId> = of_shard.map(|(saga, _)| *saga).collect();
+        sagas.sort_unstable();
+        sagas
     }
 }
 

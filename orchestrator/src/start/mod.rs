@@ -4,6 +4,7 @@
 //! shard's owner does not make.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -267,13 +268,15 @@ impl Starter {
     /// A shard of this process, so that the saga stays in it; any shard when it owns none.
     fn choose(&self, saga: SagaId) -> i32 {
         let (_, random) = saga.0.as_u64_pair();
-        let mut own = self.claims.shards();
-        own.sort_unstable();
+        let own = self.claims.shards();
         let pick = |count: usize| usize::try_from(random % (count.max(1) as u64)).unwrap_or(0);
         let any = || i32::try_from(pick(self.shards as usize)).unwrap_or(0);
         own.get(pick(own.len())).copied().unwrap_or_else(any)
     }
 }
+
+/// A saga of another process: its shard, what its owner is to know, its first commands.
+type Foreign = (i32, saga_protocol::Started, Vec<Ready>);
 
 struct Group {
     parts: Parts,
@@ -402,7 +405,10 @@ impl Group {
                             let _ = self.parts.handovers.send(handover);
                             own.extend(ready);
                         }
-                        None => foreign.push((row.shard, id, ready)),
+                        None => {
+                            let started = saga_protocol::Started { saga: id, commands: row.commands };
+                            foreign.push((row.shard, started, ready));
+                        }
                     }
                     let _ = answer.send(Ok(Started { saga: id, fresh: true }));
                 }
@@ -419,37 +425,30 @@ impl Group {
         }
     }
 
-    /// First commands of sagas whose owner is another process: their rows go once the commands and the
-    /// owner's `started` records are acknowledged.
-    async fn publish_foreign(&self, sagas: Vec<(i32, SagaId, Vec<Ready>)>, pace: Pace) {
-        let inbox: Arc<str> = self.parts.topics.inbox().into();
-        let (mut rows, mut records) = (Vec::new(), Vec::new());
-        let mut spans = Vec::new();
-        for (shard, saga, ready) in sagas {
+    /// First commands of sagas whose owner is another process. It is told of each saga whose commands the bus has,
+    /// and deletes their rows with the batch that arms its timer: until then the sweep would arm it.
+    async fn publish_foreign(&self, sagas: Vec<Foreign>, pace: Pace) {
+        let (mut spans, mut records) = (Vec::new(), Vec::new());
+        for (shard, started, ready) in sagas {
             let first = records.len();
-            let message = InboxRecord::started(saga, clock::now().0);
-            records.push(Outgoing { topic: Arc::clone(&inbox), partition: Some(shard), message });
-            let keys: Vec<_> =
-                ready.iter().map(|it| (it.row.shard, it.row.saga.0, it.row.key.clone())).collect();
             records.extend(ready.into_iter().map(|it| it.record));
-            spans.push(first..records.len());
-            rows.push(keys);
+            spans.push((first..records.len(), shard, started));
         }
         let receipt = self.parts.bus.publish(records, pace).await;
-        let store = self.parts.store.clone();
+        let (bus, inbox) = (Arc::clone(&self.parts.bus), Arc::<str>::from(self.parts.topics.inbox()));
         tokio::spawn(async move {
             let results = receipt.await;
-            let done: Vec<_> = spans
-                .into_iter()
-                .zip(rows)
-                .filter(|(span, _)| {
-                    results.get(span.clone()).is_some_and(|part| part.iter().all(Result::is_ok))
-                })
-                .flat_map(|(_, keys)| keys)
-                .collect();
-            if let Err(error) = store.forget_first_commands(&done).await {
-                tracing::warn!(%error, "first commands stay in the outbox; their owner publishes them again");
-            }
+            let published = |span: &Range<usize>| {
+                results.get(span.clone()).is_some_and(|part| part.iter().all(Result::is_ok))
+            };
+            let record = |(_, shard, started): (_, i32, saga_protocol::Started)| Outgoing {
+                topic: Arc::clone(&inbox),
+                partition: Some(shard),
+                message: InboxRecord::started(&started, clock::now().0),
+            };
+            let records = spans.into_iter().filter(|(span, ..)| published(span)).map(record).collect();
+            // Whom it does not reach, the sweep does.
+            drop(bus.publish(records, pace).await);
         });
     }
 }

@@ -41,9 +41,6 @@ pub(crate) trait Database: Debug + Send + Sync {
     /// Which of the ids are sagas.
     async fn existing(&self, ids: &[Uuid]) -> Result<HashSet<Uuid>, StoreError>;
 
-    /// Deletes rows of first commands that are published and known to their owner.
-    async fn forget_first_commands(&self, rows: &[(i32, Uuid, String)]) -> Result<(), StoreError>;
-
     /// The text of a definition's version.
     async fn definition(&self, id: i32) -> Result<Option<String>, StoreError>;
 }
@@ -93,10 +90,6 @@ impl Database for Store {
 
     async fn existing(&self, ids: &[Uuid]) -> Result<HashSet<Uuid>, StoreError> {
         self.existing(ids).await
-    }
-
-    async fn forget_first_commands(&self, rows: &[(i32, Uuid, String)]) -> Result<(), StoreError> {
-        self.forget_first_commands(rows).await
     }
 
     async fn definition(&self, id: i32) -> Result<Option<String>, StoreError> {

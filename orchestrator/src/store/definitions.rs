@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::RwLock;
 use saga_core::Definition;
 use sqlx::Row;
+use tokio::time::Instant;
 
 use super::{Database, Store, StoreError};
 

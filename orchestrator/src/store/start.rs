@@ -229,24 +229,6 @@ impl Store {
             sqlx::query_as("select id from saga where id = any($1)").bind(ids).fetch_all(self.hot()).await?;
         Ok(rows.into_iter().map(|row| row.0).collect())
     }
-
-    /// Deletes rows of first commands that another node's start has published: the command and the owner's
-    /// `started` record are acknowledged.
-    ///
-    /// # Errors
-    /// When the database fails; the owner's sweep then publishes them again.
-    pub(crate) async fn forget_first_commands(&self, rows: &[(i32, Uuid, String)]) -> Result<(), StoreError> {
-        sqlx::query(
-            "delete from outbox o using unnest($1::int[], $2::uuid[], $3::text[]) as n (shard, saga, command)
-             where o.shard = n.shard and o.saga_id = n.saga and o.command = n.command",
-        )
-        .bind(rows.iter().map(|row| row.0).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.1).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.2.as_str()).collect::<Vec<_>>())
-        .execute(self.hot())
-        .await?;
-        Ok(())
-    }
 }
 
 /// The usual way: one statement, one round trip.

@@ -175,7 +175,7 @@ async fn script(database: &dyn Database) -> Vec<String> {
     seen.note("a revision twice", matches!(session.commit(&twice).await, Err(StoreError::Data(_))));
     seen.note("the offset", database.next_offset(0).await.unwrap());
 
-    // An end, mail that is taken in, and commands of another node's start that are forgotten.
+    // An end, and mail that is taken in.
     let end = Batch {
         fences: vec![fence(&first[0], 1, 9)],
         ended: vec![(0, id(3), 3, 1, state(4))],
@@ -184,7 +184,6 @@ async fn script(database: &dyn Database) -> Vec<String> {
         ..Batch::default()
     };
     seen.note("ended", session.commit(&end).await.unwrap());
-    database.forget_first_commands(&[(0, id(5), "0x1:1".into())]).await.unwrap();
     seen.loads("the ended one", session, &[(0, id(3)), (1, id(3))]).await;
     let mut timers = session.timers(0).await.unwrap();
     timers.sort();

@@ -200,17 +200,6 @@ impl Database for Simulated {
         .await
     }
 
-    async fn forget_first_commands(&self, rows: &[(i32, Uuid, String)]) -> Result<(), StoreError> {
-        let rows = rows.to_vec();
-        self.statement(move |tables, _| {
-            for row in &rows {
-                tables.outbox.remove(row);
-            }
-            Ok(())
-        })
-        .await
-    }
-
     async fn definition(&self, _: i32) -> Result<Option<String>, StoreError> {
         Ok(None)
     }

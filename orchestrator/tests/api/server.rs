@@ -144,12 +144,23 @@ impl Server {
         headers: &[(&str, &str)],
         body: impl Into<reqwest::Body>,
     ) -> Answer {
-        self.try_request(method, path, headers, body).await.unwrap()
+        self.ask(&self.http, method, path, headers, body).await.unwrap()
     }
 
     /// The same on a connection of its own; fails when the server closes it before it has taken the body.
     pub(crate) async fn try_request(
         &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<reqwest::Body>,
+    ) -> Result<Answer, reqwest::Error> {
+        self.ask(&reqwest::Client::new(), method, path, headers, body).await
+    }
+
+    async fn ask(
+        &self,
+        http: &reqwest::Client,
         method: Method,
         path: &str,
         headers: &[(&str, &str)],

@@ -53,6 +53,7 @@ async fn run(
         };
         if batch.is_empty() {
             tokio::select! {
+                biased;
                 () = wake.notified() => {}
                 () = records.closed() => break,
             }
