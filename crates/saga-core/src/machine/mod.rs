@@ -94,7 +94,7 @@ fn take(draft: &mut Draft<'_>) -> Result<Taken, Illegal> {
         What::ChildEnded(child) => answer::take_child(draft, child)?,
         What::Signal(signal) => signal::take(draft, signal)?,
         What::ParentCompensates => unwind::for_parent(draft)?,
-        What::Operator(_) if ended => Taken::Refused("the saga has ended"),
+        What::Operator(_) if ended => Taken::Refused(crate::event::HAS_ENDED),
         What::Operator(operator) => operator::take(draft, operator)?,
         _ if ended => Taken::Ignored("the saga has ended"),
         What::Due(due) => due::take(draft, due)?,
