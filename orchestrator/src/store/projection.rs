@@ -385,6 +385,7 @@ impl Store {
 
 /// The smallest id of a saga that started then.
 pub(crate) fn before(at: DateTime<Utc>) -> Uuid {
-    let ms = u64::try_from(at.timestamp_millis()).unwrap_or(0);
+    // 48 bits, as UUIDs have them.
+    let ms = u64::try_from(at.timestamp_millis()).unwrap_or(0).min((1 << 48) - 1);
     Uuid::from_u64_pair(ms << 16, 0)
 }
