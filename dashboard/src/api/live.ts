@@ -11,9 +11,10 @@ import { onTokenChange } from "./session";
 /** `live`: the stream is open. `polling`: this server has none. `paused`: between two tries. */
 export type LiveState = "connecting" | "live" | "polling" | "paused";
 
-const QUIET_MS_MAX = 40_000; // the server writes a line each 15 s
+const QUIET_MS_MAX = 15_000; // the server writes a line each 5 s
 const LISTS_EVERY_MS = 1_000;
 const SETTLED_MS = 2_500;
+const PAUSE_MS = 500;
 const PAUSE_MS_MAX = 15_000;
 
 let state: LiveState = "connecting";
@@ -106,19 +107,30 @@ export function startLive(client: QueryClient): () => void {
     }
   };
 
+  let wake: () => void = () => undefined;
+  const pause = (ms: number) => new Promise<void>((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    wake = () => { clearTimeout(timer); resolve(); };
+  });
+  // A browser that lost or found its network knows before any silence tells. It is no proof, the engine may be on this
+  // machine: so it is asked at once.
+  const probe = () => { abort.abort(); wake(); };
+  const PROBES = ["offline", "online"] as const;
+  for (const event of PROBES) window.addEventListener(event, probe);
+
   const run = async () => {
-    let pauseMs = 500;
+    let pauseMs = PAUSE_MS;
     while (!stopped) {
       abort = new AbortController();
       try {
         await read();
-        pauseMs = 500;
+        pauseMs = PAUSE_MS;
       } catch (error) {
         if (error instanceof ApiProblem && error.kind === "absent") return become("polling");
         if (stopped) return;
       }
       become("paused");
-      await new Promise((resolve) => setTimeout(resolve, pauseMs * (0.5 + Math.random())));
+      await pause(pauseMs * (0.5 + Math.random()));
       pauseMs = Math.min(pauseMs * 2, PAUSE_MS_MAX);
     }
   };
@@ -127,7 +139,8 @@ export function startLive(client: QueryClient): () => void {
   return () => {
     stopped = true;
     off();
-    abort.abort();
+    for (const event of PROBES) window.removeEventListener(event, probe);
+    probe();
     if (flush !== null) clearTimeout(flush);
     if (settle !== null) clearTimeout(settle);
   };

@@ -3,7 +3,7 @@
 import "./table.css";
 
 import { useVirtualizer } from "@tanstack/react-virtual";
-import { type KeyboardEvent, type ReactNode, useEffect, useRef, useState } from "react";
+import { type ReactNode, useEffect, useEffectEvent, useRef, useState } from "react";
 
 import { useT } from "../i18n";
 
@@ -60,27 +60,46 @@ export function Table<R>({ label, rows, columns, rowKey, onOpen, selected, onSel
     if (!next.delete(key)) next.add(key);
     onSelect(next);
   };
+  // Where the keyboard is to be: the row may not be in the page before it is scrolled to.
+  const wanted = useRef<number | null>(null);
+  const focusWanted = () => {
+    const row = wanted.current === null ? null : scroller.current?.querySelector<HTMLElement>(`[data-index="${wanted.current}"]`);
+    if (!row) return;
+    wanted.current = null;
+    row.focus({ preventScroll: true });
+  };
+  useEffect(focusWanted);
   const move = (to: number) => {
     const bounded = Math.max(0, Math.min(rows.length - 1, to));
     setAt(bounded);
     virtual.scrollToIndex(bounded);
-    requestAnimationFrame(() => scroller.current?.querySelector<HTMLElement>(`[data-index="${bounded}"]`)?.focus({ preventScroll: true }));
+    wanted.current = bounded;
+    focusWanted();
   };
-  const onKey = (event: KeyboardEvent) => {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
-    // A control inside of a row has keys of its own.
+  const onKey = useEffectEvent((event: KeyboardEvent) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || rows.length === 0) return;
     const target = event.target as HTMLElement;
+    const inside = scroller.current?.contains(target) ?? false;
+    // The page's first list has the keys that nobody else on the page has asked for.
+    if (!inside && !(isNobodys(target) && document.querySelector("[data-list]") === scroller.current)) return;
+    // A control inside of a row has keys of its own.
     if (target.closest("a, button, input, select, textarea") && (event.key === "Enter" || event.key === " ")) return;
     const row = rows[at];
+    const next = inside ? at + 1 : at;
     switch (event.key) {
-      case "j": case "ArrowDown": event.preventDefault(); move(at + 1); break;
+      case "j": case "ArrowDown": event.preventDefault(); move(next); break;
       case "k": case "ArrowUp": event.preventDefault(); move(at - 1); break;
       case "Home": event.preventDefault(); move(0); break;
       case "End": event.preventDefault(); move(rows.length - 1); break;
       case "x": if (row !== undefined) toggle(row); break;
-      case "Enter": if (row !== undefined) onOpen?.(row); break;
+      case "Enter": if (row !== undefined && inside) onOpen?.(row); break;
     }
-  };
+  });
+  useEffect(() => {
+    const listen = (event: KeyboardEvent) => onKey(event);
+    document.addEventListener("keydown", listen);
+    return () => document.removeEventListener("keydown", listen);
+  }, []);
   const all = selected !== undefined && rows.length > 0 && rows.every((row) => selected.has(rowKey(row)));
   return (
     <div className={`table${fill ? " fill" : ""}`} role="table" aria-label={label} aria-rowcount={rows.length + 1}>
@@ -95,14 +114,14 @@ export function Table<R>({ label, rows, columns, rowKey, onOpen, selected, onSel
         </div>
       </div>
       {rows.length === 0 ? <div role="rowgroup"><div role="row"><div role="cell">{empty}</div></div></div> : (
-        <div ref={scroller} className="table-scroll" role="presentation" onKeyDown={onKey} style={fill ? undefined : { height: Math.min(rows.length * rowHeight, 560) }}>
+        <div ref={scroller} data-list className="table-scroll" role="presentation" style={fill ? undefined : { height: Math.min(rows.length * rowHeight, 560) }}>
           <div role="rowgroup" style={{ height: virtual.getTotalSize(), position: "relative" }}>
             {items.map((item) => {
               const row = rows[item.index];
               if (row === undefined) return null;
               const key = rowKey(row);
               return (
-                // eslint-disable-next-line jsx-a11y/click-events-have-key-events -- the keys of all rows are taken by their scroller
+                // eslint-disable-next-line jsx-a11y/click-events-have-key-events -- the keys of all rows are taken at once, above
                 <div key={key} role="row" aria-rowindex={item.index + 2} data-index={item.index} tabIndex={item.index === at ? 0 : -1}
                   className={`table-row${selected?.has(key) ? " selected" : ""}${onOpen ? " opens" : ""}`}
                   style={{ gridTemplateColumns: tracks, height: rowHeight, transform: `translateY(${item.start}px)` }}
@@ -124,6 +143,11 @@ export function Table<R>({ label, rows, columns, rowKey, onOpen, selected, onSel
       )}
     </div>
   );
+}
+
+/** No control, dialog or menu has the keyboard. */
+function isNobodys(target: HTMLElement): boolean {
+  return (target === document.body || target.id === "main") && document.querySelector("[role=dialog], [role=alertdialog], [role=menu]") === null;
 }
 
 export function useNarrow(): boolean {
