@@ -60,6 +60,21 @@ export function startLive(client: QueryClient): () => void {
   let settle: ReturnType<typeof setTimeout> | null = null;
 
   const stale = (...key: string[]) => void client.invalidateQueries({ queryKey: key });
+  // A list is asked for again only when its answer before is there, and not before as long a pause has passed as that one took:
+  // asked more often than it can be answered, a long list would never be answered at all.
+  const busy = new Set<string>();
+  const again = new Set<string>();
+  const refresh = async (list: string): Promise<void> => {
+    if (busy.has(list)) return void again.add(list);
+    busy.add(list);
+    do {
+      again.delete(list);
+      const began = performance.now();
+      await client.invalidateQueries({ queryKey: [list] });
+      await new Promise((resolve) => setTimeout(resolve, performance.now() - began));
+    } while (again.has(list) && !stopped);
+    busy.delete(list);
+  };
   const take = (event: string, data: string) => {
     if (event === "reset") return void client.invalidateQueries();
     const told: { saga?: string; what?: string } = JSON.parse(data || "{}");
@@ -74,12 +89,12 @@ export function startLive(client: QueryClient): () => void {
         const [kind, id] = query.queryKey;
         if (kind === "saga" && typeof id === "string" && sagas.has(id)) stale("saga", id);
       }
-      for (const key of LISTS) stale(key);
+      for (const list of LISTS) void refresh(list);
       sagas.clear();
       // What lists show by step and error follows a moment later than the hint.
       settle ??= setTimeout(() => {
         settle = null;
-        for (const key of LISTS) stale(key);
+        for (const list of LISTS) void refresh(list);
       }, SETTLED_MS);
     }, LISTS_EVERY_MS);
   };

@@ -6,6 +6,7 @@ import { useVirtualizer } from "@tanstack/react-virtual";
 import { type ReactNode, useEffect, useEffectEvent, useRef, useState } from "react";
 
 import { useT } from "../i18n";
+import { Icon } from "./Icon";
 
 export interface Column<R> {
   id: string;
@@ -16,6 +17,19 @@ export interface Column<R> {
   right?: boolean;
   /** Left out on narrow screens. */
   wide?: boolean;
+  /** What the rows can be sorted by. */
+  by?: (row: R) => number | string;
+}
+
+/** A column's id, with `-` before it where the largest comes first. */
+export type Sort = string | undefined;
+
+/** The rows in another order; as they came when no column is named. */
+export function sorted<R>(rows: R[], columns: Column<R>[], sort: Sort): R[] {
+  const by = columns.find((column) => column.id === sort?.replace(/^-/, ""))?.by;
+  if (!by) return rows;
+  const sign = sort?.startsWith("-") ? -1 : 1;
+  return rows.map((row) => [by(row), row] as const).sort(([a], [b]) => sign * (a < b ? -1 : a > b ? 1 : 0)).map(([, row]) => row);
 }
 
 interface TableProps<R> {
@@ -31,9 +45,11 @@ interface TableProps<R> {
   empty?: ReactNode;
   /** The whole height of its place, scrolling within; else as high as its rows, up to a bound. */
   fill?: boolean;
+  sort?: Sort;
+  onSort?: (sort: Sort) => void;
 }
 
-export function Table<R>({ label, rows, columns, rowKey, onOpen, selected, onSelect, rowHeight = 36, onEnd, empty, fill = false }: TableProps<R>) {
+export function Table<R>({ label, rows, columns, rowKey, onOpen, selected, onSelect, rowHeight = 36, onEnd, empty, fill = false, sort, onSort }: TableProps<R>) {
   const t = useT();
   const scroller = useRef<HTMLDivElement>(null);
   const [at, setAt] = useState(0);
@@ -110,7 +126,7 @@ export function Table<R>({ label, rows, columns, rowKey, onOpen, selected, onSel
               <input type="checkbox" aria-label={t("select_all")} checked={all} onChange={() => onSelect(all ? new Set() : new Set(rows.map(rowKey)))} />
             </div>
           )}
-          {shown.map((column) => <div key={column.id} role="columnheader" className={`table-cell${column.right ? " right" : ""}`}>{column.head}</div>)}
+          {shown.map((column) => <Head key={column.id} column={column} sort={sort} {...(onSort ? { onSort } : {})} />)}
         </div>
       </div>
       {rows.length === 0 ? <div role="rowgroup"><div role="row"><div role="cell">{empty}</div></div></div> : (
@@ -141,6 +157,23 @@ export function Table<R>({ label, rows, columns, rowKey, onOpen, selected, onSel
           </div>
         </div>
       )}
+    </div>
+  );
+}
+
+/** A click sorts by it, the next one the other way, the third no more. */
+function Head<R>({ column, sort, onSort }: { column: Column<R>; sort: Sort; onSort?: (sort: Sort) => void }) {
+  const t = useT();
+  const mine = sort?.replace(/^-/, "") === column.id;
+  const down = mine && (sort?.startsWith("-") ?? false);
+  const place = `table-cell${column.right ? " right" : ""}`;
+  if (!column.by || !onSort) return <div role="columnheader" className={place}>{column.head}</div>;
+  return (
+    <div role="columnheader" className={place} aria-sort={!mine ? "none" : down ? "descending" : "ascending"}>
+      <button type="button" className="sort" aria-pressed={mine} title={typeof column.head === "string" ? t("sort.by", { column: column.head }) : undefined}
+        onClick={() => onSort(!mine ? `-${column.id}` : down ? column.id : undefined)}>
+        {column.head}{mine && <Icon name={down ? "down" : "up"} size={10} />}
+      </button>
     </div>
   );
 }
