@@ -57,6 +57,7 @@ export default defineConfig({
           hookTimeout: 240_000,
         },
       },
+      { test: { name: "bench", include: ["bench/**/*.bench.ts"], environment: "node", testTimeout: 600_000 } },
     ],
   },
 });
