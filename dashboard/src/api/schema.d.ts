@@ -2734,7 +2734,7 @@ export interface components {
          * @description What a caller is to Amends.
          * @enum {string}
          */
-        Role: "customer" | "viewer" | "operator" | "author" | "admin";
+        Role: "customer" | "worker" | "viewer" | "operator" | "author" | "admin";
         /** @description A rule. */
         RuleView: {
             /**
