@@ -122,7 +122,7 @@ pub struct Service {
 enum Also {
     Nothing,
     /// Looks into webhooks, and follows deposits.
-    Payments(toss::Client, Option<deposit::Engine>),
+    Payments(toss::Client, Option<Box<deposit::Engine>>),
     /// Carries notices to their followers.
     Relay(Arc<dyn Feed>),
 }
@@ -180,7 +180,10 @@ impl Service {
                 let client = toss::Client::new(config).context("the client of Toss Payments")?;
                 let engine = settings.engine.map(deposit::Engine::new).transpose();
                 let engine = engine.context("the engine's address (AMENDS_URL)")?;
-                (worker_payment::worker(pool.clone(), client.clone()), Also::Payments(client, engine))
+                (
+                    worker_payment::worker(pool.clone(), client.clone()),
+                    Also::Payments(client, engine.map(Box::new)),
+                )
             }
             Name::Notify => {
                 let feed =
@@ -223,7 +226,7 @@ impl Service {
             Also::Nothing => {}
             Also::Payments(client, engine) => {
                 let webhooks = worker_payment::webhook::run(self.pool.clone(), client.clone(), stop.clone());
-                let deposits = deposit::run(self.pool.clone(), client, engine, stop.clone());
+                let deposits = deposit::run(self.pool.clone(), client, engine.map(|it| *it), stop.clone());
                 parts.spawn(async move {
                     tokio::join!(webhooks, deposits);
                     Ok(())
