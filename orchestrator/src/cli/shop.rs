@@ -135,6 +135,13 @@ pub async fn connect(name: Name, url: &str, connections_max: u32) -> anyhow::Res
         .with_context(|| format!("{variable} is no Postgres URL"))?
         .application_name(&format!("amends worker {}", name.as_str()))
         .options([
+            // Plans must not depend on statistics: a table that is empty at start-up would otherwise teach the
+            // planner to scan it, and it keeps that plan for thousands of orders.
+            ("enable_seqscan", "off"),
+            ("enable_hashjoin", "off"),
+            ("enable_mergejoin", "off"),
+            ("jit", "off"),
+            ("plan_cache_mode", "force_generic_plan"),
             ("lock_timeout", "10s"),
             ("statement_timeout", "60s"),
             ("idle_in_transaction_session_timeout", "10s"),

@@ -1,25 +1,58 @@
 //! The one poll: what was committed and not published, mail that nobody was nudged for, and whether the
 //! claims still hold.
 
+use chrono::{DateTime, Utc};
+use saga_core::Millis;
 use sqlx::Row;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{Store, StoreError};
+use crate::clock;
+use crate::shard::Claims;
+use crate::shard::stuck::Stuck;
 
 /// Rows of the outbox younger than this belong to whoever committed them, in ms by the database's clock.
 pub(crate) const SWEEP_AGE_MS: i64 = 2_000;
 const ROWS_MAX: i64 = 1_000;
 
+/// What a sweep looks at.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// Before anything else of it was decided: what was committed later may or may not be found.
+    pub began: Instant,
+    /// The same instant, by the clock.
+    pub began_at: Millis,
+    /// The shards that this lane owns.
+    pub shards: Vec<i32>,
+    /// Sagas that cannot be served now.
+    pub left_out: Vec<Uuid>,
+    /// Only rows of the outbox from here on: the last sweep found more than it takes.
+    pub rows_from: Option<DateTime<Utc>>,
+}
+
+impl Look {
+    /// Begins a sweep.
+    pub(crate) fn begin(claims: &Claims, stuck: &Stuck, rows_from: Option<DateTime<Utc>>) -> Self {
+        let (began, began_at) = (Instant::now(), clock::now());
+        Self { began, began_at, shards: claims.shards(), left_out: stuck.left_out(), rows_from }
+    }
+}
+
 /// What a sweep found.
 #[derive(Debug)]
 pub struct Swept {
-    /// Before its first query: what was committed later may or may not be in it.
-    pub began: Instant,
+    /// What it has looked at.
+    pub look: Look,
     /// Old rows of the outbox, the oldest first: (shard, saga, command key).
     pub outbox: Vec<(i32, Uuid, String)>,
     /// Unread mail, oldest first.
     pub mail: Vec<Mail>,
+    /// There is more mail than a sweep takes.
+    pub more_mail: bool,
+    /// Where the next sweep goes on among the outbox's rows, when there are more of them than one takes: those that
+    /// nobody can publish must not hide the others.
+    pub rows_to: Option<DateTime<Utc>>,
     /// The claims as they stand: (shard, epoch, token).
     pub claims: Vec<(i32, i64, Option<Uuid>)>,
 }
@@ -42,24 +75,34 @@ pub struct Mail {
 }
 
 impl Store {
-    /// Polls for the shards that this lane owns, leaving some sagas out.
+    /// Polls for the shards that this lane owns.
     ///
     /// # Errors
     /// When the database fails.
-    pub(crate) async fn sweep(&self, shards: &[i32], left_out: &[Uuid]) -> Result<Swept, StoreError> {
-        let mut swept =
-            Swept { began: Instant::now(), outbox: Vec::new(), mail: Vec::new(), claims: Vec::new() };
+    pub(crate) async fn sweep(&self, look: Look) -> Result<Swept, StoreError> {
         let rows = sqlx::query(
-            "select shard, saga_id, command from outbox
+            "select shard, saga_id, command, created_at from outbox
              where shard = any($1) and created_at < now() - $2 * interval '1 millisecond' and saga_id <> all($4)
+               and created_at >= coalesce($5, '-infinity')
              order by created_at limit $3",
         )
-        .bind(shards)
+        .bind(&look.shards)
         .bind(SWEEP_AGE_MS)
         .bind(ROWS_MAX)
-        .bind(left_out)
+        .bind(&look.left_out)
+        .bind(look.rows_from)
         .fetch_all(self.hot())
         .await?;
+        let full = |count: usize| i64::try_from(count) == Ok(ROWS_MAX);
+        let last = rows.last().filter(|_| full(rows.len()));
+        let mut swept = Swept {
+            outbox: Vec::with_capacity(rows.len()),
+            mail: Vec::new(),
+            more_mail: false,
+            rows_to: last.map(|row| row.try_get(3)).transpose()?,
+            claims: Vec::new(),
+            look,
+        };
         for row in &rows {
             swept.outbox.push((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
         }
@@ -67,9 +110,9 @@ impl Store {
             "select id, shard, saga_id, kind, body, payload from mailbox
              where shard = any($1) and taken_at is null and saga_id <> all($3) order by at limit $2",
         )
-        .bind(shards)
+        .bind(&swept.look.shards)
         .bind(ROWS_MAX)
-        .bind(left_out)
+        .bind(&swept.look.left_out)
         .fetch_all(self.hot())
         .await?;
         for row in &rows {
@@ -82,8 +125,9 @@ impl Store {
                 payload: row.try_get(5)?,
             });
         }
+        swept.more_mail = full(rows.len());
         swept.claims = sqlx::query_as("select id, epoch, token from shard where id = any($1)")
-            .bind(shards)
+            .bind(&swept.look.shards)
             .fetch_all(self.hot())
             .await?;
         Ok(swept)

@@ -6,13 +6,17 @@
 use std::collections::BTreeMap;
 
 use saga_core::{Millis, State};
+use saga_protocol::SagaId;
 use test_support::{eventually, fresh_database};
 use uuid::Uuid;
 
 use super::database::Simulated;
+use crate::shard::Claims;
+use crate::shard::stuck::Stuck;
 use crate::store::batch::{AnomalyRow, Batch, Fence};
 use crate::store::claim::Claimed;
 use crate::store::start::NewSaga;
+use crate::store::sweep::Look;
 use crate::store::{Database, Purpose, Session, Store, StoreError};
 
 fn id(n: u128) -> Uuid {
@@ -82,7 +86,7 @@ impl Seen {
     }
 
     async fn sweeps(&mut self, what: &str, database: &dyn Database, left_out: &[Uuid]) {
-        let swept = database.sweep(&[0, 1], left_out).await.unwrap();
+        let swept = database.sweep(look(left_out)).await.unwrap();
         let (mut rows, mut mail) = (swept.outbox, swept.mail);
         rows.sort();
         mail.sort_by_key(|it| it.id);
@@ -92,6 +96,13 @@ impl Seen {
             swept.claims.into_iter().map(|(shard, epoch, token)| (shard, (epoch, token.is_some()))).collect();
         self.note(what, (rows, mail, claims));
     }
+}
+
+fn look(left_out: &[Uuid]) -> Look {
+    let (claims, stuck) = (Claims::default(), Stuck::default());
+    (0..2).for_each(|shard| claims.set(shard, Some(Uuid::nil())));
+    left_out.iter().for_each(|saga| stuck.insert(SagaId(*saga)));
+    Look::begin(&claims, &stuck, None)
 }
 
 fn fence(claimed: &Claimed, seq: i64, next_offset: i64) -> Fence {
@@ -189,10 +200,8 @@ async fn script(database: &dyn Database) -> Vec<String> {
     timers.sort();
     seen.note("timers", timers);
     // Young rows belong to whoever has committed them; the youngest is a moment younger than the oldest.
-    eventually("rows grow old", 10_000, async || {
-        !database.sweep(&[0, 1], &[]).await.unwrap().outbox.is_empty()
-    })
-    .await;
+    eventually("rows grow old", 10_000, async || !database.sweep(look(&[])).await.unwrap().outbox.is_empty())
+        .await;
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     seen.sweeps("old", database, &[]).await;
     seen.sweeps("without one", database, &[id(2)]).await;

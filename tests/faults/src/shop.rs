@@ -253,6 +253,24 @@ impl Shop {
         .await;
     }
 
+    /// So many sagas run at the same time.
+    pub async fn are_running(&self, count: u64) {
+        let count = i64::try_from(count).unwrap();
+        eventually("all are in flight", REST_MS, async || {
+            self.number("select count(*) from saga where status = 0").await == count
+        })
+        .await;
+    }
+
+    /// So many sagas have ended.
+    pub async fn orders_end(&self, count: u64) {
+        let count = i64::try_from(count).unwrap();
+        eventually("orders are worked off", REST_MS, async || {
+            self.number("select count(*) from saga where status > 1").await >= count
+        })
+        .await;
+    }
+
     /// The shards are owned by exactly these processes.
     pub async fn owners_are(&self, names: &[&str]) {
         let mut expected: Vec<String> =
