@@ -56,7 +56,7 @@ export default defineConfig({
           globalSetup: "tests/stack.ts",
           ...ONE_WORKER,
           expect: { poll: { timeout: 60_000, interval: 100 } },
-          testTimeout: 240_000,
+          testTimeout: 600_000,
           hookTimeout: 240_000,
         },
       },
