@@ -15,6 +15,7 @@ export type { Page };
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const SHOTS = resolve(process.env["AMENDS_SCREENSHOTS"] ?? join(import.meta.dirname, "../screenshots"));
+const QUIET_LOOKS = 3;
 const SHOT_QUALITY = 72;
 const PATIENCE_MS = 60_000;
 
@@ -64,7 +65,12 @@ export async function visit(browser: Browser, { language = "en", dark = false, n
 /** Everything that the page waits for is there: no skeleton, the graph placed, fonts loaded. */
 export async function settled(page: Page): Promise<void> {
   await page.locator("h1").first().waitFor();
-  await expect.poll(() => page.locator(".skeleton, [aria-busy=true]").count(), { timeout: PATIENCE_MS }).toBe(0);
+  // What comes later begins when something before it has come: it is over when nothing is awaited for a while.
+  let quiet = 0;
+  await expect.poll(async () => {
+    quiet = await page.locator(".skeleton, [aria-busy=true]").count() === 0 ? quiet + 1 : 0;
+    return quiet;
+  }, { timeout: PATIENCE_MS, interval: 100 }).toBeGreaterThan(QUIET_LOOKS);
   await page.evaluate(() => document.fonts.ready.then(() => undefined));
 }
 

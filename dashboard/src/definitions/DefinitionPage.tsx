@@ -1,6 +1,7 @@
 // One definition: its graph, its text, its versions and what runs on each, and two versions beside each other.
 
 import "./definitions.css";
+import "../saga/saga.css";
 
 import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";

@@ -34,7 +34,7 @@ export function WhatIfPanel({ name, candidate }: { name: string; candidate: Cand
   return (
     <div className="stack">
       <p className="muted">{t("what_if.about")}</p>
-      <form className="row wrap what-if" onSubmit={(event) => { event.preventDefault(); ask.mutate(); }}>
+      <form className="row wrap form-line" onSubmit={(event) => { event.preventDefault(); ask.mutate(); }}>
         <Field label={t("what_if.which")} hint={t("what_if.which.hint")}>{(id) => <Input id={id} className="mono" spellCheck={false} required value={which} onChange={(event) => setWhich(event.target.value)} />}</Field>
         <Field label={t("what_if.limit")}>{(id) => <Input id={id} type="number" min={1} max={LIMIT_MAX} value={limit} onChange={(event) => setLimit(Number(event.target.value))} />}</Field>
         <Button type="submit" kind="primary" busy={ask.isPending}>{t("what_if.run")}</Button>

@@ -70,10 +70,10 @@ function Whole({ data }: { data: Overview }) {
       <Section title={t("overview.pile")} flush><PileUp inFlight={data.in_flight} /></Section>
       <div className="overview-two even">
         <Section title={t("overview.throughput")} actions={<span className="muted">{t("overview.hour", { started: last.started, completed: last.completed, compensated: last.compensated })}</span>}>
-          <Suspense fallback={<div style={{ height: 172 }} />}><Chart {...throughput(data, t)} label={t("overview.throughput")} format={(value) => number(language, Math.round(value))} /></Suspense>
+          <Suspense fallback={<div aria-busy="true" style={{ height: 172 }} />}><Chart {...throughput(data, t)} label={t("overview.throughput")} format={(value) => number(language, Math.round(value))} /></Suspense>
         </Section>
         <Section title={t("overview.to_end")} actions={<span className="muted">{t("overview.samples", { count: data.to_end.samples })}</span>}>
-          <Suspense fallback={<div style={{ height: 172 }} />}><Chart {...latency(data, t)} label={t("overview.to_end")} format={(value) => duration(language, value)} /></Suspense>
+          <Suspense fallback={<div aria-busy="true" style={{ height: 172 }} />}><Chart {...latency(data, t)} label={t("overview.to_end")} format={(value) => duration(language, value)} /></Suspense>
         </Section>
       </div>
       <p className="muted">{t("as_of")} <Ago at={data.at} />{data.lag_ms > 2_000 && ` · ${t("list.lag", { s: Math.round(data.lag_ms / 1_000) })}`}</p>

@@ -1,6 +1,7 @@
 // What needs me, worst first? Sagas and anomalies, what is at stake, what to do, and who has it.
 
 import "./parked.css";
+import "../sagas/sagas.css";
 
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";

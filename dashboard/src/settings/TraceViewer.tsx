@@ -17,7 +17,7 @@ export function TraceViewer() {
     if (kept) toast(t("settings.saved"));
   };
   return (
-    <form className="row wrap what-if" onSubmit={(event) => { event.preventDefault(); save(); }}>
+    <form className="row wrap form-line" onSubmit={(event) => { event.preventDefault(); save(); }}>
       <Field label={t("trace.viewer")} hint={t("trace.viewer.hint")} error={bad ? t("trace.viewer.bad") : undefined}>{(id) => <Input id={id} className="mono" value={text} onChange={(event) => setText(event.target.value)} />}</Field>
       <Button type="submit">{t("save")}</Button>
     </form>
