@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use chrono::{DateTime, Utc};
 use saga_bus::{Bus, Outgoing, TopicSpec};
 use saga_core::definition::Work;
 use saga_protocol::{DEAD_LETTERS_RETENTION_MS, Direction, InboxRecord, SagaId, Topics};
@@ -26,7 +25,7 @@ use crate::shard::lane::{Context, Doors, Lane};
 use crate::shard::stuck::Stuck;
 use crate::start::{Parts, Starter};
 use crate::store::definitions::{Definitions, Proof, PublishError, Published};
-use crate::store::sweep::{Look, Swept};
+use crate::store::sweep::{Look, Place, Swept};
 use crate::store::{Store, StoreError};
 use crate::workers::WorkerRegistry;
 
@@ -315,15 +314,19 @@ impl Sweep {
                 () = tokio::time::sleep(SWEEP_EVERY) => {}
                 () = self.now.notified() => tokio::time::sleep_until(last + SWEEP_PAUSE).await,
             }
-            match self.once(rows_from).await {
-                Ok(rows_to) => rows_from = rows_to,
-                Err(error) => tracing::warn!(%error, "the sweep failed; again in a second"),
+            // First: timeouts wait for it.
+            rows_from = self.once(rows_from).await.unwrap_or_else(|error| {
+                tracing::warn!(%error, "the sweep failed; again in a second");
+                None
+            });
+            if let Err(error) = self.backlog().await {
+                tracing::warn!(%error, "how long commands have waited cannot be read; again in a second");
             }
         }
     }
 
-    /// Returns where the next one goes on.
-    async fn once(&self, rows_from: Option<DateTime<Utc>>) -> Result<Option<DateTime<Utc>>, StoreError> {
+    /// How long the oldest command has waited to be published.
+    async fn backlog(&self) -> Result<(), StoreError> {
         let shards = self.claims.shards();
         // Whoever owns nothing looks at all: the bus may be why nobody owns anything.
         let (mut oldest_ms, mut unreadable) = (0, Vec::new());
@@ -336,12 +339,17 @@ impl Sweep {
             unreadable.push(definition);
         }
         self.engine.health.outbox_oldest(oldest_ms);
+        Ok(())
+    }
+
+    /// Returns where the next one goes on.
+    async fn once(&self, rows_from: Option<Place>) -> Result<Option<Place>, StoreError> {
         let look = Look::begin(&self.claims, &self.stuck, rows_from);
         if look.shards.is_empty() {
             return Ok(None);
         }
         let found = self.engine.store.sweep(look).await?;
-        let rows_to = found.rows_to;
+        let rows_to = found.rows_to.clone();
         // The lane ends before this task does.
         let _ = self.swept.send(found).await;
         Ok(rows_to)

@@ -221,11 +221,11 @@ impl Lane {
         let wait_ms = match turn {
             Err(wait_ms) => wait_ms,
             Ok(()) if !read => {
-                if !log_read {
-                    decision.watermarks.insert(shard);
-                }
-                if !mail_read {
+                // One after the other: while the log does not answer, the database need not be asked.
+                if log_read {
                     decision.sweep = true;
+                } else {
+                    decision.watermarks.insert(shard);
                 }
                 if owned.asks_in_vain() { UNANSWERED_MS } else { NOT_CAUGHT_UP_MS }
             }

@@ -4,6 +4,7 @@
 use chrono::{DateTime, Utc};
 use saga_core::Millis;
 use sqlx::Row;
+use sqlx::postgres::PgRow;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -27,13 +28,16 @@ pub struct Look {
     pub shards: Vec<i32>,
     /// Sagas that cannot be served now.
     pub left_out: Vec<Uuid>,
-    /// Only rows of the outbox from here on: the last sweep found more than it takes.
-    pub rows_from: Option<DateTime<Utc>>,
+    /// Only rows of the outbox behind this one: the last sweep found more than it takes.
+    pub rows_from: Option<Place>,
 }
+
+/// A row's place among the outbox's rows: when it was written, its shard, its saga, its command.
+pub type Place = (DateTime<Utc>, i32, Uuid, String);
 
 impl Look {
     /// Begins a sweep.
-    pub(crate) fn begin(claims: &Claims, stuck: &Stuck, rows_from: Option<DateTime<Utc>>) -> Self {
+    pub(crate) fn begin(claims: &Claims, stuck: &Stuck, rows_from: Option<Place>) -> Self {
         let (began, began_at) = (Instant::now(), clock::now());
         Self { began, began_at, shards: claims.shards(), left_out: stuck.left_out(), rows_from }
     }
@@ -52,7 +56,7 @@ pub struct Swept {
     pub more_mail: bool,
     /// Where the next sweep goes on among the outbox's rows, when there are more of them than one takes: those that
     /// nobody can publish must not hide the others.
-    pub rows_to: Option<DateTime<Utc>>,
+    pub rows_to: Option<Place>,
     /// The claims as they stand: (shard, epoch, token).
     pub claims: Vec<(i32, i64, Option<Uuid>)>,
 }
@@ -74,23 +78,31 @@ pub struct Mail {
     pub payload: Option<String>,
 }
 
+fn place(row: &PgRow) -> Result<Place, sqlx::Error> {
+    Ok((row.try_get(3)?, row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))
+}
+
 impl Store {
     /// Polls for the shards that this lane owns.
     ///
     /// # Errors
     /// When the database fails.
     pub(crate) async fn sweep(&self, look: Look) -> Result<Swept, StoreError> {
+        let from = look.rows_from.as_ref();
         let rows = sqlx::query(
             "select shard, saga_id, command, created_at from outbox
              where shard = any($1) and created_at < now() - $2 * interval '1 millisecond' and saga_id <> all($4)
-               and created_at >= coalesce($5, '-infinity')
-             order by created_at limit $3",
+               and ($5 is null or (created_at, shard, saga_id, command) > ($5, $6, $7, $8))
+             order by created_at, shard, saga_id, command limit $3",
         )
         .bind(&look.shards)
         .bind(SWEEP_AGE_MS)
         .bind(ROWS_MAX)
         .bind(&look.left_out)
-        .bind(look.rows_from)
+        .bind(from.map(|it| it.0))
+        .bind(from.map(|it| it.1))
+        .bind(from.map(|it| it.2))
+        .bind(from.map(|it| it.3.as_str()))
         .fetch_all(self.hot())
         .await?;
         let full = |count: usize| i64::try_from(count) == Ok(ROWS_MAX);
@@ -99,7 +111,7 @@ impl Store {
             outbox: Vec::with_capacity(rows.len()),
             mail: Vec::new(),
             more_mail: false,
-            rows_to: last.map(|row| row.try_get(3)).transpose()?,
+            rows_to: last.map(place).transpose()?,
             claims: Vec::new(),
             look,
         };

@@ -217,3 +217,20 @@ async fn the_simulated_database_is_like_postgres() {
     assert_eq!(real, simulated);
     assert!(real.len() > 15, "{real:#?}");
 }
+
+#[tokio::test]
+async fn a_sweep_goes_on_behind_the_rows_that_it_has_seen() {
+    let fresh = fresh_database().await;
+    let store = Store::connect(&fresh.url, 2).await.unwrap();
+    store.migrate(2, chrono::Utc::now()).await.unwrap();
+    // One transaction writes them all at the same instant.
+    let rows = "insert into outbox (shard, saga_id, command, created_at)
+        select 0, gen_random_uuid(), '0x1:1', timestamptz '2026-01-01' from generate_series(1, 1005)";
+    sqlx::query(rows).execute(store.hot()).await.unwrap();
+    let mut look = look(&[]);
+    let first = store.sweep(look.clone()).await.unwrap();
+    look.rows_from = first.rows_to;
+    let rest = store.sweep(look).await.unwrap();
+    assert_eq!((first.outbox.len(), rest.outbox.len()), (1_000, 5));
+    assert!(rest.rows_to.is_none() && !first.outbox.contains(&rest.outbox[0]));
+}

@@ -352,7 +352,7 @@ impl Tables {
             }
         }
         for (_, saga, status) in batch.statuses.iter().filter(|row| ours(row.0)) {
-            if let Some(row) = self.sagas.get_mut(saga) {
+            if let Some(row) = self.sagas.get_mut(saga).filter(|row| row.status < 2) {
                 row.status = *status;
             }
         }

@@ -107,18 +107,17 @@ impl Engine {
             Err(error) => return Told::NotNow(chain(&error.without_url())),
         };
         let status = answer.status();
-        if status.is_success() {
-            return Told::Kept;
-        }
         let (ours, words) = said(answer).await;
         judge(status, ours, &words)
     }
 }
 
-/// `ours` says that it is the engine that answers: a wrong address has a 404 of its own, which is not final.
+/// `ours` says that it is the engine that answers: a wrong address has a 404 of its own, or a friendly page, and
+/// neither is final.
 fn judge(status: StatusCode, ours: bool, words: &str) -> Told {
     let words = format!("{status}: {words}");
     match status {
+        StatusCode::ACCEPTED if ours => Told::Kept,
         StatusCode::NOT_FOUND | StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY if ours => {
             Told::Refused(words)
         }
@@ -127,7 +126,7 @@ fn judge(status: StatusCode, ours: bool, words: &str) -> Told {
     }
 }
 
-/// Whether an answer is one of the engine's problems (RFC 9457), and what it says.
+/// Whether an answer is the engine's: a signal that is kept, or one of its problems (RFC 9457). And what it says.
 async fn said(mut answer: reqwest::Response) -> (bool, String) {
     #[derive(Default, Deserialize)]
     struct Problem {
@@ -135,6 +134,7 @@ async fn said(mut answer: reqwest::Response) -> (bool, String) {
         kind: String,
         detail: Option<String>,
         title: Option<String>,
+        repeated: Option<bool>,
     }
     let mut body = Vec::new();
     while let Ok(Some(chunk)) = answer.chunk().await {
@@ -144,7 +144,7 @@ async fn said(mut answer: reqwest::Response) -> (bool, String) {
         body.extend_from_slice(&chunk);
     }
     let problem: Problem = serde_json::from_slice(&body).unwrap_or_default();
-    let ours = problem.kind.starts_with("/problems/");
+    let ours = problem.kind.starts_with("/problems/") || problem.repeated.is_some();
     let words = problem.detail.or(problem.title).unwrap_or_else(|| "no reason was given".to_owned());
     (ours, words.chars().filter(|it| *it != '\0').take(DETAIL_CHARS_MAX).collect())
 }
@@ -166,6 +166,9 @@ mod tests {
     #[test]
     fn only_what_can_never_be_taken_is_final() {
         for (code, ours, expected) in [
+            (202, true, "kept"),
+            (202, false, "later"),
+            (200, false, "later"),
             (404, true, "refused"),
             (404, false, "later"),
             (409, true, "refused"),
