@@ -158,6 +158,21 @@ def http(method: str, url: str, body: dict | None = None) -> bytes:
 # --- Postgres -------------------------------------------------------------------------------------
 
 
+def psql(url: str, sql: str) -> list[str]:
+    """The rows of all these statements."""
+    chosen = os.environ.get("AMENDS_POSTGRES_BIN")
+    found = [f"{chosen}/psql"] if chosen else sorted(glob.glob("/usr/lib/postgresql/*/bin/psql"))
+    path = found[-1] if found and os.path.exists(found[-1]) else shutil.which("psql")
+    if not path:
+        raise Trouble("psql is missing: run deploy/install test")
+    # By a pipe: of several statements in `-c`, an older psql shows the last one's rows alone.
+    command = [path, "-XqAt", "-v", "ON_ERROR_STOP=1", "-d", url]
+    done = subprocess.run(command, input=sql, capture_output=True, text=True)
+    if done.returncode:
+        raise Trouble(f"psql: {done.stderr.strip()}")
+    return done.stdout.splitlines()
+
+
 class Postgres:
     """A private cluster, made by `deploy/stack`: `fsync`, `synchronous_commit` and `full_page_writes` are on."""
 
@@ -175,7 +190,6 @@ class Postgres:
         self._stack("up")
         password = (self.folder / "postgres.password").read_text().strip()
         self.server = f"postgresql://postgres:{password}@127.0.0.1:{self.port}"
-        self.psql_path = self._psql()
         settings = self.rows("postgres", "show fsync; show synchronous_commit; show full_page_writes")
         if settings != ["on", "on", "on"]:
             raise Trouble(f"Postgres is not durable: {settings}")
@@ -191,31 +205,12 @@ class Postgres:
         return f"{self.server}/{database}"
 
     def rows(self, database: str, sql: str) -> list[str]:
-        """The rows of one column, as text."""
-        return self._run(database, ["-c", sql])
-
-    def script(self, database: str, path: Path) -> list[str]:
-        return self._run(database, ["-f", path])
-
-    def _run(self, database: str, arguments: list) -> list[str]:
-        command = [self.psql_path, "-XqAt", "-v", "ON_ERROR_STOP=1", "-d", self.url(database), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            raise Trouble(f"psql: {done.stderr.strip()}")
-        return done.stdout.splitlines()
+        return psql(self.url(database), sql)
 
     def _stack(self, command: str) -> None:
         done = subprocess.run([REPOSITORY / "deploy/stack", command], env=self.environment, capture_output=True, text=True)
         if done.returncode:
             raise Trouble(f"deploy/stack {command}: {done.stderr.strip()}")
-
-    def _psql(self) -> str:
-        chosen = os.environ.get("AMENDS_POSTGRES_BIN")
-        found = [f"{chosen}/psql"] if chosen else sorted(glob.glob("/usr/lib/postgresql/*/bin/psql"))
-        path = found[-1] if found and os.path.exists(found[-1]) else shutil.which("psql")
-        if not path:
-            raise Trouble("psql is missing: run deploy/install test")
-        return path
 
     def process(self) -> int:
         """The postmaster's id."""
