@@ -8,6 +8,8 @@ MAKEFLAGS += --no-print-directory
 # embedded (one process, no Kafka) or kafka (Apache Kafka, each worker a process of its own)
 BUS ?= embedded
 PROFILE ?= release
+# Which engine `make bench-peers` measures, with its options
+PEER ?= dbos
 # How often each failpoint kills its process in `make faults`
 TIMES ?= 3
 # Where `make run` and `make demo` keep their data
@@ -30,7 +32,7 @@ else
 endif
 amends := $(CARGO_TARGET_DIR)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/amends
 
-.PHONY: help install build run demo bench dashboard-test test check fmt python stack-up stack-down faults clean clean-data
+.PHONY: help install build run demo bench bench-peers dashboard-test test check fmt python stack-up stack-down faults clean clean-data
 
 help: ## this list
 	@echo 'Amends: sagas that make amends when a step fails.'
@@ -56,6 +58,10 @@ bench: ## how fast, what it costs, and the books; BENCH="--in-flight 64 --runs 3
 	@deploy/install kafka
 	cargo build --locked --release -p amends -p bench
 	@deploy/bench $(BENCH)
+
+bench-peers: ## the same workload on another engine; PEER="dbos" or "restate" and options (see bench/peers/README.md)
+	@deploy/install kafka
+	@bench/peers/run $(PEER)
 
 dashboard-test: ## the dashboard in a real Chromium, on the command that was built last (PROFILE=dev)
 	@deploy/install test
