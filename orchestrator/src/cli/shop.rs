@@ -1,4 +1,5 @@
-//! The shop's four workers as this binary runs them: database, worker, read API, and what else belongs to each.
+//! The shop's four workers and the built-in one as this binary runs them: database, worker, read API, and what else
+//! belongs to each.
 //!
 //! It must not know sagas: a worker sees commands.
 
@@ -33,11 +34,13 @@ pub enum Name {
     Payment,
     /// Notices: order completed, order cancelled
     Notify,
+    /// REST calls of `http` steps
+    Http,
 }
 
 impl Name {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Order, Self::Stock, Self::Payment, Self::Notify];
+    pub const ALL: [Self; 5] = [Self::Order, Self::Stock, Self::Payment, Self::Notify, Self::Http];
 
     /// The worker's name in definitions and topics.
     pub const fn as_str(self) -> &'static str {
@@ -46,6 +49,7 @@ impl Name {
             Self::Stock => worker_stock::NAME,
             Self::Payment => worker_payment::NAME,
             Self::Notify => worker_notify::NAME,
+            Self::Http => worker_http::NAME,
         }
     }
 
@@ -56,6 +60,7 @@ impl Name {
             Self::Stock => 8082,
             Self::Payment => 8083,
             Self::Notify => 8084,
+            Self::Http => 8085,
         }
     }
 
@@ -66,6 +71,7 @@ impl Name {
             Self::Stock => "AMENDS_STOCK_DATABASE_URL",
             Self::Payment => "AMENDS_PAYMENT_DATABASE_URL",
             Self::Notify => "AMENDS_NOTIFY_DATABASE_URL",
+            Self::Http => "AMENDS_HTTP_DATABASE_URL",
         }
     }
 
@@ -76,6 +82,7 @@ impl Name {
             Self::Stock => "amends_stock",
             Self::Payment => "amends_payment",
             Self::Notify => "amends_notify",
+            Self::Http => "amends_http",
         }
     }
 
@@ -89,6 +96,7 @@ impl Name {
             Self::Stock => worker_stock::migrate(pool).await,
             Self::Payment => worker_payment::migrate(pool).await,
             Self::Notify => worker_notify::migrate(pool).await,
+            Self::Http => worker_http::migrate(pool).await,
         };
         migrated.with_context(|| format!("migrating the database of worker `{}`", self.as_str()))
     }
@@ -105,7 +113,43 @@ pub struct Settings {
     pub redis_url: Option<String>,
     /// Toss Payments, for the payment worker.
     pub toss: Option<toss::Config>,
+    /// Calls that stand in definitions, for the worker `http`.
+    pub http: HttpSettings,
 }
+
+/// How the worker `http` makes calls.
+#[derive(Clone, Debug)]
+pub struct HttpSettings {
+    /// The hosts of the inside network that it may call, separated by commas.
+    pub allowed: String,
+    /// For how long after a client has given up its request may still take effect, in ms.
+    pub window_ms: u32,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self { allowed: String::new(), window_ms: worker_http::WINDOW_MS_DEFAULT }
+    }
+}
+
+impl HttpSettings {
+    /// What the variables say, as `amends worker http` reads them.
+    pub fn from_environment() -> Self {
+        Self { allowed: std::env::var(HTTP_ALLOW).unwrap_or_default(), ..Self::default() }
+    }
+
+    fn calls(&self) -> anyhow::Result<worker_http::Calls> {
+        let allowed = worker_http::network::Allowed::parse(&self.allowed).context(HTTP_ALLOW)?;
+        // A variable that is no text holds no secret of ours.
+        let texts = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let secrets = worker_http::secrets::Secrets::from_variables(texts)?;
+        Ok(worker_http::Calls::new(worker_http::Config { allowed, secrets })?)
+    }
+}
+
+/// The variable that names the inside hosts that may be called.
+pub const HTTP_ALLOW: &str = "AMENDS_HTTP_ALLOW";
 
 /// A worker that is ready to run.
 pub struct Service {
@@ -175,6 +219,10 @@ impl Service {
                     worker_notify::feed(settings.redis_url.as_deref()).context("the feed of notices")?;
                 (worker_notify::worker(pool.clone()), Also::Relay(feed))
             }
+            Name::Http => {
+                let calls = settings.http.calls().context("the calls of the worker `http`")?;
+                (worker_http::worker(pool.clone(), calls, settings.http.window_ms), Also::Nothing)
+            }
         };
         Ok(Self { name, pool, worker, also })
     }
@@ -184,6 +232,7 @@ impl Service {
             Also::Relay(feed) => worker_notify::routes(self.pool.clone(), Arc::clone(feed), shutdown.clone()),
             Also::Webhooks(_) => worker_payment::routes(self.pool.clone()),
             Also::Nothing if self.name == Name::Stock => worker_stock::routes(self.pool.clone()),
+            Also::Nothing if self.name == Name::Http => worker_http::routes(self.pool.clone()),
             Also::Nothing => worker_order::routes(self.pool.clone()),
         };
         routes.route("/metrics", get(ops::metrics))

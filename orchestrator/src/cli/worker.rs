@@ -10,12 +10,12 @@ use worker_payment::toss;
 
 use super::exit::{Code, Failure};
 use super::process::{BusArgs, ListenArgs, node, until_asked_to_stop};
-use super::shop::{Name, Service, Settings};
+use super::shop::{HTTP_ALLOW, HttpSettings, Name, Service, Settings};
 
 /// How long the bus may take to send what is queued, in ms.
 const CLOSE_TIMEOUT_MS: u64 = 10_000;
 
-/// Runs one of the shop's workers
+/// Runs one of the shop's workers, or the one that makes the calls of `http` steps
 #[derive(Debug, Args)]
 pub struct WorkerArgs {
     /// Which one
@@ -31,7 +31,7 @@ pub struct WorkerArgs {
     /// Most connections to the database
     #[arg(long, env = "AMENDS_WORKER_CONNECTIONS", default_value_t = 8)]
     connections: u32,
-    /// Where its read API listens; 127.0.0.1:8081 to 8084 when absent
+    /// Where its read API listens; 127.0.0.1:8081 to 8085 when absent
     #[arg(long, env = "AMENDS_WORKER_LISTEN", value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
     #[command(flatten)]
@@ -48,6 +48,12 @@ pub struct WorkerArgs {
     /// How long Toss may take to answer, in ms (payment)
     #[arg(long, env = "TOSS_TIMEOUT_MS", default_value_t = toss::client::TIMEOUT_MS_DEFAULT, value_name = "MS")]
     toss_timeout_ms: u64,
+    /// Hosts of the inside network that may be called, with or without a port, separated by commas (http)
+    #[arg(long, env = HTTP_ALLOW, default_value = "", value_name = "HOSTS")]
+    http_allow: String,
+    /// For how long after a client has given up its request may still take effect, in ms (http)
+    #[arg(long, env = "AMENDS_HTTP_WINDOW_MS", default_value_t = worker_http::WINDOW_MS_DEFAULT, value_name = "MS")]
+    http_window_ms: u32,
 }
 
 /// Runs a worker until it is asked to stop.
@@ -69,6 +75,7 @@ pub async fn run(args: WorkerArgs) -> Result<Code, Failure> {
             secret_key: toss::SecretKey::new(key),
             timeout_ms: args.toss_timeout_ms,
         }),
+        http: HttpSettings { allowed: args.http_allow, window_ms: args.http_window_ms },
     };
     let address = args.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], name.port())));
     let listener = args.anywhere.open(address).await?;

@@ -1,4 +1,4 @@
-//! The embedded default: orchestrator, the four workers and the Toss sandbox in this process, on the
+//! The embedded default: orchestrator, the workers and the Toss sandbox in this process, on the
 //! in-process bus and a private Postgres.
 //!
 //! Owns their start and the order in which they stop. The bus keeps nothing: after a crash, commands in flight
@@ -21,7 +21,7 @@ use crate::api::{Api, ApiConfig};
 use crate::auth::dev::DevKey;
 use crate::auth::{Auth, AuthConfig};
 use crate::cli::process::node;
-use crate::cli::shop::{Name, Service, Settings};
+use crate::cli::shop::{HttpSettings, Name, Service, Settings};
 use crate::reconcile::Reconciler;
 use crate::reconcile::books::Sources;
 use crate::store::Store;
@@ -71,6 +71,7 @@ impl Embedded {
             stock: url_of(Name::Stock),
             payment: url_of(Name::Payment),
             notify: url_of(Name::Notify),
+            http: url_of(Name::Http),
             sandbox: sandbox_place.url(),
         };
         let postgres = PrivatePostgres::start(dir).await.context("the private Postgres")?;
@@ -108,6 +109,7 @@ impl Embedded {
                 redis_url: None,
                 // Whatever the environment says: the demo's payments are never real.
                 toss: Some(toss::Config::new(urls.sandbox.clone(), toss::SecretKey::new(DEFAULT_SECRET_KEY))),
+                http: HttpSettings::from_environment(),
             };
             let service = Service::open(name, settings, true).await?;
             let running = service.run(bus.clone(), topics.clone(), place.listener, workers_stop.clone());

@@ -71,8 +71,8 @@ async fn keep_all(stack: &mut Stack, dir: &Path, api: SocketAddr, log: &str) -> 
     for name in Name::ALL {
         places.push(Place::on_loopback(name.as_str(), name.port()).await?);
     }
-    let [order, stock, payment, notify] = [0, 1, 2, 3].map(|at: usize| places[at].url());
-    let urls = Urls { api: api.url(), order, stock, payment, notify, sandbox: sandbox.url() };
+    let [order, stock, payment, notify, http] = [0, 1, 2, 3, 4].map(|at: usize| places[at].url());
+    let urls = Urls { api: api.url(), order, stock, payment, notify, http, sandbox: sandbox.url() };
     let addresses: Vec<SocketAddr> = places.iter().map(|place| place.address).collect();
     let (api_address, sandbox_address) = (api.address, sandbox.address);
     drop((api, sandbox, places));

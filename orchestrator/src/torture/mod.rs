@@ -26,7 +26,7 @@ mod verdict;
 mod world;
 
 /// The definitions of every world. Nothing in them parks: what does not end is a bug.
-const DEFINITIONS: [&str; 3] = [
+const DEFINITIONS: [&str; 4] = [
     r#"
 saga: line
 description: One step after another.
@@ -141,6 +141,36 @@ steps:
     worker: shop
     action: two
     compensation: { action: undo_two, retry: { attempts: 1000, initial: 100ms, max: 2s, budget: 72h }, timeout: 2s }
+    input: { id: "${input.id}" }
+    retry: { attempts: 4, initial: 100ms, max: 1s }
+    timeout: 1s
+"#,
+    r#"
+saga: mother
+description: Children from the first step on, one an item, a step of its own beside them, and a way back.
+key: ${input.id}
+deadline: 40s
+input: { type: object, required: [id, items] }
+steps:
+  eldest: { saga: undo, input: { id: "${input.id}-eldest" } }
+  own:
+    after: [eldest]
+    worker: shop
+    action: own
+    compensation: { action: undo_own, retry: { attempts: 1000, initial: 100ms, max: 2s, budget: 72h }, timeout: 2s }
+    input: { id: "${input.id}" }
+    retry: { attempts: 4, initial: 100ms, max: 1s }
+    timeout: 1s
+  others:
+    after: [eldest]
+    foreach: ${input.items}
+    saga: undo
+    input: { id: "${input.id}-${item}" }
+  end:
+    after: [own, others]
+    worker: shop
+    action: end
+    compensation: { action: undo_end, retry: { attempts: 1000, initial: 100ms, max: 2s, budget: 72h }, timeout: 2s }
     input: { id: "${input.id}" }
     retry: { attempts: 4, initial: 100ms, max: 1s }
     timeout: 1s

@@ -22,6 +22,7 @@ pub mod expression;
 pub(crate) mod fields;
 pub mod format;
 pub mod graph;
+pub mod http;
 pub mod load;
 mod number;
 pub mod path;
