@@ -128,6 +128,11 @@ pub struct ChildEnded {
     pub error: Option<Fault>,
 }
 
+/// Why an operator's action is refused: the saga went on since they looked.
+pub const MOVED_ON: &str = "the saga has moved on since you looked";
+/// The same, to its end.
+pub const HAS_ENDED: &str = "the saga has ended";
+
 /// An operator's deed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Operator {

@@ -207,6 +207,11 @@ impl IntoResponse for Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
+        if error.is_out_of_range() {
+            return Self::bad_request(
+                "A text of the request has a NUL character, or a number or instant is out of range.",
+            );
+        }
         tracing::error!(error = %chain(&error), "the database failed a request");
         Self::unavailable()
     }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use saga_core::event::Operator;
+use saga_core::event::{HAS_ENDED, MOVED_ON, Operator};
 use saga_protocol::SagaId;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -319,12 +319,7 @@ async fn look(
             let id = mail_id(job.id, item.number);
             match results.get(&id).map(|it| deeds::came(it)) {
                 Some(Came::Refused(reason)) => {
-                    let moved = reason.contains("moved on");
-                    let (outcome, words) = if moved {
-                        ("changed", "changed meanwhile: skipped".to_owned())
-                    } else {
-                        ("refused", reason)
-                    };
+                    let (outcome, words) = refusal(reason);
                     finished.push(Finished { number: item.number, outcome, words });
                 }
                 Some(Came::Ignored(reason)) => {
@@ -354,6 +349,16 @@ async fn look(
     Ok(finished)
 }
 
+/// What an owner's refusal means. The set was frozen with what could be acted on: who has gone on since, also to an
+/// end, is no failure.
+fn refusal(reason: String) -> (&'static str, String) {
+    match reason.as_str() {
+        MOVED_ON => ("changed", "changed meanwhile: skipped".to_owned()),
+        HAS_ENDED => ("changed", "changed meanwhile: skipped; it has ended".to_owned()),
+        _ => ("refused", reason),
+    }
+}
+
 fn verdict(outcome: &Outcome, goal: i16) -> Option<(&'static str, String)> {
     let wanted = usize::try_from(goal).ok().and_then(|goal| GOALS.get(goal)).copied();
     let status = outcome.status.as_str();
@@ -380,6 +385,14 @@ mod tests {
         assert_eq!(pace.take(now + Duration::from_millis(500), 100), 5);
         assert_eq!(pace.take(now + Duration::from_secs(60), 100), 10);
         assert_eq!(pace.take(now + Duration::from_secs(61), 3), 3);
+    }
+
+    #[test]
+    fn who_went_on_meanwhile_is_skipped_and_no_failure() {
+        assert_eq!(refusal(MOVED_ON.to_owned()).0, "changed");
+        assert_eq!(refusal(HAS_ENDED.to_owned()).0, "changed");
+        let other = refusal("the saga has no such step under way".to_owned());
+        assert_eq!(other, ("refused", "the saga has no such step under way".to_owned()));
     }
 
     #[test]

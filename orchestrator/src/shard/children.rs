@@ -22,6 +22,9 @@ use crate::start::First;
 use crate::store::batch::Batch;
 use crate::store::children::ChildStart;
 
+/// The code of the fault with which a step is rejected whose child cannot be.
+pub(crate) const NOT_STARTED: &str = "child_not_started";
+
 /// How many mistakes in a child's input are told.
 const MISTAKES_MAX: usize = 5;
 
@@ -42,14 +45,9 @@ impl Lane {
             return;
         }
         match self.first_of_child(&parent, cell) {
-            Ok((child, state, effects)) => {
+            Ok((child, state)) => {
                 if !self.sagas.contains(own) {
                     decision.changed.insert(own, hints::changed(own, &state));
-                }
-                for effect in effects {
-                    if let Effect::Tell { parent, ended } = effect {
-                        tell_parent(shard, parent, ended, at, decision);
-                    }
                 }
                 decision.batch.children.push(child);
             }
@@ -60,11 +58,7 @@ impl Lane {
         }
     }
 
-    fn first_of_child(
-        &mut self,
-        parent: &Parent,
-        cell: CellRef,
-    ) -> Result<(ChildStart, State, Vec<Effect>), String> {
+    fn first_of_child(&mut self, parent: &Parent, cell: CellRef) -> Result<(ChildStart, State), String> {
         let id = parent.saga;
         let saga = self.sagas.get(id).ok_or("the parent is gone")?;
         let definition = &saga.definition.definition;
@@ -101,8 +95,16 @@ impl Lane {
         let taken = refusal(parent, format!("another saga `{name}` has the key `{key}`"));
         let abandoned = ChildEnded { outcome: Outcome::Undecidable, error: None, ..taken.clone() };
         let mail = |ended: ChildEnded| (clock::fresh_id(), body(What::ChildEnded(ended), clock::now()));
-        let start = ChildStart { row, parent: id.0, refused: mail(taken), abandoned: mail(abandoned) };
-        Ok((start, saga.state, effects))
+        // One with nothing to do has ended already.
+        let told = effects.into_iter().find_map(|effect| match effect {
+            Effect::Tell { ended, .. } => {
+                let output = ended.output.as_ref().map(|it| it.to_string());
+                Some((mail(ended), output))
+            }
+            _ => None,
+        });
+        let start = ChildStart { row, parent: id.0, told, refused: mail(taken), abandoned: mail(abandoned) };
+        Ok((start, saga.state))
     }
 
     /// Carries out the order of a child, which its parent's start has left in the outbox.
@@ -121,6 +123,12 @@ impl Lane {
         });
         if open {
             self.call_child(id, cell, round, decision);
+            // It was to be undone before the order was carried out, and there was nobody to be told.
+            let undo = CellRef { direction: Direction::Compensate, ..cell };
+            let undone = self.sagas.get(id).and_then(|saga| saga.state.track(undo));
+            if undone.is_some_and(|it| it.run == Run::Waiting) {
+                self.call_child(id, undo, round, decision);
+            }
         }
         decision.batch.sent.push((shard, id.0, key.to_owned()));
     }
@@ -196,6 +204,6 @@ fn body(what: What, at: Millis) -> String {
 /// What a parent is told whose child cannot be.
 fn refusal(parent: &Parent, reason: String) -> ChildEnded {
     let cell = CellRef { step: parent.step, item: parent.item, direction: Direction::Execute };
-    let error = Some(Fault::new("child_not_started", reason));
+    let error = Some(Fault::new(NOT_STARTED, reason));
     ChildEnded { cell, round: parent.round, outcome: Outcome::Rejected, output: None, error }
 }

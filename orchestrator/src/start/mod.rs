@@ -127,6 +127,11 @@ impl First {
         if key.as_ref().is_some_and(|key| key.len() > KEY_BYTES_MAX) {
             return Err(format!("the saga's key has more than {KEY_BYTES_MAX} bytes"));
         }
+        let currency = definition.currency_of(input).map_err(bad)?;
+        // Postgres keeps no such text; a child must not park its parent for it.
+        if [&key, &currency].into_iter().flatten().any(|text| text.contains('\0')) {
+            return Err("the saga's key and currency must not have a NUL character".to_owned());
+        }
         let now = clock::now();
         let mut event = Event::new(now, clock::random(), What::Start);
         event.held = holds.steps(definition);
@@ -156,7 +161,7 @@ impl First {
             key,
             principal: String::new(),
             amount: definition.amount_of(input).map_err(bad)?,
-            currency: definition.currency_of(input).map_err(bad)?,
+            currency,
             started_ms: now.0,
             state: serde_json::to_string(&transition.state).expect("a state has string keys"),
             status: coarse(&transition.state.status),

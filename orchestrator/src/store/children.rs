@@ -15,6 +15,8 @@ pub struct ChildStart {
     pub row: NewSaga,
     /// Its parent, in the same shard.
     pub parent: Uuid,
+    /// The parent's mail when the child starts and has ended with that: (id, event), payload.
+    pub told: Option<((Uuid, String), Option<String>)>,
     /// The parent's mail when another saga has the child's key: (id, event).
     pub refused: (Uuid, String),
     /// The parent's mail when there is the child already, and it was abandoned: (id, event).
@@ -27,9 +29,11 @@ const START: &str = "
 with wanted as materialized (
     select * from unnest($1::int[], $2::uuid[], $3::int[], $4::smallint[], $5::bigint[], $6::text[], $7::text[],
         $8::text[], $9::bigint[], $10::text[], $11::text[], $12::bigint[], $13::text[], $14::text[], $15::text[],
-        $16::bytea[], $17::uuid[], $18::uuid[], $19::text[], $20::uuid[], $21::text[])
+        $16::bytea[], $17::uuid[], $18::uuid[], $19::text[], $20::uuid[], $21::text[],
+        $27::uuid[], $28::text[], $29::text[])
         as n (shard, id, definition, status, started_ms, scope, key, principal, amount, currency, state, due, event,
-        payload, inputs, body_hash, parent, refused_id, refused, abandoned_id, abandoned)
+        payload, inputs, body_hash, parent, refused_id, refused, abandoned_id, abandoned,
+        told_id, told, told_payload)
     where n.shard = any($22)
 ), keys as (
     insert into start_key as k (scope, key, saga_id, body_hash, principal)
@@ -61,6 +65,10 @@ with wanted as materialized (
     insert into outbox (shard, saga_id, command)
     select n.shard, n.saga, n.command from unnest($24::int[], $25::uuid[], $26::text[]) as n (shard, saga, command)
     join sagas s on s.id = n.saga
+), told as (
+    insert into mailbox (id, shard, saga_id, kind, body, payload)
+    select n.told_id, n.shard, n.parent, 'event', n.told, n.told_payload from ours n join sagas s on s.id = n.id
+    where n.told_id is not null
 ), refused as (
     insert into mailbox (id, shard, saga_id, kind, body)
     select n.refused_id, n.shard, n.parent, 'event', n.refused from wanted n
@@ -128,6 +136,9 @@ pub(super) async fn start(
         .bind(commands.iter().map(|row| row.0).collect::<Vec<_>>())
         .bind(commands.iter().map(|row| row.1).collect::<Vec<_>>())
         .bind(commands.iter().map(|row| row.2).collect::<Vec<_>>())
+        .bind(column!(it, it.told.as_ref().map(|told| told.0.0)))
+        .bind(column!(it, it.told.as_ref().map(|told| told.0.1.as_str())))
+        .bind(column!(it, it.told.as_ref().and_then(|told| told.1.as_deref())))
         .execute(connection)
         .await?;
     Ok(())

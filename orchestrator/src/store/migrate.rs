@@ -22,7 +22,11 @@ impl Store {
     /// # Errors
     /// When a migration fails; the message names it.
     pub async fn migrate(&self, shards: u32, now: DateTime<Utc>) -> anyhow::Result<u32> {
-        MIGRATOR.run(self.reads()).await?;
+        let mut connection = self.reads().acquire().await?;
+        // An index on millions of rows takes longer than a question may.
+        sqlx::query("set statement_timeout = 0").execute(&mut *connection).await?;
+        MIGRATOR.run(&mut *connection).await?;
+        connection.close().await?;
         let had = self.shards().await?;
         if had == 0 {
             let last = i32::try_from(shards)? - 1;

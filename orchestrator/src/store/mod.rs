@@ -77,6 +77,13 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether a value that somebody asked with cannot be one: a text with a NUL character, or a number or an instant
+    /// out of the database's range.
+    pub(crate) fn is_out_of_range(&self) -> bool {
+        let Self::Data(sqlx::Error::Database(error)) = self else { return false };
+        error.code().is_some_and(|code| matches!(&*code, "22021" | "22P05" | "22003" | "22008"))
+    }
+
     /// Whether nothing was written because of the data: bisecting finds what is at fault.
     pub(crate) const fn is_the_datas(&self) -> bool {
         matches!(self, Self::Data(_) | Self::Panic(_))

@@ -20,6 +20,11 @@ pub const DAYS_MAX: i32 = 36_500;
 const BATCH: i64 = 500;
 /// A partition is dropped only when so few rows of it must stay.
 const STRAGGLERS_MAX: i64 = 100_000;
+/// Whether a saga `s` stands below one that has not ended, however far up: it may have to be undone with that one.
+const BELOW_OPEN: &str = "exists (
+    with recursive above as (
+        select s.parent as id union select p.parent from above a join saga p on p.id = a.id where p.parent is not null
+    ) select from above a join saga p on p.id = a.id where p.status < 2)";
 const LOCK: i64 = 0x616d_656e_6473_0003;
 
 /// A rule.
@@ -152,13 +157,13 @@ impl Store {
         for rule in &rules {
             let cutoff = before(now - TimeDelta::days(i64::from(rule.days)));
             // Children stay as long as their root may need them; whoever is replayed stays with the replay.
-            let gone = sqlx::query(
+            let gone = sqlx::query(AssertSqlSafe(format!(
                 "with old as (
                     select l.id from definition d
-                    cross join unnest('{2,3,4}'::smallint[]) as w (status)
+                    cross join unnest('{{2,3,4}}'::smallint[]) as w (status)
                     cross join lateral (
                         select s.id from saga s where s.definition = d.id and s.status = w.status and s.id < $1
-                            and not exists (select from saga p where p.id = s.parent and p.status < 2)
+                            and not {BELOW_OPEN}
                         order by s.id limit $2) l
                     where ($3 <> '*' and d.name = $3) or ($3 = '*' and d.name not in (select definition from retention))
                     limit $2
@@ -166,8 +171,8 @@ impl Store {
                  cares as (delete from care c using old where c.saga_id = old.id),
                  rows as (delete from projection p using old where p.saga_id = old.id),
                  ignoreds as (delete from ignored i using old where i.saga_id = old.id)
-                 delete from saga s using old where s.id = old.id",
-            )
+                 delete from saga s using old where s.id = old.id"
+            )))
             .bind(cutoff)
             .bind(BATCH)
             .bind(&rule.definition)
@@ -198,7 +203,7 @@ impl Store {
         let staying = format!(
             "select h.* from {name} h where exists (
                 select from saga s where s.id = h.saga_id and s.id >= '{from}' and s.id < '{to}'
-                    and (s.status < 2 or exists (select from saga p where p.id = s.parent and p.status < 2)))"
+                    and (s.status < 2 or {BELOW_OPEN}))"
         );
         let count: i64 = sqlx::query_scalar(AssertSqlSafe(format!(
             "select count(*) from (select from ({staying}) it limit {}) it",

@@ -23,7 +23,7 @@ use crate::store::children::ChildStart;
 use crate::store::claim::Claimed;
 use crate::store::load::{self, Loaded};
 use crate::store::start::{NewSaga, Started, Taken};
-use crate::store::sweep::{Mail, SWEEP_AGE_MS, Swept};
+use crate::store::sweep::{Look, Mail, SWEEP_AGE_MS, Swept};
 use crate::store::{Database, Purpose, Session, StoreError};
 
 /// How long an answer is waited for.
@@ -168,10 +168,10 @@ impl Database for Simulated {
         self.statement(move |tables, _| Ok(tables.shards.get(&shard).map_or(0, |row| row.next_offset))).await
     }
 
-    async fn sweep(&self, shards: &[i32], left_out: &[Uuid]) -> Result<Swept, StoreError> {
-        let (shards, left_out, began) = (shards.to_vec(), left_out.to_vec(), Instant::now());
+    async fn sweep(&self, look: Look) -> Result<Swept, StoreError> {
         self.statement(move |tables, _| {
-            let wanted = |shard: i32, saga: &Uuid| shards.contains(&shard) && !left_out.contains(saga);
+            let wanted =
+                |shard: i32, saga: &Uuid| look.shards.contains(&shard) && !look.left_out.contains(saga);
             let age = Duration::from_millis(u64::try_from(SWEEP_AGE_MS).unwrap_or(0));
             let old = tables
                 .outbox
@@ -182,13 +182,16 @@ impl Database for Simulated {
                 .values()
                 .filter(|(mail, taken)| taken.is_none() && wanted(mail.shard, &mail.saga));
             Ok(Swept {
-                began,
                 outbox: old.map(|(row, _)| row.clone()).collect(),
                 mail: unread.map(|(mail, _)| mail.clone()).collect(),
-                claims: shards
+                more_mail: false,
+                rows_to: None,
+                claims: look
+                    .shards
                     .iter()
                     .filter_map(|id| tables.shards.get(id).map(|row| (*id, row.epoch, row.token)))
                     .collect(),
+                look,
             })
         })
         .await
@@ -301,7 +304,7 @@ impl Tables {
             state = Err(reason);
             Payloads::new(SagaId(id), Arc::default())
         });
-        Some(Loaded { definition, shard, ended, state, payloads })
+        Some(Loaded { definition, shard, status: saga.status, ended, state, payloads })
     }
 
     /// What a saga's history holds.
@@ -358,7 +361,7 @@ impl Tables {
             self.states.insert((*shard, *saga), row);
         }
         for (_, saga, status) in batch.statuses.iter().filter(|row| ours(row.0)) {
-            if let Some(row) = self.sagas.get_mut(saga) {
+            if let Some(row) = self.sagas.get_mut(saga).filter(|row| row.status < 2) {
                 row.status = *status;
             }
         }
@@ -411,7 +414,9 @@ impl Tables {
             let (shard, saga, kind) = (row.shard, child.parent, "event".to_owned());
             (*id, (Mail { id: *id, shard, saga, kind, body: body.clone(), payload: None }, None))
         };
-        let stranger = |key: &(String, String)| self.keys.get(key).is_some_and(|(.., principal)| *principal != row.principal);
+        let stranger = |key: &(String, String)| {
+            self.keys.get(key).is_some_and(|(.., principal)| *principal != row.principal)
+        };
         if !first || row.keys.iter().any(stranger) {
             self.mailbox.extend([mail(&child.refused)]);
             return;
@@ -420,7 +425,13 @@ impl Tables {
             self.keys.insert(key.clone(), (row.id, row.body_hash.clone(), row.principal.clone()));
         }
         match self.sagas.get(&row.id).map(|saga| saga.status) {
-            None => self.insert(row, Some(child.parent)),
+            None => {
+                self.insert(row, Some(child.parent));
+                self.mailbox.extend(child.told.as_ref().map(|(told, payload)| {
+                    let (id, (told, taken)) = mail(told);
+                    (id, (Mail { payload: payload.clone(), ..told }, taken))
+                }));
+            }
             Some(4) => self.mailbox.extend([mail(&child.abandoned)]),
             Some(_) => {}
         }

@@ -192,8 +192,12 @@ impl Calls {
                 let output = output.and_then(|it| serde_json::from_str(it.get()).ok());
                 Ok(Some(output.unwrap_or_default()))
             }
-            // It is gone already: there is nothing to undo.
-            Inquiry::NotFound => Err(CallResult::Done(None)),
+            // It is gone already, where that counts as undone.
+            Inquiry::NotFound if undo.succeeded(404) => Err(CallResult::Done(None)),
+            Inquiry::NotFound => {
+                let message = "the call took effect, and its `check` shows nothing any more";
+                Err(CallResult::NotSent(Fault::new("output_unknown", message)))
+            }
             Inquiry::Impossible(fault) | Inquiry::Unknown(fault) => Err(CallResult::NotSent(fault)),
         }
     }

@@ -40,7 +40,7 @@ pub(crate) fn of_call(request: &Request, host: &str, answer: &Answer) -> CallRes
         500.. => CallResult::Unknown(fault),
         // The key is wrong, not the customer's order.
         401 => CallResult::OwnTrouble(fault),
-        300..400 => CallResult::Declined(Fault::new(
+        300..=399 => CallResult::Declined(Fault::new(
             &fault.code,
             format!("{host} answered {status}: redirects are not followed; correct the address"),
         )),

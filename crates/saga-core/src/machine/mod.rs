@@ -94,9 +94,9 @@ fn take(draft: &mut Draft<'_>) -> Result<Taken, Illegal> {
         What::ChildEnded(child) => answer::take_child(draft, child)?,
         What::Signal(signal) => signal::take(draft, signal)?,
         What::ParentCompensates => unwind::for_parent(draft)?,
-        What::Operator(_) if ended => Taken::Refused("the saga has ended"),
+        What::Operator(_) if ended => Taken::Refused(crate::event::HAS_ENDED),
         What::Operator(operator) => operator::take(draft, operator)?,
-        _ if ended => Taken::Ignored("the saga has ended"),
+        _ if ended => Taken::Ignored(crate::event::HAS_ENDED),
         What::Due(due) => due::take(draft, due)?,
         What::LogLost => due::send_in_flight_again(draft),
         // The holds came with the event; going on looks at them.

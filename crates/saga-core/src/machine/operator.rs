@@ -12,7 +12,7 @@ use super::draft::Draft;
 use super::operator_retry::{resume, retry, retry_edited};
 use super::{Taken, forward, start, stop, unwind};
 use crate::definition::{Step, Turn, Work};
-use crate::event::{Operator, OperatorAction};
+use crate::event::{self, Operator, OperatorAction};
 use crate::state::{Cause, Cell, CellRef, Phase, Run, Status, Track, Why};
 use crate::transition::Illegal;
 
@@ -22,7 +22,7 @@ const MUST_ACKNOWLEDGE: &str = "it may still take effect: acknowledge that first
 /// Takes in an operator's action on a saga that has not ended.
 pub(super) fn take(draft: &mut Draft<'_>, operator: &Operator) -> Result<Taken, Illegal> {
     if operator.revision != draft.state.revision {
-        return Ok(Taken::Refused("the saga has moved on since you looked"));
+        return Ok(Taken::Refused(event::MOVED_ON));
     }
     match &operator.action {
         OperatorAction::Retry { cell } => retry(draft, *cell),

@@ -102,7 +102,7 @@ async fn the_inside_network_is_out_of_reach_unless_it_is_allowed() {
 #[tokio::test]
 async fn secrets_go_to_their_host_and_nowhere_else() {
     let carrier = Carrier::start().await;
-    let secret = [("AMENDS_HTTP_SECRET_KEY", "s3cret"), ("AMENDS_HTTP_SECRET_KEY_HOST", "127.0.0.1")];
+    let secret = [("AMENDS_HTTP_SECRET_KEY", "s3cret"), ("AMENDS_HTTP_SECRET_KEY_HOST", carrier.host())];
     let calls = calls(&carrier, &secret);
     let lines = |base: &str, secret: &str| {
         format!(
