@@ -125,34 +125,59 @@ pub struct Settings {
 pub struct HttpSettings {
     /// The hosts of the inside network that it may call, separated by commas.
     pub allowed: String,
+    /// The hosts that are reached elsewhere, `HOST=ADDRESS` each, separated by commas.
+    pub routes: String,
+    /// Variables that hold secrets, over those of the environment: a sandbox's.
+    pub secrets: Vec<(&'static str, &'static str)>,
     /// For how long after a client has given up its request may still take effect, in ms.
     pub window_ms: u32,
 }
 
 impl Default for HttpSettings {
     fn default() -> Self {
-        Self { allowed: String::new(), window_ms: worker_http::WINDOW_MS_DEFAULT }
+        Self {
+            allowed: String::new(),
+            routes: String::new(),
+            secrets: Vec::new(),
+            window_ms: worker_http::WINDOW_MS_DEFAULT,
+        }
     }
 }
 
 impl HttpSettings {
-    /// What the variables say, as `amends worker http` reads them.
-    pub fn from_environment() -> Self {
-        Self { allowed: std::env::var(HTTP_ALLOW).unwrap_or_default(), ..Self::default() }
+    /// What the variables say, and the carrier's host at its sandbox, whatever they say: a demo calls no real one.
+    pub fn with_sandbox(sandbox: &str) -> Self {
+        let variable = |name| std::env::var(name).ok().filter(|it: &String| !it.is_empty());
+        let others = variable(HTTP_ROUTES).map(|it| format!(",{it}")).unwrap_or_default();
+        Self {
+            allowed: variable(HTTP_ALLOW).unwrap_or_default(),
+            routes: format!("{}={sandbox}{others}", carrier_sandbox::HOST),
+            secrets: CARRIER_SECRET.to_vec(),
+            ..Self::default()
+        }
     }
 
     fn calls(&self) -> anyhow::Result<worker_http::Calls> {
         let allowed = worker_http::network::Allowed::parse(&self.allowed).context(HTTP_ALLOW)?;
+        let routes = worker_http::network::Routes::parse(&self.routes).context(HTTP_ROUTES)?;
         // A variable that is no text holds no secret of ours.
         let texts = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        let secrets = worker_http::secrets::Secrets::from_variables(texts)?;
-        Ok(worker_http::Calls::new(worker_http::Config { allowed, secrets })?)
+        let over = self.secrets.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let secrets = worker_http::secrets::Secrets::from_variables(texts.chain(over))?;
+        Ok(worker_http::Calls::new(worker_http::Config { allowed, routes, secrets })?)
     }
 }
 
 /// The variable that names the inside hosts that may be called.
 pub const HTTP_ALLOW: &str = "AMENDS_HTTP_ALLOW";
+/// The variable that names the hosts that are reached elsewhere.
+pub const HTTP_ROUTES: &str = "AMENDS_HTTP_ROUTES";
+/// The variables that hold the key of the carrier's sandbox.
+pub const CARRIER_SECRET: [(&str, &str); 2] = [
+    ("AMENDS_HTTP_SECRET_CARRIER_KEY", carrier_sandbox::DEFAULT_KEY),
+    ("AMENDS_HTTP_SECRET_CARRIER_KEY_HOST", carrier_sandbox::HOST),
+];
 
 /// A worker that is ready to run.
 pub struct Service {

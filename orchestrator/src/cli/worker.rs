@@ -11,7 +11,7 @@ use worker_payment::toss;
 
 use super::exit::{Code, Failure};
 use super::process::{BusArgs, ListenArgs, node, until_asked_to_stop};
-use super::shop::{HTTP_ALLOW, HttpSettings, Name, Service, Settings};
+use super::shop::{HTTP_ALLOW, HTTP_ROUTES, HttpSettings, Name, Service, Settings};
 
 /// How long the bus may take to send what is queued, in ms.
 const CLOSE_TIMEOUT_MS: u64 = 10_000;
@@ -52,6 +52,9 @@ pub struct WorkerArgs {
     /// Hosts of the inside network that may be called, with or without a port, separated by commas (http)
     #[arg(long, env = HTTP_ALLOW, default_value = "", value_name = "HOSTS")]
     http_allow: String,
+    /// Hosts that are reached elsewhere, such as a sandbox: HOST=ADDRESS, separated by commas (http)
+    #[arg(long, env = HTTP_ROUTES, default_value = "", value_name = "ROUTES")]
+    http_routes: String,
     /// For how long after a client has given up its request may still take effect, in ms (http)
     #[arg(long, env = "AMENDS_HTTP_WINDOW_MS", default_value_t = worker_http::WINDOW_MS_DEFAULT, value_name = "MS")]
     http_window_ms: u32,
@@ -82,7 +85,12 @@ pub async fn run(args: WorkerArgs) -> Result<Code, Failure> {
             secret_key: toss::SecretKey::new(key),
             timeout_ms: args.toss_timeout_ms,
         }),
-        http: HttpSettings { allowed: args.http_allow, window_ms: args.http_window_ms },
+        http: HttpSettings {
+            allowed: args.http_allow,
+            routes: args.http_routes,
+            secrets: Vec::new(),
+            window_ms: args.http_window_ms,
+        },
         // A variable that is set to nothing is not set.
         engine: args
             .engine_url
@@ -101,7 +109,7 @@ pub async fn run(args: WorkerArgs) -> Result<Code, Failure> {
     Ok(Code::Ok)
 }
 
-/// Runs the stand-in for Toss Payments
+/// Runs the stand-ins for Toss Payments and for a carrier
 #[derive(Debug, Args)]
 pub struct SandboxArgs {
     /// Where it listens
@@ -127,14 +135,17 @@ pub struct SandboxArgs {
 pub async fn sandbox(args: SandboxArgs) -> Result<Code, Failure> {
     let listener = args.anywhere.open(args.listen).await?;
     let shutdown = until_asked_to_stop()?;
+    let carrier_dir = args.dir.as_ref().map(|dir| dir.join("carrier"));
     let config = SandboxConfig {
         secret_keys: vec![args.secret_key],
         data_dir: args.dir,
         webhook_url: args.webhook_url,
         ..SandboxConfig::default()
     };
+    let carrier = carrier_sandbox::Config { data_dir: carrier_dir, ..carrier_sandbox::Config::default() };
+    let carrier = carrier_sandbox::routes(carrier).context("the carrier's sandbox")?;
     let sandbox = Sandbox::open(config).context("the sandbox")?;
-    tracing::info!(address = %args.listen, "the Toss sandbox starts");
-    sandbox.serve(listener, shutdown.cancelled_owned()).await.context("serving the sandbox")?;
+    tracing::info!(address = %args.listen, "the sandboxes of Toss and the carrier start");
+    sandbox.serve_with(carrier, listener, shutdown.cancelled_owned()).await.context("serving the sandbox")?;
     Ok(Code::Ok)
 }

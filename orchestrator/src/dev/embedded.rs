@@ -86,10 +86,15 @@ impl Embedded {
             ..SandboxConfig::default()
         })
         .context("the Toss sandbox")?;
+        let carrier = carrier_sandbox::Config {
+            data_dir: Some(dir.join("toss/carrier")),
+            ..carrier_sandbox::Config::default()
+        };
+        let carrier = carrier_sandbox::routes(carrier).context("the carrier's sandbox")?;
         let stop = sandbox_stop.clone();
         sandbox.spawn(async move {
-            let served = books.serve(sandbox_place.listener, stop.cancelled_owned()).await;
-            ("the Toss sandbox", served.map_err(Into::into))
+            let served = books.serve_with(carrier, sandbox_place.listener, stop.cancelled_owned()).await;
+            ("the sandbox", served.map_err(Into::into))
         });
 
         let store =
@@ -111,7 +116,7 @@ impl Embedded {
                 redis_url: None,
                 // Whatever the environment says: the demo's payments are never real.
                 toss: Some(toss::Config::new(urls.sandbox.clone(), toss::SecretKey::new(DEFAULT_SECRET_KEY))),
-                http: HttpSettings::from_environment(),
+                http: HttpSettings::with_sandbox(&urls.sandbox),
                 engine: Some(deposit::EngineConfig { url: urls.api.clone(), api_key: Some(api_key.clone()) }),
             };
             let service = Service::open(name, settings, true).await?;

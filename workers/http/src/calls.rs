@@ -14,7 +14,7 @@ use saga_worker::{Call, CallResult, External, Inquiry};
 use serde_json::Value;
 
 use crate::input::{Check, Input, Request};
-use crate::network::{self, Allowed, Inside, Outside};
+use crate::network::{self, Allowed, Inside, Outside, Routes};
 use crate::request::{self, Unfit};
 use crate::secrets::Secrets;
 use crate::verdict::{self, ANSWER_BYTES_MAX, Answer};
@@ -29,6 +29,8 @@ const TIMEOUT_MS_MAX: u64 = 20_000;
 pub struct Config {
     /// Where they may go inside.
     pub allowed: Allowed,
+    /// Hosts that are reached elsewhere; what one leads to is allowed.
+    pub routes: Routes,
     /// The secrets that they may carry.
     pub secrets: Secrets,
 }
@@ -95,14 +97,15 @@ impl Calls {
         headers: HeaderMap,
         timeout_ms: u64,
     ) -> Result<RequestBuilder, NoAnswer> {
-        let allowed = self.config.allowed.contains(url);
+        let led = self.config.routes.lead(url);
+        let allowed = led.is_some() || self.config.allowed.contains(url);
         if !allowed && network::names_inside(url) {
             let inside = Inside(url.host_str().unwrap_or_default().to_owned());
             return Err(NoAnswer::NotSent(Fault::new("address_not_allowed", inside.to_string())));
         }
         let client = if allowed { &self.inside } else { &self.outside };
         let timeout = Duration::from_millis(timeout_ms.clamp(1, TIMEOUT_MS_MAX));
-        Ok(client.request(method, url.clone()).headers(headers).timeout(timeout))
+        Ok(client.request(method, led.unwrap_or_else(|| url.clone())).headers(headers).timeout(timeout))
     }
 
     async fn send(

@@ -17,6 +17,50 @@ pub struct Inside(pub String);
 #[derive(Clone, Debug, Default)]
 pub struct Allowed(Vec<(String, Option<u16>)>);
 
+/// Hosts that are reached elsewhere: a sandbox in development, a gateway of the operators.
+#[derive(Clone, Debug, Default)]
+pub struct Routes(Vec<(String, Option<u16>, Url)>);
+
+/// A text that is no route.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is no route: write HOST=ADDRESS, such as api.carrier.example=http://127.0.0.1:8090")]
+pub struct BadRoute(String);
+
+impl Routes {
+    /// Reads a list of routes, `HOST=ADDRESS` each, separated by commas.
+    ///
+    /// # Errors
+    /// At the first that is none.
+    pub fn parse(list: &str) -> Result<Self, BadRoute> {
+        let routes = list.split(',').map(str::trim).filter(|it| !it.is_empty());
+        routes
+            .map(|text| {
+                let read = || {
+                    let (from, to) = text.split_once('=')?;
+                    let ((host, port), to) = (place(from)?, Url::parse(to).ok()?);
+                    let whole = matches!(to.scheme(), "http" | "https") && to.has_host() && to.path() == "/";
+                    (whole && to.query().is_none() && to.username().is_empty()).then_some((host, port, to))
+                };
+                read().ok_or_else(|| BadRoute(text.to_owned()))
+            })
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+
+    /// Where a request to `url` goes instead, if it does.
+    pub fn lead(&self, url: &Url) -> Option<Url> {
+        let (host, port) = (url.host_str()?, url.port_or_known_default());
+        let (.., to) = self.0.iter().find(|(known, known_port, _)| {
+            known == host && known_port.is_none_or(|known_port| port == Some(known_port))
+        })?;
+        let mut led = url.clone();
+        led.set_scheme(to.scheme()).ok()?;
+        led.set_host(to.host_str()).ok()?;
+        led.set_port(to.port()).ok()?;
+        Some(led)
+    }
+}
+
 /// A text that names no host.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is no host: write names or addresses, with or without a port, such as carrier.internal:8443")]
@@ -177,6 +221,20 @@ mod tests {
         }
         for bad in ["http://carrier", "a b", "a/b", "a:99999", "user@host"] {
             assert!(Allowed::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_route_takes_a_host_elsewhere_and_leaves_the_rest() {
+        let routes =
+            Routes::parse("api.example=http://127.0.0.1:8090, b.example:81=https://gate.internal").unwrap();
+        let led = |url: &str| routes.lead(&Url::parse(url).unwrap()).map(|it| it.to_string());
+        assert_eq!(led("https://api.example/a?b=1").unwrap(), "http://127.0.0.1:8090/a?b=1");
+        assert_eq!(led("http://api.example:99/").unwrap(), "http://127.0.0.1:8090/");
+        assert_eq!(led("http://b.example:81/x").unwrap(), "https://gate.internal/x");
+        assert_eq!((led("http://b.example/x"), led("https://x.api.example/")), (None, None));
+        for bad in ["api.example", "a=b", "a=ftp://b", "a=http://b/c", "a=http://u@b", "=http://b"] {
+            assert!(Routes::parse(bad).is_err(), "{bad}");
         }
     }
 

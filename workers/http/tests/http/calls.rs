@@ -2,6 +2,8 @@
 
 use saga_worker::External;
 use serde_json::{Value, json, value::to_raw_value};
+use worker_http::network::Routes;
+use worker_http::secrets::Secrets;
 use worker_http::{Calls, Config};
 
 use crate::carrier::Carrier;
@@ -127,6 +129,21 @@ async fn secrets_go_to_their_host_and_nowhere_else() {
         assert_eq!(try_one(lines(&carrier.base, "key"), json!({ "who": who })).await, "declined bad_input");
     }
     assert_eq!(carrier.books.lock().unwrap().seen.len(), 1);
+}
+
+#[tokio::test]
+async fn a_host_that_is_reached_elsewhere_keeps_its_secrets() {
+    let carrier = Carrier::start().await;
+    let variables =
+        [("AMENDS_HTTP_SECRET_KEY", "s3cret"), ("AMENDS_HTTP_SECRET_KEY_HOST", "api.example.com")];
+    let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let routes = Routes::parse(&format!("api.example.com={}", carrier.base)).unwrap();
+    let secrets = Secrets::from_variables(variables).unwrap();
+    let calls = Calls::new(Config { routes, secrets, ..Config::default() }).unwrap();
+    let lines = "    http: { method: POST, url: https://api.example.com/status/200, headers: { Authorization: { secret: key } } }\n    compensation: none";
+    let (execute, _) = commands(&step(lines, &Value::Null));
+    assert!(kind(&calls.call(&call(&execute)).await).starts_with("done"));
+    assert_eq!(carrier.books.lock().unwrap().seen[0]["authorization"], "s3cret");
 }
 
 #[tokio::test]

@@ -51,7 +51,8 @@ pub(crate) fn pickup(carrier: &Carrier, input: &Value) -> Value {
 pub(crate) fn calls(carrier: &Carrier, variables: &[(&str, &str)]) -> Calls {
     let allowed = Allowed::parse(carrier.host()).unwrap();
     let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    Calls::new(Config { allowed, secrets: Secrets::from_variables(variables).unwrap() }).unwrap()
+    let secrets = Secrets::from_variables(variables).unwrap();
+    Calls::new(Config { allowed, secrets, ..Config::default() }).unwrap()
 }
 
 /// The command to do it, and the one to undo it.
