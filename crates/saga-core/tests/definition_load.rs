@@ -227,6 +227,15 @@ fn every_kind_of_step_is_read() {
 }
 
 #[test]
+fn a_trigger_is_a_route_a_topic_or_both() {
+    let both = "trigger: { http: { method: POST, path: /a }, kafka: { topic: shop.orders.placed } }\n";
+    let definition =
+        must_load(&format!("saga: t\n{both}steps:\n  a: {{ worker: w, action: a, compensation: b }}\n"));
+    assert_eq!(definition.trigger.unwrap().path, "/a");
+    assert_eq!(definition.kafka.unwrap().topic, "shop.orders.placed");
+}
+
+#[test]
 fn the_version_is_the_content_and_nothing_else() {
     let text = "saga: s\nowner: me\nsteps:\n  a: { worker: w, action: a, compensation: b }\n  c: { worker: w, action: c, compensation: d }\n";
     let version = |text: &str| must_load(text).version.to_string();
