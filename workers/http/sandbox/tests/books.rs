@@ -14,6 +14,7 @@ struct Sandbox {
 
 impl Sandbox {
     async fn start(config: Config) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let routes = routes(config).unwrap();
