@@ -21,3 +21,7 @@ revoke all on database amends_payment from public;
 create role amends_notify login password :'password';
 create database amends_notify owner amends_notify;
 revoke all on database amends_notify from public;
+
+create role amends_http login password :'password';
+create database amends_http owner amends_http;
+revoke all on database amends_http from public;

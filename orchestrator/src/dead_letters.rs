@@ -74,30 +74,40 @@ impl Store {
     async fn keep_dead_letters(&self, log: &str, records: &[Record]) -> Result<(), StoreError> {
         for record in records {
             let data = record.data.as_deref().unwrap_or_default();
-            let reason = record.headers.get(DEAD_REASON).unwrap_or("unknown").replace('\0', "\u{fffd}");
-            let headers: BTreeMap<&str, String> = record
-                .headers
-                .0
-                .iter()
-                .map(|(name, value)| {
-                    (name.as_str(), String::from_utf8_lossy(value).replace('\0', "\u{fffd}"))
-                })
-                .collect();
+            let reason = record.headers.get(DEAD_REASON).unwrap_or("unknown");
             let saga = serde_json::from_slice::<About>(data).ok().map(|about| about.saga);
             let source = format!("{}/{log}/{}/{}", record.at.topic, record.at.partition, record.offset);
-            let kept = sqlx::query(
-                "insert into dead_letter (source, reason, headers, data, saga_id) values ($1, $2, $3, $4, $5)
-                 on conflict do nothing",
-            )
-            .bind(source)
-            .bind(reason)
-            .bind(serde_json::to_string(&headers).unwrap_or_default())
-            .bind(data)
-            .bind(saga)
-            .execute(self.hot())
-            .await?;
-            metrics::counter!("amends_dead_letters_total").increment(kept.rows_affected());
+            self.keep_dead_letter(&source, reason, record, saga).await?;
         }
+        Ok(())
+    }
+
+    /// Keeps a record that nothing can be made of: once, however often it is read.
+    pub(crate) async fn keep_dead_letter(
+        &self,
+        source: &str,
+        reason: &str,
+        record: &Record,
+        saga: Option<Uuid>,
+    ) -> Result<(), StoreError> {
+        let headers: BTreeMap<&str, String> = record
+            .headers
+            .0
+            .iter()
+            .map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value).replace('\0', "\u{fffd}")))
+            .collect();
+        let kept = sqlx::query(
+            "insert into dead_letter (source, reason, headers, data, saga_id) values ($1, $2, $3, $4, $5)
+             on conflict do nothing",
+        )
+        .bind(source)
+        .bind(reason.replace('\0', "\u{fffd}"))
+        .bind(serde_json::to_string(&headers).unwrap_or_default())
+        .bind(record.data.as_deref().unwrap_or_default())
+        .bind(saga)
+        .execute(self.hot())
+        .await?;
+        metrics::counter!("amends_dead_letters_total").increment(kept.rows_affected());
         Ok(())
     }
 }

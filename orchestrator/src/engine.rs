@@ -18,6 +18,7 @@ use crate::dead_letters;
 use crate::health::Health;
 use crate::hints::Waiters;
 use crate::holds::Holds;
+use crate::intake;
 use crate::jobs;
 use crate::projection::{Lag, Projector};
 use crate::shard::Claims;
@@ -31,7 +32,7 @@ use crate::workers::WorkerRegistry;
 
 /// How long records of the inbox and command topics stay, in ms: longer than any outage that is to be
 /// survived without sending everything again.
-const RETENTION_MS: i64 = 7 * 24 * 3_600_000;
+pub(crate) const RETENTION_MS: i64 = 7 * 24 * 3_600_000;
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// However much mail comes and however many timeouts wait for it, the database is not asked more often.
 const SWEEP_PAUSE: Duration = Duration::from_millis(50);
@@ -214,6 +215,7 @@ impl Engine {
         tasks.spawn(projector.run(shutdown.clone()));
         tasks.spawn(holds.follow(engine.clone(), claims, shutdown.clone()));
         tasks.spawn(housekeeping(engine.clone(), shutdown.clone()));
+        tasks.spawn(intake::run(engine.clone(), shutdown.clone()));
         tasks.spawn(jobs::run::run(engine.clone(), shutdown.clone()));
         tasks.spawn(waiters.follow(Arc::clone(&bus), topics.saga_events(), config.node, shutdown.clone()));
         tasks.spawn(workers.follow(Arc::clone(&bus), topics.workers(), shutdown.clone()));
@@ -258,6 +260,11 @@ impl Engine {
         let message = InboxRecord::nudge(saga, &mail.to_string(), clock::now().0);
         let record = Outgoing { topic: self.topics.inbox().into(), partition: Some(shard), message };
         drop(self.bus.publish(vec![record], saga_bus::Pace::Now).await);
+    }
+
+    /// Partitions of a topic that has to be made.
+    pub(crate) const fn command_partitions(&self) -> u32 {
+        self.command_partitions
     }
 
     async fn ensure_command_topics(&self, published: &Published) -> anyhow::Result<()> {

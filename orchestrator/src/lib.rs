@@ -20,6 +20,7 @@ pub mod engine;
 pub mod health;
 pub mod hints;
 pub mod holds;
+mod intake;
 pub mod jobs;
 pub mod outbox;
 pub mod projection;

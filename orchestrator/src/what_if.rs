@@ -239,7 +239,7 @@ impl<'a> Simulation<'a> {
             Some(ended) => ChildEnded { cell, round, ..ended.clone() },
             None => {
                 self.assumed.insert(name);
-                ChildEnded { cell, round, outcome: Outcome::Succeeded, output: None }
+                ChildEnded { cell, round, outcome: Outcome::Succeeded, output: None, error: None }
             }
         }
     }

@@ -3,9 +3,10 @@
 
 use amends::torture::{self, Outcome};
 
-/// Seeds that have found something:
+/// Seeds that have found something, each with how many definitions its world had:
 /// - 4049719965: a saga of another node, whose first command and `started` record got lost, was never looked at again.
-const KEPT: [u64; 1] = [4_049_719_965];
+///   (The engine has changed since, and with it what the world of this seed comes by.)
+const KEPT: [(u64, usize); 1] = [(4_049_719_965, 3)];
 /// Worlds of one run. The same each time: a change is judged by what it breaks, not by the dice.
 const WORLDS: u64 = 500;
 
@@ -26,8 +27,8 @@ fn what_is_accepted_ends_once_whatever_happens() {
 
 #[test]
 fn seeds_that_have_found_something_do_so_no_more() {
-    for seed in KEPT {
-        let outcome = torture::run(seed);
+    for (seed, definitions) in KEPT {
+        let outcome = torture::run_among(seed, definitions);
         assert!(outcome.broken.is_empty(), "seed {seed}: {:#?}", outcome.broken);
     }
 }

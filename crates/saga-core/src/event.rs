@@ -123,6 +123,9 @@ pub struct ChildEnded {
     /// The child's output.
     #[serde(skip)]
     pub output: Option<Arc<Value>>,
+    /// Why it could not be started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Fault>,
 }
 
 /// Why an operator's action is refused: the saga went on since they looked.

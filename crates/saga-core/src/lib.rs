@@ -4,6 +4,7 @@
 //! clock or a random source: times, ids and randomness arrive in events.
 
 pub mod check;
+pub mod child;
 pub mod command;
 pub mod definition;
 pub mod draw;

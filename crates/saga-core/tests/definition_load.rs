@@ -215,9 +215,24 @@ fn every_kind_of_step_is_read() {
     let check = &definition.steps[0];
     assert!(check.when.is_some() && check.foreach.is_some() && check.compensation.is_none());
     assert_eq!((check.on_rejected, check.on_exhausted), (OnFailure::Park, OnFailure::Compensate));
-    assert_eq!(definition.steps[5].turn, Turn::Compensated);
-    assert_eq!((definition.steps[6].turn, definition.steps[6].optional), (Turn::Parked, true));
+    let call = Work::Action { worker: "http".to_owned(), action: "call".to_owned() };
+    assert_eq!((work[4], work[8]), (&call, &call));
+    let undo = definition.steps[4].compensation.as_ref().unwrap();
+    assert_eq!((undo.action.as_str(), undo.retry.attempts_max, undo.timeout_ms), ("undo", 50, 20_000));
+    assert_eq!(definition.steps[6].turn, Turn::Compensated);
+    for parked in &definition.steps[7..] {
+        assert_eq!((parked.turn, parked.optional), (Turn::Parked, true));
+    }
     assert_eq!(definition.about.owner.as_deref(), Some("team"));
+}
+
+#[test]
+fn a_trigger_is_a_route_a_topic_or_both() {
+    let both = "trigger: { http: { method: POST, path: /a }, kafka: { topic: shop.orders.placed } }\n";
+    let definition =
+        must_load(&format!("saga: t\n{both}steps:\n  a: {{ worker: w, action: a, compensation: b }}\n"));
+    assert_eq!(definition.trigger.unwrap().path, "/a");
+    assert_eq!(definition.kafka.unwrap().topic, "shop.orders.placed");
 }
 
 #[test]

@@ -58,6 +58,20 @@ fn the_schema_has_the_loaders_keys() {
             "/properties/approval/properties",
             known(&format!("{whole}approval: {{ actions: [skip], zzzzzzzzzz: 1 }}\n")),
         ),
+        ("/definitions/call/properties", step("http: { zzzzzzzzzz: 1 }")),
+        ("/definitions/call/properties/check/properties", step("http: { check: { zzzzzzzzzz: 1 } }")),
+        (
+            "/definitions/headers/additionalProperties/oneOf/1/properties",
+            step("http: { method: POST, url: 'https://e.x/', headers: { a: { zzzzzzzzzz: 1 } } }"),
+        ),
+        (
+            "/definitions/request/properties",
+            step("http: { method: POST, url: 'https://e.x/' }, compensation: { http: { zzzzzzzzzz: 1 } }"),
+        ),
+        (
+            "/definitions/step/properties/compensation/oneOf/2/properties",
+            step("http: { method: POST, url: 'https://e.x/' }, compensation: { zzzzzzzzzz: 1 }"),
+        ),
         ("/properties/trigger/properties", known(&format!("{whole}trigger: {{ zzzzzzzzzz: 1 }}\n"))),
         (
             "/properties/trigger/properties/http/properties",
@@ -73,7 +87,9 @@ fn the_schema_has_the_loaders_keys() {
         .collect();
     assert_eq!(both, waits);
     // Each kind of step refuses what the loader refuses of it.
-    for kind in ["wait: {for: 1s}", "saga: c", "worker: w, action: a"] {
+    for kind in
+        ["wait: {for: 1s}", "saga: c", "worker: w, action: a", "http: {method: PUT, url: 'https://e.x/'}"]
+    {
         for (key, value) in [
             ("input", "{}"),
             ("retry", "{}"),
@@ -83,6 +99,7 @@ fn the_schema_has_the_loaders_keys() {
             ("timeout", "1s"),
             ("saga", "c"),
             ("wait", "{for: 1s}"),
+            ("http", "{method: PUT, url: 'https://e.x/'}"),
         ] {
             if kind.starts_with(key) {
                 continue;

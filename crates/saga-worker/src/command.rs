@@ -36,7 +36,8 @@ impl Command {
     }
 
     /// In a compensate, the execute's output as the handler's type; `None` when it is not known
-    /// (the execute's reply never reached the orchestrator) or does not fit.
+    /// (the execute's reply never reached the orchestrator; outside calls get what this worker has kept)
+    /// or does not fit.
     pub fn parse_output<T: DeserializeOwned>(&self) -> Option<T> {
         serde_json::from_str(self.wire.output.as_ref()?.get()).ok()
     }

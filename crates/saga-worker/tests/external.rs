@@ -69,6 +69,17 @@ async fn a_result_is_stored_with_the_books_and_answered_again() {
 }
 
 #[tokio::test]
+async fn a_compensate_is_told_the_output_that_was_kept_when_the_orchestrator_does_not_know_it() {
+    let (shop, bench) = open().await;
+    let (_, command) = payment(&shop, &[]);
+    is(&bench.ask(&command).await, Outcome::Succeeded, "");
+    let compensate = compensate(&command, "refund", false);
+    assert!(compensate.output.is_none());
+    is(&bench.ask(&compensate).await, Outcome::Succeeded, "");
+    assert_eq!(shop.provider.told(), [Some(command.effect_key().to_string())]);
+}
+
+#[tokio::test]
 async fn a_decline_of_the_only_call_is_final() {
     let (shop, bench) = open().await;
     let (id, command) = payment(&shop, &["decline", "ok"]);

@@ -3038,6 +3038,11 @@ export interface components {
             action: string;
             /** @description The steps that must be done before. */
             after?: string[];
+            /**
+             * Format: uuid
+             * @description The saga that does it, of the newest round. There is none when it could not be started.
+             */
+            child?: string | null;
             compensate?: components["schemas"]["TrackView"] | null;
             /** @description What undoes it. */
             compensation?: string | null;

@@ -5,8 +5,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use saga_core::definition::Work;
+use saga_core::state::Parent;
 use saga_core::{
-    Cell, CellRef, Definition, Millis, Payloads, Phase, Run, State, Status, StepIx, Track, What,
+    Cell, CellRef, Definition, Millis, Payloads, Phase, Run, State, Status, StepIx, Track, What, child,
 };
 use saga_protocol::{Direction, SagaId};
 use serde_json::Value;
@@ -18,6 +20,7 @@ use super::view::{
 use super::words;
 use crate::engine::Engine;
 use crate::hints::Ended;
+use crate::shard::children::NOT_STARTED;
 use crate::store::StoreError;
 use crate::store::read::{AnomalyRead, HistoryRow, Summary, Whole};
 
@@ -44,7 +47,8 @@ pub async fn view(engine: &Engine, Whole { summary, state }: Whole) -> Result<Sa
         published.ok_or_else(|| StoreError::Unreadable(format!("the definition of saga {id} is missing")))?;
     let history = engine.store.highlights(id, &revisions(&state), NEWEST).await?;
     let anomalies = engine.store.anomalies(id).await?;
-    Ok(Page { definition: &published.definition, state: &state, told: Told::new(&history) }
+    let definition = &published.definition;
+    Ok(Page { id, definition, state: &state, told: Told::new(definition, &history) }
         .view(summary, history, anomalies))
 }
 
@@ -67,7 +71,8 @@ pub async fn why_not(engine: &Engine, id: SagaId, ended: &Ended) -> Result<Optio
         return Ok(None);
     }
     let history = engine.store.highlights(id, &revisions(state), NEWEST).await?;
-    Ok(Page { definition: &definition.definition, state, told: Told::new(&history) }.error(None))
+    let definition = &definition.definition;
+    Ok(Page { id, definition, state, told: Told::new(definition, &history) }.error(None))
 }
 
 /// What a completed saga yields.
@@ -117,20 +122,28 @@ struct Told {
 }
 
 impl Told {
-    fn new(history: &[HistoryRow]) -> Self {
+    fn new(definition: &Definition, history: &[HistoryRow]) -> Self {
         let mut answers = HashMap::new();
         for event in history.iter().filter_map(|row| row.event.as_ref().ok()) {
-            if let What::Answer(answer) = &event.what {
-                let place = (answer.step.as_str().to_owned(), answer.item, answer.direction);
-                let failure = answer.error.as_ref().map(|fault| words::failure(None, fault));
-                answers.insert(place, (event.at, failure));
-            }
+            let (place, error) = match &event.what {
+                What::Answer(answer) => {
+                    ((answer.step.as_str().to_owned(), answer.item, answer.direction), &answer.error)
+                }
+                What::ChildEnded(child) => {
+                    let CellRef { step, item, direction } = child.cell;
+                    let Some(step) = words::step_name(definition, step) else { continue };
+                    ((step, item, direction), &child.error)
+                }
+                _ => continue,
+            };
+            answers.insert(place, (event.at, error.as_ref().map(|fault| words::failure(None, fault))));
         }
         Self { answers }
     }
 }
 
 struct Page<'a> {
+    id: SagaId,
     definition: &'a Definition,
     state: &'a State,
     told: Told,
@@ -138,7 +151,7 @@ struct Page<'a> {
 
 impl Page<'_> {
     fn view(self, row: Summary, history: Vec<HistoryRow>, anomalies: Vec<AnomalyRead>) -> SagaView {
-        let id = row.saga;
+        let id = self.id;
         let parked = self.parked(&history);
         let mut payloads = Payloads::new(id, Arc::new(Value::Null));
         for HistoryRow { revision, payload, .. } in history {
@@ -220,11 +233,21 @@ impl Page<'_> {
             pivot: step.pivot,
             optional: step.optional,
             turn: words::turn(step.turn).map(str::to_owned),
+            child: cell.filter(|_| matches!(step.work, Work::Child { .. })).and_then(|it| self.child(it)),
             execute: cell.map(|it| track(&it.execute, Direction::Execute, Some(step.retry.attempts_max))),
             compensate: cell
                 .and_then(|it| it.undo.as_ref())
                 .map(|it| track(it, Direction::Compensate, undo_max)),
         })
+    }
+
+    fn child(&self, cell: &Cell) -> Option<SagaId> {
+        let Cell { step, item, execute, .. } = cell;
+        let place = CellRef { step: *step, item: *item, direction: Direction::Execute };
+        let refused = execute.run == Run::Rejected
+            && self.failure_of(place).is_some_and(|failure| failure.code == NOT_STARTED);
+        let parent = Parent { saga: self.id, step: *step, item: *item, round: execute.round };
+        execute.first_sent_at.filter(|_| !refused).map(|_| child::id(&parent))
     }
 
     fn track(

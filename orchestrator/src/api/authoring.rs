@@ -140,7 +140,8 @@ pub struct ScenarioView {
 pub async fn check(State(api): State<Api>, request: Body) -> Result<Json<CheckedView>, Problem> {
     let source = text(request).await?;
     let judged = load(&source).and_then(|definition| {
-        triggers::check(&api.engine().definitions, &definition).map_err(|fault| vec![fault])?;
+        triggers::check(&api.engine().definitions, &api.engine().topics, &definition)
+            .map_err(|fault| vec![fault])?;
         Ok(definition)
     });
     Ok(Json(match judged {

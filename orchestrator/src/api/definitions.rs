@@ -118,7 +118,7 @@ pub async fn checked(
     waiver: Option<String>,
 ) -> Result<(std::sync::Arc<Published>, bool, Proof), Problem> {
     let definition = saga_core::definition::load(source).map_err(PublishError::Mistakes)?;
-    triggers::check(&engine.definitions, &definition)
+    triggers::check(&engine.definitions, &engine.topics, &definition)
         .map_err(|fault| Problem::invalid_definition(vec![fault]))?;
     let proof = proof::prove(engine, &definition, waiver).await?;
     let (published, fresh) = engine.publish_proved(source, &proof).await?;
@@ -130,7 +130,7 @@ fn summary(definition: &Definition) -> DefinitionSummary {
         name: definition.name.clone(),
         version: definition.version.0.clone(),
         description: definition.description.clone(),
-        trigger: triggers::spell(definition),
+        trigger: triggers::spell_all(definition),
         owner: definition.about.owner.clone(),
         runbook: definition.about.runbook.clone(),
         steps: definition.steps.iter().map(|step| step.name.as_str().to_owned()).collect(),

@@ -369,6 +369,7 @@ impl Told<'_> {
             pivot: step.pivot,
             optional: step.optional,
             turn: words::turn(step.turn).map(str::to_owned),
+            child: None,
             execute: None,
             compensate: None,
         };

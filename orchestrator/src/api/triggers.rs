@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use saga_core::Definition;
+use saga_protocol::Topics;
 
 use super::problem::FaultAt;
 use crate::auth::role::{Role, Roles};
@@ -57,9 +58,16 @@ pub fn find(definitions: &Definitions, method: &str, path: &str) -> Found {
     }
 }
 
-/// A trigger as people write it: `POST /orders`.
+/// A route as people write it: `POST /orders`.
 pub fn spell(definition: &Definition) -> Option<String> {
     definition.trigger.as_ref().map(|it| format!("{} {}", it.method.to_ascii_uppercase(), it.path))
+}
+
+/// All that starts a definition beside its name: `POST /orders, topic shop.orders.placed`.
+pub fn spell_all(definition: &Definition) -> Option<String> {
+    let topic = definition.kafka.as_ref().map(|it| format!("topic {}", it.topic));
+    let all: Vec<String> = spell(definition).into_iter().chain(topic).collect();
+    (!all.is_empty()).then(|| all.join(", "))
 }
 
 /// Who may start a definition by its trigger: its role (`customer` when it names none), and who acts on sagas.
@@ -73,14 +81,9 @@ pub fn needed(definition: &Definition) -> Roles {
 ///
 /// # Errors
 /// What it clashes with.
-pub fn check(definitions: &Definitions, definition: &Definition) -> Result<(), FaultAt> {
+pub fn check(definitions: &Definitions, topics: &Topics, definition: &Definition) -> Result<(), FaultAt> {
+    check_topic(definitions, topics, definition)?;
     let Some(trigger) = &definition.trigger else { return Ok(()) };
-    let fault = |detail: String, remedy: &str| FaultAt {
-        detail,
-        code: Some("T001".to_owned()),
-        remedy: Some(remedy.to_owned()),
-        ..FaultAt::default()
-    };
     let first = trigger.path.trim_start_matches('/').split('/').next().unwrap_or_default();
     if RESERVED.contains(&first) || first.is_empty() {
         let detail = format!("trigger: the path `{}` is the API's own", trigger.path);
@@ -105,4 +108,29 @@ pub fn check(definitions: &Definitions, definition: &Definition) -> Result<(), F
         }
         None => Ok(()),
     }
+}
+
+fn check_topic(definitions: &Definitions, topics: &Topics, definition: &Definition) -> Result<(), FaultAt> {
+    let Some(trigger) = &definition.kafka else { return Ok(()) };
+    let topic = &trigger.topic;
+    // What starts sagas from the engine's own records would never end.
+    if topic.starts_with(&format!("{}.", topics.prefix())) {
+        let detail = format!("trigger: the topic `{topic}` is the engine's own");
+        return Err(fault(detail, "take a topic of the service that tells of it"));
+    }
+    let clash = definitions.all_active().into_iter().find(|it| {
+        let other = &it.definition;
+        other.name != definition.name && other.kafka.as_ref() == Some(trigger)
+    });
+    clash.map_or(Ok(()), |other| {
+        let detail = format!("trigger: the topic `{topic}` starts `{}` already", other.definition.name);
+        Err(fault(
+            detail,
+            "start this one as a child saga of that one, or publish that one without its trigger first",
+        ))
+    })
+}
+
+fn fault(detail: String, remedy: &str) -> FaultAt {
+    FaultAt { detail, code: Some("T001".to_owned()), remedy: Some(remedy.to_owned()), ..FaultAt::default() }
 }

@@ -181,6 +181,7 @@ pub fn happening(definition: Option<&Definition>, event: &Event, payload: Option
             place(&mut it, &child.cell);
             it.round = Some(child.round);
             it.outcome = Some(outcome(child.outcome).to_owned());
+            it.error = child.error.as_ref().map(|fault| failure(None, fault));
             "child_ended"
         }
         What::Operator(operator) => {

@@ -1,14 +1,18 @@
 //! `amends def`: everything about definitions but their proof; publishing and listing are here.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use reqwest::Method;
+use saga_core::Definition;
+use saga_core::definition::load;
 
 use super::client::{Client, Sent};
 use super::exit::{Code, Failure};
 use super::{Output, Server, author, say, versions};
 use crate::api::view::{DefinitionList, PublishedView};
+use crate::store::definitions::children_of;
 
 /// Definitions: new, fmt, graph, diff, show, publish, list, schema
 #[derive(Debug, Args)]
@@ -79,9 +83,13 @@ pub async fn publish(
         Some(reason) => with_query("/definitions", &[("waive", reason)])?,
         None => "/definitions".to_owned(),
     };
+    let mut sources = Vec::new();
     for file in files {
         let source = std::fs::read_to_string(file)
             .map_err(|error| Failure::usage(format!("cannot read {}: {error}", file.display())))?;
+        sources.push((file, source));
+    }
+    for (file, source) in children_first(sources) {
         let sent: Result<PublishedView, Failure> =
             client.send(Method::POST, &path, &[], Sent::Yaml(&source)).await;
         match sent {
@@ -103,6 +111,27 @@ pub async fn publish(
         }
     }
     failed.map_or(Ok(Code::Ok), Err)
+}
+
+/// The same, with each definition behind those that its steps have as child sagas. What cannot be read stays in its
+/// place, and is refused there.
+fn children_first(mut left: Vec<(&PathBuf, String)>) -> Vec<(&PathBuf, String)> {
+    let loaded: HashMap<&PathBuf, Definition> =
+        left.iter().filter_map(|(file, source)| Some((*file, load(source).ok()?))).collect();
+    let mut ordered = Vec::with_capacity(left.len());
+    while !left.is_empty() {
+        let waits = |file: &PathBuf| {
+            loaded.get(file).is_some_and(|it| {
+                let others = left.iter().filter(|(other, _)| *other != file);
+                let mut names = others.filter_map(|(other, _)| Some(loaded.get(other)?.name.as_str()));
+                names.any(|name| children_of(it).any(|(_, child)| child == name))
+            })
+        };
+        // A circle is refused by whoever publishes.
+        let next = left.iter().position(|(file, _)| !waits(file)).unwrap_or(0);
+        ordered.push(left.remove(next));
+    }
+    ordered
 }
 
 /// A path with a query, spelled as an address wants it.

@@ -199,6 +199,7 @@ fn addresses(urls: &Urls, output: Output) -> String {
         ("payments", format!("{}/payments/ORDER", urls.payment)),
         ("events", format!("{}/events", urls.notify)),
         ("Toss sandbox", format!("{}/sandbox/ledger", urls.sandbox)),
+        ("carrier sandbox", format!("{}/sandbox/pickups", urls.sandbox)),
     ];
     let mut text = String::from("\n");
     for (what, place) in rows {

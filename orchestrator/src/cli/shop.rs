@@ -1,4 +1,5 @@
-//! The shop's four workers as this binary runs them: database, worker, read API, and what else belongs to each.
+//! The shop's four workers and the built-in one as this binary runs them: database, worker, read API, and what else
+//! belongs to each.
 //!
 //! It must not know sagas: a worker sees commands.
 
@@ -34,11 +35,13 @@ pub enum Name {
     Payment,
     /// Notices: order completed, order cancelled
     Notify,
+    /// REST calls of `http` steps
+    Http,
 }
 
 impl Name {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Order, Self::Stock, Self::Payment, Self::Notify];
+    pub const ALL: [Self; 5] = [Self::Order, Self::Stock, Self::Payment, Self::Notify, Self::Http];
 
     /// The worker's name in definitions and topics.
     pub const fn as_str(self) -> &'static str {
@@ -47,6 +50,7 @@ impl Name {
             Self::Stock => worker_stock::NAME,
             Self::Payment => worker_payment::NAME,
             Self::Notify => worker_notify::NAME,
+            Self::Http => worker_http::NAME,
         }
     }
 
@@ -57,6 +61,7 @@ impl Name {
             Self::Stock => 8082,
             Self::Payment => 8083,
             Self::Notify => 8084,
+            Self::Http => 8085,
         }
     }
 
@@ -67,6 +72,7 @@ impl Name {
             Self::Stock => "AMENDS_STOCK_DATABASE_URL",
             Self::Payment => "AMENDS_PAYMENT_DATABASE_URL",
             Self::Notify => "AMENDS_NOTIFY_DATABASE_URL",
+            Self::Http => "AMENDS_HTTP_DATABASE_URL",
         }
     }
 
@@ -77,6 +83,7 @@ impl Name {
             Self::Stock => "amends_stock",
             Self::Payment => "amends_payment",
             Self::Notify => "amends_notify",
+            Self::Http => "amends_http",
         }
     }
 
@@ -90,6 +97,7 @@ impl Name {
             Self::Stock => worker_stock::migrate(pool).await,
             Self::Payment => worker_payment::migrate(pool).await,
             Self::Notify => worker_notify::migrate(pool).await,
+            Self::Http => worker_http::migrate(pool).await,
         };
         migrated.with_context(|| format!("migrating the database of worker `{}`", self.as_str()))
     }
@@ -106,9 +114,70 @@ pub struct Settings {
     pub redis_url: Option<String>,
     /// Toss Payments, for the payment worker.
     pub toss: Option<toss::Config>,
+    /// Calls that stand in definitions, for the worker `http`.
+    pub http: HttpSettings,
     /// The engine that is told of deposits, for the payment worker; without it nobody is told.
     pub engine: Option<EngineConfig>,
 }
+
+/// How the worker `http` makes calls.
+#[derive(Clone, Debug)]
+pub struct HttpSettings {
+    /// The hosts of the inside network that it may call, separated by commas.
+    pub allowed: String,
+    /// The hosts that are reached elsewhere, `HOST=ADDRESS` each, separated by commas.
+    pub routes: String,
+    /// Variables that hold secrets, over those of the environment: a sandbox's.
+    pub secrets: Vec<(&'static str, &'static str)>,
+    /// For how long after a client has given up its request may still take effect, in ms.
+    pub window_ms: u32,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self {
+            allowed: String::new(),
+            routes: String::new(),
+            secrets: Vec::new(),
+            window_ms: worker_http::WINDOW_MS_DEFAULT,
+        }
+    }
+}
+
+impl HttpSettings {
+    /// What the variables say, and the carrier's host at its sandbox, whatever they say: a demo calls no real one.
+    pub fn with_sandbox(sandbox: &str) -> Self {
+        let variable = |name| std::env::var(name).ok().filter(|it: &String| !it.is_empty());
+        let others = variable(HTTP_ROUTES).map(|it| format!(",{it}")).unwrap_or_default();
+        Self {
+            allowed: variable(HTTP_ALLOW).unwrap_or_default(),
+            routes: format!("{}={sandbox}{others}", carrier_sandbox::HOST),
+            secrets: CARRIER_SECRET.to_vec(),
+            ..Self::default()
+        }
+    }
+
+    fn calls(&self) -> anyhow::Result<worker_http::Calls> {
+        let allowed = worker_http::network::Allowed::parse(&self.allowed).context(HTTP_ALLOW)?;
+        let routes = worker_http::network::Routes::parse(&self.routes).context(HTTP_ROUTES)?;
+        // A variable that is no text holds no secret of ours.
+        let texts = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let over = self.secrets.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let secrets = worker_http::secrets::Secrets::from_variables(texts.chain(over))?;
+        Ok(worker_http::Calls::new(worker_http::Config { allowed, routes, secrets })?)
+    }
+}
+
+/// The variable that names the inside hosts that may be called.
+pub const HTTP_ALLOW: &str = "AMENDS_HTTP_ALLOW";
+/// The variable that names the hosts that are reached elsewhere.
+pub const HTTP_ROUTES: &str = "AMENDS_HTTP_ROUTES";
+/// The variables that hold the key of the carrier's sandbox.
+pub const CARRIER_SECRET: [(&str, &str); 2] = [
+    ("AMENDS_HTTP_SECRET_CARRIER_KEY", carrier_sandbox::DEFAULT_KEY),
+    ("AMENDS_HTTP_SECRET_CARRIER_KEY_HOST", carrier_sandbox::HOST),
+];
 
 /// A worker that is ready to run.
 pub struct Service {
@@ -190,6 +259,10 @@ impl Service {
                     worker_notify::feed(settings.redis_url.as_deref()).context("the feed of notices")?;
                 (worker_notify::worker(pool.clone()), Also::Relay(feed))
             }
+            Name::Http => {
+                let calls = settings.http.calls().context("the calls of the worker `http`")?;
+                (worker_http::worker(pool.clone(), calls, settings.http.window_ms), Also::Nothing)
+            }
         };
         Ok(Self { name, pool, worker, also })
     }
@@ -205,6 +278,7 @@ impl Service {
             Also::Relay(feed) => worker_notify::routes(self.pool.clone(), Arc::clone(feed), shutdown.clone()),
             Also::Payments(..) => worker_payment::routes(self.pool.clone()),
             Also::Nothing if self.name == Name::Stock => worker_stock::routes(self.pool.clone()),
+            Also::Nothing if self.name == Name::Http => worker_http::routes(self.pool.clone()),
             Also::Nothing => worker_order::routes(self.pool.clone()),
         };
         routes.route("/metrics", get(ops::metrics))

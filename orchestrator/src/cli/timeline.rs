@@ -31,6 +31,7 @@ impl<'a> Timeline<'a> {
         let mut parts = vec![self.style.paint(Tone::Strong, &it.definition), it.saga.to_string()];
         parts.extend(it.key.as_ref().map(|key| format!("key {key}")));
         parts.extend(it.amount.map(|number| amount(number, it.currency.as_deref())));
+        parts.extend(it.parent.map(|parent| format!("child of {parent}")));
         parts.join("  ")
     }
 
@@ -99,7 +100,9 @@ impl<'a> Timeline<'a> {
     /// `worker.action`, or `worker.compensation`.
     fn work(&self, step: &str, back: bool) -> String {
         let Some(view) = self.saga.steps.iter().find(|it| it.step == step) else { return String::new() };
-        let action = if back { view.compensation.as_deref().unwrap_or("-") } else { view.action.as_str() };
+        // A child saga is undone as a whole, by no action of its own.
+        let undo = view.compensation.as_deref().filter(|_| back);
+        let action = undo.unwrap_or(view.action.as_str());
         view.worker.as_deref().map_or_else(|| action.to_owned(), |worker| format!("{worker}.{action}"))
     }
 
@@ -151,7 +154,10 @@ impl<'a> Timeline<'a> {
         let tries = track.attempts_max.map(|max| format!(", try {} of {max}", track.charged.max(1)));
         let step = format!("{:<width$}", name(&it.step, it.item), width = self.width);
         let head = self.style.paint(tone, &format!("{shape} {step}"));
-        Some(format!("{:>12}  {head}  {word}{}{}", "", since.unwrap_or_default(), tries.unwrap_or_default()))
+        let child = it.child.map(|child| format!(" for saga {child}"));
+        let (since, tries, child) =
+            (since.unwrap_or_default(), tries.unwrap_or_default(), child.unwrap_or_default());
+        Some(format!("{:>12}  {head}  {word}{child}{since}{tries}", ""))
     }
 
     fn next(&self, now: DateTime<Utc>) -> Option<String> {

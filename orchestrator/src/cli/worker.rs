@@ -11,12 +11,12 @@ use worker_payment::toss;
 
 use super::exit::{Code, Failure};
 use super::process::{BusArgs, ListenArgs, node, until_asked_to_stop};
-use super::shop::{Name, Service, Settings};
+use super::shop::{HTTP_ALLOW, HTTP_ROUTES, HttpSettings, Name, Service, Settings};
 
 /// How long the bus may take to send what is queued, in ms.
 const CLOSE_TIMEOUT_MS: u64 = 10_000;
 
-/// Runs one of the shop's workers
+/// Runs one of the shop's workers, or the one that makes the calls of `http` steps
 #[derive(Debug, Args)]
 pub struct WorkerArgs {
     /// Which one
@@ -35,7 +35,7 @@ pub struct WorkerArgs {
     /// How many partitions its command topics get when they do not exist yet
     #[arg(long, env = "AMENDS_COMMAND_PARTITIONS", default_value_t = 4, value_name = "COUNT")]
     command_partitions: u32,
-    /// Where its read API listens; 127.0.0.1:8081 to 8084 when absent
+    /// Where its read API listens; 127.0.0.1:8081 to 8085 when absent
     #[arg(long, env = "AMENDS_WORKER_LISTEN", value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
     #[command(flatten)]
@@ -52,6 +52,15 @@ pub struct WorkerArgs {
     /// How long Toss may take to answer, in ms (payment)
     #[arg(long, env = "TOSS_TIMEOUT_MS", default_value_t = toss::client::TIMEOUT_MS_DEFAULT, value_name = "MS")]
     toss_timeout_ms: u64,
+    /// Hosts of the inside network that may be called, with or without a port, separated by commas (http)
+    #[arg(long, env = HTTP_ALLOW, default_value = "", value_name = "HOSTS")]
+    http_allow: String,
+    /// Hosts that are reached elsewhere, such as a sandbox: HOST=ADDRESS, separated by commas (http)
+    #[arg(long, env = HTTP_ROUTES, default_value = "", value_name = "ROUTES")]
+    http_routes: String,
+    /// For how long after a client has given up its request may still take effect, in ms (http)
+    #[arg(long, env = "AMENDS_HTTP_WINDOW_MS", default_value_t = worker_http::WINDOW_MS_DEFAULT, value_name = "MS")]
+    http_window_ms: u32,
     /// The engine's API, which is told of deposits into virtual accounts (payment)
     #[arg(long, env = "AMENDS_URL", value_name = "URL")]
     engine_url: Option<String>,
@@ -79,6 +88,12 @@ pub async fn run(args: WorkerArgs) -> Result<Code, Failure> {
             secret_key: toss::SecretKey::new(key),
             timeout_ms: args.toss_timeout_ms,
         }),
+        http: HttpSettings {
+            allowed: args.http_allow,
+            routes: args.http_routes,
+            secrets: Vec::new(),
+            window_ms: args.http_window_ms,
+        },
         // A variable that is set to nothing is not set.
         engine: args
             .engine_url
@@ -98,7 +113,7 @@ pub async fn run(args: WorkerArgs) -> Result<Code, Failure> {
     Ok(Code::Ok)
 }
 
-/// Runs the stand-in for Toss Payments
+/// Runs the stand-ins for Toss Payments and for a carrier
 #[derive(Debug, Args)]
 pub struct SandboxArgs {
     /// Where it listens
@@ -124,14 +139,17 @@ pub struct SandboxArgs {
 pub async fn sandbox(args: SandboxArgs) -> Result<Code, Failure> {
     let listener = args.anywhere.open(args.listen).await?;
     let shutdown = until_asked_to_stop()?;
+    let carrier_dir = args.dir.as_ref().map(|dir| dir.join("carrier"));
     let config = SandboxConfig {
         secret_keys: vec![args.secret_key],
         data_dir: args.dir,
         webhook_url: args.webhook_url,
         ..SandboxConfig::default()
     };
+    let carrier = carrier_sandbox::Config { data_dir: carrier_dir, ..carrier_sandbox::Config::default() };
+    let carrier = carrier_sandbox::routes(carrier).context("the carrier's sandbox")?;
     let sandbox = Sandbox::open(config).context("the sandbox")?;
-    tracing::info!(address = %args.listen, "the Toss sandbox starts");
-    sandbox.serve(listener, shutdown.cancelled_owned()).await.context("serving the sandbox")?;
+    tracing::info!(address = %args.listen, "the sandboxes of Toss and the carrier start");
+    sandbox.serve_with(carrier, listener, shutdown.cancelled_owned()).await.context("serving the sandbox")?;
     Ok(Code::Ok)
 }

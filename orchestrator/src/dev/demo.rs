@@ -92,6 +92,7 @@ pub async fn until_ready(urls: &Urls) -> anyhow::Result<()> {
         ("stock", &urls.stock, "/healthz"),
         ("payment", &urls.payment, "/healthz"),
         ("notify", &urls.notify, "/healthz"),
+        ("http", &urls.http, "/healthz"),
         ("the Toss sandbox", &urls.sandbox, "/healthz"),
     ];
     for (name, url, path) in parts {

@@ -1,4 +1,4 @@
-//! The embedded default: orchestrator, the four workers and the Toss sandbox in this process, on the
+//! The embedded default: orchestrator, the workers and the Toss sandbox in this process, on the
 //! in-process bus and a private Postgres.
 //!
 //! Owns their start and the order in which they stop. The bus keeps nothing: after a crash, commands in flight
@@ -21,7 +21,7 @@ use crate::api::{Api, ApiConfig};
 use crate::auth::dev::DevKey;
 use crate::auth::{Auth, AuthConfig};
 use crate::cli::process::node;
-use crate::cli::shop::{Name, Service, Settings};
+use crate::cli::shop::{HttpSettings, Name, Service, Settings};
 use crate::reconcile::Reconciler;
 use crate::reconcile::books::Sources;
 use crate::store::Store;
@@ -71,6 +71,7 @@ impl Embedded {
             stock: url_of(Name::Stock),
             payment: url_of(Name::Payment),
             notify: url_of(Name::Notify),
+            http: url_of(Name::Http),
             sandbox: sandbox_place.url(),
         };
         let postgres = PrivatePostgres::start(dir).await.context("the private Postgres")?;
@@ -85,10 +86,15 @@ impl Embedded {
             ..SandboxConfig::default()
         })
         .context("the Toss sandbox")?;
+        let carrier = carrier_sandbox::Config {
+            data_dir: Some(dir.join("toss/carrier")),
+            ..carrier_sandbox::Config::default()
+        };
+        let carrier = carrier_sandbox::routes(carrier).context("the carrier's sandbox")?;
         let stop = sandbox_stop.clone();
         sandbox.spawn(async move {
-            let served = books.serve(sandbox_place.listener, stop.cancelled_owned()).await;
-            ("the Toss sandbox", served.map_err(Into::into))
+            let served = books.serve_with(carrier, sandbox_place.listener, stop.cancelled_owned()).await;
+            ("the sandbox", served.map_err(Into::into))
         });
 
         let store =
@@ -110,6 +116,7 @@ impl Embedded {
                 redis_url: None,
                 // Whatever the environment says: the demo's payments are never real.
                 toss: Some(toss::Config::new(urls.sandbox.clone(), toss::SecretKey::new(DEFAULT_SECRET_KEY))),
+                http: HttpSettings::with_sandbox(&urls.sandbox),
                 engine: Some(deposit::EngineConfig { url: urls.api.clone(), api_key: Some(api_key.clone()) }),
             };
             let service = Service::open(name, settings, true).await?;

@@ -69,6 +69,7 @@ mod tests {
             stock: url("http://s"),
             payment: url("http://p"),
             notify: url("http://n"),
+            http: url("http://h"),
             sandbox: url("http://t"),
         };
         let secret = [("AMENDS_DATABASE_URL".to_owned(), "postgres://a:it's@b".to_owned())];

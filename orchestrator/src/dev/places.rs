@@ -62,6 +62,8 @@ pub struct Urls {
     pub payment: String,
     /// The notify worker's API, with the events.
     pub notify: String,
+    /// The worker of `http` steps.
+    pub http: String,
     /// The Toss sandbox.
     pub sandbox: String,
 }

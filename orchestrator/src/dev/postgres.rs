@@ -25,8 +25,8 @@ use super::guard::{Ending, Guarded, Launch, Output};
 pub use binaries::Binaries;
 
 /// The databases that the embedded default needs, each owned by a role of the same name.
-pub const DATABASES: [&str; 5] =
-    ["amends", "amends_order", "amends_stock", "amends_payment", "amends_notify"];
+pub const DATABASES: [&str; 6] =
+    ["amends", "amends_order", "amends_stock", "amends_payment", "amends_notify", "amends_http"];
 
 const SUPERUSER: &str = "postgres";
 /// How long a server may take until it answers: crash recovery reads its log first.

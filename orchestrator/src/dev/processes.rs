@@ -12,7 +12,7 @@ use super::places::{Place, SANDBOX_PORT, Urls};
 use super::stack::Stack;
 use super::supervisor::{Process, to_stderr};
 use crate::auth::dev::DevKey;
-use crate::cli::shop::Name;
+use crate::cli::shop::{CARRIER_SECRET, HTTP_ROUTES, HttpSettings, Name};
 
 /// The widest name of a process.
 const NAME_WIDTH: usize = 7;
@@ -72,8 +72,8 @@ async fn keep_all(stack: &mut Stack, dir: &Path, api: SocketAddr, log: &str) -> 
     for name in Name::ALL {
         places.push(Place::on_loopback(name.as_str(), name.port()).await?);
     }
-    let [order, stock, payment, notify] = [0, 1, 2, 3].map(|at: usize| places[at].url());
-    let urls = Urls { api: api.url(), order, stock, payment, notify, sandbox: sandbox.url() };
+    let [order, stock, payment, notify, http] = [0, 1, 2, 3, 4].map(|at: usize| places[at].url());
+    let urls = Urls { api: api.url(), order, stock, payment, notify, http, sandbox: sandbox.url() };
     let addresses: Vec<SocketAddr> = places.iter().map(|place| place.address).collect();
     let (api_address, sandbox_address) = (api.address, sandbox.address);
     drop((api, sandbox, places));
@@ -82,6 +82,9 @@ async fn keep_all(stack: &mut Stack, dir: &Path, api: SocketAddr, log: &str) -> 
     // Whatever the environment says: the demo's payments are never real.
     environment.push(("TOSS_BASE_URL".to_owned(), urls.sandbox.clone()));
     environment.push(("TOSS_SECRET_KEY".to_owned(), DEFAULT_SECRET_KEY.to_owned()));
+    environment.push((HTTP_ROUTES.to_owned(), HttpSettings::with_sandbox(&urls.sandbox).routes));
+    let secret = CARRIER_SECRET.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    environment.extend(secret);
     environment.push(("AMENDS_LOG".to_owned(), log.to_owned()));
     // Dev mode, whatever the environment says.
     let dev_key = dir.join("dev-token.pk8");

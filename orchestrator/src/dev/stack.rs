@@ -87,6 +87,7 @@ impl Stack {
             ("AMENDS_STOCK_DATABASE_URL", postgres.url("amends_stock")),
             ("AMENDS_PAYMENT_DATABASE_URL", postgres.url("amends_payment")),
             ("AMENDS_NOTIFY_DATABASE_URL", postgres.url("amends_notify")),
+            ("AMENDS_HTTP_DATABASE_URL", postgres.url("amends_http")),
         ];
         variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }

@@ -7,7 +7,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use saga_bus::{Bus, Outgoing, Pace, RECORD_BYTES_MAX};
-use saga_core::{CellRef, Definition, Payloads, State, StepIx};
+use saga_core::{CellRef, Definition, Effect, Payloads, State, StepIx};
 use saga_protocol::{Direction, ReplyTo, SagaId, Topics};
 use tokio::sync::mpsc;
 
@@ -53,6 +53,23 @@ pub fn parse(key: &str) -> Option<(CellRef, u32, u32)> {
     let cell = CellRef { step: StepIx(step.parse().ok()?), item, direction };
     Some((cell, round.parse().ok()?, attempt.parse().ok()?))
 }
+
+/// The row that makes an effect of a saga's first transition happen: a command's, or the order of a child saga, which
+/// is spelled as the child's first command would be, behind a `k`. Later transitions start their children themselves.
+pub fn row_of(effect: &Effect) -> Option<String> {
+    match effect {
+        Effect::Send { cell, round, attempt } => Some(spell(*cell, *round, *attempt)),
+        Effect::StartChild { cell, round } => Some(format!("{CHILD}{}", spell(*cell, *round, 1))),
+        _ => None,
+    }
+}
+
+/// Reads the order of a child saga: its track and the execute round; `None` when it is none.
+pub fn parse_child(key: &str) -> Option<(CellRef, u32)> {
+    parse(key.strip_prefix(CHILD)?).map(|(cell, round, _)| (cell, round))
+}
+
+const CHILD: char = 'k';
 
 /// Where commands of a saga go, and how their bytes are made.
 #[derive(Clone, Debug)]

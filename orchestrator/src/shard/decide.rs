@@ -15,6 +15,7 @@ use saga_core::{Effect, Event, Millis, State, Status, Transition, What};
 use saga_protocol::{OUTPUT_BYTES_MAX, Outcome, Reply, SAGA_BYTES_MAX, SagaChanged, SagaId, Started};
 use serde_json::Value;
 
+use super::children::tell_parent;
 use super::lane::Lane;
 use super::sagas::Saga;
 use super::{Handover, Incoming, Input};
@@ -52,6 +53,8 @@ pub(crate) struct Decision {
     pub(crate) timers: Vec<(i32, SagaId, Next)>,
     /// The offset to be read next, by shard.
     pub(crate) offsets: BTreeMap<i32, i64>,
+    /// Sagas that had ended before the batch and run again.
+    pub(crate) reopened: HashSet<SagaId>,
     /// Shards whose watermark is wanted.
     pub(crate) watermarks: BTreeSet<i32>,
     /// The mailbox is to be read.
@@ -82,7 +85,10 @@ impl Lane {
                 let source = self.source(*shard, *offset);
                 match record.as_ref() {
                     Incoming::Reply(reply) => self.take_reply(*shard, reply, &source, decision),
-                    Incoming::Started(started) => self.take_started(*shard, started, decision),
+                    Incoming::Started(started) => {
+                        self.take_started(*shard, started, decision);
+                        self.take_orders(started.saga, decision);
+                    }
                     Incoming::Nudge(saga) => self.arm(*shard, *saga, decision),
                     Incoming::Dead { reason, headers, data } => {
                         let headers = outbox_headers(headers);
@@ -90,7 +96,10 @@ impl Lane {
                     }
                 }
             }
-            Input::Handover(handover) => self.arm(handover.shard, handover.saga, decision),
+            Input::Handover(handover) => {
+                self.arm(handover.shard, handover.saga, decision);
+                self.take_orders(handover.saga, decision);
+            }
             Input::Due { shard, saga } => self.take_due(*shard, *saga, decision),
             Input::Mail(mail) => self.take_mail(mail, decision),
             Input::MailRead { shard, until } => {
@@ -159,7 +168,9 @@ impl Lane {
     fn take_started(&mut self, shard: i32, started: &Started, decision: &mut Decision) {
         self.arm(shard, started.saga, decision);
         if self.sagas.get(started.saga).is_some_and(|saga| saga.shard == shard) {
-            let rows = started.commands.iter().map(|key| (shard, started.saga.0, key.clone()));
+            // The order of a child stays until it is carried out.
+            let sent = started.commands.iter().filter(|key| outbox::parse_child(key).is_none());
+            let rows = sent.map(|key| (shard, started.saga.0, key.clone()));
             decision.batch.sent.extend(rows);
         }
     }
@@ -278,6 +289,13 @@ impl Lane {
             }
             return;
         }
+        if let Some((cell, round)) = outbox::parse_child(key) {
+            self.take_order(shard, id, cell, round, key, decision);
+            if !self.timers.knows(id) {
+                self.arm(shard, id, decision);
+            }
+            return;
+        }
         let current = outbox::parse(key).and_then(|(cell, round, attempt)| {
             let saga = self.sagas.get(id)?;
             let track = saga.state.track(cell)?;
@@ -365,6 +383,7 @@ impl Lane {
             decision.batch.history.push(history_row(shard, id, event, &transition));
         }
         saga.state = transition.state;
+        let mut children = Vec::new();
         for effect in transition.effects {
             match effect {
                 Effect::Send { cell, round, attempt } => {
@@ -394,16 +413,17 @@ impl Lane {
                     }
                 }
                 Effect::Refused(reason) => outcome = Outcomes::Refused(reason),
-                Effect::StartChild { .. } | Effect::Tell { .. } => {
-                    tracing::error!(saga.id = %id, "child sagas are not served by this build; the loader refuses them");
-                }
+                Effect::StartChild { cell, round } => children.push((cell, round)),
+                Effect::Tell { parent, ended } => tell_parent(shard, parent, ended, event.at, decision),
                 Effect::Ended { .. } => {}
             }
         }
         if changed {
             let after = coarse(&saga.state.status);
             if coarse_before != after {
-                if !saga.state.status.is_end() {
+                if coarse_before >= ENDED_FROM && !saga.state.status.is_end() {
+                    decision.reopened.insert(id);
+                } else if !saga.state.status.is_end() {
                     decision.batch.statuses.push((shard, id.0, after));
                 }
                 count_end(definition.name.as_str(), &saga.state, event.at);
@@ -414,6 +434,9 @@ impl Lane {
             decision.touched.insert(id);
             let next = next_of(&saga.state);
             decision.at(shard, id, next);
+        }
+        for (cell, round) in children {
+            self.call_child(id, cell, round, decision);
         }
         outcome
     }
@@ -429,7 +452,11 @@ impl Lane {
             } else {
                 let revision = i32::try_from(saga.state.revision).unwrap_or(i32::MAX);
                 let due = saga_core::next_due(&saga.state).map(|due| due.0);
-                decision.batch.states.push((saga.shard, id.0, revision, due, text));
+                if decision.reopened.contains(id) {
+                    decision.batch.reopened.push((saga.shard, id.0, revision, due, text, status));
+                } else {
+                    decision.batch.states.push((saga.shard, id.0, revision, due, text));
+                }
             }
         }
         // A saga may park and go on within one batch: one row, its last word.
@@ -477,6 +504,9 @@ pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 fn next_of(state: &State) -> Next {
     if state.status.is_end() { Next::Ended } else { Next::At(saga_core::next_due(state)) }
 }
+
+/// The first of the coarse statuses that are ends.
+const ENDED_FROM: i16 = 2;
 
 /// The coarse status as the table spells it.
 pub(crate) const fn coarse(status: &Status) -> i16 {

@@ -518,6 +518,7 @@ impl Lane {
         self.taken.extend(taken.map(|(_, mail, _)| (*mail, now)));
         let ended = self.note_timers(&decision);
         self.ask(&decision);
+        self.follow_children(&decision.batch, &passed);
         self.publish(decision, &passed, &ended).await;
         Ok(())
     }
@@ -534,6 +535,8 @@ impl Lane {
         shards.extend(batch.taken.iter().map(|row| row.0));
         shards.extend(batch.ignored.iter().map(|row| row.0));
         shards.extend(batch.dead_letters.iter().map(|row| row.0));
+        shards.extend(batch.reopened.iter().map(|row| row.0));
+        shards.extend(batch.children.iter().map(|it| it.row.shard));
         // What is only published again writes nothing, and is published by an owner all the same.
         shards.extend(decision.ready.iter().map(|it| it.row.shard));
         shards.sort_unstable();

@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::store::sweep::Mail;
 
+pub mod children;
 pub mod decide;
 pub mod isolate;
 pub mod lane;

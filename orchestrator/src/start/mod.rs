@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use saga_bus::{Bus, Outgoing, Pace};
-use saga_core::{Event, Payloads, State, What};
+use saga_core::state::Parent;
+use saga_core::{Effect, Event, Payloads, State, Transition, What};
 use saga_protocol::{InboxRecord, SagaEvents, SagaId, Topics};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
@@ -20,7 +21,7 @@ use crate::clock;
 use crate::health::Health;
 use crate::hints::{self, Waiter, Waiters};
 use crate::holds::{Hold, Holds};
-use crate::outbox::{self, Outbox, Published, Ready, spell};
+use crate::outbox::{self, Outbox, Published, Ready};
 use crate::shard::decide::{coarse, history_row};
 use crate::shard::sagas::Saga;
 use crate::shard::{Claims, Handover};
@@ -103,6 +104,82 @@ struct Pending {
     saga: Saga,
     ready: Vec<Ready>,
     answer: oneshot::Sender<Result<Started, StartError>>,
+}
+
+/// A saga's first transition: what is written of it, what is known of it in memory, and what it asks for.
+pub(crate) struct First {
+    /// Its rows; who starts it, and the hash of the request, are not known here.
+    pub(crate) row: NewSaga,
+    pub(crate) saga: Saga,
+    pub(crate) effects: Vec<Effect>,
+}
+
+impl First {
+    /// Takes a saga's first step; the reason when it cannot.
+    pub(crate) fn of(
+        published: &Arc<PublishedDefinition>,
+        id: SagaId,
+        shard: i32,
+        input: &Arc<Value>,
+        parent: Option<Parent>,
+        holds: &Holds,
+    ) -> Result<Self, String> {
+        let definition = &published.definition;
+        let bad = |error: saga_core::definition::EvalError| error.to_string();
+        let key = definition.key_of(input).map_err(bad)?;
+        if key.as_ref().is_some_and(|key| key.len() > KEY_BYTES_MAX) {
+            return Err(format!("the saga's key has more than {KEY_BYTES_MAX} bytes"));
+        }
+        let currency = definition.currency_of(input).map_err(bad)?;
+        // Postgres keeps no such text; a child must not park its parent for it.
+        if [&key, &currency].into_iter().flatten().any(|text| text.contains('\0')) {
+            return Err("the saga's key and currency must not have a NUL character".to_owned());
+        }
+        let now = clock::now();
+        let mut event = Event::new(now, clock::random(), What::Start);
+        event.held = holds.steps(definition);
+        let fresh = State::new(now, definition.deadline_ms.map(|ms| now + ms), parent);
+        let mut payloads = Payloads::new(id, Arc::clone(input));
+        let mut transition: Transition =
+            saga_core::step(definition, &fresh, &event, &payloads).map_err(|illegal| illegal.to_string())?;
+        // The start's row holds the input, whatever the transition says.
+        transition.payload = Some(Arc::clone(input));
+        payloads.inputs.extend(
+            transition
+                .inputs
+                .iter()
+                .map(|(key, value)| ((transition.state.revision, key.clone()), Arc::clone(value))),
+        );
+        let mut commands: Vec<String> = transition.effects.iter().filter_map(outbox::row_of).collect();
+        // The sweep arms a saga that begins by waiting, should its hand-over or its record get lost.
+        if commands.is_empty() && !transition.state.status.is_end() {
+            commands.push(outbox::ARM.to_owned());
+        }
+        let (_, _, _, event, payload, inputs) = history_row(shard, id, &event, &transition);
+        let row = NewSaga {
+            id: id.0,
+            shard,
+            definition: published.id,
+            keys: key.iter().map(|key| (format!("key:{}", definition.name), key.clone())).collect(),
+            key,
+            principal: String::new(),
+            amount: definition.amount_of(input).map_err(bad)?,
+            currency,
+            started_ms: now.0,
+            state: serde_json::to_string(&transition.state).expect("a state has string keys"),
+            status: coarse(&transition.state.status),
+            due: saga_core::next_due(&transition.state).map(|due| due.0),
+            event,
+            payload: payload.unwrap_or_default(),
+            inputs,
+            commands,
+            body_hash: Vec::new(),
+            replay_of: None,
+        };
+        let (state, effects) = (transition.state, transition.effects);
+        let saga = Saga { shard, definition: Arc::clone(published), state, payloads, ignored: 0 };
+        Ok(Self { row, saga, effects })
+    }
 }
 
 /// Starts sagas. Cheap to clone.
@@ -198,73 +275,25 @@ impl Starter {
     ) -> Result<Pending, StartError> {
         let StartRequest { definition: published, input, body_hash, principal, idempotency_key, replay_of } =
             request;
-        let definition = &published.definition;
-        let bad = |error: saga_core::definition::EvalError| StartError::BadInput(error.to_string());
-        let key = definition.key_of(&input).map_err(bad)?;
         let id = SagaId(clock::fresh_id());
         let shard = self.choose(id);
-        let now = clock::now();
-        let mut event = Event::new(now, clock::random(), What::Start);
-        event.held = self.holds.steps(definition);
-        let fresh = State::new(now, definition.deadline_ms.map(|ms| now + ms), None);
-        let mut payloads = Payloads::new(id, Arc::clone(&input));
-        let mut transition = saga_core::step(definition, &fresh, &event, &payloads)
-            .map_err(|illegal| StartError::BadInput(illegal.to_string()))?;
-        // The start's row holds the input, whatever the transition says.
-        transition.payload = Some(Arc::clone(&input));
-        payloads.inputs.extend(
-            transition
-                .inputs
-                .iter()
-                .map(|(key, value)| ((transition.state.revision, key.clone()), Arc::clone(value))),
-        );
+        let first =
+            First::of(&published, id, shard, &input, None, &self.holds).map_err(StartError::BadInput)?;
         let mut ready = Vec::new();
-        let mut commands = Vec::new();
-        for effect in &transition.effects {
-            if let saga_core::Effect::Send { cell, round, attempt } = effect {
-                commands.push(spell(*cell, *round, *attempt));
-                let built = self.outbox.ready(definition, shard, id, &transition.state, &payloads, *cell);
+        for effect in &first.effects {
+            if let Effect::Send { cell, .. } = effect {
+                let (state, payloads) = (&first.saga.state, &first.saga.payloads);
+                let built = self.outbox.ready(&published.definition, shard, id, state, payloads, *cell);
                 ready.push(built.map_err(StartError::BadInput)?);
             }
         }
-        // The sweep arms a saga that begins by waiting, should its hand-over or its record get lost.
-        if commands.is_empty() && !transition.state.status.is_end() {
-            commands.push(outbox::ARM.to_owned());
-        }
-        let mut keys = Vec::new();
-        if let Some(key) = &key {
-            if key.len() > KEY_BYTES_MAX {
-                return Err(StartError::BadInput(format!(
-                    "the saga's key has more than {KEY_BYTES_MAX} bytes"
-                )));
-            }
-            keys.push((format!("key:{}", definition.name), key.clone()));
-        }
+        let First { mut row, saga, .. } = first;
         if let Some(key) = idempotency_key {
-            keys.push((format!("request:{principal}"), key));
+            row.keys.push((format!("request:{principal}"), key));
         }
-        let (_, _, _, event, payload, inputs) = history_row(shard, id, &event, &transition);
-        let row = NewSaga {
-            id: id.0,
-            shard,
-            definition: published.id,
-            key,
-            principal,
-            amount: definition.amount_of(&input).map_err(bad)?,
-            currency: definition.currency_of(&input).map_err(bad)?,
-            started_ms: now.0,
-            state: serde_json::to_string(&transition.state).expect("a state has string keys"),
-            status: coarse(&transition.state.status),
-            due: saga_core::next_due(&transition.state).map(|due| due.0),
-            event,
-            payload: payload.unwrap_or_default(),
-            inputs,
-            commands,
-            keys,
-            body_hash: body_hash.to_vec(),
-            replay_of: replay_of.map(|it| it.0),
-        };
-        let saga = Saga { shard, definition: published, state: transition.state, payloads, ignored: 0 };
+        row.principal = principal;
+        row.body_hash = body_hash.to_vec();
+        row.replay_of = replay_of.map(|it| it.0);
         Ok(Pending { row, saga, ready, answer })
     }
 

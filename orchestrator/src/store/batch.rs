@@ -3,10 +3,11 @@
 //! Every written row is joined to the shard rows that the fence updated. A shard whose epoch, token or seq
 //! has moved writes nothing, and the others commit.
 
-use sqlx::Row;
 use sqlx::postgres::PgConnection;
+use sqlx::{Connection, Row};
 use uuid::Uuid;
 
+use super::children::{self, ChildStart};
 use super::{StoreError, in_time};
 
 /// A shard's claim, as the fence compares it.
@@ -57,6 +58,11 @@ pub struct Batch {
     pub anomalies: Vec<AnomalyRow>,
     /// Dead letters.
     pub dead_letters: Vec<DeadLetterRow>,
+    /// Child sagas to start.
+    pub children: Vec<ChildStart>,
+    /// Ended sagas that run again, because their parents have them undone: new states, as in `states`, and the
+    /// status. Their old rows are gone.
+    pub reopened: Vec<(i32, Uuid, i32, Option<i64>, String, i16)>,
 }
 
 /// A row of `anomaly`.
@@ -176,12 +182,28 @@ impl Batch {
         }
     }
 
-    /// Commits the batch in one statement and returns the shards that passed the fence.
+    /// Commits the batch in one statement and returns the shards that passed the fence. Child sagas that start or are
+    /// reopened take more than one statement: then it is a transaction, and the fence's row locks hold to its end.
     ///
     /// # Errors
     /// [`StoreError::Data`] when a row is refused: nothing was written. [`StoreError::Unknown`] otherwise:
     /// whether it was written is not known, and only a new claim makes it known.
     pub async fn commit(&self, connection: &mut PgConnection) -> Result<Vec<i32>, StoreError> {
+        if self.children.is_empty() && self.reopened.is_empty() {
+            return self.write(connection).await;
+        }
+        in_time(async {
+            let mut tx = connection.begin().await?;
+            let passed = self.write(&mut tx).await?;
+            children::start(&mut tx, &self.children, &passed).await?;
+            children::reopen(&mut tx, &self.reopened, &passed).await?;
+            tx.commit().await?;
+            Ok(passed)
+        })
+        .await
+    }
+
+    async fn write(&self, connection: &mut PgConnection) -> Result<Vec<i32>, StoreError> {
         let query = sqlx::query(COMMIT);
         let query = columns!(query, &self.fences, shard, epoch, token, seq, next_offset);
         let query = columns!(query, &self.states, 0, 1, 2, 3, 4);

@@ -1,6 +1,6 @@
 //! Definitions as rows: immutable versions, and the active pointer that only publish moves.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -122,6 +122,27 @@ impl Definitions {
         Ok(())
     }
 
+    /// Children are published before their parents, and nobody is a descendant of itself.
+    fn check_children(&self, definition: &Definition) -> Result<(), String> {
+        let mut seen = HashSet::new();
+        let mut pending: Vec<(String, String)> = Vec::new();
+        let own = children_of(definition).map(|(step, child)| (step.to_owned(), child.to_owned()));
+        pending.extend(own);
+        while let Some((step, child)) = pending.pop() {
+            if child == definition.name {
+                return Err(format!("step `{step}`: `{child}` would be a child saga of itself, without end"));
+            }
+            let Some(published) = self.active(&child) else {
+                return Err(format!("step `{step}`: there is no definition `{child}`; publish it first"));
+            };
+            if seen.insert(child) {
+                let its = children_of(&published.definition);
+                pending.extend(its.map(|(_, child)| (step.clone(), child.to_owned())));
+            }
+        }
+        Ok(())
+    }
+
     /// Publishes a definition's text: a new version when its content is new, and the active one from now
     /// on. Returns it, and whether it is new.
     ///
@@ -134,14 +155,7 @@ impl Definitions {
         proof: Option<&Proof>,
     ) -> Result<(Arc<Published>, bool), PublishError> {
         let definition = saga_core::definition::load(source).map_err(PublishError::Mistakes)?;
-        for step in &definition.steps {
-            if matches!(step.work, saga_core::definition::Work::Child { .. }) {
-                return Err(PublishError::Unsupported(format!(
-                    "step `{}`: child sagas are not served yet",
-                    step.name
-                )));
-            }
-        }
+        self.check_children(&definition).map_err(PublishError::Unsupported)?;
         let row = sqlx::query(
             "with made as (
                 insert into definition (name, version, source) values ($1, $2, $3)
@@ -185,6 +199,14 @@ impl Definitions {
         })?;
         Ok((published, fresh))
     }
+}
+
+/// The child sagas that a definition names, each with its step.
+pub fn children_of(definition: &Definition) -> impl Iterator<Item = (&str, &str)> {
+    definition.steps.iter().filter_map(|step| match &step.work {
+        saga_core::definition::Work::Child { definition } => Some((step.name.as_str(), definition.as_str())),
+        _ => None,
+    })
 }
 
 /// What the check said of a definition that is being published.

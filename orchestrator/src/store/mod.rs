@@ -15,6 +15,7 @@ pub mod approvals;
 pub mod audit;
 pub mod batch;
 pub mod care;
+pub mod children;
 pub mod claim;
 pub(crate) mod database;
 pub mod definitions;

@@ -14,6 +14,7 @@ use super::database::Simulated;
 use crate::shard::Claims;
 use crate::shard::stuck::Stuck;
 use crate::store::batch::{AnomalyRow, Batch, Fence};
+use crate::store::children::ChildStart;
 use crate::store::claim::Claimed;
 use crate::store::start::NewSaga;
 use crate::store::sweep::Look;
@@ -83,6 +84,54 @@ impl Seen {
             })
             .collect();
         self.note(what, found);
+    }
+
+    /// Children: started once, refused for their keys, taken over by later rounds; and an ended saga runs again.
+    async fn children(&mut self, session: &mut dyn Session, starts: &mut dyn Session, claim: &Claimed) {
+        let start = |n, key: &str, parent| ChildStart {
+            row: NewSaga { principal: format!("saga:{parent}/kid"), ..saga(n, 0, key, 7) },
+            parent: id(parent),
+            told: (n % 2 == 0).then(|| ((id(n + 300), format!("{{\"told\":{n}}}")), Some("7".to_owned()))),
+            refused: (id(n + 100), format!("{{\"refused\":{n}}}")),
+            abandoned: (id(n + 200), format!("{{\"abandoned\":{n}}}")),
+        };
+        let batch = Batch {
+            fences: vec![fence(claim, 2, 10)],
+            children: vec![
+                start(20, "kid", 1),
+                start(21, "kid", 1),
+                start(22, "one", 1),
+                start(23, "other", 1),
+            ],
+            reopened: vec![(0, id(3), 5, Some(3), state(5), 0)],
+            ..Batch::default()
+        };
+        self.note("children", session.commit(&batch).await.unwrap());
+        // A round later; the same again; a stale fence.
+        let later = Batch {
+            fences: vec![fence(claim, 3, 10)],
+            children: vec![start(24, "kid", 1), start(23, "other", 1), start(25, "other", 2)],
+            ended: vec![(0, id(20), 4, 1, state(4))],
+            ..Batch::default()
+        };
+        self.note("later ones", session.commit(&later).await.unwrap());
+        let stale = Batch { children: vec![start(26, "stale", 1)], ..later.clone() };
+        self.note("stale ones", session.commit(&stale).await.unwrap());
+        let again = Batch {
+            fences: vec![fence(claim, 4, 10)],
+            children: vec![start(20, "x", 1)],
+            ..Batch::default()
+        };
+        self.note("an abandoned one again", session.commit(&again).await.unwrap());
+        self.loads("children", session, &(20..=26).map(|n| (0, id(n))).collect::<Vec<_>>()).await;
+        self.loads("the reopened one", session, &[(0, id(3))]).await;
+        let taken = starts.start(&[saga(30, 0, "kid", 7), saga(31, 0, "other", 7)]).await.unwrap().taken;
+        let owners: BTreeMap<_, _> =
+            taken.into_iter().map(|(id, it)| (id, (it.saga, it.principal))).collect();
+        self.note("whose keys", owners);
+        let mut timers = session.timers(0).await.unwrap();
+        timers.sort();
+        self.note("timers with children", timers);
     }
 
     async fn sweeps(&mut self, what: &str, database: &dyn Database, left_out: &[Uuid]) {
@@ -199,6 +248,7 @@ async fn script(database: &dyn Database) -> Vec<String> {
     let mut timers = session.timers(0).await.unwrap();
     timers.sort();
     seen.note("timers", timers);
+    seen.children(&mut *session, &mut *starts, &first[0]).await;
     // Young rows belong to whoever has committed them; the youngest is a moment younger than the oldest.
     eventually("rows grow old", 10_000, async || !database.sweep(look(&[])).await.unwrap().outbox.is_empty())
         .await;

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::store::batch::Batch;
+use crate::store::children::ChildStart;
 use crate::store::claim::Claimed;
 use crate::store::load::{self, Loaded};
 use crate::store::start::{NewSaga, Started, Taken};
@@ -47,6 +48,7 @@ pub(crate) struct SagaRow {
     pub(crate) definition: i32,
     pub(crate) status: i16,
     pub(crate) final_state: Option<String>,
+    pub(crate) parent: Option<Uuid>,
 }
 
 /// A row of `saga_state`.
@@ -351,6 +353,13 @@ impl Tables {
                 (row.status, row.final_state) = (*status, Some(state.clone()));
             }
         }
+        for (shard, saga, revision, due, state, status) in batch.reopened.iter().filter(|row| ours(row.0)) {
+            let Some(row) = self.sagas.get_mut(saga) else { continue };
+            (row.status, row.final_state) = (*status, None);
+            let definition = row.definition;
+            let row = StateRow { definition, revision: *revision, due: *due, state: state.clone() };
+            self.states.insert((*shard, *saga), row);
+        }
         for (_, saga, status) in batch.statuses.iter().filter(|row| ours(row.0)) {
             if let Some(row) = self.sagas.get_mut(saga).filter(|row| row.status < 2) {
                 row.status = *status;
@@ -384,6 +393,11 @@ impl Tables {
             };
             self.mailbox.entry(*id).or_insert((mail, None));
         }
+        let mut keys = HashSet::new();
+        for child in batch.children.iter().filter(|it| ours(it.row.shard)) {
+            let first = child.row.keys.iter().all(|key| keys.insert(key));
+            self.start_child(child, first);
+        }
         self.ignored += batch.ignored.iter().filter(|row| ours(row.0)).count() as u64;
         let anomalies = batch.anomalies.iter().filter(|row| ours(row.shard));
         self.anomalies.extend(anomalies.map(|row| format!("{}: {}", row.effect_key, row.kind)));
@@ -391,6 +405,36 @@ impl Tables {
             self.dead_letters.entry(source.clone()).or_insert_with(|| reason.clone());
         }
         Ok(passed)
+    }
+
+    /// As `store/children.rs`; `first` of those in the batch that want its key.
+    fn start_child(&mut self, child: &ChildStart, first: bool) {
+        let row = &child.row;
+        let mail = |(id, body): &(Uuid, String)| {
+            let (shard, saga, kind) = (row.shard, child.parent, "event".to_owned());
+            (*id, (Mail { id: *id, shard, saga, kind, body: body.clone(), payload: None }, None))
+        };
+        let stranger = |key: &(String, String)| {
+            self.keys.get(key).is_some_and(|(.., principal)| *principal != row.principal)
+        };
+        if !first || row.keys.iter().any(stranger) {
+            self.mailbox.extend([mail(&child.refused)]);
+            return;
+        }
+        for key in &row.keys {
+            self.keys.insert(key.clone(), (row.id, row.body_hash.clone(), row.principal.clone()));
+        }
+        match self.sagas.get(&row.id).map(|saga| saga.status) {
+            None => {
+                self.insert(row, Some(child.parent));
+                self.mailbox.extend(child.told.as_ref().map(|(told, payload)| {
+                    let (id, (told, taken)) = mail(told);
+                    (id, (Mail { payload: payload.clone(), ..told }, taken))
+                }));
+            }
+            Some(4) => self.mailbox.extend([mail(&child.abandoned)]),
+            Some(_) => {}
+        }
     }
 
     fn start(&mut self, sagas: &[NewSaga]) -> Started {
@@ -405,31 +449,32 @@ impl Tables {
             for key in &saga.keys {
                 self.keys.insert(key.clone(), (saga.id, saga.body_hash.clone(), saga.principal.clone()));
             }
-            let ended = saga.status >= 2;
-            let row = SagaRow {
-                shard: saga.shard,
-                definition: saga.definition,
-                status: saga.status,
-                final_state: ended.then(|| saga.state.clone()),
-            };
-            self.sagas.insert(saga.id, row);
-            if !ended {
-                let row = StateRow {
-                    definition: saga.definition,
-                    revision: 1,
-                    due: saga.due,
-                    state: saga.state.clone(),
-                };
-                self.states.insert((saga.shard, saga.id), row);
-            }
-            let row = (saga.event.clone(), Some(saga.payload.clone()), saga.inputs.clone());
-            self.history.entry(saga.id).or_default().insert(1, row);
-            let rows = saga.commands.iter().map(|it| ((saga.shard, saga.id, it.clone()), Instant::now()));
-            self.outbox.extend(rows);
-            self.note((saga.id, saga.shard));
+            self.insert(saga, None);
             started.fresh.insert(saga.id);
         }
         started
+    }
+
+    /// A saga's first rows.
+    fn insert(&mut self, saga: &NewSaga, parent: Option<Uuid>) {
+        let ended = saga.status >= 2;
+        let row = SagaRow {
+            shard: saga.shard,
+            definition: saga.definition,
+            status: saga.status,
+            final_state: ended.then(|| saga.state.clone()),
+            parent,
+        };
+        self.sagas.insert(saga.id, row);
+        if !ended {
+            let (definition, due, state) = (saga.definition, saga.due, saga.state.clone());
+            self.states.insert((saga.shard, saga.id), StateRow { definition, revision: 1, due, state });
+        }
+        let row = (saga.event.clone(), Some(saga.payload.clone()), saga.inputs.clone());
+        self.history.entry(saga.id).or_default().insert(1, row);
+        let rows = saga.commands.iter().map(|it| ((saga.shard, saga.id, it.clone()), Instant::now()));
+        self.outbox.extend(rows);
+        self.note((saga.id, saga.shard));
     }
 
     /// Adds to the trace.

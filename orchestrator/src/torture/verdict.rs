@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use saga_core::definition::{Turn, Work};
-use saga_core::{Definition, Event, Millis, State, Status};
+use saga_core::state::Parent;
+use saga_core::{Definition, Event, Millis, State, Status, child};
 use saga_protocol::SagaId;
 use uuid::Uuid;
 
@@ -24,8 +25,9 @@ pub(crate) fn judge(
             broken.push(format!("{key} was accepted, and there is no saga {saga}"));
         }
     }
-    if tables.sagas.len() != accepted.len() {
-        broken.push(format!("{} sagas for {} accepted starts", tables.sagas.len(), accepted.len()));
+    let roots = tables.sagas.values().filter(|row| row.parent.is_none()).count();
+    if roots != accepted.len() {
+        broken.push(format!("{roots} sagas for {} accepted starts", accepted.len()));
     }
     for (id, row) in &tables.sagas {
         let Some(definition) = definition_of(row.definition) else { continue };
@@ -40,7 +42,10 @@ pub(crate) fn judge(
             continue;
         }
         match fold(tables, *id, definition) {
-            Ok(state) => broken.extend(books(*id, definition, &state, effects)),
+            Ok(state) => {
+                broken.extend(books(*id, definition, &state, effects));
+                broken.extend(children(tables, *id, definition, &state));
+            }
             Err(reason) => broken.push(format!("saga {id}: {reason}")),
         }
     }
@@ -61,6 +66,9 @@ pub(crate) fn judge(
 fn fold(tables: &Tables, id: Uuid, definition: &Definition) -> Result<State, String> {
     let rows = tables.history.get(&id).ok_or("it has no history")?;
     let payloads = tables.payloads(id)?;
+    let stands =
+        tables.sagas.get(&id).and_then(|row| row.final_state.clone()).ok_or("it has no last state")?;
+    let last: State = serde_json::from_str(&stands).map_err(|error| error.to_string())?;
     let mut state: Option<State> = None;
     for (expected, (revision, (text, payload, _))) in (1..).zip(rows) {
         if *revision != expected {
@@ -69,22 +77,51 @@ fn fold(tables: &Tables, id: Uuid, definition: &Definition) -> Result<State, Str
         // The start's payload is its input.
         let payload = if expected == 1 { None } else { payload.as_deref() };
         let event: Event = event_of(text, payload).map_err(|error| error.to_string())?;
-        let before = state
-            .take()
-            .unwrap_or_else(|| State::new(event.at, definition.deadline_ms.map(|ms| event.at + ms), None));
+        let deadline = definition.deadline_ms.map(|ms| event.at + ms);
+        let before = state.take().unwrap_or_else(|| State::new(event.at, deadline, last.parent.clone()));
         // The payloads of later revisions are not looked at by earlier ones.
         let transition =
             saga_core::step(definition, &before, &event, &payloads).map_err(|illegal| illegal.to_string())?;
         state = Some(transition.state);
     }
     let state = state.ok_or("its history is empty")?;
-    let stands =
-        tables.sagas.get(&id).and_then(|row| row.final_state.clone()).ok_or("it has no last state")?;
     let folded = serde_json::to_string(&state).map_err(|error| error.to_string())?;
     if folded != stands {
         return Err(format!("its history folds to {folded}, and {stands} stands"));
     }
     Ok(state)
+}
+
+/// A completed saga's children have completed; those of one that was compensated are compensated.
+fn children(tables: &Tables, id: Uuid, definition: &Definition, state: &State) -> Vec<String> {
+    let mut broken = Vec::new();
+    let mut own: BTreeMap<Uuid, i16> = tables
+        .sagas
+        .iter()
+        .filter(|(_, row)| row.parent == Some(id))
+        .map(|(child, row)| (*child, row.status))
+        .collect();
+    for cell in &state.cells {
+        let step = definition.step(cell.step);
+        let is_child = step.is_some_and(|step| matches!(step.work, Work::Child { .. }));
+        if !is_child || (step.is_some_and(|step| step.foreach.is_some()) && cell.item.is_none()) {
+            continue;
+        }
+        let (step, round) = (cell.step, cell.execute.round);
+        let child = child::id(&Parent { saga: SagaId(id), step, item: cell.item, round });
+        let status = own.remove(&child.0);
+        let good = match state.status {
+            Status::Completed => status == Some(2),
+            _ => matches!(status, None | Some(3)),
+        };
+        if !good {
+            let ended = state.status.word();
+            broken.push(format!("saga {id} is {ended}, and its child {child} has status {status:?}"));
+        }
+    }
+    // Of earlier rounds there are none: nobody retries here.
+    broken.extend(own.keys().map(|child| format!("saga {id} does not know its child {child}")));
+    broken
 }
 
 /// What workers did balances with how the saga ended.

@@ -61,6 +61,8 @@ pub struct Shop {
     folder: tempfile::TempDir,
 }
 
+/// The worker of `http` steps, which is started where one is tested.
+pub const HTTP: &str = "http";
 /// The shop's workers.
 pub const WORKERS: [&str; 4] = ["order", "stock", "payment", "notify"];
 
@@ -74,7 +76,7 @@ impl Shop {
     pub async fn with(plan: Plan) -> Self {
         bench::install_tls();
         let mut databases = HashMap::new();
-        for database in ["engine", "order", "stock", "payment", "notify"] {
+        for database in ["engine", "order", "stock", "payment", "notify", "http"] {
             databases.insert(database, fresh_database().await);
         }
         let engine = databases["engine"].pool(3).await;
@@ -123,7 +125,7 @@ impl Shop {
         if let Some(port) = self.ports.get("sandbox") {
             command.env("TOSS_BASE_URL", format!("http://127.0.0.1:{port}"));
         }
-        for worker in WORKERS {
+        for worker in WORKERS.into_iter().chain([HTTP]) {
             let variable = format!("AMENDS_{}_DATABASE_URL", worker.to_uppercase());
             command.env(variable, self.database_url(worker));
         }
@@ -172,6 +174,14 @@ impl Shop {
                 let mut payment = self.amends(&["worker", "payment", "--listen", &listen]);
                 payment.env("AMENDS_URL", format!("http://127.0.0.1:{engine}"));
                 payment
+            }
+            HTTP => {
+                let sandbox = self.port("sandbox");
+                let mut http = self.amends(&["worker", "http", "--listen", &listen]);
+                http.env("AMENDS_HTTP_ROUTES", format!("api.carrier.example=http://127.0.0.1:{sandbox}"))
+                    .env("AMENDS_HTTP_SECRET_CARRIER_KEY", "carrier_test_key")
+                    .env("AMENDS_HTTP_SECRET_CARRIER_KEY_HOST", "api.carrier.example");
+                http
             }
             worker if WORKERS.contains(&worker) => self.amends(&["worker", worker, "--listen", &listen]),
             _ => self.amends(&["serve", "--listen", &listen]),

@@ -338,7 +338,7 @@ const fn outcome_of(told: Final) -> Outcome {
 fn answer(model: &Model, at: CellRef, outcome: Outcome, round: u32, attempt: u32) -> What {
     let Some(step) = model.step(at.step) else { return What::Hold };
     if matches!(step.work, Work::Child { .. }) {
-        return What::ChildEnded(ChildEnded { cell: at, round, outcome, output: None });
+        return What::ChildEnded(ChildEnded { cell: at, round, outcome, output: None, error: None });
     }
     What::Answer(Answer {
         step: step.name.clone(),

@@ -100,7 +100,7 @@ fn reads(definition: &Definition, ix: StepIx, draft: &Draft<'_>, told: &mut Diag
     if let Some((foreach, at)) = &draft.foreach {
         foreach.reads().for_each(|read| reader.check(read, *at, false, told));
     }
-    let Some(node) = draft.input_node else { return };
+    let Some(node) = draft.input_node.as_deref() else { return };
     each_expression(&draft.input, node, &mut |read, at| reader.check(read, at, has_item, told));
 }
 

@@ -1,9 +1,12 @@
 //! One step as it stands in the source: read key by key, not yet connected with the others.
 
+use std::borrow::Cow;
+
 use saga_protocol::StepName;
 
 use super::diagnostic::{Code, Diagnostics, Position};
 use super::fields::{self, DURATION_MS_MAX, Fields, duration_ms, expression, flag, name, template};
+use super::http;
 use super::source::{Key, Kind, Node};
 use super::{Compensation, Expression, OnFailure, RetryPolicy, Template, Turn, Work};
 
@@ -14,6 +17,8 @@ const COMPENSATE_RETRY: RetryPolicy =
 const EXECUTE_TIMEOUT_MS: i64 = 30_000;
 const COMPENSATE_TIMEOUT_MS: i64 = 60_000;
 const ATTEMPTS_MAX: u64 = 1_000;
+/// The keys of steps that are not an HTTP call.
+const OTHER_KINDS: [&str; 4] = ["worker", "action", "wait", "saga"];
 
 /// A step and the places of what may be wrong with it in company.
 pub(super) struct Draft<'n> {
@@ -26,7 +31,7 @@ pub(super) struct Draft<'n> {
     /// None when a mistake in it was told already.
     pub(super) work: Option<Work>,
     pub(super) input: Template,
-    pub(super) input_node: Option<&'n Node>,
+    pub(super) input_node: Option<Cow<'n, Node>>,
     pub(super) undo: Undo,
     pub(super) retry: RetryPolicy,
     pub(super) timeout_ms: i64,
@@ -66,12 +71,26 @@ pub(super) fn read<'n>(
     }
     let shown: String = key.text.chars().take(60).collect();
     let mut fields = Fields::of(node, format!("step `{shown}`"), told)?;
-    let is_http = fields.has("http");
-    fields.later(&["http", "limit", "approval", "labels"], told);
+    fields.later(&["limit", "approval", "labels"], told);
     let timeout = fields.take("timeout").and_then(|it| duration_ms(it, "`timeout`", told));
-    let (work, waits_ms) = if is_http { (None, None) } else { work(&mut fields, timeout.is_none(), told) };
+    let is_http = fields.has("http") && !OTHER_KINDS.iter().any(|kind| fields.has(kind));
+    let mut http = None;
+    let (work, waits_ms) = if is_http {
+        http = fields.take("http").and_then(|it| http::read(it, told));
+        (http.is_some().then(http::work), None)
+    } else {
+        work(&mut fields, timeout.is_none(), told)
+    };
     let is_action = !matches!(work, Some(Work::Sleep { .. } | Work::Signal { .. } | Work::Child { .. }));
-    let undo = if turn == Turn::Graph && is_action { undo(&mut fields, told) } else { Undo::Unsaid };
+    let undo = match turn == Turn::Graph && is_action {
+        true if is_http => undo_by_call(&mut fields, http.get_or_insert_default(), told),
+        true => undo(&mut fields, told),
+        false => Undo::Unsaid,
+    };
+    if is_http {
+        fields.refuse(&["input"], "what a call sends is its `body`", told);
+        fields.hide(&OTHER_KINDS);
+    }
     if turn == Turn::Graph {
         refuse_by_kind(work.as_ref(), &mut fields, told);
     } else {
@@ -87,7 +106,10 @@ pub(super) fn read<'n>(
             told.add(key.at, Code::WorkKind, message, "give it `worker` and `action`");
         }
     }
-    let input_node = fields.take("input");
+    let input_node = match http {
+        Some(parts) => Some(Cow::Owned(parts.into_input(key.at))),
+        None => fields.take("input").map(Cow::Borrowed),
+    };
     let draft = Draft {
         at: key.at,
         turn,
@@ -95,7 +117,7 @@ pub(super) fn read<'n>(
         when: fields.take("when").and_then(|it| Some((expression(it, "`when`", told)?, it.at))),
         foreach: fields.take("foreach").and_then(|it| Some((expression(it, "`foreach`", told)?, it.at))),
         work,
-        input: input_node.map_or_else(no_input, |it| template(it, told)),
+        input: input_node.as_deref().map_or_else(no_input, |it| template(it, told)),
         input_node,
         undo,
         retry: retry(fields.take("retry"), EXECUTE_RETRY, told),
@@ -118,8 +140,9 @@ fn no_input() -> Template {
 
 /// What a step does, and for how long it waits when it waits.
 fn work(fields: &mut Fields<'_>, no_timeout: bool, told: &mut Diagnostics) -> (Option<Work>, Option<i64>) {
-    let kinds: Vec<&str> = ["worker", "wait", "saga"].into_iter().filter(|kind| fields.has(kind)).collect();
-    let both = "a step does one thing: `worker` and `action`, or `wait`, or `saga`";
+    let kinds = ["worker", "http", "wait", "saga"];
+    let kinds: Vec<&str> = kinds.into_iter().filter(|kind| fields.has(kind)).collect();
+    let both = "a step does one thing: `worker` and `action`, or `http`, or `wait`, or `saga`";
     if kinds.len() > 1 {
         told.add(
             fields.at,
@@ -131,9 +154,13 @@ fn work(fields: &mut Fields<'_>, no_timeout: bool, told: &mut Diagnostics) -> (O
     if kinds.is_empty() && !fields.has("action") {
         told.add(fields.at, Code::WorkKind, "the step does nothing", both);
     }
-    let worker = fields.take("worker").map(|it| name(it, "the worker", "_-", told).map(str::to_owned));
+    let http = fields.take("http");
+    let worker = fields.take("worker").map(|it| worker(it, told));
     let action = fields.take("action").map(|it| name(it, "the action", "_", told).map(str::to_owned));
     let (wait, child) = (fields.take("wait"), fields.take("saga"));
+    if http.is_some() {
+        return (None, None);
+    }
     match (worker, action, wait, child) {
         (Some(worker), Some(action), None, None) => {
             (worker.zip(action).map(|(worker, action)| Work::Action { worker, action }), None)
@@ -164,6 +191,16 @@ fn work(fields: &mut Fields<'_>, no_timeout: bool, told: &mut Diagnostics) -> (O
         }
         _ => (None, None),
     }
+}
+
+fn worker(node: &Node, told: &mut Diagnostics) -> Option<String> {
+    let worker = name(node, "the worker", "_-", told)?;
+    if worker == http::WORKER {
+        let message = format!("the worker `{worker}` is built in, and is not asked by name");
+        told.add(node.at, Code::WorkKind, message, "write the call under `http:`");
+        return None;
+    }
+    Some(worker.to_owned())
 }
 
 fn wait_for(node: &Node, told: &mut Diagnostics) -> Option<(Work, i64)> {
@@ -229,6 +266,29 @@ fn undo(fields: &mut Fields<'_>, told: &mut Diagnostics) -> Undo {
     action.map_or(Undo::Broken, |action| {
         let timeout_ms = timeout.unwrap_or(COMPENSATE_TIMEOUT_MS);
         Undo::By(Compensation { action: action.to_owned(), retry, timeout_ms }, node.at)
+    })
+}
+
+/// What undoes an `http` step: another call, made by the same worker.
+fn undo_by_call(fields: &mut Fields<'_>, parts: &mut http::Parts, told: &mut Diagnostics) -> Undo {
+    let Some(node) = fields.take("compensation") else { return Undo::Unsaid };
+    if matches!(&node.kind, Kind::String(text) if text == "none") {
+        return Undo::Nothing;
+    }
+    if let Kind::String(_) = &node.kind {
+        let remedy = "write compensation: { http: { method: DELETE, url: … } }, or `none`";
+        told.add(node.at, Code::WorkKind, "a call is undone by a call", remedy);
+        return Undo::Broken;
+    }
+    let Some(mut fields) = Fields::of(node, "`compensation`", told) else { return Undo::Broken };
+    let call = fields.need("http", "write the call that undoes the step", told);
+    let call = call.and_then(|it| http::read_undo(it, parts, told));
+    let retry = retry(fields.take("retry"), COMPENSATE_RETRY, told);
+    let timeout = fields.take("timeout").and_then(|it| duration_ms(it, "`timeout`", told));
+    fields.finish(told);
+    call.map_or(Undo::Broken, |()| {
+        let timeout_ms = timeout.unwrap_or(COMPENSATE_TIMEOUT_MS);
+        Undo::By(Compensation { action: http::COMPENSATION.to_owned(), retry, timeout_ms }, node.at)
     })
 }
 

@@ -25,7 +25,7 @@ const TOP: [&str; 15] = [
     "on_parked",
 ];
 /// The order of a step's keys.
-const STEP: [&str; 15] = [
+const STEP: [&str; 16] = [
     "after",
     "when",
     "foreach",
@@ -33,6 +33,7 @@ const STEP: [&str; 15] = [
     "optional",
     "worker",
     "action",
+    "http",
     "wait",
     "saga",
     "compensation",

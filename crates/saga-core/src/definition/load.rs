@@ -13,7 +13,7 @@ use super::diagnostic::{Code, Diagnostics};
 use super::draft::{self, Draft, Undo};
 use super::fields::{Fields, duration_ms, is_name, name, template, text};
 use super::source::{self, Kind, Node};
-use super::{About, Definition, HttpTrigger, OnFailure, Step, StepIx, Turn, Version, Work};
+use super::{About, Definition, HttpTrigger, KafkaTrigger, OnFailure, Step, StepIx, Turn, Version, Work};
 
 pub use super::diagnostic::Diagnostic;
 
@@ -59,7 +59,7 @@ fn definition(root: &Node, told: &mut Diagnostics) -> Option<Definition> {
     let description =
         fields.take("description").and_then(|it| text(it, "`description`", told)).map(str::to_owned);
     fields.later(&["limits", "labels", "signal_ttl"], told);
-    let trigger = fields.take("trigger").and_then(|it| trigger(it, told));
+    let (trigger, kafka) = fields.take("trigger").map_or((None, None), |it| triggers(it, told));
     let key_node = fields.take("key");
     let deadline_ms = fields.take("deadline").and_then(|it| duration_ms(it, "`deadline`", told));
     let input_schema = fields.take("input").map_or_else(|| json!({"type": "object"}), |it| schema(it, told));
@@ -111,6 +111,7 @@ fn definition(root: &Node, told: &mut Diagnostics) -> Option<Definition> {
         version,
         description,
         trigger,
+        kafka,
         key,
         deadline_ms,
         input_schema,
@@ -131,12 +132,30 @@ fn name_of(node: &Node, told: &mut Diagnostics) -> Option<String> {
     name(node, "the saga's name", "-", told).map(str::to_owned)
 }
 
-fn trigger(node: &Node, told: &mut Diagnostics) -> Option<HttpTrigger> {
-    let mut fields = Fields::of(node, "`trigger`", told)?;
-    fields.later(&["kafka"], told);
-    let http = fields.take("http");
+fn triggers(node: &Node, told: &mut Diagnostics) -> (Option<HttpTrigger>, Option<KafkaTrigger>) {
+    let Some(mut fields) = Fields::of(node, "`trigger`", told) else { return (None, None) };
+    let (http, kafka) = (fields.take("http"), fields.take("kafka"));
     fields.finish(told);
-    let mut fields = Fields::of(http?, "the HTTP trigger", told)?;
+    (http.and_then(|it| http_trigger(it, told)), kafka.and_then(|it| kafka_trigger(it, told)))
+}
+
+fn kafka_trigger(node: &Node, told: &mut Diagnostics) -> Option<KafkaTrigger> {
+    let mut fields = Fields::of(node, "the Kafka trigger", told)?;
+    let topic_node = fields.need("topic", "name the topic: { topic: shop.orders.placed }", told);
+    let topic = topic_node.and_then(|it| text(it, "`topic`", told));
+    fields.finish(told);
+    let (node, topic) = (topic_node?, topic?);
+    let good = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if topic.is_empty() || topic.len() > 200 || !topic.chars().all(good) || matches!(topic, "." | "..") {
+        let remedy = "use letters, digits, `.`, `_` and `-`, at most 200";
+        told.add(node.at, Code::BadName, "this is not the name of a topic", remedy);
+        return None;
+    }
+    Some(KafkaTrigger { topic: topic.to_owned() })
+}
+
+fn http_trigger(node: &Node, told: &mut Diagnostics) -> Option<HttpTrigger> {
+    let mut fields = Fields::of(node, "the HTTP trigger", told)?;
     let method_node = fields.need("method", "write `method: POST`", told);
     let method = method_node.and_then(|it| text(it, "`method`", told));
     if let (Some(node), Some(method)) = (method_node, method)

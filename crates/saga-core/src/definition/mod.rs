@@ -22,6 +22,7 @@ pub mod expression;
 pub(crate) mod fields;
 pub mod format;
 pub mod graph;
+pub mod http;
 pub mod load;
 mod number;
 pub mod path;
@@ -75,6 +76,8 @@ pub struct Definition {
     pub description: Option<String>,
     /// How HTTP clients start it.
     pub trigger: Option<HttpTrigger>,
+    /// The topic whose records start it.
+    pub kafka: Option<KafkaTrigger>,
     /// What is unique within the definition, and what signals address.
     pub key: Option<Template>,
     /// How long a saga may take to send its pivot, in ms.
@@ -119,6 +122,13 @@ pub struct HttpTrigger {
     /// Who may use it.
     #[serde(default)]
     pub role: Option<String>,
+}
+
+/// A topic each of whose records starts a saga; the record's data is the input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KafkaTrigger {
+    /// The topic, with its whole name.
+    pub topic: String,
 }
 
 /// One unit of work.

@@ -65,7 +65,7 @@ pub(super) fn take_child(draft: &mut Draft<'_>, child: &ChildEnded) -> Result<Ta
         outcome,
         output: child.output.clone(),
         oversized: false,
-        error: None,
+        error: child.error.clone(),
         uncharged: false,
         retry_after_ms: None,
     };

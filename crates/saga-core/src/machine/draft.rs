@@ -245,7 +245,7 @@ impl<'a> Draft<'a> {
     ) {
         let Some(parent) = &self.state.parent else { return };
         let cell = CellRef { step: parent.step, item: parent.item, direction };
-        let ended = ChildEnded { cell, round: parent.round, outcome, output };
+        let ended = ChildEnded { cell, round: parent.round, outcome, output, error: None };
         self.effects.push(Effect::Tell { parent: parent.saga, ended });
     }
 }

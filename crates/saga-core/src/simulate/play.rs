@@ -208,7 +208,7 @@ impl<'a> Player<'a> {
             Answer::Undecidable => (Outcome::Undecidable, None),
             Answer::Silent | Answer::Retryable { .. } => return Ok(()),
         };
-        self.happens(What::ChildEnded(ChildEnded { cell: at, round, outcome, output }))
+        self.happens(What::ChildEnded(ChildEnded { cell: at, round, outcome, output, error: None }))
     }
 
     pub(super) fn outside(&mut self, happening: Happening) -> Result<(), Illegal> {

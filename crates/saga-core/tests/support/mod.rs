@@ -276,7 +276,7 @@ impl Saga {
     pub(crate) fn child_ended(&mut self, to: &str, outcome: Outcome, output: Option<Value>) -> Vec<String> {
         let (cell, round, _) = self.parse(to);
         let output = output.map(Arc::new);
-        self.happens(What::ChildEnded(ChildEnded { cell, round, outcome, output }))
+        self.happens(What::ChildEnded(ChildEnded { cell, round, outcome, output, error: None }))
     }
 
     pub(crate) fn operator(&mut self, action: OperatorAction) -> Vec<String> {

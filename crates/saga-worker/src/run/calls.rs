@@ -43,6 +43,8 @@ pub(crate) struct Launch {
     pub(crate) number: i32,
     /// Until when *other* calls of unknown fate may have begun.
     pub(crate) others_ms: Option<i64>,
+    /// In a compensate, the execute's output as this worker has kept it.
+    pub(crate) output: Option<Box<RawValue>>,
     pub(crate) admission: Admission,
     pub(crate) permit: OwnedSemaphorePermit,
 }

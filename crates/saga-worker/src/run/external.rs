@@ -191,9 +191,12 @@ impl Lane {
         self.replies.send(finished).await;
     }
 
-    fn launch(&mut self, job: Job, launch: Launch) {
+    fn launch(&mut self, mut job: Job, mut launch: Launch) {
         let Some(outlet) = &self.outlets[job.meta.action] else { return };
         self.busy.insert(job.meta.key.clone(), Vec::new());
+        // Its reply may have been lost, or overtaken by the compensate.
+        let output = &mut job.command.wire.output;
+        *output = output.take().or_else(|| launch.output.take());
         let command = if launch.mission == Mission::Fate {
             undone(&job.command, self.shared.action_name(job.meta.action, Direction::Execute))
         } else {
@@ -287,6 +290,7 @@ impl Lane {
                         not_after_ms: now_ms,
                         number: 0,
                         others_ms: None,
+                        output: None,
                         admission,
                         permit,
                     }),
@@ -315,7 +319,11 @@ impl Lane {
             Ok((admission, permit)) => {
                 let (mission, not_after_ms, number, others_ms) =
                     intend(&mut row, &job.command, &outlet.policy, now_ms);
-                let launch = Launch { mission, not_after_ms, number, others_ms, admission, permit };
+                let output = match row.execute.kept() {
+                    Some(Answer::Succeeded(output)) if self.direction == Direction::Compensate => output,
+                    _ => None,
+                };
+                let launch = Launch { mission, not_after_ms, number, others_ms, output, admission, permit };
                 (Plan::Launch(launch), Some(row))
             }
             Err(plan) => (plan, None),

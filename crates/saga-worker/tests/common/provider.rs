@@ -41,6 +41,8 @@ struct Memory {
     aborted: HashSet<String>,
     scripts: HashMap<Uuid, Script>,
     calls: HashMap<Uuid, u32>,
+    /// The executes' outputs, as the compensates' calls were told them.
+    told: Vec<Option<String>>,
     inquiries: u32,
     inquiry_fails: bool,
     holding: bool,
@@ -72,6 +74,10 @@ impl Provider {
     /// How many calls arrived for this payment, in both directions.
     pub fn calls(&self, id: Uuid) -> u32 {
         self.memory.lock().calls.get(&id).copied().unwrap_or(0)
+    }
+
+    pub fn told(&self) -> Vec<Option<String>> {
+        self.memory.lock().told.clone()
     }
 
     pub fn inquiries(&self) -> u32 {
@@ -145,6 +151,9 @@ impl External for Payments {
         let amount = if call.command.direction == Direction::Execute { 1 } else { -1 };
         if !call.may_send() {
             return CallResult::NotSent(fault());
+        }
+        if call.command.direction == Direction::Compensate {
+            self.0.memory.lock().told.push(call.command.parse_output());
         }
         let mood = self.0.next(input.id);
         let answer = {

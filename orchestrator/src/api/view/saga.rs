@@ -241,6 +241,10 @@ pub struct StepView {
     /// When it has its turn, when that is not in the graph: `on_compensated` or `on_parked`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub turn: Option<String>,
+    /// The saga that does it, of the newest round. There is none when it could not be started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Uuid>)]
+    pub child: Option<SagaId>,
     /// Its work, once it was touched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub execute: Option<TrackView>,

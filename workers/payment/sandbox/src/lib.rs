@@ -107,7 +107,20 @@ impl Sandbox {
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
-        let service = self.router().into_make_service_with_connect_info::<Scissors>();
+        self.serve_with(Router::new(), listener, shutdown).await
+    }
+
+    /// The same, with others' routes beside its own.
+    ///
+    /// # Errors
+    /// When the listener fails.
+    pub async fn serve_with(
+        &self,
+        others: Router,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<()> {
+        let service = self.router().merge(others).into_make_service_with_connect_info::<Scissors>();
         let silence = self.exchange.closing.clone();
         let shutdown = async move {
             shutdown.await;
