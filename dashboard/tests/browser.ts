@@ -19,7 +19,8 @@ const QUIET_LOOKS = 3;
 const SHOT_QUALITY = 72;
 const PATIENCE_MS = 60_000;
 
-export interface Looks { language?: "en" | "ko"; dark?: boolean; narrow?: boolean }
+/** `at` is another server than the stack's. */
+export interface Looks { language?: "en" | "ko"; dark?: boolean; narrow?: boolean; at?: string }
 
 export async function start(): Promise<Browser> {
   // As root, and in containers with little shared memory, Chromium needs both.
@@ -29,9 +30,9 @@ export async function start(): Promise<Browser> {
 export interface Visit { page: Page; context: BrowserContext; go: (path: string) => Promise<void>; close: () => Promise<void> }
 
 /** A visitor of their own: nothing is remembered from another test. */
-export async function visit(browser: Browser, { language = "en", dark = false, narrow = false }: Looks = {}): Promise<Visit> {
+export async function visit(browser: Browser, { language = "en", dark = false, narrow = false, at = inject("urls").ui }: Looks = {}): Promise<Visit> {
   const context = await browser.newContext({
-    baseURL: inject("urls").ui,
+    baseURL: at,
     viewport: narrow ? { width: 380, height: 780 } : { width: 1360, height: 860 },
     locale: language === "ko" ? "ko-KR" : "en-GB",
     timezoneId: "Asia/Seoul",
@@ -41,6 +42,8 @@ export async function visit(browser: Browser, { language = "en", dark = false, n
   });
   await context.addInitScript({ content: AXE });
   await context.addInitScript((it) => localStorage.setItem("amends.language", it), language);
+  // Nothing is fetched from anywhere else, nor waited for: a test's pages are on this machine.
+  await context.route((url) => url.hostname !== "127.0.0.1" && url.hostname !== "localhost", (route) => route.abort());
   const page = await context.newPage();
   page.setDefaultTimeout(PATIENCE_MS);
   const errors: string[] = [];

@@ -8,7 +8,7 @@ import type {
   JobItem, Me, Overview, ParkedPage, Reconciliation, ReplayPlan, SagaPage, SagaView, SavedFilter, WorkerView,
 } from "./contract";
 import { asProblem } from "./problem";
-import { useToken } from "./session";
+import { useSession } from "./session";
 import type { DefinitionList, DefinitionView, IgnoredPage } from "./schema";
 
 export type SagaFilter = Record<string, string | undefined>;
@@ -20,9 +20,17 @@ export const authConfig = queryOptions({
   retry: false,
 });
 
-/** Who a token is; another token is somebody else. */
-export const me = (token: string | null) =>
-  queryOptions({ queryKey: ["me", token], queryFn: ({ signal }) => get<Me>("/auth/me", signal), staleTime: 60_000, retry: false });
+const ME_AGAIN_MS = 5_000;
+
+/** Who is signed in. It is asked again until it is known: what one may do hangs on it. */
+export const me = (session: number) =>
+  queryOptions({
+    queryKey: ["me", session],
+    queryFn: ({ signal }) => get<Me>("/auth/me", signal),
+    staleTime: 60_000,
+    refetchInterval: (query) => (query.state.error !== null && !["unauthorized", "absent"].includes(asProblem(query.state.error).kind) ? ME_AGAIN_MS : false),
+    retry: false,
+  });
 
 export const overview = queryOptions({
   queryKey: ["overview"],
@@ -176,17 +184,19 @@ export const savedFilters = queryOptions({
   retry: false,
 });
 
-/** What the signed-in one may do. A server without sign-in lets everybody do everything. */
-export function useRights(): { operate: boolean; author: boolean; admin: boolean; me?: Me } {
-  const asked = useQuery(me(useToken()));
-  if (asked.isError) {
-    const open = asProblem(asked.error).kind === "absent";
-    return { operate: open, author: open, admin: open };
+interface Rights { operate: boolean; author: boolean; admin: boolean; me?: Me; unknown?: { error: unknown; again: () => void } }
+
+/** What the signed-in one may do. A server without sign-in lets everybody do everything; where it cannot be found out, that is said. */
+export function useRights(): Rights {
+  const { session } = useSession();
+  const { data, error, refetch } = useQuery(me(session));
+  if (data) {
+    const has = (...any: string[]) => data.roles.some((role) => role === "admin" || any.includes(role));
+    return { operate: has("operator"), author: has("author"), admin: has(), me: data };
   }
-  if (!asked.data) return { operate: false, author: false, admin: false };
-  const roles = asked.data.roles;
-  const has = (...any: string[]) => roles.some((role) => role === "admin" || any.includes(role));
-  return { operate: has("operator"), author: has("author"), admin: has(), me: asked.data };
+  const open = error !== null && asProblem(error).kind === "absent";
+  const rights = { operate: open, author: open, admin: open };
+  return error === null || open ? rights : { ...rights, unknown: { error, again: () => void refetch() } };
 }
 
 /** Makes everything that begins with one of these words stale. */

@@ -85,7 +85,7 @@ function Side() {
           </div>
         </div>
       ))}
-      <div className="side-end">{rights.me ? <>{rights.me.dev ? t("dev_mode") : rights.me.principal}<br />{rights.me.roles.join(", ")}</> : t("no_sign_in")}</div>
+      <div className="side-end">{rights.me ? <>{rights.me.dev ? t("dev_mode") : rights.me.principal}<br />{rights.me.roles.join(", ")}</> : rights.operate ? t("no_sign_in") : "…"}</div>
     </nav>
   );
 }
@@ -106,8 +106,14 @@ function Banners() {
   const reachable = useSyncExternalStore(reach.subscribe, reach.get);
   const { data } = useQuery({ ...holds, refetchInterval: useInterval(10_000) });
   const held = data?.holds ?? [];
+  const { unknown } = useRights();
   return (
     <>
+      {unknown && reachable && (
+        <div className="banner tone-late" role="alert">
+          <Icon name="unknown" /><span>{t("rights.unknown")}</span><button type="button" className="link" onClick={unknown.again}>{t("try_again")}</button>
+        </div>
+      )}
       {!reachable && (
         <div className="banner tone-parked" role="alert">
           <Icon name="abandoned" /><span>{t("offline")} <Ago at={new Date(reach.answeredAt()).toISOString()} /></span>

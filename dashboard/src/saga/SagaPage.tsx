@@ -8,8 +8,7 @@ import { useEffect, useMemo, useState } from "react";
 
 import { useInterval } from "../api/live";
 import type { ActionPlan, SagaView } from "../api/contract";
-import { asProblem } from "../api/problem";
-import { history, ignored, plans as plansQuery, saga as sagaQuery, useRights } from "../api/queries";
+import { history, ignored, saga as sagaQuery, useRights } from "../api/queries";
 import { type GraphStep, LazyGraph } from "../graph/LazyGraph";
 import { term, useT } from "../i18n";
 import { traceAddress } from "../settings/trace";
@@ -24,15 +23,19 @@ import { History, Ignored } from "./History";
 import { NotesPanel, OwnerLine } from "./Notes";
 import { graphSteps } from "./graphSteps";
 import { EraseDialog } from "./Erase";
-import { best, guess } from "./plans";
+import { best } from "./plans";
 import { ReplayDialog } from "./Replay";
 import { Runbook } from "./Runbook";
 import { SagaLink } from "./SagaLink";
 import { SignalDialog } from "./Signal";
 import { laneId } from "./spans";
 import { StepPanel } from "./StepPanel";
+import { usePlans } from "./usePlans";
 import { Waterfall } from "./Waterfall";
 import { cause, remedy, sentence } from "./words";
+
+interface Acting { plan: ActionPlan; revision: number }
+type OnAct = (acting: Acting) => void;
 
 export function SagaPage() {
   const { id } = useParams({ from: "/sagas/$id" });
@@ -40,16 +43,19 @@ export function SagaPage() {
   const asked = useQuery({ ...sagaQuery(id), refetchInterval: (query) => (query.state.data?.ended_at ? 60_000 : every) });
   const saga = asked.data;
   const t = useT();
+  // The dialog of a deed stays, with what is written in it, whatever becomes of the saga and of the button that opened it.
+  const [acting, setActing] = useState<Acting | null>(null);
   return (
     <Page title={saga?.key ?? t("saga")}
       lead={saga && <span className="row wrap"><Link to="/definitions/$name" params={{ name: saga.definition }}>{saga.definition}</Link><span className="mono" title={saga.version}>{saga.version.slice(0, 8)}</span><Id id={saga.saga} /></span>}
-      actions={saga && <Actions saga={saga} />}>
-      <Await of={asked} rows={8}>{(data) => <Whole saga={data} />}</Await>
+      actions={saga && <Actions saga={saga} onAct={setActing} />}>
+      <Await of={asked} rows={8}>{(data) => <Whole saga={data} onAct={setActing} />}</Await>
+      {saga && acting && <ActDialog saga={saga} plan={acting.plan} revision={acting.revision} onClose={() => setActing(null)} />}
     </Page>
   );
 }
 
-function Whole({ saga }: { saga: SagaView }) {
+function Whole({ saga, onAct }: { saga: SagaView; onAct: OnAct }) {
   const t = useT();
   const search = useSearch({ from: "/sagas/$id" });
   const navigate = useNavigate({ from: "/sagas/$id" });
@@ -62,7 +68,7 @@ function Whole({ saga }: { saga: SagaView }) {
   const steps = useMemo<GraphStep[]>(() => graphSteps(saga.steps, t), [saga.steps, t]);
   return (
     <>
-      <Say saga={saga} />
+      <Say saga={saga} onAct={onAct} />
       {saga.anomalies?.filter((it) => !it.resolved_at).map((it) => (
         <p key={it.effect_key + it.kind} className="saga-anomaly"><Icon name="anomaly" /><span><strong>{t("state.anomaly")}: {term(t, "anomaly", it.kind)}</strong> {it.amount != null && <Amount amount={it.amount} currency={it.currency} />} <span className="mono break">{it.effect_key}</span> <Ago at={it.at} /></span></p>
       ))}
@@ -95,7 +101,7 @@ function IgnoredTab({ id }: { id: string }) {
 }
 
 /** The state in words, the reason, and the next event and when. */
-function Say({ saga }: { saga: SagaView }) {
+function Say({ saga, onAct }: { saga: SagaView; onAct: OnAct }) {
   const t = useT();
   const state = standing(saga);
   const { key, values } = sentence(saga);
@@ -115,7 +121,7 @@ function Say({ saga }: { saga: SagaView }) {
             <Until at={saga.next.at} />
           </span>
         )}
-        {saga.next?.what === "retry" && <RunNow saga={saga} />}
+        {saga.next?.what === "retry" && <RunNow saga={saga} onAct={onAct} />}
         {!saga.next && !saga.ended_at && saga.status === "parked" && <span>{t("next.human")}</span>}
         {saga.held && <Link to="/workers" className="state tone-late"><Icon name="hold" size={12} />{t("saga.held")}</Link>}
         {(saga.approvals?.length ?? 0) > 0 && <Link to="/parked">{t("saga.approvals", { count: saga.approvals?.length ?? 0 })}</Link>}
@@ -160,33 +166,19 @@ function Trace({ id }: { id: string }) {
   return <>{at ? <a href={at} target="_blank" rel="noreferrer">{shown}</a> : shown}<Copy text={id} label={t("trace.copy")} /></>;
 }
 
-function RunNow({ saga }: { saga: SagaView }) {
+function RunNow({ saga, onAct }: { saga: SagaView; onAct: OnAct }) {
   const t = useT();
   const { plans, revision } = usePlans(saga);
-  const [open, setOpen] = useState<ActionPlan | null>(null);
   const plan = plans.find((it) => it.action === "retry" && it.allowed && it.step === saga.next?.step);
   const rights = useRights();
   if (!plan || !rights.operate) return null;
-  return (
-    <>
-      <Button icon="retrying" onClick={() => setOpen(plan)}>{t("run_now")}</Button>
-      {open && <ActDialog saga={saga} plan={open} revision={revision} onClose={() => setOpen(null)} />}
-    </>
-  );
+  return <Button icon="retrying" onClick={() => onAct({ plan, revision })}>{t("run_now")}</Button>;
 }
 
-function usePlans(saga: SagaView): { plans: ActionPlan[]; revision: number } {
-  const asked = useQuery({ ...plansQuery(saga.saga, saga.revision), enabled: !saga.ended_at });
-  if (asked.data) return { plans: asked.data.actions, revision: asked.data.revision };
-  const absent = asked.isError && asProblem(asked.error).kind === "absent";
-  return { plans: absent ? guess(saga) : [], revision: saga.revision };
-}
-
-function Actions({ saga }: { saga: SagaView }) {
+function Actions({ saga, onAct }: { saga: SagaView; onAct: OnAct }) {
   const t = useT();
   const rights = useRights();
   const { plans, revision } = usePlans(saga);
-  const [open, setOpen] = useState<{ plan: ActionPlan; revision: number } | null>(null);
   const [replay, setReplay] = useState(false);
   const [signal, setSignal] = useState(false);
   const [erase, setErase] = useState(false);
@@ -197,14 +189,15 @@ function Actions({ saga }: { saga: SagaView }) {
   const suggested = plans.find((plan) => plan.action === asked && plan.allowed && (search["step"] === undefined || plan.step == null || laneId({ step: plan.step, ...(plan.item == null ? {} : { item: plan.item }) }) === search["step"]));
   useEffect(() => {
     if (asked === undefined || plans.length === 0) return;
-    if (suggested && rights.operate) setOpen({ plan: suggested, revision });
+    if (suggested && rights.operate) onAct({ plan: suggested, revision });
     void navigate({ search: (before) => ({ ...before, act: undefined }), replace: true });
-  }, [asked, plans.length, suggested, revision, rights.operate, navigate]);
+  }, [asked, plans.length, suggested, revision, rights.operate, navigate, onAct]);
+  if (rights.unknown) return null;
   if (!rights.operate) return <span className="muted">{t("act.viewer")}</span>;
   const first = best(plans, saga);
   const items: (MenuItem | "line")[] = plans.filter((plan) => plan !== first).map((plan) => ({
     label: plan.step ? `${t(`action.${plan.action}`)}: ${laneId({ step: plan.step, ...(plan.item === undefined ? {} : { item: plan.item }) })}` : t(`action.${plan.action}`),
-    onSelect: () => setOpen({ plan, revision }),
+    onSelect: () => onAct({ plan, revision }),
     danger: plan.action === "abandon",
     disabled: !plan.allowed,
     note: plan.allowed ? undefined : plan.refused ?? undefined,
@@ -215,11 +208,10 @@ function Actions({ saga }: { saga: SagaView }) {
   if (saga.ended_at && rights.admin) items.push({ label: t("erase"), danger: true, onSelect: () => setErase(true), note: t("erase.note") });
   return (
     <>
-      {first && <Button kind="primary" icon="retrying" onClick={() => setOpen({ plan: first, revision })}>{t(`action.${first.action}`)}{first.step ? `: ${first.step}` : ""}</Button>}
+      {first && <Button kind="primary" icon="retrying" onClick={() => onAct({ plan: first, revision })}>{t(`action.${first.action}`)}{first.step ? `: ${first.step}` : ""}</Button>}
       {waits && <Button icon="letters" onClick={() => setSignal(true)}>{t("signal.send")}</Button>}
       {replayable && <Button icon="simulator" onClick={() => setReplay(true)}>{t("replay")}</Button>}
       {items.length > 0 && <Menu trigger={<Button icon="more" aria-label={t("act.more")}>{t("act.more")}</Button>} items={items} />}
-      {open && <ActDialog saga={saga} plan={open.plan} revision={open.revision} onClose={() => setOpen(null)} />}
       {replay && <ReplayDialog saga={saga} onClose={() => setReplay(false)} />}
       {signal && <SignalDialog saga={saga} onClose={() => setSignal(false)} />}
       {erase && <EraseDialog id={saga.saga} onClose={() => setErase(false)} />}
