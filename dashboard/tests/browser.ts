@@ -16,11 +16,19 @@ export type { Page };
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const SHOTS = resolve(process.env["AMENDS_SCREENSHOTS"] ?? join(import.meta.dirname, "../screenshots"));
 const QUIET_LOOKS = 3;
-const SHOT_QUALITY = 72;
+const SHOT_QUALITY = 60;
 const PATIENCE_MS = 60_000;
 
 /** `at` is another server than the stack's. */
 export interface Looks { language?: "en" | "ko"; dark?: boolean; narrow?: boolean; at?: string }
+
+/** How every page is looked at. axe says the same of the last as of the others. */
+export const LOOKS: [name: string, looks: Looks, axe: boolean][] = [
+  ["desktop-light-en", {}, true],
+  ["narrow-dark-ko", { dark: true, narrow: true, language: "ko" }, true],
+  ["desktop-dark-ko", { dark: true, language: "ko" }, true],
+  ["narrow-light-en", { narrow: true }, false],
+];
 
 export async function start(): Promise<Browser> {
   // As root, and in containers with little shared memory, Chromium needs both.

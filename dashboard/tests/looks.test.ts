@@ -4,7 +4,7 @@
 import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
-import { accessible, fits, type Looks, shot, start, violations, visit } from "./browser";
+import { accessible, fits, LOOKS, shot, start, violations, visit } from "./browser";
 import { peace } from "./engine";
 import { furnish } from "./pages";
 
@@ -19,13 +19,6 @@ afterAll(async () => {
   await peace();
   await browser.close();
 });
-
-const LOOKS: [name: string, looks: Looks, axe: boolean][] = [
-  ["desktop-light-en", {}, true],
-  ["narrow-dark-ko", { dark: true, narrow: true, language: "ko" }, true],
-  ["desktop-dark-ko", { dark: true, language: "ko" }, true],
-  ["narrow-light-en", { narrow: true }, false],
-];
 
 describe.each(LOOKS)("every page, %s", (name, looks, axe) => {
   test("is there, and can be used", async () => {

@@ -3,7 +3,7 @@
 import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-import { accessible, type Page, settled, start, visit } from "./browser";
+import { accessible, fits, LOOKS, type Page, settled, shot, start, visit } from "./browser";
 import { type SignInStack, signInStack } from "./provider";
 
 let browser: Browser;
@@ -38,7 +38,6 @@ test("one signs in at the provider, comes back to where one was, and the token i
     if (url.origin === stack.ui && bearer !== undefined) tokens.add(bearer);
   });
   await go("/workers?from=a-link");
-  await accessible(page, "the door");
   await signIn(page);
   expect(new URL(page.url()).pathname + new URL(page.url()).search).toBe("/ui/workers?from=a-link");
   expect(asked[0]?.searchParams.get("code_challenge_method")).toBe("S256");
@@ -72,4 +71,15 @@ test("a return that nobody asked for lets nobody in, and says so", async () => {
   await page.getByRole("alert").filter({ hasText: "belongs to no sign-in" }).waitFor();
   expect(page.url()).not.toContain("somebody-elses");
   await close();
+});
+
+test("the door, in every look", async () => {
+  for (const [name, looks] of LOOKS) {
+    const { page, go, close } = await visit(browser, { ...looks, at: stack.ui });
+    await go("/");
+    await shot(page, `sign-in-${name}`);
+    await fits(page, `the door, ${name}`);
+    await accessible(page, `the door, ${name}`);
+    await close();
+  }
 });

@@ -4,7 +4,7 @@ import { infiniteQueryOptions, keepPreviousData, queryOptions, useQuery, useQuer
 
 import { get, query } from "./client";
 import type {
-  ActionPlans, Approval, AuditEntry, AuthConfig, Counts, DeadLetter, DeadLetterPage, FailureGroup, FailurePage, HistoryEvent, Hold, Job,
+  ActionPlans, Approval, AuditEntry, AuthConfig, Counts, DeadLetter, DeadLetterPage, FailureGroup, FailurePage, Hold, Job,
   JobItem, Me, Overview, ParkedPage, Reconciliation, ReplayPlan, SagaPage, SagaView, SavedFilter, WorkerView,
 } from "./contract";
 import { asProblem } from "./problem";
@@ -57,26 +57,6 @@ export const counts = (filter: SagaFilter) =>
 
 export const saga = (id: string) =>
   queryOptions({ queryKey: ["saga", id], queryFn: ({ signal }) => get<SagaView>(`/sagas/${id}`, signal) });
-
-const HISTORY_MAX = 5_000;
-
-/** The whole history, page by page up to a bound: what grows is only its end. */
-export const history = (id: string) =>
-  queryOptions({
-    queryKey: ["saga", id, "history"],
-    queryFn: async ({ signal }) => {
-      const events: HistoryEvent[] = [];
-      let after: number | null | undefined;
-      do {
-        const page = await get<{ events: HistoryEvent[]; next?: number | null }>(
-          `/sagas/${id}/history${query({ limit: 500, after })}`, signal,
-        );
-        events.push(...page.events);
-        after = page.next;
-      } while (after != null && events.length < HISTORY_MAX);
-      return { events, more: after != null };
-    },
-  });
 
 export const ignored = (id: string) =>
   queryOptions({ queryKey: ["saga", id, "ignored"], queryFn: ({ signal }) => get<IgnoredPage>(`/sagas/${id}/ignored?limit=200`, signal) });

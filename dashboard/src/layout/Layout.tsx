@@ -3,17 +3,19 @@
 import "./layout.css";
 
 import { useQuery } from "@tanstack/react-query";
-import { Link, Outlet, useRouterState } from "@tanstack/react-router";
+import { Link, Outlet, useNavigate, useRouterState } from "@tanstack/react-router";
 import { Dialog as RadixDialog } from "radix-ui";
 import { useEffect, useRef, useState, useSyncExternalStore } from "react";
 
 import { reach } from "../api/client";
 import { useInterval, useLive } from "../api/live";
 import { holds, overview, useRights } from "../api/queries";
-import { useT } from "../i18n";
+import { setLanguage, useLanguage, useT } from "../i18n";
+import { setTheme, useDark } from "../settings/theme";
 import { Ago, Kbd } from "../ui/bits";
 import { Button, IconButton } from "../ui/Controls";
 import { Icon } from "../ui/Icon";
+import { useCommands } from "./commands";
 import { KeyHelp, useKeys } from "./Keys";
 import { NAVIGATION } from "./navigation";
 import { Palette } from "./Palette";
@@ -25,6 +27,7 @@ export function Layout() {
   const [help, setHelp] = useState(false);
   const [menu, setMenu] = useState(false);
   useKeys({ openPalette: () => setPalette(true), openHelp: () => setHelp(true) });
+  useGlobalCommands(() => setHelp(true));
   const main = useRef<HTMLElement>(null);
   const path = useRouterState({ select: (state) => state.location.pathname });
   useEffect(() => {
@@ -60,6 +63,22 @@ export function Layout() {
       <Toasts />
     </div>
   );
+}
+
+/** What can be done wherever one is. */
+function useGlobalCommands(help: () => void): void {
+  const t = useT();
+  const rights = useRights();
+  const navigate = useNavigate();
+  const language = useLanguage();
+  const dark = useDark();
+  useCommands([
+    ...(rights.operate ? [{ id: "c/hold", label: t("holds.all"), icon: "hold" as const, go: () => void navigate({ to: "/workers", search: { hold: "starts" } }) }] : []),
+    ...(rights.author ? [{ id: "c/new", label: t("definitions.new"), icon: "plus" as const, go: () => void navigate({ to: "/editor" }) }] : []),
+    { id: "c/dark", label: t(dark ? "palette.light" : "palette.dark"), icon: "settings", go: () => setTheme(dark ? "light" : "dark") },
+    { id: "c/language", label: language === "en" ? "한국어" : "English", icon: "settings", go: () => setLanguage(language === "en" ? "ko" : "en") },
+    { id: "c/keys", label: t("keys.title"), icon: "unknown", go: help },
+  ], true);
 }
 
 function Side() {

@@ -6,11 +6,13 @@ import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
 import { useEffect, useMemo, useState } from "react";
 
+import { history, useEarlier } from "../api/history";
 import { useInterval } from "../api/live";
 import type { ActionPlan, SagaView } from "../api/contract";
-import { history, ignored, saga as sagaQuery, useRights } from "../api/queries";
+import { ignored, saga as sagaQuery, useRights } from "../api/queries";
 import { type GraphStep, LazyGraph } from "../graph/LazyGraph";
-import { term, useT } from "../i18n";
+import { type T, term, useT } from "../i18n";
+import { useCommands } from "../layout/commands";
 import { traceAddress } from "../settings/trace";
 import { Ago, Amount, Copy, Id, Span, Until } from "../ui/bits";
 import { Button, Menu, type MenuItem, Tabs } from "../ui/Controls";
@@ -64,6 +66,7 @@ function Whole({ saga, onAct }: { saga: SagaView; onAct: OnAct }) {
   const every = useInterval(1_500);
   const told = useQuery({ ...history(saga.saga), refetchInterval: saga.ended_at ? false : every });
   const events = told.data?.events ?? [];
+  const earlier = useEarlier(saga.saga);
   const select = (step: string) => void navigate({ search: (before) => ({ ...before, step: before["step"] === step ? undefined : step }), replace: true });
   const steps = useMemo<GraphStep[]>(() => graphSteps(saga.steps, t), [saga.steps, t]);
   return (
@@ -76,11 +79,11 @@ function Whole({ saga, onAct }: { saga: SagaView; onAct: OnAct }) {
       <div className="saga-grid">
         <div className="stack">
           <Section title={t("saga.waterfall")}>
-            <Await of={told}>{() => <Waterfall saga={saga} history={events} selected={selected} onSelect={select} />}</Await>
+            <Await of={told}>{(data) => <>{data.earlier > 0 && <p className="muted">{t("waterfall.part", { count: data.events.length })}</p>}<Waterfall saga={saga} history={events} selected={selected} onSelect={select} /></>}</Await>
           </Section>
           <Section>
             <Tabs label={t("saga.details")} value={tab} onChange={(value) => void navigate({ search: (before) => ({ ...before, tab: value }), replace: true })} tabs={[
-              { value: "history", label: t("saga.history"), body: <Await of={told}>{(data) => <History events={data.events} more={data.more} startedAt={saga.started_at} step={selected} />}</Await> },
+              { value: "history", label: t("saga.history"), body: <Await of={told}>{(data) => <History events={data.events} earlier={data.earlier} onEarlier={earlier.load} busy={earlier.busy} startedAt={saga.started_at} step={selected} />}</Await> },
               { value: "data", label: t("saga.data"), body: <Data saga={saga} /> },
               { value: "ignored", label: t("saga.ignored"), body: <IgnoredTab id={saga.saga} /> },
             ]} />
@@ -175,6 +178,14 @@ function RunNow({ saga, onAct }: { saga: SagaView; onAct: OnAct }) {
   return <Button icon="retrying" onClick={() => onAct({ plan, revision })}>{t("run_now")}</Button>;
 }
 
+const REPLAYABLE = ["compensated", "abandoned"];
+
+/** A deed and what it is done to. */
+function titled(plan: ActionPlan, t: T): string {
+  const deed = t(`action.${plan.action}`);
+  return plan.step ? `${deed}: ${laneId({ step: plan.step, ...(plan.item === undefined ? {} : { item: plan.item }) })}` : deed;
+}
+
 function Actions({ saga, onAct }: { saga: SagaView; onAct: OnAct }) {
   const t = useT();
   const rights = useRights();
@@ -192,25 +203,30 @@ function Actions({ saga, onAct }: { saga: SagaView; onAct: OnAct }) {
     if (suggested && rights.operate) onAct({ plan: suggested, revision });
     void navigate({ search: (before) => ({ ...before, act: undefined }), replace: true });
   }, [asked, plans.length, suggested, revision, rights.operate, navigate, onAct]);
+  const can = rights.operate ? plans.filter((plan) => plan.allowed) : [];
+  useCommands([
+    ...can.map((plan) => ({ id: `c/${plan.action}/${plan.step ?? ""}/${plan.item ?? ""}/${plan.direction ?? ""}`, label: titled(plan, t), icon: "retrying" as const, go: () => onAct({ plan, revision }) })),
+    ...(rights.operate && !saga.ended_at ? [{ id: "c/signal", label: t("signal.send"), icon: "letters" as const, go: () => setSignal(true) }] : []),
+    ...(rights.operate && REPLAYABLE.includes(saga.status) ? [{ id: "c/replay", label: t("replay"), icon: "simulator" as const, go: () => setReplay(true) }] : []),
+  ]);
   if (rights.unknown) return null;
   if (!rights.operate) return <span className="muted">{t("act.viewer")}</span>;
   const first = best(plans, saga);
   const items: (MenuItem | "line")[] = plans.filter((plan) => plan !== first).map((plan) => ({
-    label: plan.step ? `${t(`action.${plan.action}`)}: ${laneId({ step: plan.step, ...(plan.item === undefined ? {} : { item: plan.item }) })}` : t(`action.${plan.action}`),
+    label: titled(plan, t),
     onSelect: () => onAct({ plan, revision }),
     danger: plan.action === "abandon",
     disabled: !plan.allowed,
     note: plan.allowed ? undefined : plan.refused ?? undefined,
   }));
   const waits = saga.steps.some((step) => step.state === "waiting" && step.action.startsWith("wait for signal"));
-  const replayable = saga.status === "compensated" || saga.status === "abandoned";
   if (!saga.ended_at) items.push("line", { label: t("signal.send"), onSelect: () => setSignal(true) });
   if (saga.ended_at && rights.admin) items.push({ label: t("erase"), danger: true, onSelect: () => setErase(true), note: t("erase.note") });
   return (
     <>
       {first && <Button kind="primary" icon="retrying" onClick={() => onAct({ plan: first, revision })}>{t(`action.${first.action}`)}{first.step ? `: ${first.step}` : ""}</Button>}
       {waits && <Button icon="letters" onClick={() => setSignal(true)}>{t("signal.send")}</Button>}
-      {replayable && <Button icon="simulator" onClick={() => setReplay(true)}>{t("replay")}</Button>}
+      {REPLAYABLE.includes(saga.status) && <Button icon="simulator" onClick={() => setReplay(true)}>{t("replay")}</Button>}
       {items.length > 0 && <Menu trigger={<Button icon="more" aria-label={t("act.more")}>{t("act.more")}</Button>} items={items} />}
       {replay && <ReplayDialog saga={saga} onClose={() => setReplay(false)} />}
       {signal && <SignalDialog saga={saga} onClose={() => setSignal(false)} />}

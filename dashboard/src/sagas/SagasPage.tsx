@@ -21,6 +21,7 @@ import { type Column, type Sort, sorted, Table } from "../ui/Table";
 import { fromSearch } from "./filter";
 import { FilterBar } from "./FilterBar";
 import { SavedViews } from "./SavedViews";
+import { type Seen, settle } from "./settled";
 
 const rowKey = (row: SagaSummary) => row.saga;
 
@@ -41,7 +42,7 @@ export function SagasPage() {
   const asked = useInfiniteQuery({ ...sagas(filter), refetchInterval: every });
   const rows = useMemo(() => asked.data?.pages.flatMap((page) => page.sagas), [asked.data]);
   const lag = asked.data?.pages[0]?.lag_ms ?? 0;
-  const { shown, fresh, take } = useSettled(rows, JSON.stringify(filter));
+  const { shown, fresh, take } = useSettled(rows, JSON.stringify(filter), asked.isPlaceholderData);
   const { hasNextPage, isFetchingNextPage, fetchNextPage } = asked;
   const onEnd = useCallback(() => { if (hasNextPage && !isFetchingNextPage) void fetchNextPage(); }, [hasNextPage, isFetchingNextPage, fetchNextPage]);
   const columns = useColumns();
@@ -52,7 +53,7 @@ export function SagasPage() {
     <Page title={t("sagas")} fill actions={<SavedViews filter={filter} onOpen={set} />}>
       <FilterBar filter={filter} onChange={set} />
       <Facets filter={filter} onChange={set} />
-      <section className="section flush fill" aria-label={t("sagas")}>
+      <section className="section flush fill" aria-label={t("sagas")} aria-busy={asked.isPlaceholderData}>
         {selected.size > 0 && rights.operate && (
           <div className="bulk">
             <strong>{t("bulk.selected", { count: selected.size })}</strong>
@@ -63,7 +64,7 @@ export function SagasPage() {
           </div>
         )}
         {fresh > 0 && <button type="button" className="fresh" onClick={take}>{t("list.fresh", { count: fresh })}</button>}
-        <Await of={{ data: rows === undefined ? undefined : ordered, error: asked.error, isError: asked.isError, refetch: asked.refetch }} rows={10}>
+        <Await of={{ data: rows === undefined ? undefined : ordered, dataUpdatedAt: asked.dataUpdatedAt, error: asked.error, isError: asked.isError, refetch: asked.refetch }} rows={10}>
           {(list) => (
             <Table fill label={t("sagas")} rows={list} columns={columns} rowKey={rowKey} rowHeight={44} onEnd={onEnd} sort={sort} onSort={(by) => void navigate({ to: "/sagas", search: { ...search, sort: by }, replace: true })}
               onOpen={(row) => void navigate({ to: "/sagas/$id", params: { id: row.saga } })}
@@ -84,21 +85,17 @@ export function SagasPage() {
   );
 }
 
-/** Rows that were seen stay where they are; what is newer waits until it is asked for. */
-function useSettled(rows: SagaSummary[] | undefined, filter: string): { shown: SagaSummary[]; fresh: number; take: () => void } {
-  const seen = useRef<{ filter: string; newest: string } | null>(null);
+function useSettled(rows: SagaSummary[] | undefined, filter: string, waiting: boolean): { shown: SagaSummary[]; fresh: number; take: () => void } {
+  const seen = useRef<Seen | null>(null);
   const [, redraw] = useState(0);
   if (rows === undefined) return { shown: [], fresh: 0, take: () => undefined };
-  const newest = rows[0]?.saga ?? "";
-  // Ids are in order of time: what sorts above the newest one seen came after it.
-  if (seen.current === null || seen.current.filter !== filter || seen.current.newest === "") seen.current = { filter, newest };
-  const top = seen.current.newest;
-  const shown = rows.filter((row) => row.saga <= top);
+  const settled = settle(seen.current, rows, filter, waiting);
+  seen.current = settled.seen;
   return {
-    shown,
-    fresh: rows.length - shown.length,
+    shown: settled.shown,
+    fresh: settled.fresh,
     take: () => {
-      seen.current = { filter, newest };
+      seen.current = { filter, newest: rows[0]?.saga ?? "" };
       redraw((it) => it + 1);
     },
   };
