@@ -86,7 +86,7 @@ export async function unrefunded(amount: number): Promise<string> {
   await trouble({ error: "NOT_CANCELABLE_PAYMENT" }, { operation: "cancel", order_id: id });
   const saga = await place(id, "ok", amount);
   // The money is taken, and the answer is on no way back.
-  await until("pay was sent", async () => (await ask<{ steps: { step: string; state: string }[] }>(`/sagas/${saga}`)).steps.some((it) => it.step === "pay" && it.state === "running"));
+  await until("Toss has taken the money", async () => (await ask<{ movements: { order_id: string }[] }>(`${urls().sandbox}/sandbox/ledger`)).movements.some((it) => it.order_id === id));
   const { revision } = await ask<{ revision: number }>(`/sagas/${saga}`);
   await ask(`/sagas/${saga}/actions`, "POST", { action: "compensate", why: "the customer called", who: "test", revision });
   await status(saga, "parked");

@@ -137,17 +137,17 @@ test("a dialog outlives what it speaks of: it says what moved, and one decides a
     const now = await ask<{ revision: number; status: string }>(`/sagas/${parked}`);
     return now.status === "parked" && now.revision > revision + 1;
   });
-  const known = dialog.getByRole("checkbox");
-  const goOn = dialog.getByRole("button", { name: "pay was undone by hand" });
-  // What is the same after all needs no other decision.
-  await expect.poll(async () => {
-    const again = dialog.getByRole("button", { name: "Decide on what is now" });
-    if (await again.isVisible()) await again.click();
-    if (await known.count() > 0) await known.check();
-    return goOn.isEnabled();
-  }).toBe(true);
   expect(await dialog.getByLabel("Evidence").inputValue()).toBe("receipt 18");
-  await goOn.click();
+  // The engine refuses what was decided on the state before, if the page has not heard of it yet; then one decides again.
+  await expect.poll(async () => {
+    for (const name of ["Decide on what is now", "pay was undone by hand"]) {
+      const button = dialog.getByRole("button", { name });
+      const known = dialog.getByRole("checkbox");
+      if (await known.count() > 0) await known.setChecked(true);
+      if (await button.count() > 0 && await button.isEnabled()) await button.click({ timeout: 5_000 }).catch(() => undefined);
+    }
+    return dialog.count();
+  }, { interval: 1_000 }).toBe(0);
   await status(parked, "compensated");
   await close();
 });

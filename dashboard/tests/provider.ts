@@ -1,6 +1,7 @@
 // A real OpenID provider, in this process, and an engine that lets in whom it vouches for.
 
 import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { generateKeyPairSync } from "node:crypto";
 import { once } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -73,6 +74,8 @@ async function provide(ui: string): Promise<{ issuer: string; provider: Provider
     }],
     clientBasedCORS: (_context, origin) => origin === ui,
     cookies: { keys: ["a test's own"] },
+    jwks: { keys: [{ ...generateKeyPairSync("rsa", { modulusLength: 2_048 }).privateKey.export({ format: "jwk" }), use: "sig", alg: "RS256", kid: "one" }] },
+    findAccount: (_context, sub) => ({ accountId: sub, claims: () => ({ sub }) }),
     pkce: { required: () => true },
     // Each is good once: a page that uses one twice is signed out.
     rotateRefreshToken: true,

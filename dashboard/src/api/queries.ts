@@ -30,6 +30,8 @@ export const me = (session: number) =>
     staleTime: 60_000,
     refetchInterval: (query) => (query.state.error !== null && !["unauthorized", "absent"].includes(asProblem(query.state.error).kind) ? ME_AGAIN_MS : false),
     retry: false,
+    // Only the interval asks again: every part of a page looks at this, and each would ask as it appears.
+    retryOnMount: false,
   });
 
 export const overview = queryOptions({
@@ -164,19 +166,20 @@ export const savedFilters = queryOptions({
   retry: false,
 });
 
-interface Rights { operate: boolean; author: boolean; admin: boolean; me?: Me; unknown?: { error: unknown; again: () => void } }
+interface Rights { operate: boolean; author: boolean; admin: boolean; me?: Me; unknown?: { again: () => void } }
 
 /** What the signed-in one may do. A server without sign-in lets everybody do everything; where it cannot be found out, that is said. */
 export function useRights(): Rights {
   const { session } = useSession();
-  const { data, error, refetch } = useQuery(me(session));
+  const { data, error, errorUpdateCount, refetch } = useQuery(me(session));
   if (data) {
     const has = (...any: string[]) => data.roles.some((role) => role === "admin" || any.includes(role));
     return { operate: has("operator"), author: has("author"), admin: has(), me: data };
   }
   const open = error !== null && asProblem(error).kind === "absent";
   const rights = { operate: open, author: open, admin: open };
-  return error === null || open ? rights : { ...rights, unknown: { error, again: () => void refetch() } };
+  // While it is asked again there is no error, and it is not known any better.
+  return errorUpdateCount === 0 || open ? rights : { ...rights, unknown: { again: () => void refetch() } };
 }
 
 /** Makes everything that begins with one of these words stale. */

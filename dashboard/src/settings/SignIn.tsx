@@ -18,7 +18,8 @@ export function Door({ children }: { children: ReactNode }) {
   const { session, signedIn } = useSession();
   const who = useQuery({ ...me(session), enabled: config.isSuccess });
   // Who one is decides what a page offers: nothing is shown before that is known, so that nothing moves when it is.
-  if (config.isPending || who.isLoading) return <div className="door"><Skeleton rows={3} /></div>;
+  // Where it could not be found out, the pages are shown all the same, and it is asked again behind them.
+  if (config.isPending || (who.isLoading && who.errorUpdateCount === 0)) return <div className="door"><Skeleton rows={3} /></div>;
   // A server without sign-in has no such endpoint; one that does not answer is said so by every page.
   if (config.isError) return children;
   const unauthorized = who.isError && asProblem(who.error).kind === "unauthorized";
