@@ -4,7 +4,7 @@ import { ask, fresh, parking, place, publishCheckout, status, trouble, unrefunde
 
 const NAME = "dashboard-looks";
 
-/** A bulk job over sagas that fail again, of a definition that has two versions; answers their addresses. */
+/** A bulk job that stops because its first saga fails again, of a definition that has two versions; answers their addresses. */
 async function bulk(): Promise<{ job: string; diff: string }> {
   await publishCheckout(NAME);
   const { version } = await ask<{ version: string }>(`/definitions/${NAME}`);
@@ -12,7 +12,7 @@ async function bulk(): Promise<{ job: string; diff: string }> {
   const sagas = await Promise.all([31_000, 32_000].map((amount) => place(fresh("bulk"), "reject_card", amount, `/${NAME}`)));
   await Promise.all(sagas.map((saga) => status(saga, "parked")));
   const { id } = await ask<{ id: string }>("/ops/jobs", "POST", { kind: "action", action: "retry", sagas, why: "The bank says that these cards work again", canary: 1, stop_after_same: 5 });
-  await until("the job is done", async () => (await ask<{ state: string }>(`/ops/jobs/${id}`)).state === "done");
+  await until("the job has stopped", async () => (await ask<{ state: string }>(`/ops/jobs/${id}`)).state === "stopped");
   return { job: `/jobs/${id}`, diff: `/definitions/${NAME}?tab=diff&with=${version}` };
 }
 

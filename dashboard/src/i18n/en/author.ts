@@ -13,6 +13,7 @@ export const author = {
   "diff.graph": "What changed",
   "diff.before": "From version",
   "diff.after": "To version",
+  "diff.unchanged": "$ unchanged lines",
   "simulate": "Simulate",
   "editor": "Editor",
   "editor.of": "Editing {name}",

@@ -13,6 +13,7 @@ export const author = {
   "diff.graph": "변경 사항",
   "diff.before": "이전 버전",
   "diff.after": "새 버전",
+  "diff.unchanged": "변경 없는 $줄",
   "simulate": "시뮬레이션",
   "editor": "편집기",
   "editor.of": "{name} 편집",
