@@ -129,11 +129,11 @@ function Facets({ filter, onChange }: { filter: SagaFilter; onChange: (filter: S
 function useColumns(): Column<SagaSummary>[] {
   const t = useT();
   return useMemo(() => [
-    { id: "state", head: t("state"), width: "minmax(112px, 144px)", cell: (row) => <StateBadge state={standing(row)} /> },
+    { id: "state", head: t("state"), width: "min(144px, 30vw)", cell: (row) => <StateBadge state={standing(row)} /> },
     { id: "key", head: t("key"), width: "minmax(76px, 1.2fr)", by: (row) => row.key ?? row.saga, cell: (row) => <><span className="cell-two" title={row.key ?? row.saga}>{row.key ?? short(row.saga)}</span><span className="cell-two">{row.definition}</span></> },
     { id: "where", head: t("where"), width: "minmax(120px, 1.6fr)", wide: true, by: (row) => row.attempt ?? 0, cell: (row) => <Where row={row} /> },
     { id: "next", head: t("next"), width: "minmax(90px, 130px)", wide: true, by: (row) => row.next_at && !row.ended_at ? -Date.parse(row.next_at) : -Infinity, cell: (row) => row.ended_at ? <span className="muted">–</span> : row.next_at ? <Until at={row.next_at} /> : row.status === "parked" ? t("next.human.short") : <span className="muted">–</span> },
-    { id: "amount", head: t("amount"), width: "minmax(76px, 120px)", right: true, by: (row) => row.amount ?? 0, cell: (row) => <Amount amount={row.amount} currency={row.currency} /> },
+    { id: "amount", head: t("amount"), width: "min(120px, 23vw)", right: true, by: (row) => row.amount ?? 0, cell: (row) => <Amount amount={row.amount} currency={row.currency} /> },
     { id: "started", head: t("started"), width: "minmax(84px, 110px)", right: true, wide: true, by: (row) => row.started_at, cell: (row) => <Ago at={row.started_at} /> },
   ], [t]);
 }
