@@ -41,7 +41,7 @@ function Running({ name, version }: { name: string; version: string }) {
   const every = useInterval(10_000);
   const all = useQuery({ ...counts({ definition: name, status: "running" }), refetchInterval: every, retry: false });
   const active = useQuery({ ...counts({ definition: name, version, status: "running" }), refetchInterval: every, retry: false });
-  if (!all.data || !active.data) return <Link to="/sagas" search={{ definition: name, status: "running" }}>{t("definitions.running")}</Link>;
+  if (!all.data || !active.data) return <Link aria-busy={all.isPending || active.isPending} to="/sagas" search={{ definition: name, status: "running" }}>{t("definitions.running")}</Link>;
   // The two are counted a moment apart.
   const older = Math.max(0, all.data.total.count - active.data.total.count);
   return (

@@ -69,7 +69,7 @@ function Play({ definition }: { definition: DefinitionView }) {
           {moves.length > 0 && <p className="row"><Button onClick={() => setMoves(moves.slice(0, -1))}>{t("simulator.back")}</Button></p>}
         </Section>
       )}
-      <Section title={t("saga.graph")} flush>{played ? <LazyGraph steps={graphSteps(played.steps, t)} label={t("saga.graph")} /> : <div className="simulator-blank" />}</Section>
+      <Section title={t("saga.graph")} flush>{played ? <LazyGraph steps={graphSteps(played.steps, t)} label={t("saga.graph")} /> : <div className="simulator-blank" aria-busy={asked.isFetching} />}</Section>
       <div className="simulator">
         <div className="stack">
           <Section title={t("simulator.next")} actions={<>
