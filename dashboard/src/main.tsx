@@ -3,7 +3,7 @@ import "./ui/tokens.css";
 import "./ui/base.css";
 import "./ui/state.css";
 
-import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
+import { MutationCache, QueryCache, QueryClient, QueryClientProvider } from "@tanstack/react-query";
 import { RouterProvider } from "@tanstack/react-router";
 import { setNonce } from "get-nonce";
 import { StrictMode } from "react";
@@ -11,7 +11,7 @@ import { createRoot } from "react-dom/client";
 
 import { startLive } from "./api/live";
 import { asProblem } from "./api/problem";
-import { onTokenChange } from "./api/session";
+import { onSessionChange } from "./api/session";
 import { router } from "./app";
 import { currentLanguage } from "./i18n";
 import { Door } from "./settings/SignIn";
@@ -23,7 +23,13 @@ document.documentElement.lang = currentLanguage();
 const nonce = document.querySelector<HTMLMetaElement>("meta[property=csp-nonce]")?.nonce;
 if (nonce) setNonce(nonce);
 
-const client = new QueryClient({
+/** Who is refused anywhere may be signed in no more: the door asks. */
+const refused = (error: unknown) => {
+  if (asProblem(error).kind === "unauthorized") void client.invalidateQueries({ queryKey: ["me"] });
+};
+const client: QueryClient = new QueryClient({
+  queryCache: new QueryCache({ onError: (error, query) => { if (query.queryKey[0] !== "me") refused(error); } }),
+  mutationCache: new MutationCache({ onError: refused }),
   defaultOptions: {
     // The engine may be on this machine: what the browser thinks of its network says nothing about it.
     mutations: { networkMode: "always" },
@@ -37,7 +43,7 @@ const client = new QueryClient({
 });
 startLive(client);
 // What somebody else was shown is forgotten.
-onTokenChange(() => void client.resetQueries());
+onSessionChange(() => void client.resetQueries());
 
 const place = document.getElementById("root");
 if (place) {

@@ -73,6 +73,28 @@ test("what if: sagas of the past under a version that is not published", async (
   await close();
 });
 
+test("what is written stays when one looks at the simulator, and is given up only when one says so", async () => {
+  const { page, go, close } = await visit(browser);
+  await go("/editor?definition=order-checkout");
+  await page.getByRole("status").filter({ hasText: "No mistakes" }).waitFor();
+  const source = (await ask<{ versions: { active: boolean; source: string }[] }>("/definitions/order-checkout")).versions.find((it) => it.active)?.source ?? "";
+  await paste(page, "The definition's text", `# a draft\n${source}`);
+  await page.getByRole("status").filter({ hasText: "No mistakes" }).waitFor();
+  await page.getByRole("button", { name: "Simulate" }).click();
+  await page.getByText("This plays the text in the editor").waitFor();
+  await page.getByRole("link", { name: "Back to the editor" }).click();
+  await page.getByText("# a draft").waitFor();
+  await page.getByText("This is your text, not what is published.").waitFor();
+  await page.getByRole("button", { name: "Publish" }).click();
+  await page.getByRole("dialog").getByText(/These go on|under way/).waitFor();
+  await accessible(page, "publishing");
+  await page.keyboard.press("Escape");
+  await page.getByRole("button", { name: "Give up the changes" }).click();
+  await page.getByRole("alertdialog").getByRole("button", { name: "Give up the changes" }).click();
+  await expect.poll(() => page.getByText("# a draft").count()).toBe(0);
+  await close();
+});
+
 test("a saga is played by hand, back and forth, and saved as a scenario that passes", async () => {
   const { page, go, close } = await visit(browser);
   await go("/simulator?definition=order-checkout");

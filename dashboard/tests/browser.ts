@@ -16,10 +16,19 @@ export type { Page };
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const SHOTS = resolve(process.env["AMENDS_SCREENSHOTS"] ?? join(import.meta.dirname, "../screenshots"));
 const QUIET_LOOKS = 3;
-const SHOT_QUALITY = 72;
+const SHOT_QUALITY = 60;
 const PATIENCE_MS = 60_000;
 
-export interface Looks { language?: "en" | "ko"; dark?: boolean; narrow?: boolean }
+/** `at` is another server than the stack's. */
+export interface Looks { language?: "en" | "ko"; dark?: boolean; narrow?: boolean; at?: string }
+
+/** How every page is looked at. axe says the same of the last as of the others. */
+export const LOOKS: [name: string, looks: Looks, axe: boolean][] = [
+  ["desktop-light-en", {}, true],
+  ["narrow-dark-ko", { dark: true, narrow: true, language: "ko" }, true],
+  ["desktop-dark-ko", { dark: true, language: "ko" }, true],
+  ["narrow-light-en", { narrow: true }, false],
+];
 
 export async function start(): Promise<Browser> {
   // As root, and in containers with little shared memory, Chromium needs both.
@@ -29,9 +38,9 @@ export async function start(): Promise<Browser> {
 export interface Visit { page: Page; context: BrowserContext; go: (path: string) => Promise<void>; close: () => Promise<void> }
 
 /** A visitor of their own: nothing is remembered from another test. */
-export async function visit(browser: Browser, { language = "en", dark = false, narrow = false }: Looks = {}): Promise<Visit> {
+export async function visit(browser: Browser, { language = "en", dark = false, narrow = false, at = inject("urls").ui }: Looks = {}): Promise<Visit> {
   const context = await browser.newContext({
-    baseURL: inject("urls").ui,
+    baseURL: at,
     viewport: narrow ? { width: 380, height: 780 } : { width: 1360, height: 860 },
     locale: language === "ko" ? "ko-KR" : "en-GB",
     timezoneId: "Asia/Seoul",
@@ -41,6 +50,8 @@ export async function visit(browser: Browser, { language = "en", dark = false, n
   });
   await context.addInitScript({ content: AXE });
   await context.addInitScript((it) => localStorage.setItem("amends.language", it), language);
+  // Nothing is fetched from anywhere else, nor waited for: a test's pages are on this machine.
+  await context.route((url) => url.hostname !== "127.0.0.1" && url.hostname !== "localhost", (route) => route.abort());
   const page = await context.newPage();
   page.setDefaultTimeout(PATIENCE_MS);
   const errors: string[] = [];

@@ -1,13 +1,10 @@
 // Many sagas at once, and a deed that needs two people: on sagas that are parked because payment was down.
 
-import { readFile } from "node:fs/promises";
-import { resolve } from "node:path";
-
 import type { Browser } from "playwright-core";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 
 import { accessible, settled, start, visit } from "./browser";
-import { ask, fresh, order, peace, status, trouble, until } from "./engine";
+import { ask, fresh, order, parking, peace, publishCheckout, status, trouble, until } from "./engine";
 
 let browser: Browser;
 const NAME = "dashboard-parking";
@@ -15,10 +12,7 @@ const NAME = "dashboard-parking";
 /** The checkout, but payment is tried once, and whatever goes wrong a human decides; undoing much money needs a second one. */
 beforeAll(async () => {
   browser = await start();
-  const checkout = await readFile(resolve(import.meta.dirname, "../../saga-defs/order-checkout.yaml"), "utf8");
-  const parking = checkout.replace(/^saga: .*$/m, `saga: ${NAME}\napproval: { actions: [compensate], above: 60000 }`).replace("path: /orders", `path: /${NAME}`)
-    .replace("retry: { attempts: 8, initial: 500ms, max: 15s }", "retry: { attempts: 1 }\n    on_exhausted: park\n    on_rejected: park");
-  await ask(`/definitions?${new URLSearchParams({ waive: "a definition of the dashboard's tests" })}`, "POST", parking);
+  await publishCheckout(NAME, (yaml) => parking(yaml).replace(/^saga: .*$/m, "$&\napproval: { actions: [compensate], above: 60000 }"));
 });
 afterEach(peace);
 afterAll(() => browser.close());

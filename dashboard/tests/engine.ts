@@ -1,5 +1,8 @@
 // What the tests do beside the browser: orders by real HTTP, and trouble at the Toss sandbox.
 
+import { readFile } from "node:fs/promises";
+import { resolve } from "node:path";
+
 import { inject } from "vitest";
 
 export interface Saga { saga: string; status: string; key?: string; ended_at?: string }
@@ -64,6 +67,18 @@ export async function peace(): Promise<void> {
   await fetch(`${urls().sandbox}/sandbox/faults`, { method: "DELETE" });
 }
 
+/** The shop's checkout under another name, with these changes; published without a proof. */
+export async function publishCheckout(name: string, change: (yaml: string) => string = (it) => it): Promise<void> {
+  const checkout = await readFile(resolve(import.meta.dirname, "../../saga-defs/order-checkout.yaml"), "utf8");
+  const yaml = change(checkout.replace(/^saga: .*$/m, `saga: ${name}`).replace("path: /orders", `path: /${name}`));
+  await ask(`/definitions?${new URLSearchParams({ waive: "a definition of the dashboard's tests" })}`, "POST", yaml);
+}
+
+/** Payment is tried once, and whatever goes wrong a human decides. */
+export function parking(yaml: string): string {
+  return yaml.replace("retry: { attempts: 8, initial: 500ms, max: 15s }", "retry: { attempts: 1 }\n    on_exhausted: park\n    on_rejected: park");
+}
+
 /** A saga whose refund is refused: parked, its compensation failed, the money still at Toss. */
 export async function unrefunded(amount: number): Promise<string> {
   const id = fresh("refund");
@@ -71,7 +86,7 @@ export async function unrefunded(amount: number): Promise<string> {
   await trouble({ error: "NOT_CANCELABLE_PAYMENT" }, { operation: "cancel", order_id: id });
   const saga = await place(id, "ok", amount);
   // The money is taken, and the answer is on no way back.
-  await until("pay was sent", async () => (await ask<{ steps: { step: string; state: string }[] }>(`/sagas/${saga}`)).steps.some((it) => it.step === "pay" && it.state === "running"));
+  await until("Toss has taken the money", async () => (await ask<{ movements: { order_id: string }[] }>(`${urls().sandbox}/sandbox/ledger`)).movements.some((it) => it.order_id === id));
   const { revision } = await ask<{ revision: number }>(`/sagas/${saga}`);
   await ask(`/sagas/${saga}/actions`, "POST", { action: "compensate", why: "the customer called", who: "test", revision });
   await status(saga, "parked");

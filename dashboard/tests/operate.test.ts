@@ -4,7 +4,7 @@ import type { Browser } from "playwright-core";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 
 import { accessible, settled, start, visit } from "./browser";
-import { ask, fresh, order, peace, place, release, status, trouble, unrefunded } from "./engine";
+import { ask, fresh, order, peace, place, release, status, trouble, unrefunded, until } from "./engine";
 
 let browser: Browser;
 beforeAll(async () => { browser = await start(); });
@@ -100,6 +100,102 @@ test("payment breaks: the group is found, and after the fix a saga is run now an
   }
   await page.getByRole("status").filter({ hasText: "Completed." }).waitFor({ timeout: 60_000 });
   for (const id of others) await status(id ?? "", "completed");
+  await close();
+});
+
+test("a dialog outlives what it speaks of: it says what moved, and one decides again", async () => {
+  const { page, go, close } = await visit(browser);
+  // A try that is due by itself comes first.
+  const key = fresh("first");
+  await trouble({ error: "FAILED_INTERNAL_SYSTEM_PROCESSING" }, { operation: "confirm", order_id: key });
+  const id = await place(key);
+  await go(`/sagas/${id}`);
+  await page.getByRole("button", { name: "Run now" }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByLabel("Who you are").fill("kim");
+  await dialog.getByLabel("Why").fill("Toss is back, they say");
+  await peace();
+  await status(id, "completed");
+  await dialog.getByText("The saga has moved on").waitFor();
+  await dialog.getByText("This cannot be done any more.").waitFor();
+  expect(await dialog.getByLabel("Why").inputValue()).toBe("Toss is back, they say");
+  expect(await dialog.getByRole("button", { name: "Send pay again" }).isDisabled()).toBe(true);
+  await accessible(page, "a dialog whose saga has moved on");
+  await page.keyboard.press("Escape");
+
+  // Somebody else acts while one writes; what comes of it leaves the same deed possible.
+  const parked = await unrefunded(27_000);
+  await go(`/sagas/${parked}`);
+  await page.getByRole("button", { name: "More" }).click();
+  await page.getByRole("menuitem", { name: /Mark as compensated: pay/ }).click();
+  await dialog.getByLabel("Evidence").fill("receipt 18");
+  await dialog.getByLabel("Who you are").fill("kim");
+  await dialog.getByLabel("Why").fill("paid back by hand");
+  const { revision } = await ask<{ revision: number }>(`/sagas/${parked}`);
+  await ask(`/sagas/${parked}/actions`, "POST", { action: "resume_compensation", why: "tried by a colleague", who: "lee", revision });
+  await until("it is parked again", async () => {
+    const now = await ask<{ revision: number; status: string }>(`/sagas/${parked}`);
+    return now.status === "parked" && now.revision > revision + 1;
+  });
+  expect(await dialog.getByLabel("Evidence").inputValue()).toBe("receipt 18");
+  // The engine refuses what was decided on the state before, if the page has not heard of it yet; then one decides again.
+  await expect.poll(async () => {
+    for (const name of ["Decide on what is now", "pay was undone by hand"]) {
+      const button = dialog.getByRole("button", { name });
+      const known = dialog.getByRole("checkbox");
+      if (await known.count() > 0) await known.setChecked(true);
+      if (await button.count() > 0 && await button.isEnabled()) await button.click({ timeout: 5_000 }).catch(() => undefined);
+    }
+    return dialog.count();
+  }, { interval: 1_000 }).toBe(0);
+  await status(parked, "compensated");
+  await close();
+});
+
+test("another filter shows its own sagas, also those that are newer than all under the filter before", async () => {
+  const { page, go, close } = await visit(browser);
+  await unrefunded(1_500);
+  const newer = fresh("newer");
+  await status(await place(newer), "completed");
+  await go("/sagas?status=parked");
+  await page.getByRole("row").nth(1).waitFor();
+  await page.getByRole("group", { name: "States, as filters" }).getByRole("button", { name: /^Completed|completed/ }).click();
+  await page.waitForURL(/status=completed/);
+  await page.getByRole("row").filter({ hasText: newer }).waitFor();
+  expect(await page.getByText("No saga is like that.").count()).toBe(0);
+  await close();
+});
+
+test("a list that is filtered to nothing does not say that all is well", async () => {
+  const { page, go, close } = await visit(browser);
+  await go("/parked?definition=checkout-bare&owner=nobody");
+  await page.getByText("Nothing of these is parked.").waitFor();
+  await go("/dead-letters?state=discarded");
+  await page.getByText("No dead letter is like that.").waitFor();
+  await close();
+});
+
+test("where it cannot be found out what one may do, that is said, and found out later", async () => {
+  const { page, context, go, close } = await visit(browser);
+  // The engine's own words when its database is away for a moment.
+  await context.route("**/auth/me", (route) => route.fulfill({ status: 500, contentType: "application/problem+json", body: JSON.stringify({ title: "internal", detail: "the database does not answer" }) }));
+  await go(`/sagas/${await unrefunded(1_600)}`);
+  await page.getByRole("alert").filter({ hasText: "could not be found out" }).waitFor();
+  expect(await page.getByText("You may look, not act.").count()).toBe(0);
+  await context.unroute("**/auth/me");
+  await page.getByRole("button", { name: "More" }).waitFor();
+  expect(await page.getByRole("alert").count()).toBe(0);
+  await close();
+});
+
+test("the palette does what the page offers", async () => {
+  const { page, go, close } = await visit(browser);
+  await go(`/sagas/${await unrefunded(1_700)}`);
+  await page.getByRole("button", { name: "More" }).waitFor();
+  await page.keyboard.press("Control+k");
+  await page.keyboard.type("mark as");
+  await page.getByRole("option", { name: /Mark as compensated: pay/ }).click();
+  await page.getByRole("dialog").getByLabel("Evidence").waitFor();
   await close();
 });
 

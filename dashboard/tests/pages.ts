@@ -1,9 +1,24 @@
 // Every page, for what is asked of all of them.
 
-import { ask, fresh, place, status, trouble, unrefunded } from "./engine";
+import { ask, fresh, parking, place, publishCheckout, status, trouble, unrefunded, until } from "./engine";
 
-/** Real data for all pages: orders that completed, went back, retry, and are parked. */
+const NAME = "dashboard-looks";
+
+/** A bulk job that stops because its first saga fails again, of a definition that has two versions; answers their addresses. */
+async function bulk(): Promise<{ job: string; diff: string }> {
+  await publishCheckout(NAME);
+  const { version } = await ask<{ version: string }>(`/definitions/${NAME}`);
+  await publishCheckout(NAME, parking);
+  const sagas = await Promise.all([31_000, 32_000].map((amount) => place(fresh("bulk"), "reject_card", amount, `/${NAME}`)));
+  await Promise.all(sagas.map((saga) => status(saga, "parked")));
+  const { id } = await ask<{ id: string }>("/ops/jobs", "POST", { kind: "action", action: "retry", sagas, why: "The bank says that these cards work again", canary: 1, stop_after_same: 5 });
+  await until("the job has stopped", async () => (await ask<{ state: string }>(`/ops/jobs/${id}`)).state === "stopped");
+  return { job: `/jobs/${id}`, diff: `/definitions/${NAME}?tab=diff&with=${version}` };
+}
+
+/** Real data for all pages: orders that completed, went back, retry, and are parked; a job over some of them. */
 export async function furnish(): Promise<Record<string, string>> {
+  const bulked = bulk();
   const rejected = await place(fresh("card"), "reject_card", 28_000);
   const parked = await unrefunded(39_000);
   const retrying = fresh("slow");
@@ -13,7 +28,9 @@ export async function furnish(): Promise<Record<string, string>> {
   await Promise.all([status(rejected, "compensated"), status(done, "completed")]);
   await ask(`/sagas/${parked}/notes`, "POST", { text: "Toss says the account is closed; asked the customer for another one." });
   await ask("/ops/filters/Refused%20cards", "PUT", { query: "status=compensated&error_code=REJECT_CARD_COMPANY", shared: true });
+  const { job, diff } = await bulked;
   return {
+    job, diff,
     "overview": "/", "sagas": "/sagas", "saga-parked": `/sagas/${parked}`, "saga-compensated": `/sagas/${rejected}?step=pay`, "saga-retrying": `/sagas/${again}`,
     "parked": "/parked", "failures": "/failures", "workers": "/workers", "jobs": "/jobs", "dead-letters": "/dead-letters", "audit": "/audit",
     "reconciliation": "/reconciliation", "definitions": "/definitions", "definition": "/definitions/order-checkout", "what-if": "/definitions/order-checkout?tab=what-if", "editor": "/editor?definition=order-checkout",

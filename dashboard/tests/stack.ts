@@ -17,6 +17,12 @@ declare module "vitest" {
   export interface ProvidedContext { urls: Urls }
 }
 
+export function engineBinary(): string {
+  const binary = process.env["AMENDS_BIN"] ?? join(process.env["CARGO_TARGET_DIR"] ?? join(ROOT, "target"), "debug/amends");
+  if (!existsSync(binary)) throw new Error(`${binary} is missing: cargo build -p amends`);
+  return binary;
+}
+
 /** vitest's global setup: one stack for all files. `AMENDS_URL` names one that runs already, `AMENDS_UI_URL` Vite's own server before it. */
 export async function setup(project: TestProject): Promise<() => Promise<void>> {
   const api = process.env["AMENDS_URL"];
@@ -25,9 +31,7 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
     return () => Promise.resolve();
   }
   const folder = await mkdtemp(join(tmpdir(), "amends-dashboard-"));
-  const binary = process.env["AMENDS_BIN"] ?? join(process.env["CARGO_TARGET_DIR"] ?? join(ROOT, "target"), "debug/amends");
-  if (!existsSync(binary)) throw new Error(`${binary} is missing: cargo build -p amends`);
-  const child = spawn(binary, ["dev", "--dir", join(folder, "data"), "--listen", "127.0.0.1:0"], { cwd: ROOT, stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(engineBinary(), ["dev", "--dir", join(folder, "data"), "--listen", "127.0.0.1:0"], { cwd: ROOT, stdio: ["ignore", "pipe", "pipe"] });
   const stop = async () => {
     await ended(child);
     await sweep(folder);

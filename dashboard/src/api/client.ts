@@ -1,7 +1,7 @@
 // The one way to the engine: adds the token, reads problems, and says when nobody answers.
 
 import { ApiProblem } from "./problem";
-import { currentToken } from "./session";
+import { currentToken, renewed } from "./session";
 
 const READ_MS_MAX = 20_000;
 
@@ -29,9 +29,22 @@ export function setReachable(now: boolean): void {
 }
 
 export async function call(path: string, sending: Sending = {}): Promise<Response> {
+  const shown = currentToken();
+  let response = await sent(path, sending, shown);
+  // A machine that slept wakes up with a token that has run out: it is no reason to sign in again.
+  if (response.status === 401 && await renewed(shown)) response = await sent(path, sending, currentToken());
+  if (response.ok) {
+    setReachable(true);
+    return response;
+  }
+  const refusal = await problem(response);
+  setReachable(refusal.kind !== "offline");
+  throw refusal;
+}
+
+async function sent(path: string, sending: Sending, token: string | null): Promise<Response> {
   const headers = new Headers(sending.headers);
   headers.set("accept", headers.get("accept") ?? "application/json");
-  const token = currentToken();
   if (token !== null) headers.set("authorization", `Bearer ${token}`);
   let body: string | null = null;
   if (sending.json !== undefined) {
@@ -41,21 +54,22 @@ export async function call(path: string, sending: Sending = {}): Promise<Respons
     headers.set("content-type", sending.type ?? "text/plain");
     body = sending.text;
   }
-  let response: Response;
   try {
-    response = await fetch(path, { method: sending.method ?? "GET", headers, body, signal: sending.signal ?? null, cache: "no-store" });
+    return await fetch(path, { method: sending.method ?? "GET", headers, body, signal: sending.signal ?? null, cache: "no-store" });
   } catch (error) {
     if (sending.signal?.aborted) throw error;
     setReachable(false);
     throw new ApiProblem(0, { title: "offline" });
   }
-  setReachable(true);
-  if (!response.ok) throw await problem(response);
-  return response;
 }
+
+/** What a proxy says when the engine does not answer it. */
+const GATEWAY = [502, 503, 504];
 
 async function problem(response: Response): Promise<ApiProblem> {
   const type = response.headers.get("content-type") ?? "";
+  // The engine's own refusals are problem documents; a 503 in other words is a proxy's, in front of nobody.
+  if (GATEWAY.includes(response.status) && !type.includes("problem+json")) return new ApiProblem(0, { title: "offline" });
   if (!type.includes("json")) return new ApiProblem(response.status, { title: response.statusText });
   try {
     return new ApiProblem(response.status, await response.json());

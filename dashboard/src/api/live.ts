@@ -6,7 +6,7 @@ import { useSyncExternalStore } from "react";
 
 import { call, setReachable } from "./client";
 import { ApiProblem } from "./problem";
-import { onTokenChange } from "./session";
+import { onSessionChange } from "./session";
 
 /** `live`: the stream is open. `polling`: this server has none. `paused`: between two tries. */
 export type LiveState = "connecting" | "live" | "polling" | "paused";
@@ -150,7 +150,7 @@ export function startLive(client: QueryClient): () => void {
     }
   };
   void run();
-  const off = onTokenChange(() => abort.abort());
+  const off = onSessionChange(() => abort.abort());
   return () => {
     stopped = true;
     off();

@@ -4,11 +4,11 @@ import { infiniteQueryOptions, keepPreviousData, queryOptions, useQuery, useQuer
 
 import { get, query } from "./client";
 import type {
-  ActionPlans, Approval, AuditEntry, AuthConfig, Counts, DeadLetter, DeadLetterPage, FailureGroup, FailurePage, HistoryEvent, Hold, Job,
+  ActionPlans, Approval, AuditEntry, AuthConfig, Counts, DeadLetter, DeadLetterPage, FailureGroup, FailurePage, Hold, Job,
   JobItem, Me, Overview, ParkedPage, Reconciliation, ReplayPlan, SagaPage, SagaView, SavedFilter, WorkerView,
 } from "./contract";
 import { asProblem } from "./problem";
-import { useToken } from "./session";
+import { useSession } from "./session";
 import type { DefinitionList, DefinitionView, IgnoredPage } from "./schema";
 
 export type SagaFilter = Record<string, string | undefined>;
@@ -20,9 +20,19 @@ export const authConfig = queryOptions({
   retry: false,
 });
 
-/** Who a token is; another token is somebody else. */
-export const me = (token: string | null) =>
-  queryOptions({ queryKey: ["me", token], queryFn: ({ signal }) => get<Me>("/auth/me", signal), staleTime: 60_000, retry: false });
+const ME_AGAIN_MS = 5_000;
+
+/** Who is signed in. It is asked again until it is known: what one may do hangs on it. */
+export const me = (session: number) =>
+  queryOptions({
+    queryKey: ["me", session],
+    queryFn: ({ signal }) => get<Me>("/auth/me", signal),
+    staleTime: 60_000,
+    refetchInterval: (query) => (query.state.error !== null && !["unauthorized", "absent"].includes(asProblem(query.state.error).kind) ? ME_AGAIN_MS : false),
+    retry: false,
+    // Only the interval asks again: every part of a page looks at this, and each would ask as it appears.
+    retryOnMount: false,
+  });
 
 export const overview = queryOptions({
   queryKey: ["overview"],
@@ -49,26 +59,6 @@ export const counts = (filter: SagaFilter) =>
 
 export const saga = (id: string) =>
   queryOptions({ queryKey: ["saga", id], queryFn: ({ signal }) => get<SagaView>(`/sagas/${id}`, signal) });
-
-const HISTORY_MAX = 5_000;
-
-/** The whole history, page by page up to a bound: what grows is only its end. */
-export const history = (id: string) =>
-  queryOptions({
-    queryKey: ["saga", id, "history"],
-    queryFn: async ({ signal }) => {
-      const events: HistoryEvent[] = [];
-      let after: number | null | undefined;
-      do {
-        const page = await get<{ events: HistoryEvent[]; next?: number | null }>(
-          `/sagas/${id}/history${query({ limit: 500, after })}`, signal,
-        );
-        events.push(...page.events);
-        after = page.next;
-      } while (after != null && events.length < HISTORY_MAX);
-      return { events, more: after != null };
-    },
-  });
 
 export const ignored = (id: string) =>
   queryOptions({ queryKey: ["saga", id, "ignored"], queryFn: ({ signal }) => get<IgnoredPage>(`/sagas/${id}/ignored?limit=200`, signal) });
@@ -176,17 +166,20 @@ export const savedFilters = queryOptions({
   retry: false,
 });
 
-/** What the signed-in one may do. A server without sign-in lets everybody do everything. */
-export function useRights(): { operate: boolean; author: boolean; admin: boolean; me?: Me } {
-  const asked = useQuery(me(useToken()));
-  if (asked.isError) {
-    const open = asProblem(asked.error).kind === "absent";
-    return { operate: open, author: open, admin: open };
+interface Rights { operate: boolean; author: boolean; admin: boolean; me?: Me; unknown?: { again: () => void } }
+
+/** What the signed-in one may do. A server without sign-in lets everybody do everything; where it cannot be found out, that is said. */
+export function useRights(): Rights {
+  const { session } = useSession();
+  const { data, error, errorUpdateCount, refetch } = useQuery(me(session));
+  if (data) {
+    const has = (...any: string[]) => data.roles.some((role) => role === "admin" || any.includes(role));
+    return { operate: has("operator"), author: has("author"), admin: has(), me: data };
   }
-  if (!asked.data) return { operate: false, author: false, admin: false };
-  const roles = asked.data.roles;
-  const has = (...any: string[]) => roles.some((role) => role === "admin" || any.includes(role));
-  return { operate: has("operator"), author: has("author"), admin: has(), me: asked.data };
+  const open = error !== null && asProblem(error).kind === "absent";
+  const rights = { operate: open, author: open, admin: open };
+  // While it is asked again there is no error, and it is not known any better.
+  return errorUpdateCount === 0 || open ? rights : { ...rights, unknown: { again: () => void refetch() } };
 }
 
 /** Makes everything that begins with one of these words stale. */

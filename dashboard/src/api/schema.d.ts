@@ -2399,7 +2399,7 @@ export interface components {
              * @description How far the projection is behind, in ms.
              */
             lag_ms: number;
-            /** @description The last minutes, oldest first; minutes without anything are left out. */
+            /** @description The last minutes, each of them, oldest first; the last one is not over yet. */
             minutes: components["schemas"]["MinuteView"][];
             /** @description What runs and waits now. */
             now: components["schemas"]["Now"];

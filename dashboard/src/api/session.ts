@@ -2,23 +2,48 @@
 
 import { useSyncExternalStore } from "react";
 
+/** Gets the same person another token; answers whether there is one. */
+type Renewal = () => Promise<boolean>;
+
 let token: string | null = null;
+let renewal: Renewal | null = null;
+let renewing: Promise<boolean> | null = null;
+// Counts who came and went: another token of the same person is the same session.
+let session = 0;
 const listeners = new Set<() => void>();
 
 export function currentToken(): string | null {
   return token;
 }
 
-export function setToken(next: string | null): void {
+/** Somebody signs in, or out. */
+export function setToken(next: string | null, renew: Renewal | null = null): void {
   token = next;
+  renewal = renew;
+  session += 1;
   for (const listener of listeners) listener();
 }
 
-export function onTokenChange(listener: () => void): () => void {
+/** The same person's next token. Nothing that is open on a page may change by it. */
+export function replaceToken(next: string): void {
+  token = next;
+}
+
+/** Whether there is another token than the one that was refused. Asked by many at once, it is got once. */
+export async function renewed(refused: string | null): Promise<boolean> {
+  if (refused === null) return false;
+  if (token !== refused) return token !== null;
+  renewing ??= (renewal?.() ?? Promise.resolve(false)).finally(() => { renewing = null; });
+  return renewing;
+}
+
+export function onSessionChange(listener: () => void): () => void {
   listeners.add(listener);
   return () => listeners.delete(listener);
 }
 
-export function useToken(): string | null {
-  return useSyncExternalStore(onTokenChange, currentToken);
+/** Another number is somebody else. */
+export function useSession(): { session: number; signedIn: boolean } {
+  const number = useSyncExternalStore(onSessionChange, () => session);
+  return { session: number, signedIn: token !== null };
 }

@@ -38,11 +38,12 @@ export function DeadLettersPage() {
     { id: "size", head: t("size"), width: "80px", right: true, wide: true, cell: (row) => bytes(language, row.bytes) },
     { id: "state", head: t("state"), width: "92px", cell: (row) => t(`letter.${row.state}` as Key) },
   ], [t, language]);
+  const filtered = state !== "kept" || search["saga"] !== undefined || search["text"] !== undefined;
   const open = search["letter"] ? Number(search["letter"]) : null;
   return (
     <Page title={t("dead_letters")} lead={t("letters.lead")} actions={(
       <>
-        <Input data-search aria-label={t("letters.search")} placeholder={t("letters.search")} defaultValue={search["text"] ?? ""} onKeyDown={(event) => event.key === "Enter" && set("text", event.currentTarget.value || undefined)} style={{ width: 180 }} />
+        <Input key={search["text"] ?? ""} data-search aria-label={t("letters.search")} placeholder={t("letters.search")} defaultValue={search["text"] ?? ""} onKeyDown={(event) => event.key === "Enter" && set("text", event.currentTarget.value || undefined)} style={{ width: 180 }} />
         <Select aria-label={t("state")} value={state} onChange={(event) => set("state", event.target.value)}>{STATES.map((it) => <option key={it} value={it}>{t(`letter.${it}`)}</option>)}<option value="all">{t("all")}</option></Select>
       </>
     )}>
@@ -50,7 +51,7 @@ export function DeadLettersPage() {
         <Await of={{ ...asked, data: rows }}>{(list) => (
           <Table label={t("dead_letters")} rows={list} columns={columns} rowKey={(row) => String(row.id)} rowHeight={44} onOpen={(row) => set("letter", String(row.id))}
             onEnd={() => { if (asked.hasNextPage && !asked.isFetchingNextPage) void asked.fetchNextPage(); }}
-            empty={<Notice icon="completed" tone="completed" title={t("letters.none")}>{t("letters.none.do")}</Notice>} />
+            empty={filtered ? <Notice icon="search" title={t("letters.filtered")} action={<Button onClick={() => void navigate({ to: "/dead-letters", search: {}, replace: true })}>{t("filter.clear")}</Button>}>{t("letters.filtered.do")}</Notice> : <Notice icon="completed" tone="completed" title={t("letters.none")}>{t("letters.none.do")}</Notice>} />
         )}</Await>
       </Section>
       {open !== null && <Letter id={open} onClose={() => set("letter", undefined)} />}

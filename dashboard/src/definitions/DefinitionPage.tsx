@@ -12,6 +12,7 @@ import type { DefinitionView, VersionView } from "../api/schema";
 import { type GraphStep, LazyGraph } from "../graph/LazyGraph";
 import { useLanguage, useT } from "../i18n";
 import { number } from "../i18n/format";
+import { useCommands } from "../layout/commands";
 import { Ago } from "../ui/bits";
 import { Button, Select, Tabs } from "../ui/Controls";
 import { Icon } from "../ui/Icon";
@@ -31,6 +32,12 @@ export function DefinitionPage() {
   const rights = useRights();
   const [hold, setHold] = useState(false);
   const asked = useQuery(definitionQuery(name));
+  const navigate = useNavigate();
+  useCommands([
+    ...(rights.author ? [{ id: "c/edit", label: `${t("edit")}: ${name}`, icon: "definitions" as const, go: () => void navigate({ to: "/editor", search: { definition: name } }) }] : []),
+    { id: "c/simulate", label: `${t("simulate")}: ${name}`, icon: "simulator", go: () => void navigate({ to: "/simulator", search: { definition: name } }) },
+    ...(rights.operate ? [{ id: "c/hold-this", label: `${t("holds.hold")}: ${name}`, icon: "hold" as const, go: () => setHold(true) }] : []),
+  ]);
   return (
     <Page title={name} lead={asked.data?.description}
       actions={<>

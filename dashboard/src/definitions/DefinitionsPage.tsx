@@ -4,8 +4,9 @@ import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 
 import { useInterval } from "../api/live";
-import { definitions, useRights } from "../api/queries";
-import { useT } from "../i18n";
+import { counts, definitions, useRights } from "../api/queries";
+import { useLanguage, useT } from "../i18n";
+import { number } from "../i18n/format";
 import { Icon } from "../ui/Icon";
 import { Await, Notice, Page, Section } from "../ui/Page";
 
@@ -24,11 +25,29 @@ export function DefinitionsPage() {
                 {it.description && <p className="muted">{it.description}</p>}
                 <p className="muted ellipsis">{it.steps.join(" · ")}</p>
               </div>
-              <Link to="/sagas" search={{ definition: it.name, status: "running" }}>{t("definitions.running")}</Link>
+              <Running name={it.name} version={it.version} />
             </li>
           ))}</ul>
         )}</Await>
       </Section>
     </Page>
+  );
+}
+
+/** What runs of it: on the version that new sagas take, and on older ones. */
+function Running({ name, version }: { name: string; version: string }) {
+  const t = useT();
+  const language = useLanguage();
+  const every = useInterval(10_000);
+  const all = useQuery({ ...counts({ definition: name, status: "running" }), refetchInterval: every, retry: false });
+  const active = useQuery({ ...counts({ definition: name, version, status: "running" }), refetchInterval: every, retry: false });
+  if (!all.data || !active.data) return <Link aria-busy={all.isPending || active.isPending} to="/sagas" search={{ definition: name, status: "running" }}>{t("definitions.running")}</Link>;
+  // The two are counted a moment apart.
+  const older = Math.max(0, all.data.total.count - active.data.total.count);
+  return (
+    <div className="right">
+      <p><Link to="/sagas" search={{ definition: name, version, status: "running" }}>{t("definitions.running.count", { count: number(language, active.data.total.count) })}</Link></p>
+      {older > 0 && <p><Link to="/definitions/$name" params={{ name }}>{t("definitions.older", { count: number(language, older) })}</Link></p>}
+    </div>
   );
 }

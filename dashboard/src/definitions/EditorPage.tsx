@@ -8,18 +8,19 @@ import { lazy, Suspense, useDeferredValue, useEffect, useMemo, useRef, useState 
 
 import { call, query } from "../api/client";
 import { asProblem } from "../api/problem";
-import { counts, definition as definitionQuery, useRights, useStale } from "../api/queries";
+import { definition as definitionQuery, useRights, useStale } from "../api/queries";
 import type { DefinitionView, PublishedView } from "../api/schema";
 import { LazyGraph } from "../graph/LazyGraph";
 import { type T, useLanguage, useT } from "../i18n";
 import { number } from "../i18n/format";
-import { leaveDraft } from "../simulator/draft";
 import { toast } from "../layout/Toasts";
-import { Button, Dialog, DialogEnd, Field, Input } from "../ui/Controls";
+import { Ago } from "../ui/bits";
+import { Button, Confirm, Dialog, DialogEnd, Field, Input } from "../ui/Controls";
 import { Icon } from "../ui/Icon";
 import { Await, Notice, Page, ProblemLine, ProblemNotice, Section, Skeleton } from "../ui/Page";
 import { type Mistake, judge, mistake, type Verdict } from "./mistakes";
 import { compare } from "./compare";
+import { draftOf, dropDraft, keepDraft } from "./drafts";
 import { outline } from "./outline";
 import { ProofPanel } from "./ProofPanel";
 import { sample } from "./sample";
@@ -45,7 +46,10 @@ function Writing({ initial, published }: { initial: string; published: Definitio
   const t = useT();
   const rights = useRights();
   const navigate = useNavigate();
-  const [source, setSource] = useState(initial);
+  const name = published?.name ?? null;
+  const [kept] = useState(() => draftOf(name));
+  const [source, setSource] = useState(kept?.source ?? initial);
+  const [givingUp, setGivingUp] = useState(false);
   const [publishing, setPublishing] = useState(false);
   const [refused, setRefused] = useState<{ source: string; mistakes: Mistake[] } | null>(null);
   const [playing, setPlaying] = useState<Record<string, string> | null>(null);
@@ -59,10 +63,13 @@ function Writing({ initial, published }: { initial: string; published: Definitio
   const dirty = source !== initial;
   /** Set only while what is in the editor is right. */
   const version = current && mistakes.length === 0 ? asked.data?.version : undefined;
-  const simulate = () => {
-    if (asked.data?.name === undefined) return;
-    leaveDraft(asked.data.name, source);
-    void navigate({ to: "/simulator", search: { definition: asked.data.name, draft: "1" } });
+  // A name that was changed in the text is another definition, which nothing is published of.
+  const simulate = () => void navigate({ to: "/simulator", search: { definition: name ?? undefined, draft: dirty ? "1" : undefined } });
+  const base = kept?.base ?? published?.version ?? null;
+  const write = (text: string) => {
+    setSource(text);
+    if (text === initial) dropDraft(name);
+    else keepDraft(name, text, base);
   };
   useEffect(() => {
     if (!dirty) return;
@@ -79,13 +86,17 @@ function Writing({ initial, published }: { initial: string; published: Definitio
     <Page title={published ? t("editor.of", { name: published.name }) : t("definitions.new")} fill
       lead={<VerdictLine verdict={asked.data} current={current} mistakes={mistakes} t={t} />}
       actions={<>
-        {published && <Link className="button" to="/definitions/$name" params={{ name: published.name }}>{t("cancel")}</Link>}
+        {dirty && <Button onClick={() => setGivingUp(true)}>{t("draft.give_up")}</Button>}
+        {published && <Link className="button" to="/definitions/$name" params={{ name: published.name }}>{t("close")}</Link>}
         {published && <Button icon="simulator" disabled={version === undefined} onClick={simulate}>{t("simulate")}</Button>}
         {rights.author && <Button kind="primary" disabled={mistakes.length > 0 || !current || !dirty && published !== null} onClick={() => setPublishing(true)}>{t("publish")}</Button>}
       </>}>
+      {kept !== null && dirty && (
+        <p className="draft-line tone-late"><Icon name="late" size={12} /><span>{t("draft.kept")} <Ago at={kept.at} />. {published && kept.base !== null && kept.base !== published.version && t("draft.behind", { base: kept.base.slice(0, 8), version: published.version.slice(0, 8) })}</span></p>
+      )}
       <div className="editor">
         <div className="editor-text">
-          <Suspense fallback={<Skeleton rows={12} />}><Editor source={source} onChange={setSource} mistakes={mistakes} handle={handle} /></Suspense>
+          <Suspense fallback={<Skeleton rows={12} />}><Editor source={source} onChange={write} mistakes={mistakes} handle={handle} /></Suspense>
           {mistakes.length > 0 && (
             <div className="problems" role="region" aria-label={t("editor.problems")}>
               {mistakes.map((it, at) => (
@@ -104,7 +115,8 @@ function Writing({ initial, published }: { initial: string; published: Definitio
           {version !== undefined && published !== null && <Section title={t("what_if")}><WhatIfPanel name={published.name} candidate={{ definition: source }} /></Section>}
         </div>
       </div>
-      {publishing && <PublishDialog source={source} published={published} onClose={() => setPublishing(false)} onRefused={(list) => { setRefused({ source, mistakes: list }); setPublishing(false); }} />}
+      <Confirm open={givingUp} onClose={() => setGivingUp(false)} onConfirm={() => write(initial)} title={t("draft.give_up")} words={t("draft.give_up.about")} act={t("draft.give_up")} />
+      {publishing && <PublishDialog source={source} published={published} onDone={() => dropDraft(name)} onClose={() => setPublishing(false)} onRefused={(list) => { setRefused({ source, mistakes: list }); setPublishing(false); }} />}
     </Page>
   );
 }
@@ -125,16 +137,19 @@ function useSettled(source: string): string {
   return settled;
 }
 
-function PublishDialog({ source, published, onClose, onRefused }: { source: string; published: DefinitionView | null; onClose: () => void; onRefused: (mistakes: Mistake[]) => void }) {
+function PublishDialog({ source, published, onDone, onClose, onRefused }: { source: string; published: DefinitionView | null; onDone: () => void; onClose: () => void; onRefused: (mistakes: Mistake[]) => void }) {
   const t = useT();
   const language = useLanguage();
   const navigate = useNavigate();
   const stale = useStale();
   const [waive, setWaive] = useState("");
-  const running = useQuery({ ...counts({ definition: published?.name, status: "running" }), enabled: published !== null, retry: false });
+  // What each version has to finish is asked anew: the editor may have been open for an hour.
+  const versions = useQuery({ ...definitionQuery(published?.name ?? ""), enabled: published !== null, retry: false });
+  const unfinished = versions.data?.versions.filter((it) => (it.unfinished ?? 0) > 0) ?? [];
   const publish = useMutation({
     mutationFn: async () => (await (await call(`/definitions${query({ waive: waive.trim() })}`, { method: "POST", text: source, type: "application/yaml" })).json()) as PublishedView,
     onSuccess: (done) => {
+      onDone();
       stale("definitions", "outline");
       toast(t(done.fresh ? "publish.done" : "publish.same", { name: done.name, version: done.version.slice(0, 8) }));
       void navigate({ to: "/definitions/$name", params: { name: done.name } });
@@ -148,7 +163,15 @@ function PublishDialog({ source, published, onClose, onRefused }: { source: stri
   const refused = publish.isError && unproved(publish.error);
   return (
     <Dialog open onClose={onClose} title={t("publish")} description={<p>{t("publish.about")}</p>}>
-      {published && running.data && <p><strong>{t("publish.impact", { count: number(language, running.data.total.count), version: published.version.slice(0, 8) })}</strong></p>}
+      {published && versions.data && (
+        <div>
+          <p><strong>{t(unfinished.length === 0 ? "publish.impact.none" : "publish.impact")}</strong></p>
+          {unfinished.length > 0 && (
+            <table className="plain"><thead><tr><th scope="col">{t("version")}</th><th scope="col" className="right">{t("publish.unfinished")}</th></tr></thead>
+              <tbody>{unfinished.map((it) => <tr key={it.version}><td><span className="mono">{it.version.slice(0, 8)}</span>{it.active && ` (${t("active")})`}</td><td className="right">{number(language, it.unfinished ?? 0)}</td></tr>)}</tbody></table>
+          )}
+        </div>
+      )}
       <ProblemLine error={publish.error} />
       {refused && <Field label={t("publish.waive")} hint={t("publish.waive.hint")}>{(id) => <Input id={id} maxLength={1000} value={waive} onChange={(event) => setWaive(event.target.value)} />}</Field>}
       <DialogEnd><Button onClick={onClose}>{t("cancel")}</Button><Button kind={refused ? "danger" : "primary"} disabled={refused && waive.trim() === ""} busy={publish.isPending} onClick={() => publish.mutate()}>{refused ? t("publish.anyway") : published ? t("publish.go", { name: published.name }) : t("publish")}</Button></DialogEnd>

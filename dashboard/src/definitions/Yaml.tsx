@@ -56,7 +56,7 @@ export function YamlDiff({ before, after }: { before: string; after: string }) {
       state: EditorState.create({
         doc: after,
         extensions: [nonce(), READING, EditorState.readOnly.of(true), EditorView.contentAttributes.of({ tabindex: "0", "aria-label": t("diff"), "aria-readonly": "true" }),
-          unifiedMergeView({ original: before, mergeControls: false, collapseUnchanged: { margin: 4, minSize: 8 } })],
+          EditorState.phrases.of({ "$ unchanged lines": t("diff.unchanged") }), unifiedMergeView({ original: before, mergeControls: false, collapseUnchanged: { margin: 4, minSize: 8 } })],
       }),
     });
     return () => view.destroy();

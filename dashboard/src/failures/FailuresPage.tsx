@@ -8,10 +8,11 @@ import { useInterval } from "../api/live";
 import type { FailureGroup } from "../api/contract";
 import { failure, failures, useRights } from "../api/queries";
 import { useLanguage, useT } from "../i18n";
-import { exact, number } from "../i18n/format";
+import { number } from "../i18n/format";
 import { BulkDialog, type BulkSet } from "../jobs/BulkDialog";
+import { useCommands } from "../layout/commands";
 import { SagaLink } from "../saga/SagaLink";
-import { Ago } from "../ui/bits";
+import { Since } from "../ui/bits";
 import { Button, Check, IconButton } from "../ui/Controls";
 import { Await, Figure, Notice, Page, Section } from "../ui/Page";
 import { FailureLine } from "./FailureLine";
@@ -29,7 +30,8 @@ export function FailuresPage() {
       {search["group"] && <Group id={search["group"]} />}
       <Section flush label={t("failures")}>
         <Await of={asked}>{(page) => page.failures.length === 0
-          ? <Notice icon="completed" tone="completed" title={t("failures.none")}>{t("failures.none.do")}</Notice>
+          ? search["definition"] !== undefined ? <Notice icon="search" title={t("failures.none.do")} action={<Button onClick={() => void navigate({ to: "/failures", search: {}, replace: true })}>{t("filter.clear")}</Button>} />
+            : <Notice icon="completed" tone="completed" title={t("failures.none")}>{t(open ? "failures.none.short" : "failures.none.do")}</Notice>
           : <ul>{page.failures.map((group) => <FailureLine key={group.id} group={group} minutes={page.trend_minutes} />)}</ul>}</Await>
       </Section>
     </Page>
@@ -52,10 +54,15 @@ function Details({ group }: { group: FailureGroup }) {
   const language = useLanguage();
   const rights = useRights();
   const [bulk, setBulk] = useState<BulkSet | null>(null);
+  const parked = { filter: `status=parked&failure=${group.id}`, name: [group.step, group.code].filter(Boolean).join(": ") };
+  useCommands(rights.operate && group.now.parked > 0 ? [
+    { id: "c/retry", label: t("failures.retry", { count: group.now.parked }), icon: "retrying", go: () => setBulk({ ...parked, action: "retry" }) },
+    { id: "c/compensate", label: t("failures.compensate"), icon: "compensating", go: () => setBulk({ ...parked, action: "compensate" }) },
+  ] : []);
   return (
     <div className="stack">
       <p className="break failure-message">{group.message}</p>
-      <p className="muted row wrap"><Link to="/definitions/$name" params={{ name: group.definition }}>{group.definition}</Link><span className="mono">{group.version.slice(0, 8)}</span><span>{t("failures.seen")} <span title={exact(language, Date.parse(group.first_seen))}><Ago at={group.first_seen} /></span> – <Ago at={group.last_seen} /></span><span>{t("failures.sample")} <SagaLink id={group.sample} /></span></p>
+      <p className="muted row wrap"><Link to="/definitions/$name" params={{ name: group.definition }}>{group.definition}</Link><span className="mono">{group.version.slice(0, 8)}</span><span>{t("failures.first")} <Since at={group.first_seen} /></span><span>{t("failures.last")} <Since at={group.last_seen} /></span><span>{t("failures.sample")} <SagaLink id={group.sample} /></span></p>
       <dl className="figures">
         <Figure label={t("failures.count")}>{number(language, group.count)}</Figure>
         <Figure label={t("state.parked")} tone={group.now.parked > 0 ? "parked" : undefined}><Link to="/sagas" search={{ failure: group.id, status: "parked" }}>{number(language, group.now.parked)}</Link></Figure>
@@ -66,9 +73,9 @@ function Details({ group }: { group: FailureGroup }) {
       {group.job && <p>{t("failures.job")} <Link to="/jobs/$id" params={{ id: group.job }}>{t("failures.job.look")}</Link></p>}
       {rights.operate && (
         <div className="row wrap">
-          <Button kind="primary" icon="retrying" disabled={group.now.parked === 0} onClick={() => setBulk({ filter: `status=parked&failure=${group.id}`, action: "retry", name: `${group.step}: ${group.code}` })}>{t("failures.retry", { count: group.now.parked })}</Button>
-          <Button icon="compensating" disabled={group.now.parked === 0} onClick={() => setBulk({ filter: `status=parked&failure=${group.id}`, action: "compensate", name: `${group.step}: ${group.code}` })}>{t("failures.compensate")}</Button>
-          <Button icon="simulator" disabled={group.now.compensated === 0} onClick={() => setBulk({ filter: `status=compensated&failure=${group.id}`, kind: "replay", name: `${group.step}: ${group.code}` })}>{t("failures.replay", { count: group.now.compensated })}</Button>
+          <Button kind="primary" icon="retrying" disabled={group.now.parked === 0} onClick={() => setBulk({ ...parked, action: "retry" })}>{t("failures.retry", { count: group.now.parked })}</Button>
+          <Button icon="compensating" disabled={group.now.parked === 0} onClick={() => setBulk({ ...parked, action: "compensate" })}>{t("failures.compensate")}</Button>
+          <Button icon="simulator" disabled={group.now.compensated === 0} onClick={() => setBulk({ filter: `status=compensated&failure=${group.id}`, kind: "replay", name: parked.name })}>{t("failures.replay", { count: group.now.compensated })}</Button>
         </div>
       )}
       {bulk && <BulkDialog set={bulk} onClose={() => setBulk(null)} />}

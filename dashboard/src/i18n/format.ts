@@ -59,6 +59,15 @@ export function clock(language: Language, at: number): string {
   return new Date(at).toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit", hour12: false });
 }
 
+/** Since when: the time, with its date unless that is today, and how long ago that is. */
+export function moment(language: Language, at: number, now: number): string {
+  const [then, today] = [new Date(at), new Date(now)];
+  const year = then.getFullYear() === today.getFullYear() ? {} : { year: "numeric" as const };
+  const date = then.toDateString() === today.toDateString() ? {} : { day: "numeric" as const, month: "short" as const, ...year };
+  const told = then.toLocaleString(language, { ...date, hour: "2-digit", minute: "2-digit", hour12: false });
+  return `${told} (${relative(language, Math.min(at, now), now)})`;
+}
+
 export function clockExact(language: Language, at: number): string {
   return new Date(at).toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, hour12: false });
 }

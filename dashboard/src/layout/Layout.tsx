@@ -3,17 +3,19 @@
 import "./layout.css";
 
 import { useQuery } from "@tanstack/react-query";
-import { Link, Outlet, useRouterState } from "@tanstack/react-router";
+import { Link, Outlet, useNavigate, useRouterState } from "@tanstack/react-router";
 import { Dialog as RadixDialog } from "radix-ui";
 import { useEffect, useRef, useState, useSyncExternalStore } from "react";
 
 import { reach } from "../api/client";
 import { useInterval, useLive } from "../api/live";
 import { holds, overview, useRights } from "../api/queries";
-import { useT } from "../i18n";
+import { setLanguage, useLanguage, useT } from "../i18n";
+import { setTheme, useDark } from "../settings/theme";
 import { Ago, Kbd } from "../ui/bits";
 import { Button, IconButton } from "../ui/Controls";
 import { Icon } from "../ui/Icon";
+import { useCommands } from "./commands";
 import { KeyHelp, useKeys } from "./Keys";
 import { NAVIGATION } from "./navigation";
 import { Palette } from "./Palette";
@@ -25,6 +27,7 @@ export function Layout() {
   const [help, setHelp] = useState(false);
   const [menu, setMenu] = useState(false);
   useKeys({ openPalette: () => setPalette(true), openHelp: () => setHelp(true) });
+  useGlobalCommands(() => setHelp(true));
   const main = useRef<HTMLElement>(null);
   const path = useRouterState({ select: (state) => state.location.pathname });
   useEffect(() => {
@@ -62,6 +65,22 @@ export function Layout() {
   );
 }
 
+/** What can be done wherever one is. */
+function useGlobalCommands(help: () => void): void {
+  const t = useT();
+  const rights = useRights();
+  const navigate = useNavigate();
+  const language = useLanguage();
+  const dark = useDark();
+  useCommands([
+    ...(rights.operate ? [{ id: "c/hold", label: t("holds.all"), icon: "hold" as const, go: () => void navigate({ to: "/workers", search: { hold: "starts" } }) }] : []),
+    ...(rights.author ? [{ id: "c/new", label: t("definitions.new"), icon: "plus" as const, go: () => void navigate({ to: "/editor" }) }] : []),
+    { id: "c/dark", label: t(dark ? "palette.light" : "palette.dark"), icon: "settings", go: () => setTheme(dark ? "light" : "dark") },
+    { id: "c/language", label: language === "en" ? "한국어" : "English", icon: "settings", go: () => setLanguage(language === "en" ? "ko" : "en") },
+    { id: "c/keys", label: t("keys.title"), icon: "unknown", go: help },
+  ], true);
+}
+
 function Side() {
   const t = useT();
   const rights = useRights();
@@ -85,7 +104,7 @@ function Side() {
           </div>
         </div>
       ))}
-      <div className="side-end">{rights.me ? <>{rights.me.dev ? t("dev_mode") : rights.me.principal}<br />{rights.me.roles.join(", ")}</> : t("no_sign_in")}</div>
+      <div className="side-end">{rights.me ? <>{rights.me.dev ? t("dev_mode") : rights.me.principal}<br />{rights.me.roles.join(", ")}</> : rights.operate ? t("no_sign_in") : "…"}</div>
     </nav>
   );
 }
@@ -106,8 +125,14 @@ function Banners() {
   const reachable = useSyncExternalStore(reach.subscribe, reach.get);
   const { data } = useQuery({ ...holds, refetchInterval: useInterval(10_000) });
   const held = data?.holds ?? [];
+  const { unknown } = useRights();
   return (
     <>
+      {unknown && reachable && (
+        <div className="banner tone-late" role="alert">
+          <Icon name="unknown" /><span>{t("rights.unknown")}</span><button type="button" className="link" onClick={unknown.again}>{t("try_again")}</button>
+        </div>
+      )}
       {!reachable && (
         <div className="banner tone-parked" role="alert">
           <Icon name="abandoned" /><span>{t("offline")} <Ago at={new Date(reach.answeredAt()).toISOString()} /></span>

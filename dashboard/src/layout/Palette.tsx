@@ -1,4 +1,4 @@
-// Goes anywhere by typing: pages, definitions, a saga by its id or by the start of its key.
+// Goes anywhere by typing: pages, definitions, a saga by its id or by the start of its key; and does what the page offers.
 
 import { useQuery } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
@@ -12,6 +12,7 @@ import { definitions } from "../api/queries";
 import { useT } from "../i18n";
 import { short } from "../ui/bits";
 import { Icon, type IconName } from "../ui/Icon";
+import { offered } from "./commands";
 import { PAGES } from "./navigation";
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
@@ -53,12 +54,16 @@ export function Palette({ onClose }: { onClose: () => void }) {
       go: () => void navigate({ to: "/sagas/$id", params: { id: saga.saga } }),
     });
   }
+  const deeds = offered().filter((it) => has(it.label)).map((it) => ({ ...it, note: t("palette.deed") }));
+  // Before anything is typed, what can be done here comes first.
+  if (typed === "") items.push(...deeds);
   for (const page of PAGES) if (has(t(page.label))) items.push({ id: page.to, label: t(page.label), icon: page.icon, go: () => void navigate({ to: page.to }) });
   for (const definition of known.data?.definitions ?? []) {
     if (typed !== "" && has(definition.name)) {
       items.push({ id: `d/${definition.name}`, label: definition.name, note: t("definitions"), icon: "definitions", go: () => void navigate({ to: "/definitions/$name", params: { name: definition.name } }) });
     }
   }
+  if (typed !== "") items.push(...deeds);
   const chosen = Math.min(at, items.length - 1);
   const run = (item: Item | undefined) => {
     if (!item) return;

@@ -11,13 +11,15 @@ import type { Overview } from "../api/contract";
 import { asProblem } from "../api/problem";
 import { overview } from "../api/queries";
 import { FailureLine } from "../failures/FailureLine";
+import { lately } from "../failures/standing";
 import { type T, useLanguage, useT } from "../i18n";
-import { clock, duration, money, number } from "../i18n/format";
-import { Ago, Amount, Lasting } from "../ui/bits";
+import { duration, moment, money, number } from "../i18n/format";
+import { Ago, Amount, Lasting, useNow } from "../ui/bits";
 import { Icon } from "../ui/Icon";
 import { Await, Figure, Notice, Page, Section } from "../ui/Page";
 import { PileUp } from "./PileUp";
 import { Plain } from "./Plain";
+import { behind, tooOld } from "./verdict";
 
 const Chart = lazy(() => import("../ui/Chart").then((it) => ({ default: it.Chart })));
 
@@ -27,20 +29,20 @@ export function OverviewPage() {
   const absent = asked.isError && asProblem(asked.error).kind === "absent";
   return (
     <Page title={t("overview")}>
-      {absent ? <Plain /> : <Await of={asked} rows={8}>{(data) => <Whole data={data} />}</Await>}
+      {absent ? <Plain /> : <Await of={asked} rows={8}>{(data) => <Whole data={data} readAt={asked.dataUpdatedAt} />}</Await>}
     </Page>
   );
 }
 
-function Whole({ data }: { data: Overview }) {
+function Whole({ data, readAt }: { data: Overview; readAt: number }) {
   const t = useT();
   const language = useLanguage();
   const { now } = data;
-  const grows = data.failures.filter((group) => (group.trend.at(-1) ?? 0) + (group.trend.at(-2) ?? 0) > 0);
+  const grows = data.failures.filter((group) => lately(group) > 0);
   const last = useMemo(() => sum(data), [data]);
   return (
     <>
-      <Verdict data={data} growing={grows[0]} t={t} />
+      <Verdict data={data} readAt={readAt} growing={grows[0]} t={t} />
       <dl className="figures">
         <Figure label={t("state.running")}><Link to="/sagas" search={{ status: "running" }}>{number(language, now.running)}</Link></Figure>
         <Figure label={t("state.late")} tone={now.late > 0 ? "late" : undefined}><Link to="/sagas" search={{ health: "late" }}>{number(language, now.late)}</Link></Figure>
@@ -82,19 +84,24 @@ function Whole({ data }: { data: Overview }) {
 }
 
 /** The night in one sentence: the worst first. */
-function Verdict({ data, growing, t }: { data: Overview; growing: Overview["failures"][number] | undefined; t: T }) {
+function Verdict({ data, readAt, growing, t }: { data: Overview; readAt: number; growing: Overview["failures"][number] | undefined; t: T }) {
   const language = useLanguage();
+  const clock = useNow();
   const { now } = data;
   // Every part is a link to what it speaks of.
   const parts: ReactNode[] = [];
   if (now.parked + now.anomalies > 0) parts.push(<Link to="/parked">{t("verdict.parked", { count: now.parked + now.anomalies })}</Link>);
   if (data.at_risk.length > 0) parts.push(<Link to="/parked" search={{ sort: "amount" }}>{t("verdict.risk", { amount: data.at_risk.map((it) => money(language, it.amount, it.currency)).join(" + ") })}</Link>);
-  if (growing) parts.push(<Link to="/failures" search={{ group: growing.id }}>{t("verdict.failing", { step: growing.step, code: growing.code, since: clock(language, Date.parse(growing.first_seen)) })}</Link>);
+  if (growing) parts.push(<Link to="/failures" search={{ group: growing.id }}>{t("verdict.failing", { step: growing.step ?? growing.definition, code: growing.code, since: moment(language, Date.parse(growing.first_seen), clock) })}</Link>);
   if (now.late > 0) parts.push(<Link to="/sagas" search={{ health: "late" }}>{t("verdict.late", { count: now.late })}</Link>);
   const gone = data.workers.filter((worker) => worker.instances === 0).map((worker) => worker.worker);
   if (gone.length > 0) parts.push(<Link to="/workers">{t("verdict.workers", { workers: gone.join(", ") })}</Link>);
+  const slow = behind(data.workers)[0];
+  if (slow) parts.push(<Link to="/workers">{t("verdict.behind", { worker: slow.worker, lag: duration(language, slow.lag_ms) })}</Link>);
   if (data.approvals > 0) parts.push(<Link to="/parked">{t("verdict.approvals", { count: data.approvals })}</Link>);
   if (data.dead_letters > 0) parts.push(<Link to="/dead-letters">{t("verdict.letters", { count: data.dead_letters })}</Link>);
+  const old = tooOld(data.lag_ms, readAt, clock);
+  if (old !== null) parts.push(t("verdict.old", { age: duration(language, old) }));
   const bad = now.parked + now.anomalies > 0 || gone.length > 0;
   const good = parts.length === 0;
   return (
@@ -115,24 +122,31 @@ function sum(data: Overview): { started: number; completed: number; compensated:
   return total;
 }
 
+/** The minutes that are over: the one that has just begun would look like a fall at the end of every line. */
+function over(data: Overview): Overview["minutes"] {
+  return data.minutes.slice(0, -1);
+}
+
 function throughput(data: Overview, t: T) {
+  const minutes = over(data);
   return {
-    at: data.minutes.map((minute) => Date.parse(minute.at) / 1_000),
+    at: minutes.map((minute) => Date.parse(minute.at) / 1_000),
     series: [
-      { label: t("started"), color: "--s-waiting", values: data.minutes.map((it) => it.started), dash: [2, 3] },
-      { label: t("state.completed"), color: "--s-completed", values: data.minutes.map((it) => it.completed) },
-      { label: t("state.compensated"), color: "--s-compensated", values: data.minutes.map((it) => it.compensated), dash: [6, 3] },
-      { label: t("state.parked"), color: "--s-parked", values: data.minutes.map((it) => it.parked) },
+      { label: t("started"), color: "--s-waiting", values: minutes.map((it) => it.started), dash: [2, 3] },
+      { label: t("state.completed"), color: "--s-completed", values: minutes.map((it) => it.completed) },
+      { label: t("state.compensated"), color: "--s-compensated", values: minutes.map((it) => it.compensated), dash: [6, 3] },
+      { label: t("state.parked"), color: "--s-parked", values: minutes.map((it) => it.parked) },
     ],
   };
 }
 
 function latency(data: Overview, t: T) {
+  const minutes = over(data);
   return {
-    at: data.minutes.map((minute) => Date.parse(minute.at) / 1_000),
+    at: minutes.map((minute) => Date.parse(minute.at) / 1_000),
     series: [
-      { label: t("p50"), color: "--s-running", values: data.minutes.map((it) => it.p50_ms ?? null) },
-      { label: t("p99"), color: "--s-retrying", values: data.minutes.map((it) => it.p99_ms ?? null), dash: [6, 3] },
+      { label: t("p50"), color: "--s-running", values: minutes.map((it) => it.p50_ms ?? null) },
+      { label: t("p99"), color: "--s-retrying", values: minutes.map((it) => it.p99_ms ?? null), dash: [6, 3] },
     ],
   };
 }

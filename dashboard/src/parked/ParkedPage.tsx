@@ -38,6 +38,7 @@ export function ParkedPage() {
   const [selected, setSelected] = useState<Set<string>>(new Set());
   const [bulk, setBulk] = useState<BulkSet | null>(null);
   const [resolve, setResolve] = useState<ParkedItem | null>(null);
+  const filtered = search["definition"] !== undefined || search["owner"] !== undefined;
   const risk = asked.data?.pages[0]?.at_risk;
   const absent = asked.isError && asProblem(asked.error).kind === "absent";
   const set = (name: string, value: string) => void navigate({ to: "/parked", search: { ...search, [name]: value || undefined }, replace: true });
@@ -65,7 +66,8 @@ export function ParkedPage() {
               </div>
             )}
             <Await of={{ ...asked, data: rows }} rows={6}>{(list) => list.length === 0
-              ? <Notice icon="completed" tone="completed" title={t("parked.none")}>{t("parked.none.do")}</Notice>
+              ? filtered ? <Notice icon="search" title={t("parked.filtered")} action={<Button onClick={() => void navigate({ to: "/parked", search: { sort: search["sort"] }, replace: true })}>{t("filter.clear")}</Button>}>{t("parked.filtered.do")}</Notice>
+                : <Notice icon="completed" tone="completed" title={t("parked.none")}>{t("parked.none.do")}</Notice>
               : <ul>{list.map((row) => {
                 const key = rowKey(row);
                 return (

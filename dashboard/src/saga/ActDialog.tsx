@@ -1,7 +1,7 @@
 // One action on one saga: what it will do, what it needs, and what came of it.
 
 import { useMutation } from "@tanstack/react-query";
-import { useMemo, useState } from "react";
+import { useEffect, useMemo, useState } from "react";
 
 import { send } from "../api/client";
 import type { Acted, ActionPlan, SagaView } from "../api/contract";
@@ -12,26 +12,33 @@ import { money } from "../i18n/format";
 import { toast } from "../layout/Toasts";
 import { Button, Check, Dialog, DialogEnd, Field, Input, Textarea } from "../ui/Controls";
 import { ProblemLine } from "../ui/Page";
+import { StateBadge } from "../ui/State";
 import { differences } from "./differences";
+import { type Move, moved, triedOnly } from "./moved";
 import { laneId } from "./spans";
+import { sameDeed, usePlans } from "./usePlans";
 import { givenName, keepName } from "./who";
 import { deeds, wouldUndo } from "./words";
 
 const WAIT_S = 5;
 
-export function ActDialog({ saga, plan, revision, onClose }: { saga: SagaView; plan: ActionPlan; revision: number; onClose: () => void }) {
+/** `saga` is the saga as it is now; `plan` and `revision` are what the operator chose. */
+export function ActDialog({ saga: now, plan: chosen, revision: of, onClose }: { saga: SagaView; plan: ActionPlan; revision: number; onClose: () => void }) {
   const t = useT();
   const language = useLanguage();
   const rights = useRights();
   const stale = useStale();
+  // What is decided on. The saga may move on behind the dialog; then it is looked at, and decided, again.
+  const [looked, setLooked] = useState({ saga: now, plan: chosen, revision: of });
+  const { saga, plan, revision } = looked;
+  const { has, moves, again } = useMoved(now, looked, setLooked);
   const [who, setWho] = useState(givenName);
   const [why, setWhy] = useState("");
   const [evidence, setEvidence] = useState("");
   const [acknowledged, setAcknowledged] = useState(false);
-  const initial = useMemo(() => JSON.stringify(plan.action === "retry_edited" ? plan.input ?? saga.input : {}, null, 2), [plan, saga.input]);
-  const [json, setJson] = useState(plan.action === "skip" ? "" : initial);
-  // The same deed sent twice, by a double click or after a lost answer, is one.
-  const [key] = useState(() => crypto.randomUUID());
+  const [json, setJson] = useState(() => (plan.action === "skip" ? "" : JSON.stringify(plan.action === "retry_edited" ? plan.input ?? saga.input : {}, null, 2)));
+  // The same deed sent twice, by a double click or after a lost answer, is one; decided again it is another.
+  const key = useMemo(() => `${crypto.randomUUID()}-${revision}`, [revision]);
 
   const needs = (what: string) => plan.needs.includes(what);
   const edits = needs("input") || needs("output");
@@ -60,7 +67,7 @@ export function ActDialog({ saga, plan, revision, onClose }: { saga: SagaView; p
       if (asProblem(error).kind === "refused") stale("saga");
     },
   });
-  const missing = why.trim() === "" || (nameless && who.trim() === "") || (needs("evidence") && evidence.trim() === "")
+  const missing = has || why.trim() === "" || (nameless && who.trim() === "") || (needs("evidence") && evidence.trim() === "")
     || (needs("acknowledged") && !acknowledged) || (edits && json.trim() !== "" && parsed.fault !== null) || (needs("input") && json.trim() === "");
   const target = plan.step ? laneId({ step: plan.step, ...(plan.item === undefined ? {} : { item: plan.item }) }) : null;
   return (
@@ -81,7 +88,7 @@ export function ActDialog({ saga, plan, revision, onClose }: { saga: SagaView; p
         {nameless && <Field label={t("act.who")} hint={t("act.who.hint")}>{(id) => <Input id={id} required maxLength={200} value={who} autoComplete="username" onChange={(event) => setWho(event.target.value)} />}</Field>}
         <Field label={t("act.why")} hint={t("act.why.hint")}>{(id) => <Textarea id={id} required maxLength={1_000} rows={2} value={why} onChange={(event) => setWhy(event.target.value)} />}</Field>
         {needs("acknowledged") && <Check checked={acknowledged} onChange={(event) => setAcknowledged(event.target.checked)} label={t(plan.action === "abandon" ? "act.ack.abandon" : "act.ack.effect")} />}
-        <ProblemLine error={act.error} />
+        {has ? <Moved moves={moves} again={again} onAgain={() => act.reset()} /> : <ProblemLine error={act.error} />}
         <DialogEnd>
           <Button onClick={onClose}>{t("cancel")}</Button>
           <Button type="submit" kind={plan.action === "retry" || plan.action === "resume_compensation" ? "primary" : "danger"} disabled={missing} busy={act.isPending}>
@@ -90,6 +97,45 @@ export function ActDialog({ saga, plan, revision, onClose }: { saga: SagaView; p
         </DialogEnd>
       </form>
     </Dialog>
+  );
+}
+
+interface Looked { saga: SagaView; plan: ActionPlan; revision: number }
+/** What the same deed is now: not known yet, not possible any more (and why), or another decision. */
+type Again = { state: "asking" } | { state: "gone"; why: string | undefined } | { state: "allowed"; decide: () => void };
+
+function useMoved(now: SagaView, looked: Looked, setLooked: (looked: Looked) => void): { has: boolean; moves: Move[]; again: Again } {
+  const { plans, revision, known } = usePlans(now);
+  const has = now.revision > looked.revision;
+  const moves = useMemo(() => moved(looked.saga, now), [looked.saga, now]);
+  const same = sameDeed(plans, looked.plan);
+  // One more try of what is tried anyway changes nothing that was decided.
+  const follows = has && known && same !== undefined && triedOnly(moves) && JSON.stringify(same) === JSON.stringify(looked.plan);
+  useEffect(() => {
+    if (follows) setLooked({ saga: now, plan: same, revision });
+  }, [follows, now, same, revision, setLooked]);
+  const again: Again = !known ? { state: "asking" }
+    : same?.allowed ? { state: "allowed", decide: () => setLooked({ saga: now, plan: same, revision }) }
+    : { state: "gone", why: same?.refused ?? undefined };
+  return { has: has && !follows, moves, again };
+}
+
+/** What changed since it was looked at, and whether the deed can still be decided on. */
+function Moved({ moves, again, onAgain }: { moves: Move[]; again: Again; onAgain: () => void }) {
+  const t = useT();
+  const tried = (attempt: number) => (attempt > 1 ? ` (${t("try_number", { attempt })})` : "");
+  return (
+    <div className="moved tone-late" role="alert">
+      <p><strong>{t("moved")}</strong></p>
+      <ul>{moves.map((move) => (
+        <li key={move.step ?? ""} className="row wrap">
+          <span>{move.step ?? t("saga")}:</span><StateBadge state={move.before.state} quiet />{tried(move.before.attempt)}→<StateBadge state={move.after.state} quiet />{tried(move.after.attempt)}
+        </li>
+      ))}</ul>
+      {again.state === "asking" && <p>{t("loading")}</p>}
+      {again.state === "gone" && <p>{t("moved.gone")} {again.why}</p>}
+      {again.state === "allowed" && <p className="row wrap"><span>{t("moved.again")}</span><Button onClick={() => { onAgain(); again.decide(); }}>{t("moved.look")}</Button></p>}
+    </div>
   );
 }
 

@@ -1,21 +1,21 @@
 // The right to be forgotten: what the definition marks as personal is replaced in an ended saga's history, for good.
 
-import { useMutation } from "@tanstack/react-query";
+import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 
 import { send } from "../api/client";
-import { useStale } from "../api/queries";
 import { useT } from "../i18n";
 import { Button, Dialog, DialogEnd, Field, Input } from "../ui/Controls";
 import { ProblemLine } from "../ui/Page";
 
 export function EraseDialog({ id, onClose }: { id: string; onClose: () => void }) {
   const t = useT();
-  const stale = useStale();
+  const client = useQueryClient();
   const [why, setWhy] = useState("");
   const erase = useMutation({
     mutationFn: () => send("POST", `/sagas/${id}/erase`, { why: why.trim() }),
-    onSuccess: () => { stale("saga"); onClose(); },
+    // What was read of it before is not kept either.
+    onSuccess: () => { void client.resetQueries({ queryKey: ["saga", id] }); onClose(); },
   });
   return (
     <Dialog open onClose={onClose} title={t("erase")} description={<p>{t("erase.about")}</p>}>

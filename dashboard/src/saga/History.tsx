@@ -13,17 +13,26 @@ import { Notice } from "../ui/Page";
 import { look } from "../ui/State";
 
 const SHOWN = 100;
+const MORE = 500;
 
-export function History({ events, more, startedAt, step }: { events: HistoryEvent[]; more: boolean; startedAt: string; step: string | null }) {
+/** `earlier` events are not read yet; `onEarlier` reads some of them. */
+export function History({ events, earlier, onEarlier, busy, startedAt, step }:
+  { events: HistoryEvent[]; earlier: number; onEarlier: () => void; busy: boolean; startedAt: string; step: string | null }) {
   const t = useT();
   const [shown, setShown] = useState(SHOWN);
   const of = step === null ? events : events.filter((event) => event.step === null || event.step === undefined || event.step === step.replace(/\[\d+\]$/, ""));
   const visible = of.slice(-shown);
+  const hidden = of.length - visible.length;
   return (
     <div>
-      {visible.length < of.length && <p className="history-more"><button type="button" className="link" onClick={() => setShown(shown + 500)}>{t("history.earlier", { count: of.length - visible.length })}</button></p>}
+      {hidden + earlier > 0 && (
+        <p className="history-more">
+          <button type="button" className="link" disabled={busy} onClick={() => { setShown(shown + MORE); if (hidden < MORE && earlier > 0) onEarlier(); }}>
+            {busy ? t("loading") : step === null ? t("history.earlier", { count: hidden + earlier }) : t("history.earlier.step")}
+          </button>
+        </p>
+      )}
       <ol className="history">{visible.map((event) => <Line key={event.revision} event={event} startedAt={startedAt} />)}</ol>
-      {more && <p className="muted history-more">{t("history.cut")}</p>}
     </div>
   );
 }

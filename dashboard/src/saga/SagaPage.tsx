@@ -6,12 +6,13 @@ import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
 import { useEffect, useMemo, useState } from "react";
 
+import { history, useEarlier } from "../api/history";
 import { useInterval } from "../api/live";
 import type { ActionPlan, SagaView } from "../api/contract";
-import { asProblem } from "../api/problem";
-import { history, ignored, plans as plansQuery, saga as sagaQuery, useRights } from "../api/queries";
+import { ignored, saga as sagaQuery, useRights } from "../api/queries";
 import { type GraphStep, LazyGraph } from "../graph/LazyGraph";
-import { term, useT } from "../i18n";
+import { type T, term, useT } from "../i18n";
+import { useCommands } from "../layout/commands";
 import { traceAddress } from "../settings/trace";
 import { Ago, Amount, Copy, Id, Span, Until } from "../ui/bits";
 import { Button, Menu, type MenuItem, Tabs } from "../ui/Controls";
@@ -24,15 +25,19 @@ import { History, Ignored } from "./History";
 import { NotesPanel, OwnerLine } from "./Notes";
 import { graphSteps } from "./graphSteps";
 import { EraseDialog } from "./Erase";
-import { best, guess } from "./plans";
+import { best } from "./plans";
 import { ReplayDialog } from "./Replay";
 import { Runbook } from "./Runbook";
 import { SagaLink } from "./SagaLink";
 import { SignalDialog } from "./Signal";
 import { laneId } from "./spans";
 import { StepPanel } from "./StepPanel";
+import { usePlans } from "./usePlans";
 import { Waterfall } from "./Waterfall";
 import { cause, remedy, sentence } from "./words";
+
+interface Acting { plan: ActionPlan; revision: number }
+type OnAct = (acting: Acting) => void;
 
 export function SagaPage() {
   const { id } = useParams({ from: "/sagas/$id" });
@@ -40,16 +45,19 @@ export function SagaPage() {
   const asked = useQuery({ ...sagaQuery(id), refetchInterval: (query) => (query.state.data?.ended_at ? 60_000 : every) });
   const saga = asked.data;
   const t = useT();
+  // The dialog of a deed stays, with what is written in it, whatever becomes of the saga and of the button that opened it.
+  const [acting, setActing] = useState<Acting | null>(null);
   return (
     <Page title={saga?.key ?? t("saga")}
       lead={saga && <span className="row wrap"><Link to="/definitions/$name" params={{ name: saga.definition }}>{saga.definition}</Link><span className="mono" title={saga.version}>{saga.version.slice(0, 8)}</span><Id id={saga.saga} /></span>}
-      actions={saga && <Actions saga={saga} />}>
-      <Await of={asked} rows={8}>{(data) => <Whole saga={data} />}</Await>
+      actions={saga && <Actions saga={saga} onAct={setActing} />}>
+      <Await of={asked} rows={8}>{(data) => <Whole saga={data} onAct={setActing} />}</Await>
+      {saga && acting && <ActDialog saga={saga} plan={acting.plan} revision={acting.revision} onClose={() => setActing(null)} />}
     </Page>
   );
 }
 
-function Whole({ saga }: { saga: SagaView }) {
+function Whole({ saga, onAct }: { saga: SagaView; onAct: OnAct }) {
   const t = useT();
   const search = useSearch({ from: "/sagas/$id" });
   const navigate = useNavigate({ from: "/sagas/$id" });
@@ -58,11 +66,12 @@ function Whole({ saga }: { saga: SagaView }) {
   const every = useInterval(1_500);
   const told = useQuery({ ...history(saga.saga), refetchInterval: saga.ended_at ? false : every });
   const events = told.data?.events ?? [];
+  const earlier = useEarlier(saga.saga);
   const select = (step: string) => void navigate({ search: (before) => ({ ...before, step: before["step"] === step ? undefined : step }), replace: true });
   const steps = useMemo<GraphStep[]>(() => graphSteps(saga.steps, t), [saga.steps, t]);
   return (
     <>
-      <Say saga={saga} />
+      <Say saga={saga} onAct={onAct} />
       {saga.anomalies?.filter((it) => !it.resolved_at).map((it) => (
         <p key={it.effect_key + it.kind} className="saga-anomaly"><Icon name="anomaly" /><span><strong>{t("state.anomaly")}: {term(t, "anomaly", it.kind)}</strong> {it.amount != null && <Amount amount={it.amount} currency={it.currency} />} <span className="mono break">{it.effect_key}</span> <Ago at={it.at} /></span></p>
       ))}
@@ -70,11 +79,11 @@ function Whole({ saga }: { saga: SagaView }) {
       <div className="saga-grid">
         <div className="stack">
           <Section title={t("saga.waterfall")}>
-            <Await of={told}>{() => <Waterfall saga={saga} history={events} selected={selected} onSelect={select} />}</Await>
+            <Await of={told}>{(data) => <>{data.earlier > 0 && <p className="muted">{t("waterfall.part", { count: data.events.length })}</p>}<Waterfall saga={saga} history={events} selected={selected} onSelect={select} /></>}</Await>
           </Section>
           <Section>
             <Tabs label={t("saga.details")} value={tab} onChange={(value) => void navigate({ search: (before) => ({ ...before, tab: value }), replace: true })} tabs={[
-              { value: "history", label: t("saga.history"), body: <Await of={told}>{(data) => <History events={data.events} more={data.more} startedAt={saga.started_at} step={selected} />}</Await> },
+              { value: "history", label: t("saga.history"), body: <Await of={told}>{(data) => <History events={data.events} earlier={data.earlier} onEarlier={earlier.load} busy={earlier.busy} startedAt={saga.started_at} step={selected} />}</Await> },
               { value: "data", label: t("saga.data"), body: <Data saga={saga} /> },
               { value: "ignored", label: t("saga.ignored"), body: <IgnoredTab id={saga.saga} /> },
             ]} />
@@ -95,7 +104,7 @@ function IgnoredTab({ id }: { id: string }) {
 }
 
 /** The state in words, the reason, and the next event and when. */
-function Say({ saga }: { saga: SagaView }) {
+function Say({ saga, onAct }: { saga: SagaView; onAct: OnAct }) {
   const t = useT();
   const state = standing(saga);
   const { key, values } = sentence(saga);
@@ -115,7 +124,7 @@ function Say({ saga }: { saga: SagaView }) {
             <Until at={saga.next.at} />
           </span>
         )}
-        {saga.next?.what === "retry" && <RunNow saga={saga} />}
+        {saga.next?.what === "retry" && <RunNow saga={saga} onAct={onAct} />}
         {!saga.next && !saga.ended_at && saga.status === "parked" && <span>{t("next.human")}</span>}
         {saga.held && <Link to="/workers" className="state tone-late"><Icon name="hold" size={12} />{t("saga.held")}</Link>}
         {(saga.approvals?.length ?? 0) > 0 && <Link to="/parked">{t("saga.approvals", { count: saga.approvals?.length ?? 0 })}</Link>}
@@ -160,33 +169,27 @@ function Trace({ id }: { id: string }) {
   return <>{at ? <a href={at} target="_blank" rel="noreferrer">{shown}</a> : shown}<Copy text={id} label={t("trace.copy")} /></>;
 }
 
-function RunNow({ saga }: { saga: SagaView }) {
+function RunNow({ saga, onAct }: { saga: SagaView; onAct: OnAct }) {
   const t = useT();
   const { plans, revision } = usePlans(saga);
-  const [open, setOpen] = useState<ActionPlan | null>(null);
   const plan = plans.find((it) => it.action === "retry" && it.allowed && it.step === saga.next?.step);
   const rights = useRights();
   if (!plan || !rights.operate) return null;
-  return (
-    <>
-      <Button icon="retrying" onClick={() => setOpen(plan)}>{t("run_now")}</Button>
-      {open && <ActDialog saga={saga} plan={open} revision={revision} onClose={() => setOpen(null)} />}
-    </>
-  );
+  return <Button icon="retrying" onClick={() => onAct({ plan, revision })}>{t("run_now")}</Button>;
 }
 
-function usePlans(saga: SagaView): { plans: ActionPlan[]; revision: number } {
-  const asked = useQuery({ ...plansQuery(saga.saga, saga.revision), enabled: !saga.ended_at });
-  if (asked.data) return { plans: asked.data.actions, revision: asked.data.revision };
-  const absent = asked.isError && asProblem(asked.error).kind === "absent";
-  return { plans: absent ? guess(saga) : [], revision: saga.revision };
+const REPLAYABLE = ["compensated", "abandoned"];
+
+/** A deed and what it is done to. */
+function titled(plan: ActionPlan, t: T): string {
+  const deed = t(`action.${plan.action}`);
+  return plan.step ? `${deed}: ${laneId({ step: plan.step, ...(plan.item === undefined ? {} : { item: plan.item }) })}` : deed;
 }
 
-function Actions({ saga }: { saga: SagaView }) {
+function Actions({ saga, onAct }: { saga: SagaView; onAct: OnAct }) {
   const t = useT();
   const rights = useRights();
   const { plans, revision } = usePlans(saga);
-  const [open, setOpen] = useState<{ plan: ActionPlan; revision: number } | null>(null);
   const [replay, setReplay] = useState(false);
   const [signal, setSignal] = useState(false);
   const [erase, setErase] = useState(false);
@@ -197,29 +200,34 @@ function Actions({ saga }: { saga: SagaView }) {
   const suggested = plans.find((plan) => plan.action === asked && plan.allowed && (search["step"] === undefined || plan.step == null || laneId({ step: plan.step, ...(plan.item == null ? {} : { item: plan.item }) }) === search["step"]));
   useEffect(() => {
     if (asked === undefined || plans.length === 0) return;
-    if (suggested && rights.operate) setOpen({ plan: suggested, revision });
+    if (suggested && rights.operate) onAct({ plan: suggested, revision });
     void navigate({ search: (before) => ({ ...before, act: undefined }), replace: true });
-  }, [asked, plans.length, suggested, revision, rights.operate, navigate]);
+  }, [asked, plans.length, suggested, revision, rights.operate, navigate, onAct]);
+  const can = rights.operate ? plans.filter((plan) => plan.allowed) : [];
+  useCommands([
+    ...can.map((plan) => ({ id: `c/${plan.action}/${plan.step ?? ""}/${plan.item ?? ""}/${plan.direction ?? ""}`, label: titled(plan, t), icon: "retrying" as const, go: () => onAct({ plan, revision }) })),
+    ...(rights.operate && !saga.ended_at ? [{ id: "c/signal", label: t("signal.send"), icon: "letters" as const, go: () => setSignal(true) }] : []),
+    ...(rights.operate && REPLAYABLE.includes(saga.status) ? [{ id: "c/replay", label: t("replay"), icon: "simulator" as const, go: () => setReplay(true) }] : []),
+  ]);
+  if (rights.unknown) return null;
   if (!rights.operate) return <span className="muted">{t("act.viewer")}</span>;
   const first = best(plans, saga);
   const items: (MenuItem | "line")[] = plans.filter((plan) => plan !== first).map((plan) => ({
-    label: plan.step ? `${t(`action.${plan.action}`)}: ${laneId({ step: plan.step, ...(plan.item === undefined ? {} : { item: plan.item }) })}` : t(`action.${plan.action}`),
-    onSelect: () => setOpen({ plan, revision }),
+    label: titled(plan, t),
+    onSelect: () => onAct({ plan, revision }),
     danger: plan.action === "abandon",
     disabled: !plan.allowed,
     note: plan.allowed ? undefined : plan.refused ?? undefined,
   }));
   const waits = saga.steps.some((step) => step.state === "waiting" && step.action.startsWith("wait for signal"));
-  const replayable = saga.status === "compensated" || saga.status === "abandoned";
   if (!saga.ended_at) items.push("line", { label: t("signal.send"), onSelect: () => setSignal(true) });
   if (saga.ended_at && rights.admin) items.push({ label: t("erase"), danger: true, onSelect: () => setErase(true), note: t("erase.note") });
   return (
     <>
-      {first && <Button kind="primary" icon="retrying" onClick={() => setOpen({ plan: first, revision })}>{t(`action.${first.action}`)}{first.step ? `: ${first.step}` : ""}</Button>}
+      {first && <Button kind="primary" icon="retrying" onClick={() => onAct({ plan: first, revision })}>{t(`action.${first.action}`)}{first.step ? `: ${first.step}` : ""}</Button>}
       {waits && <Button icon="letters" onClick={() => setSignal(true)}>{t("signal.send")}</Button>}
-      {replayable && <Button icon="simulator" onClick={() => setReplay(true)}>{t("replay")}</Button>}
+      {REPLAYABLE.includes(saga.status) && <Button icon="simulator" onClick={() => setReplay(true)}>{t("replay")}</Button>}
       {items.length > 0 && <Menu trigger={<Button icon="more" aria-label={t("act.more")}>{t("act.more")}</Button>} items={items} />}
-      {open && <ActDialog saga={saga} plan={open.plan} revision={open.revision} onClose={() => setOpen(null)} />}
       {replay && <ReplayDialog saga={saga} onClose={() => setReplay(false)} />}
       {signal && <SignalDialog saga={saga} onClose={() => setSignal(false)} />}
       {erase && <EraseDialog id={saga.saga} onClose={() => setErase(false)} />}

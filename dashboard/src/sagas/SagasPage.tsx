@@ -21,6 +21,7 @@ import { type Column, type Sort, sorted, Table } from "../ui/Table";
 import { fromSearch } from "./filter";
 import { FilterBar } from "./FilterBar";
 import { SavedViews } from "./SavedViews";
+import { type Seen, settle } from "./settled";
 
 const rowKey = (row: SagaSummary) => row.saga;
 
@@ -41,7 +42,7 @@ export function SagasPage() {
   const asked = useInfiniteQuery({ ...sagas(filter), refetchInterval: every });
   const rows = useMemo(() => asked.data?.pages.flatMap((page) => page.sagas), [asked.data]);
   const lag = asked.data?.pages[0]?.lag_ms ?? 0;
-  const { shown, fresh, take } = useSettled(rows, JSON.stringify(filter));
+  const { shown, fresh, take } = useSettled(rows, JSON.stringify(filter), asked.isPlaceholderData);
   const { hasNextPage, isFetchingNextPage, fetchNextPage } = asked;
   const onEnd = useCallback(() => { if (hasNextPage && !isFetchingNextPage) void fetchNextPage(); }, [hasNextPage, isFetchingNextPage, fetchNextPage]);
   const columns = useColumns();
@@ -52,7 +53,7 @@ export function SagasPage() {
     <Page title={t("sagas")} fill actions={<SavedViews filter={filter} onOpen={set} />}>
       <FilterBar filter={filter} onChange={set} />
       <Facets filter={filter} onChange={set} />
-      <section className="section flush fill" aria-label={t("sagas")}>
+      <section className="section flush fill" aria-label={t("sagas")} aria-busy={asked.isPlaceholderData}>
         {selected.size > 0 && rights.operate && (
           <div className="bulk">
             <strong>{t("bulk.selected", { count: selected.size })}</strong>
@@ -63,7 +64,7 @@ export function SagasPage() {
           </div>
         )}
         {fresh > 0 && <button type="button" className="fresh" onClick={take}>{t("list.fresh", { count: fresh })}</button>}
-        <Await of={{ data: rows === undefined ? undefined : ordered, error: asked.error, isError: asked.isError, refetch: asked.refetch }} rows={10}>
+        <Await of={{ data: rows === undefined ? undefined : ordered, dataUpdatedAt: asked.dataUpdatedAt, error: asked.error, isError: asked.isError, refetch: asked.refetch }} rows={10}>
           {(list) => (
             <Table fill label={t("sagas")} rows={list} columns={columns} rowKey={rowKey} rowHeight={44} onEnd={onEnd} sort={sort} onSort={(by) => void navigate({ to: "/sagas", search: { ...search, sort: by }, replace: true })}
               onOpen={(row) => void navigate({ to: "/sagas/$id", params: { id: row.saga } })}
@@ -84,21 +85,17 @@ export function SagasPage() {
   );
 }
 
-/** Rows that were seen stay where they are; what is newer waits until it is asked for. */
-function useSettled(rows: SagaSummary[] | undefined, filter: string): { shown: SagaSummary[]; fresh: number; take: () => void } {
-  const seen = useRef<{ filter: string; newest: string } | null>(null);
+function useSettled(rows: SagaSummary[] | undefined, filter: string, waiting: boolean): { shown: SagaSummary[]; fresh: number; take: () => void } {
+  const seen = useRef<Seen | null>(null);
   const [, redraw] = useState(0);
   if (rows === undefined) return { shown: [], fresh: 0, take: () => undefined };
-  const newest = rows[0]?.saga ?? "";
-  // Ids are in order of time: what sorts above the newest one seen came after it.
-  if (seen.current === null || seen.current.filter !== filter || seen.current.newest === "") seen.current = { filter, newest };
-  const top = seen.current.newest;
-  const shown = rows.filter((row) => row.saga <= top);
+  const settled = settle(seen.current, rows, filter, waiting);
+  seen.current = settled.seen;
   return {
-    shown,
-    fresh: rows.length - shown.length,
+    shown: settled.shown,
+    fresh: settled.fresh,
     take: () => {
-      seen.current = { filter, newest };
+      seen.current = { filter, newest: rows[0]?.saga ?? "" };
       redraw((it) => it + 1);
     },
   };
@@ -132,11 +129,11 @@ function Facets({ filter, onChange }: { filter: SagaFilter; onChange: (filter: S
 function useColumns(): Column<SagaSummary>[] {
   const t = useT();
   return useMemo(() => [
-    { id: "state", head: t("state"), width: "minmax(134px, 144px)", cell: (row) => <StateBadge state={standing(row)} /> },
-    { id: "key", head: t("key"), width: "minmax(110px, 1.2fr)", by: (row) => row.key ?? row.saga, cell: (row) => <><span className="cell-two" title={row.key ?? row.saga}>{row.key ?? short(row.saga)}</span><span className="cell-two">{row.definition}</span></> },
+    { id: "state", head: t("state"), width: "min(144px, 30vw)", cell: (row) => <StateBadge state={standing(row)} /> },
+    { id: "key", head: t("key"), width: "minmax(76px, 1.2fr)", by: (row) => row.key ?? row.saga, cell: (row) => <><span className="cell-two" title={row.key ?? row.saga}>{row.key ?? short(row.saga)}</span><span className="cell-two">{row.definition}</span></> },
     { id: "where", head: t("where"), width: "minmax(120px, 1.6fr)", wide: true, by: (row) => row.attempt ?? 0, cell: (row) => <Where row={row} /> },
     { id: "next", head: t("next"), width: "minmax(90px, 130px)", wide: true, by: (row) => row.next_at && !row.ended_at ? -Date.parse(row.next_at) : -Infinity, cell: (row) => row.ended_at ? <span className="muted">–</span> : row.next_at ? <Until at={row.next_at} /> : row.status === "parked" ? t("next.human.short") : <span className="muted">–</span> },
-    { id: "amount", head: t("amount"), width: "minmax(88px, 120px)", right: true, by: (row) => row.amount ?? 0, cell: (row) => <Amount amount={row.amount} currency={row.currency} /> },
+    { id: "amount", head: t("amount"), width: "min(120px, 23vw)", right: true, by: (row) => row.amount ?? 0, cell: (row) => <Amount amount={row.amount} currency={row.currency} /> },
     { id: "started", head: t("started"), width: "minmax(84px, 110px)", right: true, wide: true, by: (row) => row.started_at, cell: (row) => <Ago at={row.started_at} /> },
   ], [t]);
 }

@@ -3,7 +3,7 @@
 import { useQuery } from "@tanstack/react-query";
 
 import { authConfig, useRights } from "../api/queries";
-import { setToken, useToken } from "../api/session";
+import { setToken, useSession } from "../api/session";
 import { type Language, setLanguage, useLanguage, useT } from "../i18n";
 import { Button, Field, Select } from "../ui/Controls";
 import { Page, Section } from "../ui/Page";
@@ -18,7 +18,7 @@ export function SettingsPage() {
   const language = useLanguage();
   const theme = useTheme();
   const rights = useRights();
-  const token = useToken();
+  const { signedIn } = useSession();
   const config = useQuery(authConfig);
   return (
     <Page title={t("settings")}>
@@ -36,8 +36,8 @@ export function SettingsPage() {
             <dt>{t("settings.roles")}</dt><dd>{rights.me.roles.join(", ")}</dd>
             {rights.me.dev && <><dt>{t("settings.mode")}</dt><dd>{t("dev_mode.long")}</dd></>}
           </dl>
-        ) : <p className="muted">{config.isError ? t("no_sign_in.long") : t("loading")}</p>}
-        {token !== null ? <p><Button onClick={() => setToken(null)}>{t("signout")}</Button></p> : rights.me?.dev && <details><summary className="link">{t("settings.other")}</summary><TokenForm /></details>}
+        ) : <p className="muted">{config.isError ? t("no_sign_in.long") : rights.unknown ? t("rights.unknown") : t("loading")}</p>}
+        {signedIn ? <p><Button onClick={() => setToken(null)}>{t("signout")}</Button></p> : rights.me?.dev && <details><summary className="link">{t("settings.other")}</summary><TokenForm /></details>}
       </Section>
       {rights.me && rights.admin && <><Keys /><Retention /></>}
     </Page>

@@ -6,42 +6,47 @@ import { type ReactNode, useEffect, useMemo, useState } from "react";
 import type { AuthConfig } from "../api/contract";
 import { asProblem } from "../api/problem";
 import { authConfig, me } from "../api/queries";
-import { currentToken, setToken, useToken } from "../api/session";
+import { currentToken, setToken, useSession } from "../api/session";
 import { useT } from "../i18n";
 import { Button, Field, Input } from "../ui/Controls";
 import { Skeleton } from "../ui/Page";
-import { finish, issuerOf, signIn } from "./oidc";
+import { BadReturn, finish, issuerOf, signIn } from "./oidc";
 
 /** Shows what is behind it to who is signed in, or where nobody has to be. */
 export function Door({ children }: { children: ReactNode }) {
   const config = useQuery(authConfig);
-  const token = useToken();
-  const who = useQuery({ ...me(token), enabled: config.isSuccess });
+  const { session, signedIn } = useSession();
+  const who = useQuery({ ...me(session), enabled: config.isSuccess });
   // Who one is decides what a page offers: nothing is shown before that is known, so that nothing moves when it is.
-  if (config.isPending || who.isLoading) return <div className="door"><Skeleton rows={3} /></div>;
+  // Where it could not be found out, the pages are shown all the same, and it is asked again behind them.
+  if (config.isPending || (who.isLoading && who.errorUpdateCount === 0)) return <div className="door"><Skeleton rows={3} /></div>;
   // A server without sign-in has no such endpoint; one that does not answer is said so by every page.
   if (config.isError) return children;
   const unauthorized = who.isError && asProblem(who.error).kind === "unauthorized";
-  if ((config.data.mode !== "dev" && token === null) || unauthorized) return <SignIn config={config.data} refused={unauthorized && token !== null} />;
+  const why = !unauthorized || !signedIn ? null : who.data === undefined ? "refused" : "ended";
+  if ((config.data.mode !== "dev" && !signedIn) || unauthorized) return <SignIn config={config.data} why={why} />;
   return children;
 }
 
-function SignIn({ config, refused }: { config: AuthConfig; refused: boolean }) {
+function SignIn({ config, why }: { config: AuthConfig; why: "refused" | "ended" | null }) {
   const t = useT();
   const [failed, setFailed] = useState<string | null>(null);
   const issuer = useMemo(() => issuerOf(config), [config]);
   const returning = location.pathname.endsWith("/signed-in");
   useEffect(() => {
     if (!returning || issuer === null || currentToken() !== null) return;
-    finish(issuer, new URLSearchParams(location.search))
-      .then((back) => history.replaceState(null, "", back))
-      .catch((error: unknown) => setFailed(error instanceof Error ? error.message : String(error)));
-  }, [issuer, returning]);
+    const came = new URLSearchParams(location.search);
+    // The code is of no use any more: it does not stay in the address.
+    history.replaceState(null, "", "/ui/signed-in");
+    if (came.size === 0) return;
+    finish(issuer, came, (back) => history.replaceState(null, "", back))
+      .catch((error: unknown) => setFailed(error instanceof BadReturn ? t("signin.stray") : error instanceof Error ? error.message : String(error)));
+  }, [issuer, returning, t]);
   return (
     <main className="door">
       <h1>Amends</h1>
       <p className="muted">{t("signin.lead")}</p>
-      {refused && <p role="alert" className="field-error">{t("signin.refused")}</p>}
+      {why !== null && <p role="alert" className="field-error">{t(`signin.${why}`)}</p>}
       {failed !== null && <p role="alert" className="field-error">{t("signin.failed")} {failed}</p>}
       {issuer && (
         <Button kind="primary" onClick={() => signIn(issuer, returning ? "/ui/" : location.pathname + location.search).catch((error: unknown) => setFailed(String(error)))}>

@@ -2,10 +2,13 @@
 // storage and taken out on return; tokens never leave memory.
 
 import type { AuthConfig } from "../api/contract";
-import { setToken } from "../api/session";
+import { currentToken, renewed, replaceToken, setToken } from "../api/session";
 
 const PENDING = "amends.sign-in";
 const REDIRECT = "/ui/signed-in";
+/** So long before a token runs out its next one is asked for. */
+const EARLY_S = 30;
+const PAUSE_S_MIN = 5;
 
 interface Provider { authorization_endpoint: string; token_endpoint: string; end_session_endpoint?: string }
 interface Pending { state: string; verifier: string; back: string }
@@ -55,34 +58,65 @@ export async function signIn(config: Issuer, back: string): Promise<void> {
   location.assign(url);
 }
 
-/** Comes back from the provider: the code becomes a token. Answers where the reader was. */
-export async function finish(config: Issuer, search: URLSearchParams): Promise<string> {
+/** A return that no sign-in of this tab belongs to. */
+export class BadReturn extends Error {}
+/** The provider answered, and said no. */
+class Refused extends Error {}
+
+/** Comes back from the provider: the code becomes a token. `back` is told where the reader was before anybody is signed in. */
+export async function finish(config: Issuer, search: URLSearchParams, back: (to: string) => void): Promise<void> {
   const stored = sessionStorage.getItem(PENDING);
   sessionStorage.removeItem(PENDING);
   const pending = stored === null ? null : (JSON.parse(stored) as Pending);
   if (search.get("error")) throw new Error(search.get("error_description") ?? search.get("error") ?? "");
   const code = search.get("code");
-  if (pending === null || code === null || search.get("state") !== pending.state) throw new Error("state");
+  if (pending === null || code === null || search.get("state") !== pending.state) throw new BadReturn();
   const provider = await discover(config);
-  take(config, provider, await exchange(provider, {
+  const tokens = await exchange(provider, {
     grant_type: "authorization_code", code, redirect_uri: location.origin + REDIRECT, client_id: config.client_id, code_verifier: pending.verifier,
-  }));
-  return pending.back;
+  });
+  back(pending.back);
+  const keeper = new Keeper(provider, config.client_id, tokens);
+  setToken(tokens.access_token, tokens.refresh_token === undefined ? null : () => keeper.renew());
 }
 
 async function exchange(provider: Provider, form: Record<string, string>): Promise<Tokens> {
   const response = await fetch(provider.token_endpoint, { method: "POST", body: new URLSearchParams(form) });
+  if ([400, 401, 403].includes(response.status)) throw new Refused(`${provider.token_endpoint}: HTTP ${response.status}`);
   if (!response.ok) throw new Error(`${provider.token_endpoint}: HTTP ${response.status}`);
   return (await response.json()) as Tokens;
 }
 
-function take(config: Issuer, provider: Provider, tokens: Tokens): void {
-  setToken(tokens.access_token);
-  const refresh = tokens.refresh_token;
-  if (refresh === undefined || tokens.expires_in === undefined) return;
-  setTimeout(() => {
-    exchange(provider, { grant_type: "refresh_token", refresh_token: refresh, client_id: config.client_id })
-      .then((next) => take(config, provider, { refresh_token: refresh, ...next }))
-      .catch(() => setToken(null));
-  }, Math.max(5, tokens.expires_in - 30) * 1_000);
+/** Keeps a token fresh, as long as it is the one in use and the provider gives others. */
+class Keeper {
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(readonly provider: Provider, readonly client: string, private tokens: Tokens) {
+    this.#wait((tokens.expires_in ?? 0) - EARLY_S);
+  }
+
+  async renew(): Promise<boolean> {
+    const { access_token, refresh_token } = this.tokens;
+    // Who has signed out, or signed in as somebody else, needs no more of these.
+    if (refresh_token === undefined || currentToken() !== access_token) return false;
+    try {
+      const next = await exchange(this.provider, { grant_type: "refresh_token", refresh_token, client_id: this.client });
+      if (currentToken() !== access_token) return false;
+      this.tokens = { ...this.tokens, ...next };
+      replaceToken(next.access_token);
+      this.#wait((next.expires_in ?? 0) - EARLY_S);
+      return true;
+    } catch (error) {
+      // What is refused stays refused: the token is good until it runs out, and then one signs in again.
+      if (error instanceof Refused) delete this.tokens.refresh_token;
+      else this.#wait(0);
+      return false;
+    }
+  }
+
+  #wait(s: number): void {
+    if (this.tokens.refresh_token === undefined || this.tokens.expires_in === undefined) return;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => void renewed(this.tokens.access_token), Math.max(PAUSE_S_MIN, s) * 1_000);
+  }
 }

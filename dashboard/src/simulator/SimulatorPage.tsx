@@ -4,13 +4,14 @@ import "./simulator.css";
 import "../saga/saga.css";
 
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
-import { useNavigate, useSearch } from "@tanstack/react-router";
+import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { useMemo, useState } from "react";
 
 import { send } from "../api/client";
 import { asProblem } from "../api/problem";
 import { definition as definitionQuery, definitions } from "../api/queries";
 import type { DefinitionView, Move, Played, SimulateRequest } from "../api/schema";
+import { draftOf } from "../definitions/drafts";
 import { sample } from "../definitions/sample";
 import { LazyGraph } from "../graph/LazyGraph";
 import { useT } from "../i18n";
@@ -20,12 +21,11 @@ import { Button, Field, Select, Textarea } from "../ui/Controls";
 import { Await, Notice, Page, ProblemLine, Section } from "../ui/Page";
 import { standing, StateBadge } from "../ui/State";
 import { Beats } from "./Beats";
-import { takenDraft } from "./draft";
 import { Moves } from "./Moves";
 
 export function SimulatorPage() {
   const t = useT();
-  const { definition: name } = useSearch({ from: "/simulator" });
+  const { definition: name, draft } = useSearch({ from: "/simulator" });
   const navigate = useNavigate();
   const all = useQuery(definitions);
   const chosen = name ?? all.data?.definitions[0]?.name;
@@ -39,7 +39,7 @@ export function SimulatorPage() {
       )}>
       {all.data?.definitions.length === 0 && name === undefined
         ? <Section><Notice icon="definitions" title={t("definitions.none")}>{t("definitions.none.do")}</Notice></Section>
-        : <Await of={asked} rows={8}>{(data) => <Play key={data.name + data.version} definition={data} />}</Await>}
+        : <Await of={asked} rows={8}>{(data) => <Play key={data.name + data.version + (draft ?? "")} definition={data} />}</Await>}
     </Page>
   );
 }
@@ -47,7 +47,7 @@ export function SimulatorPage() {
 function Play({ definition }: { definition: DefinitionView }) {
   const t = useT();
   const { draft } = useSearch({ from: "/simulator" });
-  const drafted = draft === undefined ? null : takenDraft(definition.name);
+  const [drafted] = useState(() => (draft === undefined ? null : draftOf(definition.name)?.source ?? null));
   const source = drafted ?? definition.versions.find((it) => it.active)?.source ?? "";
   const [input, setInput] = useState(() => JSON.stringify(sample(definition.input), null, 2));
   const [moves, setMoves] = useState<Move[]>([]);
@@ -62,14 +62,14 @@ function Play({ definition }: { definition: DefinitionView }) {
   const make = (move: Move) => setMoves([...moves, move]);
   return (
     <>
-      {drafted !== null && <p className="muted">{t("simulator.draft")}</p>}
+      {drafted !== null && <p className="muted">{t("simulator.draft")} <Link to="/editor" search={{ definition: definition.name }}>{t("simulator.draft.back")}</Link></p>}
       {played && <Standing played={played} />}
       {asked.isError && (
         <Section><ProblemLine error={asProblem(asked.error)} />
           {moves.length > 0 && <p className="row"><Button onClick={() => setMoves(moves.slice(0, -1))}>{t("simulator.back")}</Button></p>}
         </Section>
       )}
-      <Section title={t("saga.graph")} flush>{played ? <LazyGraph steps={graphSteps(played.steps, t)} label={t("saga.graph")} /> : <div className="simulator-blank" />}</Section>
+      <Section title={t("saga.graph")} flush>{played ? <LazyGraph steps={graphSteps(played.steps, t)} label={t("saga.graph")} /> : <div className="simulator-blank" aria-busy={asked.isFetching} />}</Section>
       <div className="simulator">
         <div className="stack">
           <Section title={t("simulator.next")} actions={<>

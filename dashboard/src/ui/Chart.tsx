@@ -36,7 +36,7 @@ export function Chart({ at, series, label, format }: { at: number[]; series: Ser
         { ...axis, size: 24, space: 60, values: (_, splits) => splits.map((split) => clock(language, split * 1_000)) },
         { ...axis, size: 52, values: (_, splits) => splits.map((split) => (split === null ? "" : latest.current.format(split))) },
       ],
-      series: [{}, ...latest.current.series.map((it) => ({ label: it.label, stroke: color(it.color), width: 1.6, points: { show: false }, ...(it.dash ? { dash: it.dash } : {}) }))],
+      series: [{}, ...latest.current.series.map((it) => ({ label: it.label, stroke: color(it.color), width: 1.6, points: { show: false, size: 4, filter: lone }, ...(it.dash ? { dash: it.dash } : {}) }))],
     }, [latest.current.at, ...latest.current.series.map((it) => it.values)], element);
     plot.current = made;
     const observer = new ResizeObserver(() => made.setSize({ width: element.clientWidth, height: HEIGHT }));
@@ -59,6 +59,12 @@ export function Chart({ at, series, label, format }: { at: number[]; series: Ser
       </figcaption>
     </figure>
   );
+}
+
+/** What has no neighbour has no line either: it is drawn as a point. */
+function lone(plot: uPlot, series: number): number[] {
+  const values = plot.data[series] ?? [];
+  return Array.from(values.keys()).filter((at) => values[at] != null && values[at - 1] == null && values[at + 1] == null);
 }
 
 /** A few bars, as wide as a word: how often lately. */

@@ -8,6 +8,7 @@ import { type ReactNode, useEffect } from "react";
 import { reach } from "../api/client";
 import { type ApiProblem, asProblem } from "../api/problem";
 import { type Key, useT } from "../i18n";
+import { Ago } from "./bits";
 import { Button } from "./Controls";
 import { Icon, type IconName } from "./Icon";
 
@@ -67,14 +68,14 @@ export function Skeleton({ rows = 4 }: { rows?: number }) {
   );
 }
 
-interface Asked<D> { data: D | undefined; error: unknown; isError: boolean; refetch: () => unknown }
+interface Asked<D> { data: D | undefined; dataUpdatedAt?: number; error: unknown; isError: boolean; refetch: () => unknown }
 
 /** Shows what was asked for, or why it is not there. What is known stays while it is asked again. */
 export function Await<D>({ of, children, rows }: { of: Asked<D>; children: (data: D) => ReactNode; rows?: number }) {
   if (of.data !== undefined) {
     return (
       <>
-        {of.isError && <StaleLine problem={asProblem(of.error)} onRetry={() => void of.refetch()} />}
+        {of.isError && <StaleLine problem={asProblem(of.error)} at={of.dataUpdatedAt ?? Date.now()} onRetry={() => void of.refetch()} />}
         {children(of.data)}
       </>
     );
@@ -124,13 +125,14 @@ export function ProblemLine({ error }: { error: unknown }) {
   );
 }
 
-function StaleLine({ problem, onRetry }: { problem: ApiProblem; onRetry: () => void }) {
+/** `at` is when what is shown was read. */
+function StaleLine({ problem, at, onRetry }: { problem: ApiProblem; at: number; onRetry: () => void }) {
   const t = useT();
   if (problem.kind === "offline" || !reach.get()) return null; // said once, above the page
   return (
     <p className="stale" role="status">
       <Icon name="late" size={12} />
-      <span>{t("stale")} {problem.body.detail ?? t(WORDS[problem.kind][0])}</span>
+      <span>{t("stale")} <Ago at={new Date(at).toISOString()} />. {problem.body.detail ?? t(WORDS[problem.kind][0])}</span>
       <button type="button" className="link" onClick={onRetry}>{t("try_again")}</button>
     </p>
   );

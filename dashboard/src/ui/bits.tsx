@@ -3,7 +3,7 @@
 import { useState, useSyncExternalStore } from "react";
 
 import { useLanguage, useT } from "../i18n";
-import { clockExact, duration, exact, money, relative } from "../i18n/format";
+import { clockExact, duration, exact, moment, money, relative } from "../i18n/format";
 import { Icon } from "./Icon";
 
 // One clock for every relative time on the page, so that they change together; it stands still when nobody looks.
@@ -37,6 +37,14 @@ export function Ago({ at }: { at: string | null | undefined }) {
   const instant = Date.parse(at);
   // What was stamped a moment after the clock last moved is not in the future.
   return <time dateTime={at} title={exact(language, instant)} className="nowrap">{relative(language, Math.min(instant, Math.max(clock, Date.now())), clock)}</time>;
+}
+
+/** Since when, with the date where it is not today, and how long ago. */
+export function Since({ at }: { at: string }) {
+  const language = useLanguage();
+  const clock = useNow();
+  const instant = Date.parse(at);
+  return <time dateTime={at} title={exact(language, instant)} className="nowrap">{moment(language, instant, Math.max(clock, instant))}</time>;
 }
 
 /** An instant to come: "in 12 s". */

@@ -3,8 +3,8 @@
 import "./workers.css";
 
 import { useMutation, useQuery } from "@tanstack/react-query";
-import { Link } from "@tanstack/react-router";
-import { useState } from "react";
+import { Link, useNavigate, useSearch } from "@tanstack/react-router";
+import { useEffect, useState } from "react";
 
 import { send } from "../api/client";
 import { useInterval } from "../api/live";
@@ -24,7 +24,16 @@ export function WorkersPage() {
   const t = useT();
   const rights = useRights();
   const asked = useQuery({ ...workers, refetchInterval: useInterval() });
+  const search = useSearch({ from: "/workers" });
+  const navigate = useNavigate();
   const [hold, setHold] = useState<HoldTarget | null>(null);
+  // The palette leads here to hold all starts, once: it is not opened again by going back.
+  const asksHold = search["hold"] === "starts";
+  useEffect(() => {
+    if (!asksHold) return;
+    setHold({ kind: "starts" });
+    void navigate({ to: "/workers", search: {}, replace: true });
+  }, [asksHold, navigate]);
   return (
     <Page title={t("workers")} lead={t("workers.lead")} actions={rights.operate && asked.data && <Button icon="hold" onClick={() => setHold({ kind: "starts" })}>{t("holds.all")}</Button>}>
       <Holds />

@@ -33,7 +33,7 @@ pub struct Overview {
     pub now: Now,
     /// The money behind what needs a human.
     pub at_risk: Vec<AtRiskView>,
-    /// The last minutes, oldest first; minutes without anything are left out.
+    /// The last minutes, each of them, oldest first; the last one is not over yet.
     pub minutes: Vec<MinuteView>,
     /// How long sagas of these minutes took to end.
     pub to_end: ToEnd,

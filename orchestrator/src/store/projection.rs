@@ -394,14 +394,17 @@ impl Store {
         Ok(times)
     }
 
-    /// The counts of the last minutes, oldest first, of all processes together.
+    /// The counts of the last minutes, oldest first, of all processes together; also of those in which nothing happened.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn minutes(&self, minutes: u16) -> Result<Vec<(DateTime<Utc>, Minute)>, StoreError> {
         let rows = sqlx::query(
-            "select at, started, completed, compensated, parked, abandoned, took from minute_stat
-             where at > date_trunc('minute', now()) - $1 * interval '1 minute' order by at",
+            "select m.at, coalesce(s.started, 0), coalesce(s.completed, 0), coalesce(s.compensated, 0),
+                coalesce(s.parked, 0), coalesce(s.abandoned, 0), coalesce(s.took, '{}')
+             from generate_series(date_trunc('minute', now()) - ($1 - 1) * interval '1 minute',
+                date_trunc('minute', now()), interval '1 minute') as m (at)
+             left join minute_stat s on s.at = m.at order by m.at",
         )
         .bind(i32::from(minutes))
         .fetch_all(self.hot())

@@ -183,6 +183,15 @@ async fn sagas_are_found_by_where_they_stand_and_what_went_wrong() {
         (sum("started") == 4 && sum("completed") == 1 && sum("parked") == 2).then(|| body.clone())
     })
     .await;
+    // A minute in which nothing happened is one, too: a chart that left it out would show the last good one for ever.
+    let at: Vec<i64> = overview["minutes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| chrono::DateTime::parse_from_rfc3339(it["at"].as_str().unwrap()).unwrap().timestamp())
+        .collect();
+    assert_eq!(at.len(), 60, "{overview}");
+    assert!(at.windows(2).all(|it| it[1] - it[0] == 60), "{at:?}");
     assert_eq!(
         (&overview["now"]["parked"], &overview["now"]["retrying"]),
         (&json!(2), &json!(1)),

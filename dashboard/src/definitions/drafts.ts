@@ -1,0 +1,26 @@
+// Texts that are written and not published. Each stays in its tab until it is published or given up: a look at the simulator,
+// a sign-in or a reload lose nothing.
+
+const STORED = "amends.draft.";
+
+/** `base` is the version that it began from. */
+export interface Draft { source: string; at: string; base: string | null }
+
+const key = (name: string | null) => STORED + (name ?? "");
+
+export function draftOf(name: string | null): Draft | null {
+  const stored = sessionStorage.getItem(key(name));
+  return stored === null ? null : (JSON.parse(stored) as Draft);
+}
+
+export function keepDraft(name: string | null, source: string, base: string | null): void {
+  try {
+    sessionStorage.setItem(key(name), JSON.stringify({ source, at: new Date().toISOString(), base } satisfies Draft));
+  } catch {
+    // A full storage keeps no draft; the page asks before it is left.
+  }
+}
+
+export function dropDraft(name: string | null): void {
+  sessionStorage.removeItem(key(name));
+}

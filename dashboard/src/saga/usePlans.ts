@@ -1,0 +1,24 @@
+// What can be done to a saga as it stands now.
+
+import { useQuery } from "@tanstack/react-query";
+
+import type { ActionPlan, SagaView } from "../api/contract";
+import { asProblem } from "../api/problem";
+import { plans as plansQuery } from "../api/queries";
+import { guess } from "./plans";
+
+/** The plans, the revision that they are of, and whether they are known. */
+export interface Plans { plans: ActionPlan[]; revision: number; known: boolean }
+
+export function usePlans(saga: SagaView): Plans {
+  const asked = useQuery({ ...plansQuery(saga.saga, saga.revision), enabled: !saga.ended_at });
+  if (saga.ended_at) return { plans: [], revision: saga.revision, known: true };
+  if (asked.data) return { plans: asked.data.actions, revision: asked.data.revision, known: true };
+  const absent = asked.isError && asProblem(asked.error).kind === "absent";
+  return { plans: absent ? guess(saga) : [], revision: saga.revision, known: absent };
+}
+
+/** The plan for the same deed, as it stands now. */
+export function sameDeed(plans: ActionPlan[], plan: ActionPlan): ActionPlan | undefined {
+  return plans.find((it) => it.action === plan.action && (it.step ?? null) === (plan.step ?? null) && (it.item ?? null) === (plan.item ?? null) && (it.direction ?? null) === (plan.direction ?? null));
+}

@@ -1,0 +1,28 @@
+import { expect, test } from "vitest";
+
+import { settle } from "./settled";
+
+const rows = (...ids: string[]) => ids.map((saga) => ({ saga }));
+const ids = (list: { saga: string }[]) => list.map((it) => it.saga).join("");
+
+test("what is newer than what was seen waits", () => {
+  const first = settle(null, rows("c", "b", "a"), "all", false);
+  expect([ids(first.shown), first.fresh]).toEqual(["cba", 0]);
+  const then = settle(first.seen, rows("e", "d", "c", "b", "a"), "all", false);
+  expect([ids(then.shown), then.fresh]).toEqual(["cba", 2]);
+});
+
+test("under another filter everything is shown, also what is newer than all under the filter before", () => {
+  const parked = settle(null, rows("b"), "parked", false);
+  // The rows of the filter before, until those of this one come.
+  const between = settle(parked.seen, rows("b"), "completed", true);
+  expect([ids(between.shown), between.fresh]).toEqual(["b", 0]);
+  const completed = settle(between.seen, rows("e", "d", "a"), "completed", false);
+  expect([ids(completed.shown), completed.fresh]).toEqual(["eda", 0]);
+});
+
+test("a list that was empty shows what comes", () => {
+  const empty = settle(null, rows(), "all", false);
+  const one = settle(empty.seen, rows("a"), "all", false);
+  expect([ids(one.shown), one.fresh]).toEqual(["a", 0]);
+});

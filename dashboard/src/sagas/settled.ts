@@ -1,0 +1,18 @@
+// Rows that were seen stay where they are; what is newer waits until it is asked for.
+
+export interface Seen { filter: string; newest: string }
+
+interface Row { saga: string }
+
+/**
+ * What is shown of a list, what waits above it, and what was seen. While `waiting`, the rows are still those of the filter
+ * before: they say nothing about what is new under this one.
+ */
+export function settle<R extends Row>(seen: Seen | null, rows: R[], filter: string, waiting: boolean): { seen: Seen | null; shown: R[]; fresh: number } {
+  const newest = rows[0]?.saga ?? "";
+  // Ids are in order of time: what sorts above the newest one seen came after it.
+  const next = !waiting && (seen === null || seen.filter !== filter || seen.newest === "") ? { filter, newest } : seen;
+  const top = next?.newest ?? newest;
+  const shown = rows.filter((row) => row.saga <= top);
+  return { seen: next, shown, fresh: waiting ? 0 : rows.length - shown.length };
+}
