@@ -5203,7 +5203,7 @@ export interface operations {
                 /** @description 1 to 500; 50 when absent */
                 limit?: number;
                 /** @description `next` of the page before */
-                after?: number;
+                after?: string;
             };
             header?: never;
             path?: never;

@@ -221,27 +221,13 @@ pub async fn counts(
     let filter = sagas::query(asked)?.filter(&caller)?;
     let engine = api.engine();
     let reached = reached(engine);
-    let mut by_status = [Count::default(); 5];
-    for (status, count) in (0..).zip(&mut by_status) {
-        if filter.status.is_none_or(|it| it == status) {
-            let filter = Filter { status: Some(status), ..filter.clone() };
-            *count = capped(engine.store.count(&filter, &reached).await?);
-        }
-    }
-    let mut by_health = CountsByHealth::default();
-    for (health, count) in engine.store.count_by_health(&filter, &reached).await? {
-        *match health {
-            Health::OnTime => &mut by_health.on_time,
-            Health::Late => &mut by_health.late,
-            Health::Queued => &mut by_health.queued,
-            Health::Waiting => &mut by_health.waiting,
-            Health::Retrying => &mut by_health.retrying,
-            Health::Parked => &mut by_health.parked,
-        } = count;
-    }
+    let counted = engine.store.count(&filter, &reached).await?;
+    let by_status = counted.by_status.map(capped);
+    let [on_time, late, queued, waiting, retrying, parked] = counted.by_health;
+    let by_health = CountsByHealth { on_time, late, queued, waiting, retrying, parked };
     let sum: i64 = by_status.iter().map(|it| it.count).sum();
-    let total =
-        Count { capped: sum > COUNT_MAX || by_status.iter().any(|it| it.capped), count: sum.min(COUNT_MAX) };
+    let beyond = sum > COUNT_MAX || counted.bounded || by_status.iter().any(|it| it.capped);
+    let total = Count { capped: beyond, count: sum.min(COUNT_MAX) };
     let [running, parked, completed, compensated, abandoned] = by_status;
     Ok(Json(Counts {
         total,

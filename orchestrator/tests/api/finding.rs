@@ -102,6 +102,12 @@ async fn sagas_are_found_by_where_they_stand_and_what_went_wrong() {
     finds(&server, "worker=travel&status=running", &[slow]).await;
     finds(&server, "text=no-", &[second, first]).await;
     finds(&server, "text=refused+after", &[second, first]).await;
+    // The last word may be unfinished; what joins words parts them; case does not matter.
+    finds(&server, "text=Order+4711+was+refu", &[second, first]).await;
+    finds(&server, "text=card_ref&status=parked&step=pay", &[second, first]).await;
+    finds(&server, "text=refused&status=running", &[]).await;
+    finds(&server, "text=nowhere+refused", &[]).await;
+    finds(&server, "text=%27%26%7C%21%3A*%28", &[]).await;
     finds(&server, &format!("text={good}"), &[good]).await;
     finds(&server, "key=good-1", &[good]).await;
     finds(&server, "key=good", &[]).await;
@@ -117,7 +123,8 @@ async fn sagas_are_found_by_where_they_stand_and_what_went_wrong() {
     .await;
     let version = server.get("/definitions/cruise").await.body["version"].as_str().unwrap()[..8].to_owned();
     finds(&server, &format!("version={version}&health=parked"), &[second, first]).await;
-    for (bad, _) in [("health=well", ()), ("version=xyz", ()), ("text=a", ()), ("colour=red", ())] {
+    let bad = ["health=well", "version=xyz", "text=a", "colour=red", "definition=%00", "text=no%00pe", "key=%00"];
+    for bad in bad {
         server.get(&format!("/sagas?{bad}")).await.is_problem(400, "bad-request");
     }
 
@@ -150,10 +157,20 @@ async fn sagas_are_found_by_where_they_stand_and_what_went_wrong() {
     );
     assert_eq!((&it["team"], &it["runbook"]), (&json!("sea"), &json!("docs/runbooks/cruise.md")));
     let page = server.get("/ops/parked?sort=age&limit=1").await.body;
-    assert_eq!(page["next"], "1");
     let oldest = page["parked"][0].clone();
-    let page = server.get("/ops/parked?sort=age&limit=1&after=1").await.body;
-    assert_eq!(page["next"], Value::Null);
+    for sort in ["age", "-age", "amount"] {
+        // Page by page, everybody comes once.
+        let first = server.get(&format!("/ops/parked?sort={sort}&limit=1")).await.body;
+        let next = first["next"].as_str().unwrap();
+        let last = server.get(&format!("/ops/parked?sort={sort}&limit=1&after={next}")).await.body;
+        assert_eq!((last["parked"].as_array().unwrap().len(), &last["next"]), (1, &Value::Null), "{last}");
+        assert_ne!(first["parked"][0]["saga"], last["parked"][0]["saga"]);
+    }
+    for bad in ["1", "x~1~1~", "1~1~nothing~"] {
+        server.get(&format!("/ops/parked?after={bad}")).await.is_problem(400, "bad-request");
+    }
+    let next = page["next"].as_str().unwrap();
+    let page = server.get(&format!("/ops/parked?sort=age&limit=1&after={next}")).await.body;
     // Which of the two parked first is up to who answered first.
     let youngest = &page["parked"][0];
     let mut both = [oldest["saga"].as_str().unwrap(), youngest["saga"].as_str().unwrap()];
