@@ -61,7 +61,7 @@ dashboard-test: ## the dashboard in a real Chromium, on the command that was bui
 	@deploy/install test
 	@dashboard/test
 
-test: ## everything: checks, tests on a real Postgres, Redis and Kafka, the Python worker, both demos
+test: ## everything: checks, tests on a real Postgres, Redis and Kafka, the dashboard in a browser, the workers in Python and TypeScript, both demos
 	@deploy/install test
 	@deploy/test
 

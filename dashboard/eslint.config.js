@@ -16,4 +16,6 @@ export default ts.config(
       "jsx-a11y/no-noninteractive-tabindex": "off",
     },
   },
+  // What is measured is told.
+  { files: ["tests/**", "bench/**"], rules: { "no-console": "off" } },
 );

@@ -29,6 +29,9 @@ function compressed(): Plugin {
   };
 }
 
+/** All test files in one process: on a loaded machine the start of each more would take longer than its tests. */
+const ONE_WORKER = { fileParallelism: false, isolate: false };
+
 export default defineConfig({
   base: "/ui/",
   plugins: [react(), compressed()],
@@ -44,19 +47,20 @@ export default defineConfig({
   },
   test: {
     projects: [
-      { extends: true, test: { name: "unit", include: ["src/**/*.test.ts"], environment: "node" } },
+      { extends: true, test: { name: "unit", include: ["src/**/*.test.ts"], environment: "node", ...ONE_WORKER } },
       {
         test: {
           name: "browser",
           include: ["tests/**/*.test.ts"],
           environment: "node",
           globalSetup: "tests/stack.ts",
-          fileParallelism: false,
+          ...ONE_WORKER,
           expect: { poll: { timeout: 60_000, interval: 100 } },
-          testTimeout: 240_000,
+          testTimeout: 600_000,
           hookTimeout: 240_000,
         },
       },
+      { test: { name: "bench", include: ["bench/**/*.bench.ts"], environment: "node", testTimeout: 600_000 } },
     ],
   },
 });

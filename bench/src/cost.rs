@@ -69,21 +69,25 @@ impl Stack {
         let postmaster = std::fs::read_to_string(self.dir.join("postgres/data/postmaster.pid")).ok();
         let postmaster = postmaster.and_then(|text| text.lines().next()?.trim().parse::<i32>().ok());
         let kafka = self.dir.join("kafka").display().to_string();
-        let mut found = BTreeMap::new();
+        let (mut found, mut running) = (BTreeMap::new(), BTreeMap::new());
         let Ok(entries) = std::fs::read_dir("/proc") else { return found };
         for entry in entries.flatten() {
-            let Some(pid) = entry.file_name().to_str().and_then(|it| it.parse::<i32>().ok()) else {
-                continue;
-            };
-            let Some(process) = read(&entry.path()) else { continue };
+            let pid = entry.file_name().to_str().and_then(|it| it.parse::<i32>().ok());
+            if let Some(pid) = pid
+                && let Some(process) = read(&entry.path())
+            {
+                running.insert(pid, process);
+            }
+        }
+        for (&pid, process) in &running {
             let part = if pid == i32::try_from(std::process::id()).unwrap_or_default() {
                 "client".to_owned()
-            } else if process.parent == self.pid {
-                part_of(&process.arguments)
             } else if process.arguments.iter().any(|it| it.starts_with(&kafka)) {
                 "Kafka".to_owned()
             } else if postmaster.is_some_and(|it| it == pid || it == process.parent) {
                 postgres_part(&process.arguments)
+            } else if descends(&running, pid, self.pid) {
+                part_of(&process.arguments)
             } else {
                 continue;
             };
@@ -113,6 +117,12 @@ struct Process {
     parent: i32,
     cpu_s: f64,
     arguments: Vec<String>,
+}
+
+/// Whether a process was started by another one, or by one of those that it has started.
+fn descends(running: &BTreeMap<i32, Process>, pid: i32, from: i32) -> bool {
+    let parent = |pid: &i32| running.get(pid).map(|it| it.parent);
+    std::iter::successors(parent(&pid), parent).any(|it| it == from)
 }
 
 /// `None` when it has just ended.

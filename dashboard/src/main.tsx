@@ -25,7 +25,10 @@ if (nonce) setNonce(nonce);
 
 const client = new QueryClient({
   defaultOptions: {
+    // The engine may be on this machine: what the browser thinks of its network says nothing about it.
+    mutations: { networkMode: "always" },
     queries: {
+      networkMode: "always",
       retry: (count, error) => count < 2 && ["busy", "failed"].includes(asProblem(error).kind),
       staleTime: 1_000,
       refetchOnWindowFocus: true,

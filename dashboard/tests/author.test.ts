@@ -53,6 +53,26 @@ test("a mistake is shown where it is; the corrected text is proved, tested, play
   await close();
 });
 
+test("what if: sagas of the past under a version that is not published", async () => {
+  const { page, go, close } = await visit(browser);
+  const refused = await ask<{ saga: string }>("/orders", "POST", order(fresh("refused"), "reject_card", 28_000));
+  await status(refused.saga, "compensated");
+  await go("/editor?definition=order-checkout");
+  await page.getByRole("status").filter({ hasText: "No mistakes" }).waitFor();
+  await page.getByRole("textbox", { name: "The definition's text" }).waitFor();
+  const source = (await ask<{ versions: { active: boolean; source: string }[] }>("/definitions/order-checkout")).versions.find((it) => it.active)?.source ?? "";
+  // A refused card is looked at by a human instead.
+  await paste(page, "The definition's text", source.replace("retry: { attempts: 8, initial: 500ms, max: 15s }", "on_rejected: park\n    retry: { attempts: 8, initial: 500ms, max: 15s }"));
+  await page.getByRole("status").filter({ hasText: "No mistakes" }).waitFor();
+  await page.getByLabel("Which sagas").fill("definition:order-checkout error_code:REJECT_CARD_COMPANY");
+  await page.getByRole("button", { name: "Ask", exact: true }).click();
+  const line = page.getByRole("row").filter({ has: page.locator(`a[href$="${refused.saga}"]`) });
+  await line.locator("[data-state=compensated]").waitFor();
+  await line.locator("[data-state=parked]").waitFor();
+  await accessible(page, "what if");
+  await close();
+});
+
 test("a saga is played by hand, back and forth, and saved as a scenario that passes", async () => {
   const { page, go, close } = await visit(browser);
   await go("/simulator?definition=order-checkout");

@@ -1,7 +1,7 @@
 // A real Chromium, and what every test asks of every page: no error in its console, nothing that axe finds.
 
-import { existsSync, readFileSync } from "node:fs";
-import { mkdir } from "node:fs/promises";
+import { readFileSync } from "node:fs";
+import { mkdir, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { join, resolve } from "node:path";
 
@@ -9,20 +9,21 @@ import type { AxeResults } from "axe-core";
 import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
 import { expect, inject } from "vitest";
 
+import { chromiumPath } from "./chromium";
+
 export type { Page };
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
-const BROWSERS = ["/usr/bin/chromium", "/usr/bin/google-chrome", "/usr/bin/chromium-browser"];
 const SHOTS = resolve(process.env["AMENDS_SCREENSHOTS"] ?? join(import.meta.dirname, "../screenshots"));
+const QUIET_LOOKS = 3;
+const SHOT_QUALITY = 72;
 const PATIENCE_MS = 60_000;
 
 export interface Looks { language?: "en" | "ko"; dark?: boolean; narrow?: boolean }
 
 export async function start(): Promise<Browser> {
-  const path = process.env["AMENDS_CHROMIUM"] ?? BROWSERS.find((it) => existsSync(it));
-  if (path === undefined) throw new Error("no Chromium: deploy/install test installs it, or set AMENDS_CHROMIUM");
   // As root, and in containers with little shared memory, Chromium needs both.
-  return chromium.launch({ executablePath: path, args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--font-render-hinting=none"] });
+  return chromium.launch({ executablePath: chromiumPath(), args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--font-render-hinting=none"] });
 }
 
 export interface Visit { page: Page; context: BrowserContext; go: (path: string) => Promise<void>; close: () => Promise<void> }
@@ -64,7 +65,12 @@ export async function visit(browser: Browser, { language = "en", dark = false, n
 /** Everything that the page waits for is there: no skeleton, the graph placed, fonts loaded. */
 export async function settled(page: Page): Promise<void> {
   await page.locator("h1").first().waitFor();
-  await expect.poll(() => page.locator(".skeleton, [aria-busy=true]").count(), { timeout: PATIENCE_MS }).toBe(0);
+  // What comes later begins when something before it has come: it is over when nothing is awaited for a while.
+  let quiet = 0;
+  await expect.poll(async () => {
+    quiet = await page.locator(".skeleton, [aria-busy=true]").count() === 0 ? quiet + 1 : 0;
+    return quiet;
+  }, { timeout: PATIENCE_MS, interval: 100 }).toBeGreaterThan(QUIET_LOOKS);
   await page.evaluate(() => document.fonts.ready.then(() => undefined));
 }
 
@@ -88,5 +94,8 @@ export async function fits(page: Page, what: string): Promise<void> {
 
 export async function shot(page: Page, name: string): Promise<void> {
   await mkdir(SHOTS, { recursive: true });
-  await page.screenshot({ path: join(SHOTS, `${name}.png`) });
+  const session = await page.context().newCDPSession(page);
+  const { data } = await session.send("Page.captureScreenshot", { format: "webp", quality: SHOT_QUALITY });
+  await session.detach();
+  await writeFile(join(SHOTS, `${name}.webp`), Buffer.from(data, "base64"));
 }

@@ -54,8 +54,9 @@ export async function trouble(fault: Record<string, unknown>, of: { operation?: 
   await fetch(`${urls().sandbox}/sandbox/faults`, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ ...of, fault }) });
 }
 
-/** What Toss held back goes on. */
+/** What Toss held back goes on, once it has come there. */
 export async function release(): Promise<void> {
+  await until("Toss holds a request", async () => (await ask<{ held: number }>(`${urls().sandbox}/sandbox/held`)).held > 0);
   await fetch(`${urls().sandbox}/sandbox/release`, { method: "POST" });
 }
 

@@ -49,6 +49,30 @@ test("new sagas wait behind a number and do not move the rows", async () => {
   await close();
 });
 
+test("the list is in the order that is clicked, and is filtered by the number of tries", async () => {
+  const { page, go, close } = await visit(browser);
+  const key = fresh("tries");
+  await trouble({ error: "FAILED_INTERNAL_SYSTEM_PROCESSING" }, { operation: "confirm", order_id: key });
+  await place(key, "ok", 71_000);
+  await place(fresh("cheap"), "ok", 11);
+  await go("/sagas?definition=order-checkout");
+  await page.getByRole("button", { name: "Amount" }).click();
+  await page.waitForURL(/sort=-amount/);
+  expect(await page.getByRole("columnheader", { name: "Amount" }).getAttribute("aria-sort")).toBe("descending");
+  const amounts = async () => (await page.getByRole("row").locator("[role=cell]:nth-last-child(2)").allInnerTexts()).map((it) => Number(it.replace(/\D/g, "")));
+  const largest = await amounts();
+  expect(largest).toEqual([...largest].sort((a, b) => b - a));
+  await page.getByRole("button", { name: "Amount" }).click();
+  await page.waitForURL(/sort=amount/);
+  const smallest = await amounts();
+  expect(smallest).toEqual([...smallest].sort((a, b) => a - b));
+  await go("/sagas?attempts_min=2");
+  await page.getByRole("row").filter({ hasText: key }).waitFor();
+  await go("/sagas?attempts_min=100");
+  await page.getByText("No saga is like that.").waitFor();
+  await close();
+});
+
 test("payment breaks: the group is found, and after the fix a saga is run now and completes", async () => {
   const { page, go, close } = await visit(browser);
   const keys = [fresh("broken"), fresh("broken"), fresh("broken")];
@@ -85,10 +109,19 @@ test("a refund that Toss refuses is parked with its money, and settled with evid
   await go("/parked");
   const row = page.getByRole("listitem").filter({ hasText: "51,500" });
   await row.waitFor();
-  await row.getByRole("link").first().click();
+  // Whoever takes it is seen by the others.
+  await row.getByRole("button", { name: "Take it" }).click();
+  await expect.poll(() => row.getByRole("button", { name: "Take it" }).count()).toBe(0);
+  expect((await ask<{ owner?: string }>(`/sagas/${id}`)).owner).toBe((await ask<{ principal: string }>("/auth/me")).principal);
+  // What the queue suggests is one click away, with its consequences before it is done.
+  await row.getByRole("link", { name: /Go on compensating|Undo by hand|Try again/ }).click();
   await page.waitForURL(new RegExp(id));
+  await page.getByRole("dialog").getByLabel("Why").waitFor();
+  await page.keyboard.press("Escape");
+  await expect.poll(() => page.getByRole("dialog").count()).toBe(0);
   await settled(page);
   await page.getByRole("status").filter({ hasText: "Undoing pay failed for good" }).waitFor();
+  await page.getByText("undo it by hand and mark it as compensated").waitFor();
   await page.getByRole("button", { name: "More" }).click();
   await page.getByRole("menuitem", { name: /Mark as compensated: pay/ }).click();
   await page.getByLabel("Evidence").fill("refund by bank transfer, receipt 17");
@@ -137,7 +170,7 @@ test("a viewer sees everything and no action", async () => {
   expect(await page.getByRole("button", { name: /Compensat|Try again|Abandon|Skip|More/ }).count()).toBe(0);
   await page.getByRole("link", { name: "Parked" }).click();
   await page.getByRole("heading", { level: 1, name: "Parked" }).waitFor();
-  expect(await page.getByRole("button", { name: /Try again|Compensat|Settle/ }).count()).toBe(0);
+  expect(await page.getByRole("button", { name: /Try again|Compensat|Settle|Take it/ }).count()).toBe(0);
   await accessible(page, "what a viewer sees");
   const stored = await page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }, location.href, document.cookie]));
   expect(stored).not.toContain(key);

@@ -16,7 +16,7 @@ export async function furnish(): Promise<Record<string, string>> {
   return {
     "overview": "/", "sagas": "/sagas", "saga-parked": `/sagas/${parked}`, "saga-compensated": `/sagas/${rejected}?step=pay`, "saga-retrying": `/sagas/${again}`,
     "parked": "/parked", "failures": "/failures", "workers": "/workers", "jobs": "/jobs", "dead-letters": "/dead-letters", "audit": "/audit",
-    "reconciliation": "/reconciliation", "definitions": "/definitions", "definition": "/definitions/order-checkout", "editor": "/editor?definition=order-checkout",
+    "reconciliation": "/reconciliation", "definitions": "/definitions", "definition": "/definitions/order-checkout", "what-if": "/definitions/order-checkout?tab=what-if", "editor": "/editor?definition=order-checkout",
     "simulator": "/simulator?definition=order-checkout", "settings": "/settings",
   };
 }

@@ -8,7 +8,7 @@ import { join, resolve } from "node:path";
 
 import type { TestProject } from "vitest/node";
 
-const READY_MS = 180_000;
+const READY_MS = 600_000;
 const ROOT = resolve(import.meta.dirname, "../..");
 
 export interface Urls { ui: string; api: string; sandbox: string }

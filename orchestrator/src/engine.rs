@@ -1,7 +1,7 @@
 //! Puts the engine together: store, lane, sweep, starts, and the followers of topics.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use saga_bus::{Bus, Outgoing, TopicSpec};
@@ -9,6 +9,7 @@ use saga_core::definition::Work;
 use saga_protocol::{DEAD_LETTERS_RETENTION_MS, Direction, InboxRecord, SagaId, Topics};
 use tokio::sync::{Notify, broadcast, mpsc};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -24,7 +25,7 @@ use crate::shard::lane::{Context, Doors, Lane};
 use crate::shard::stuck::Stuck;
 use crate::start::{Parts, Starter};
 use crate::store::definitions::{Definitions, Proof, PublishError, Published};
-use crate::store::sweep::Swept;
+use crate::store::sweep::{Look, Place, Swept};
 use crate::store::{Store, StoreError};
 use crate::workers::WorkerRegistry;
 
@@ -32,6 +33,8 @@ use crate::workers::WorkerRegistry;
 /// survived without sending everything again.
 const RETENTION_MS: i64 = 7 * 24 * 3_600_000;
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// However much mail comes and however many timeouts wait for it, the database is not asked more often.
+const SWEEP_PAUSE: Duration = Duration::from_millis(50);
 /// How often the coming weeks' history partitions are looked after, and how soon again after a failure.
 const PARTITIONS_EVERY: Duration = Duration::from_secs(3_600);
 const PARTITIONS_AGAIN: Duration = Duration::from_secs(60);
@@ -301,21 +304,29 @@ struct Sweep {
 }
 
 impl Sweep {
-    /// Each second, and whenever there is mail.
+    /// Each second, and soon whenever there is mail.
     async fn run(self, shutdown: CancellationToken) {
+        let mut rows_from = None;
         loop {
+            let last = Instant::now();
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = tokio::time::sleep(SWEEP_EVERY) => {}
-                () = self.now.notified() => {}
+                () = self.now.notified() => tokio::time::sleep_until(last + SWEEP_PAUSE).await,
             }
-            if let Err(error) = self.once().await {
+            // First: timeouts wait for it.
+            rows_from = self.once(rows_from).await.unwrap_or_else(|error| {
                 tracing::warn!(%error, "the sweep failed; again in a second");
+                None
+            });
+            if let Err(error) = self.backlog().await {
+                tracing::warn!(%error, "how long commands have waited cannot be read; again in a second");
             }
         }
     }
 
-    async fn once(&self) -> Result<(), StoreError> {
+    /// How long the oldest command has waited to be published.
+    async fn backlog(&self) -> Result<(), StoreError> {
         let shards = self.claims.shards();
         // Whoever owns nothing looks at all: the bus may be why nobody owns anything.
         let (mut oldest_ms, mut unreadable) = (0, Vec::new());
@@ -328,12 +339,20 @@ impl Sweep {
             unreadable.push(definition);
         }
         self.engine.health.outbox_oldest(oldest_ms);
-        if !shards.is_empty() {
-            let found = self.engine.store.sweep(&shards, &self.stuck.left_out()).await?;
-            // The lane ends before this task does.
-            let _ = self.swept.send(found).await;
-        }
         Ok(())
+    }
+
+    /// Returns where the next one goes on.
+    async fn once(&self, rows_from: Option<Place>) -> Result<Option<Place>, StoreError> {
+        let look = Look::begin(&self.claims, &self.stuck, rows_from);
+        if look.shards.is_empty() {
+            return Ok(None);
+        }
+        let found = self.engine.store.sweep(look).await?;
+        let rows_to = found.rows_to.clone();
+        // The lane ends before this task does.
+        let _ = self.swept.send(found).await;
+        Ok(rows_to)
     }
 }
 

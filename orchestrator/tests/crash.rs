@@ -56,14 +56,19 @@ async fn the_surviving_orchestrator_takes_over() {
 async fn kill_under_load(victim: &str) {
     let _turn = faults::one_at_a_time().await;
     let mut shop = Shop::open(AMENDS, victim).await;
+    // With one worker frozen, all orders are in flight at once.
+    let frozen = if victim == "payment" { "stock" } else { "payment" };
+    shop.signal(frozen, "STOP");
     let load = shop.load(ORDERS, 1_000);
     let placing = tokio::spawn(async move { bench::load::place(&load).await });
-    // Once while orders come in, once while they are worked off.
-    for reached in [ORDERS / 4, ORDERS * 3 / 4] {
-        shop.orders_reach(reached).await;
-        shop.kill(victim);
-        shop.start_again(victim).await;
-    }
+    shop.are_running(ORDERS).await;
+    shop.kill(victim);
+    shop.start_again(victim).await;
+    shop.signal(frozen, "CONT");
+    // And again while they are worked off.
+    shop.orders_end(ORDERS / 4).await;
+    shop.kill(victim);
+    shop.start_again(victim).await;
     let placed = placing.await.unwrap();
     assert!(placed.refused.is_empty(), "orders were never acknowledged: {:?}", placed.refused);
     shop.everything_ends().await;

@@ -309,6 +309,7 @@ async fn mail_for_a_saga_that_cannot_be_read_waits() {
         node.engine.store.mail_result(mail).await.unwrap().as_deref() == Some("applied")
     })
     .await;
+    eventually("it is not said to be parked any more", 10_000, async || stage.status(saga).await == 0).await;
     node.stop().await;
 }
 

@@ -12,6 +12,8 @@ use amends::start::StartRequest;
 use parking_lot::Mutex;
 use saga_bus::in_process::Faults;
 use saga_bus::{Bus, Outgoing, Pace};
+use saga_core::What;
+use saga_core::event::Signal;
 use saga_protocol::{Direction, Progress, SagaId, WorkerRecord};
 use serde_json::{Value, json};
 use support::{Node, Stage, Travel, succeeded};
@@ -96,6 +98,83 @@ async fn a_missing_definitions_sagas_wait_in_the_mailbox_and_go_on_when_it_is_ba
     assert_eq!(stage.count(waits).await, 0);
     assert_eq!(stage.count("select count(*) from mailbox where result = 'applied'").await, 1);
     stage.histories_are_whole().await;
+    node.stop().await;
+}
+
+/// A step whose answer must come within the saga's deadline.
+const DATED: &str = "
+saga: dated
+key: ${input.id}
+deadline: 1s
+input: { type: object, required: [id], properties: { id: { type: string } } }
+steps:
+  room:
+    worker: travel
+    action: book_room
+    compensation: cancel_room
+    input: { id: '${input.id}' }
+    timeout: 60s
+";
+/// Waits for somebody's word.
+const PATIENT: &str = "
+saga: patient
+key: ${input.id}
+input: { type: object, required: [id], properties: { id: { type: string } } }
+steps:
+  word: { wait: { signal: go, timeout: 1s } }
+";
+
+/// Until so much later than now, by the database's clock and ours.
+async fn time_passes(ms: i64) {
+    let until = chrono::Utc::now().timestamp_millis() + ms;
+    eventually("time passes", 30_000, async || chrono::Utc::now().timestamp_millis() > until).await;
+}
+
+#[tokio::test]
+async fn a_signal_that_was_accepted_in_time_is_not_late_for_an_outage_of_ours() {
+    let stage = Stage::new(1).await;
+    let node = stage.node("a").await;
+    node.engine.publish(PATIENT).await.unwrap();
+    let saga = begin(&node, "patient", "one").await;
+    let store = node.engine.store.clone();
+    node.stop().await;
+    // Accepted while nobody owns the shard; its owner comes when the wait is over.
+    let signal = Signal { name: "go".into(), payload: None, ttl_ms: 3_600_000 };
+    let event = saga_core::Event::new(saga_core::Millis(0), 0, What::Signal(signal));
+    store.post(uuid::Uuid::now_v7(), saga, &event, None).await.unwrap();
+    time_passes(1_500).await;
+    let node = stage.node("b").await;
+    eventually("it ends", 20_000, async || stage.status(saga).await > 1).await;
+    assert_eq!(stage.status(saga).await, COMPLETED);
+    assert_eq!(stage.count("select count(*) from anomaly").await, 0);
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_waited_for_its_definition_is_not_late() {
+    let stage = Stage::new(1).await;
+    let node = stage.node("a").await;
+    node.engine.publish(DATED).await.unwrap();
+    let mut travel = Travel::join(stage.bus.clone(), &stage.topics).await;
+    let saga = begin(&node, "dated", "one").await;
+    let room = travel.expect("book_room").await;
+    node.stop().await;
+    let sql = async |text: &'static str| {
+        sqlx::raw_sql(text).execute(&stage.pool).await.unwrap();
+    };
+    sql("create table away as select * from definition where name = 'dated';
+         delete from active_definition where name = 'dated'; delete from definition where name = 'dated'")
+    .await;
+    travel.succeed(&room).await;
+    let node = stage.node("b").await;
+    let waits = "select count(*) from mailbox where kind = 'record' and taken_at is null";
+    eventually("its answer waits", 10_000, async || stage.count(waits).await == 1).await;
+    time_passes(1_000).await;
+    sql("insert into definition (id, name, version, source, published_at) overriding system value
+         select id, name, version, source, published_at from away")
+    .await;
+    eventually("it ends", 30_000, async || stage.status(saga).await > 1).await;
+    assert_eq!(stage.status(saga).await, COMPLETED, "its answer came in time");
     node.stop().await;
 }
 

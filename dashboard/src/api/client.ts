@@ -3,6 +3,8 @@
 import { ApiProblem } from "./problem";
 import { currentToken } from "./session";
 
+const READ_MS_MAX = 20_000;
+
 interface Sending { method?: string; json?: unknown; text?: string; type?: string; headers?: Record<string, string>; signal?: AbortSignal }
 
 // Reachability is a fact of its own: a page keeps showing what it has while nobody answers.
@@ -62,9 +64,17 @@ async function problem(response: Response): Promise<ApiProblem> {
   }
 }
 
+/** Reads. An engine that takes longer than `READ_MS_MAX` does not answer, as far as a reader is concerned. */
 export async function get<T>(path: string, signal?: AbortSignal): Promise<T> {
-  const response = await call(path, signal ? { signal } : {});
-  return (await response.json()) as T;
+  const late = AbortSignal.timeout(READ_MS_MAX);
+  try {
+    const response = await call(path, { signal: signal ? AbortSignal.any([signal, late]) : late });
+    return (await response.json()) as T;
+  } catch (error) {
+    if (!late.aborted || signal?.aborted) throw error;
+    setReachable(false);
+    throw new ApiProblem(0, { title: "offline" });
+  }
 }
 
 export async function send<T>(method: string, path: string, json?: unknown, headers?: Record<string, string>): Promise<T> {

@@ -9,7 +9,7 @@ import type {
 export type { Counts, FailureGroup, FailurePage, HistoryEvent, JobPreview, JobRequest, Me, Overview, Reconciliation, ReconciliationRun, ReplayPlan, SagaPage, SagaSummary, WorkerView } from "./schema";
 
 export type Status = "running" | "parked" | "completed" | "compensated" | "abandoned";
-export type Role = "customer" | "viewer" | "operator" | "author" | "admin";
+export type Role = "customer" | "worker" | "viewer" | "operator" | "author" | "admin";
 /** `dev`: nobody has to. `jwt`: at an issuer, or by API key. `keys`: by API key. */
 export type AuthConfig = SignIn;
 export type Money = AtRiskView;

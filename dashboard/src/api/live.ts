@@ -11,9 +11,10 @@ import { onTokenChange } from "./session";
 /** `live`: the stream is open. `polling`: this server has none. `paused`: between two tries. */
 export type LiveState = "connecting" | "live" | "polling" | "paused";
 
-const QUIET_MS_MAX = 40_000; // the server writes a line each 15 s
+const QUIET_MS_MAX = 15_000; // the server writes a line each 5 s
 const LISTS_EVERY_MS = 1_000;
 const SETTLED_MS = 2_500;
+const PAUSE_MS = 500;
 const PAUSE_MS_MAX = 15_000;
 
 let state: LiveState = "connecting";
@@ -59,6 +60,21 @@ export function startLive(client: QueryClient): () => void {
   let settle: ReturnType<typeof setTimeout> | null = null;
 
   const stale = (...key: string[]) => void client.invalidateQueries({ queryKey: key });
+  // A list is asked for again only when its answer before is there, and not before as long a pause has passed as that one took:
+  // asked more often than it can be answered, a long list would never be answered at all.
+  const busy = new Set<string>();
+  const again = new Set<string>();
+  const refresh = async (list: string): Promise<void> => {
+    if (busy.has(list)) return void again.add(list);
+    busy.add(list);
+    do {
+      again.delete(list);
+      const began = performance.now();
+      await client.invalidateQueries({ queryKey: [list] });
+      await new Promise((resolve) => setTimeout(resolve, performance.now() - began));
+    } while (again.has(list) && !stopped);
+    busy.delete(list);
+  };
   const take = (event: string, data: string) => {
     if (event === "reset") return void client.invalidateQueries();
     const told: { saga?: string; what?: string } = JSON.parse(data || "{}");
@@ -73,12 +89,12 @@ export function startLive(client: QueryClient): () => void {
         const [kind, id] = query.queryKey;
         if (kind === "saga" && typeof id === "string" && sagas.has(id)) stale("saga", id);
       }
-      for (const key of LISTS) stale(key);
+      for (const list of LISTS) void refresh(list);
       sagas.clear();
       // What lists show by step and error follows a moment later than the hint.
       settle ??= setTimeout(() => {
         settle = null;
-        for (const key of LISTS) stale(key);
+        for (const list of LISTS) void refresh(list);
       }, SETTLED_MS);
     }, LISTS_EVERY_MS);
   };
@@ -106,19 +122,30 @@ export function startLive(client: QueryClient): () => void {
     }
   };
 
+  let wake: () => void = () => undefined;
+  const pause = (ms: number) => new Promise<void>((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    wake = () => { clearTimeout(timer); resolve(); };
+  });
+  // A browser that lost or found its network knows before any silence tells. It is no proof, the engine may be on this
+  // machine: so it is asked at once.
+  const probe = () => { abort.abort(); wake(); };
+  const PROBES = ["offline", "online"] as const;
+  for (const event of PROBES) window.addEventListener(event, probe);
+
   const run = async () => {
-    let pauseMs = 500;
+    let pauseMs = PAUSE_MS;
     while (!stopped) {
       abort = new AbortController();
       try {
         await read();
-        pauseMs = 500;
+        pauseMs = PAUSE_MS;
       } catch (error) {
         if (error instanceof ApiProblem && error.kind === "absent") return become("polling");
         if (stopped) return;
       }
       become("paused");
-      await new Promise((resolve) => setTimeout(resolve, pauseMs * (0.5 + Math.random())));
+      await pause(pauseMs * (0.5 + Math.random()));
       pauseMs = Math.min(pauseMs * 2, PAUSE_MS_MAX);
     }
   };
@@ -127,7 +154,8 @@ export function startLive(client: QueryClient): () => void {
   return () => {
     stopped = true;
     off();
-    abort.abort();
+    for (const event of PROBES) window.removeEventListener(event, probe);
+    probe();
     if (flush !== null) clearTimeout(flush);
     if (settle !== null) clearTimeout(settle);
   };

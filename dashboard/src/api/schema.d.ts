@@ -2734,7 +2734,7 @@ export interface components {
          * @description What a caller is to Amends.
          * @enum {string}
          */
-        Role: "customer" | "viewer" | "operator" | "author" | "admin";
+        Role: "customer" | "worker" | "viewer" | "operator" | "author" | "admin";
         /** @description A rule. */
         RuleView: {
             /**
@@ -4198,6 +4198,7 @@ export interface operations {
                 started_after?: string;
                 started_before?: string;
                 older_than_s?: number;
+                attempts_min?: number;
                 replay_of?: string;
             };
             header?: never;
@@ -5629,6 +5630,8 @@ export interface operations {
                 started_before?: string;
                 /** @description Started at least this long ago, in s */
                 older_than_s?: number;
+                /** @description Not ended, and sent at least so many times in the round that it stands at */
+                attempts_min?: number;
                 /** @description Only replays of this saga */
                 replay_of?: string;
                 /** @description 1 to 500; 50 when absent */

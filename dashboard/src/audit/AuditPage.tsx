@@ -17,13 +17,15 @@ import { Await, Notice, Page, Section } from "../ui/Page";
 import { type Column, Table } from "../ui/Table";
 
 const FILTERS = ["who", "what", "target"] as const;
+const TIMES = ["after_at", "before_at"] as const;
 const UUID = /^[0-9a-f]{8}-[0-9a-f-]{27}$/;
 
 export function AuditPage() {
   const t = useT();
   const navigate = useNavigate();
   const search = useSearch({ from: "/audit" });
-  const filter = Object.fromEntries(FILTERS.map((it) => [it, search[it]]));
+  const filter = Object.fromEntries([...FILTERS, ...TIMES].map((it) => [it, search[it]]));
+  const set = (name: string, value: string) => void navigate({ to: "/audit", search: { ...search, [name]: value || undefined }, replace: true });
   const every = useInterval(10_000);
   const asked = useInfiniteQuery({ ...audit(filter), refetchInterval: every });
   const rows = useMemo(() => asked.data?.pages.flatMap((page) => page.entries), [asked.data]);
@@ -33,7 +35,7 @@ export function AuditPage() {
     { id: "at", head: t("when"), width: "96px", cell: (row) => <Ago at={row.at} /> },
     { id: "who", head: t("audit.who"), width: "minmax(80px, 1fr)", cell: (row) => <><span className="cell-two">{row.who}</span><span className="cell-two">{row.address}</span></> },
     { id: "what", head: t("audit.what"), width: "minmax(110px, 1fr)", cell: (row) => <code>{row.what}</code> },
-    { id: "target", head: t("audit.target"), width: "minmax(110px, 1fr)", wide: true, cell: (row) => !row.target ? <span className="muted">–</span> : UUID.test(row.target) && row.what.startsWith("saga.") ? <Link className="mono" to="/sagas/$id" params={{ id: row.target }}>{row.target.slice(-12)}</Link> : <span className="mono" title={row.target}>{row.target}</span> },
+    { id: "target", head: t("audit.target"), width: "minmax(110px, 1fr)", wide: true, cell: (row) => !row.target ? <span className="muted">–</span> : UUID.test(row.target) && row.what.startsWith("saga.") ? <Link className="mono" to="/sagas/$id" params={{ id: row.target }}>{row.target.slice(-12)}</Link> : UUID.test(row.target) && row.what.startsWith("job.") ? <Link className="mono" to="/jobs/$id" params={{ id: row.target }}>{row.target.slice(-12)}</Link> : <span className="mono" title={row.target}>{row.target}</span> },
     { id: "why", head: t("act.why"), width: "minmax(120px, 2fr)", wide: true, cell: (row) => <span title={row.why ?? undefined}>{row.why}</span> },
   ], [t]);
   const save = async () => {
@@ -56,7 +58,9 @@ export function AuditPage() {
     <Page title={t("audit")} lead={t("audit.lead")} actions={(
       <>
         {FILTERS.map((it) => <Input key={it} aria-label={t(`audit.${it}`)} placeholder={t(`audit.${it}`)} defaultValue={search[it] ?? ""} style={{ width: 130 }} {...(it === "who" ? { "data-search": true } : {})}
-          onKeyDown={(event) => event.key === "Enter" && void navigate({ to: "/audit", search: { ...search, [it]: event.currentTarget.value || undefined }, replace: true })} />)}
+          onKeyDown={(event) => event.key === "Enter" && set(it, event.currentTarget.value)} />)}
+        {TIMES.map((it) => <Input key={it} type="datetime-local" aria-label={t(`audit.${it}`)} title={t(`audit.${it}`)} defaultValue={local(search[it])} style={{ width: 180 }}
+          onChange={(event) => set(it, event.currentTarget.value && new Date(event.currentTarget.value).toISOString())} />)}
         <Button icon="down" busy={saving} disabled={!rows} onClick={() => void save()}>{t("audit.export")}</Button>
       </>
     )}>
@@ -80,4 +84,11 @@ export function AuditPage() {
       </Dialog>
     </Page>
   );
+}
+
+/** An instant as its field wants it: the reader's own time, without a zone. */
+function local(instant: string | undefined): string {
+  if (!instant) return "";
+  const at = new Date(instant);
+  return new Date(at.getTime() - at.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
 }

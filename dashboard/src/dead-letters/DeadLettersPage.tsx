@@ -1,5 +1,7 @@
 // What could not be understood or matched: why, whose, and to be sent again or discarded.
 
+import "../definitions/definitions.css";
+
 import { useInfiniteQuery, useMutation, useQuery } from "@tanstack/react-query";
 import { useNavigate, useSearch } from "@tanstack/react-router";
 import { useMemo, useState } from "react";

@@ -1,6 +1,7 @@
 // One definition: its graph, its text, its versions and what runs on each, and two versions beside each other.
 
 import "./definitions.css";
+import "../saga/saga.css";
 
 import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
@@ -19,6 +20,7 @@ import { Await, Page, Section, Skeleton } from "../ui/Page";
 import { HoldDialog } from "../workers/HoldDialog";
 import { compare } from "./compare";
 import { outline } from "./outline";
+import { WhatIfPanel } from "./WhatIfPanel";
 
 const Yaml = lazy(() => import("./Yaml").then((it) => ({ default: it.YamlView })));
 const Merge = lazy(() => import("./Yaml").then((it) => ({ default: it.YamlDiff })));
@@ -59,6 +61,7 @@ function Whole({ data }: { data: DefinitionView }) {
           <Tabs label={t("saga.details")} value={other ? "diff" : search["tab"] ?? "text"} onChange={(tab) => set({ tab, with: tab === "diff" ? data.versions.find((it) => it.version !== shown.version)?.version : undefined })} tabs={[
             { value: "text", label: t("definitions.text"), body: <Suspense fallback={<Skeleton />}><Yaml source={shown.source} /></Suspense> },
             { value: "input", label: t("data.input"), body: <Json value={data.input} open={3} /> },
+            { value: "what-if", label: t("what_if"), body: <WhatIfPanel key={shown.version} name={data.name} candidate={{ name: data.name, version: shown.version }} /> },
             ...(data.versions.length > 1 ? [{ value: "diff", label: t("diff"), body: other ? (
               <div className="stack">
                 <div className="row wrap"><Versions label={t("diff.before")} versions={data.versions} value={other.version} onChange={(it) => set({ with: it })} />→<Versions label={t("diff.after")} versions={data.versions} value={shown.version} onChange={(it) => set({ version: it })} /></div>

@@ -24,6 +24,7 @@ import { outline } from "./outline";
 import { ProofPanel } from "./ProofPanel";
 import { sample } from "./sample";
 import { ScenariosPanel } from "./ScenariosPanel";
+import { WhatIfPanel } from "./WhatIfPanel";
 import { BEGINNING } from "./beginning";
 import type { EditorHandle } from "./Yaml";
 
@@ -100,6 +101,7 @@ function Writing({ initial, published }: { initial: string; published: Definitio
           {asked.isError && <Section><ProblemNotice problem={asProblem(asked.error)} onRetry={() => void asked.refetch()} /></Section>}
           {version !== undefined && <ProofPanel source={source} version={version} onPlay={setPlaying} />}
           {version !== undefined && asked.data?.name !== undefined && <ScenariosPanel key={asked.data.name} source={source} name={asked.data.name} sample={sample(published?.input ?? {})} />}
+          {version !== undefined && published !== null && <Section title={t("what_if")}><WhatIfPanel name={published.name} candidate={{ definition: source }} /></Section>}
         </div>
       </div>
       {publishing && <PublishDialog source={source} published={published} onClose={() => setPublishing(false)} onRefused={(list) => { setRefused({ source, mistakes: list }); setPublishing(false); }} />}

@@ -1,5 +1,7 @@
 // What the exploration of every outcome found; a counter-example is played on the graph, step by step.
 
+import "../saga/saga.css";
+
 import { useQuery } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
 

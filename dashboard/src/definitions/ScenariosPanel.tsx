@@ -1,5 +1,7 @@
 // Scenarios run from the page: the same files that `amends test` takes, played by the engine in memory.
 
+import "../saga/saga.css";
+
 import { useMutation } from "@tanstack/react-query";
 import { lazy, Suspense, useRef, useState } from "react";
 

@@ -29,10 +29,16 @@ export function FailureLine({ group, minutes }: { group: FailureGroup; minutes: 
   return (
     <li className="line failure-line">
       <div className="grow">
-        <p className="row wrap"><Link to="/failures" search={{ group: group.id }}><strong>{group.step}</strong> · <code>{group.code}</code></Link><span className={`state tone-${TONES[state]}`}>{t(`failures.${state}` as Key)}</span></p>
+        <p className="row wrap"><Link to="/failures" search={{ group: group.id }}>{group.step && <><strong>{group.step}</strong> · </>}<code>{group.code}</code></Link><span className={`state tone-${TONES[state]}`}>{t(`failures.${state}` as Key)}</span></p>
         <p className="muted ellipsis" title={group.message}>{group.message}</p>
+        {group.now.parked + group.now.retrying > 0 && (
+          <p className="row wrap failure-now">
+            {group.now.parked > 0 && <Link to="/sagas" search={{ failure: group.id, status: "parked" }}>{t("state.parked")} {number(language, group.now.parked)}</Link>}
+            {group.now.retrying > 0 && <Link to="/sagas" search={{ failure: group.id, health: "retrying" }}>{t("state.retrying")} {number(language, group.now.retrying)}</Link>}
+          </p>
+        )}
       </div>
-      <Suspense fallback={<span style={{ width: 72 }} />}><Sparkline values={group.trend} tone={TONES[state]} label={t("failures.trend", { windows: group.trend.length, minutes, values: group.trend.join(", ") })} /></Suspense>
+      <Suspense fallback={<span aria-busy="true" style={{ width: 72 }} />}><Sparkline values={group.trend} tone={TONES[state]} label={t("failures.trend", { windows: group.trend.length, minutes, values: group.trend.join(", ") })} /></Suspense>
       <div className="right failure-count"><strong>{number(language, group.count)}</strong><br /><span className="muted"><Ago at={group.last_seen} /></span></div>
     </li>
   );

@@ -41,7 +41,7 @@ function Group({ id }: { id: string }) {
   const navigate = useNavigate();
   const asked = useQuery({ ...failure(id), refetchInterval: useInterval(3_000) });
   return (
-    <Section title={asked.data ? `${asked.data.step}: ${asked.data.code}` : t("failures.group")} actions={<IconButton icon="close" label={t("close")} onClick={() => void navigate({ to: "/failures", search: {} })} />}>
+    <Section title={asked.data ? [asked.data.step, asked.data.code].filter(Boolean).join(": ") : t("failures.group")} actions={<IconButton icon="close" label={t("close")} onClick={() => void navigate({ to: "/failures", search: {} })} />}>
       <Await of={asked} rows={4}>{(group) => <Details group={group} />}</Await>
     </Section>
   );

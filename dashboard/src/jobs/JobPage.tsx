@@ -11,7 +11,7 @@ import { useInterval } from "../api/live";
 import type { Job, JobItem } from "../api/contract";
 import { job as jobQuery, jobItems, useRights, useStale } from "../api/queries";
 import { term, useT } from "../i18n";
-import { Ago, short } from "../ui/bits";
+import { Ago, Lasting, short } from "../ui/bits";
 import { Button, Dialog, DialogEnd, Field, Input } from "../ui/Controls";
 import { Await, Notice, Page, ProblemLine, Section } from "../ui/Page";
 import { type Column, Table } from "../ui/Table";
@@ -36,6 +36,7 @@ function Whole({ job }: { job: Job }) {
       <Section title={<JobBadge job={job} />} actions={<span className="muted">{t("jobs.settings", { canary: job.canary, rate: job.rate_per_s, stop: job.stop_after_same })}</span>}>
         <div className="stack">
           <Progress job={job} />
+          {(job.state === "canary" || job.state === "running") && job.counts.waiting > 0 && <p className="muted">{t("jobs.left")} <Lasting ms={(job.counts.waiting / Math.max(1, job.rate_per_s)) * 1_000} /></p>}
           {job.stopped_because && <p className="job-stopped" role="status">{t("jobs.stopped")} {job.stopped_because}</p>}
           {job.reasons.length > 0 && (
             <table className="plain"><thead><tr><th scope="col">{t("jobs.outcome")}</th><th scope="col">{t("jobs.reason")}</th><th scope="col" className="right">{t("sagas")}</th></tr></thead>

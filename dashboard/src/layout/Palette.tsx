@@ -3,7 +3,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { Dialog as RadixDialog } from "radix-ui";
-import { useDeferredValue, useId, useState } from "react";
+import { useDeferredValue, useEffect, useId, useRef, useState } from "react";
 
 import { get, query } from "../api/client";
 import type { SagaPage } from "../api/contract";
@@ -22,7 +22,8 @@ export function Palette({ onClose }: { onClose: () => void }) {
   const navigate = useNavigate();
   const [text, setText] = useState("");
   const [at, setAt] = useState(0);
-  const asked = useDeferredValue(text.trim());
+  const typed = text.trim();
+  const asked = useDeferredValue(typed);
   const listId = useId();
   const found = useQuery({
     queryKey: ["palette", asked],
@@ -41,10 +42,12 @@ export function Palette({ onClose }: { onClose: () => void }) {
   });
   const known = useQuery({ ...definitions, retry: false });
 
-  const has = (label: string) => label.toLowerCase().includes(text.trim().toLowerCase());
+  const has = (label: string) => label.toLowerCase().includes(typed.toLowerCase());
   const items: Item[] = [];
-  if (UUID.test(asked)) items.push({ id: asked, label: t("palette.saga", { id: short(asked) }), icon: "running", go: () => void navigate({ to: "/sagas/$id", params: { id: asked } }) });
+  // Of what is typed now, not of what was asked for a moment ago: Enter may come with the last letter.
+  if (UUID.test(typed)) items.push({ id: typed, label: t("palette.saga", { id: short(typed) }), icon: "running", go: () => void navigate({ to: "/sagas/$id", params: { id: typed } }) });
   for (const saga of found.data?.sagas ?? []) {
+    if (saga.saga === typed) continue;
     items.push({
       id: saga.saga, label: saga.key ?? short(saga.saga), note: `${saga.definition} · ${t(`state.${saga.status}` as "state.parked")}`, icon: saga.status === "parked" ? "parked" : "running",
       go: () => void navigate({ to: "/sagas/$id", params: { id: saga.saga } }),
@@ -52,7 +55,7 @@ export function Palette({ onClose }: { onClose: () => void }) {
   }
   for (const page of PAGES) if (has(t(page.label))) items.push({ id: page.to, label: t(page.label), icon: page.icon, go: () => void navigate({ to: page.to }) });
   for (const definition of known.data?.definitions ?? []) {
-    if (text.trim() !== "" && has(definition.name)) {
+    if (typed !== "" && has(definition.name)) {
       items.push({ id: `d/${definition.name}`, label: definition.name, note: t("definitions"), icon: "definitions", go: () => void navigate({ to: "/definitions/$name", params: { name: definition.name } }) });
     }
   }
@@ -62,6 +65,14 @@ export function Palette({ onClose }: { onClose: () => void }) {
     onClose();
     item.go();
   };
+  // Enter before the answer is there: it goes where the answer leads.
+  const entered = useRef<string | null>(null);
+  const searching = found.isFetching || asked !== typed;
+  useEffect(() => {
+    if (entered.current === null || searching) return;
+    if (entered.current === typed) run(items[0]);
+    entered.current = null;
+  });
   return (
     <RadixDialog.Root open onOpenChange={(open) => !open && onClose()}>
       <RadixDialog.Portal>
@@ -74,7 +85,7 @@ export function Palette({ onClose }: { onClose: () => void }) {
             onKeyDown={(event) => {
               if (event.key === "ArrowDown") { event.preventDefault(); setAt(Math.min(items.length - 1, chosen + 1)); }
               if (event.key === "ArrowUp") { event.preventDefault(); setAt(Math.max(0, chosen - 1)); }
-              if (event.key === "Enter") { event.preventDefault(); run(items[chosen]); }
+              if (event.key === "Enter") { event.preventDefault(); if (items[chosen]) run(items[chosen]); else entered.current = typed; }
             }} />
           <div className="palette-list" role="listbox" id={listId} aria-label={t("palette.open")}>
             {items.length === 0 && <p className="muted palette-item">{found.isFetching ? t("loading") : t("palette.nothing")}</p>}

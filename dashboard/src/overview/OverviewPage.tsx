@@ -4,7 +4,7 @@ import "./overview.css";
 
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
-import { lazy, Suspense, useMemo } from "react";
+import { Fragment, lazy, type ReactNode, Suspense, useMemo } from "react";
 
 import { useInterval } from "../api/live";
 import type { Overview } from "../api/contract";
@@ -70,10 +70,10 @@ function Whole({ data }: { data: Overview }) {
       <Section title={t("overview.pile")} flush><PileUp inFlight={data.in_flight} /></Section>
       <div className="overview-two even">
         <Section title={t("overview.throughput")} actions={<span className="muted">{t("overview.hour", { started: last.started, completed: last.completed, compensated: last.compensated })}</span>}>
-          <Suspense fallback={<div style={{ height: 172 }} />}><Chart {...throughput(data, t)} label={t("overview.throughput")} format={(value) => number(language, Math.round(value))} /></Suspense>
+          <Suspense fallback={<div aria-busy="true" style={{ height: 172 }} />}><Chart {...throughput(data, t)} label={t("overview.throughput")} format={(value) => number(language, Math.round(value))} /></Suspense>
         </Section>
         <Section title={t("overview.to_end")} actions={<span className="muted">{t("overview.samples", { count: data.to_end.samples })}</span>}>
-          <Suspense fallback={<div style={{ height: 172 }} />}><Chart {...latency(data, t)} label={t("overview.to_end")} format={(value) => duration(language, value)} /></Suspense>
+          <Suspense fallback={<div aria-busy="true" style={{ height: 172 }} />}><Chart {...latency(data, t)} label={t("overview.to_end")} format={(value) => duration(language, value)} /></Suspense>
         </Section>
       </div>
       <p className="muted">{t("as_of")} <Ago at={data.at} />{data.lag_ms > 2_000 && ` · ${t("list.lag", { s: Math.round(data.lag_ms / 1_000) })}`}</p>
@@ -85,19 +85,22 @@ function Whole({ data }: { data: Overview }) {
 function Verdict({ data, growing, t }: { data: Overview; growing: Overview["failures"][number] | undefined; t: T }) {
   const language = useLanguage();
   const { now } = data;
-  const parts: string[] = [];
-  if (now.parked + now.anomalies > 0) parts.push(t("verdict.parked", { count: now.parked + now.anomalies }));
-  if (data.at_risk.length > 0) parts.push(t("verdict.risk", { amount: data.at_risk.map((it) => money(language, it.amount, it.currency)).join(" + ") }));
-  if (growing) parts.push(t("verdict.failing", { step: growing.step, code: growing.code, since: clock(language, Date.parse(growing.first_seen)) }));
-  if (now.late > 0) parts.push(t("verdict.late", { count: now.late }));
+  // Every part is a link to what it speaks of.
+  const parts: ReactNode[] = [];
+  if (now.parked + now.anomalies > 0) parts.push(<Link to="/parked">{t("verdict.parked", { count: now.parked + now.anomalies })}</Link>);
+  if (data.at_risk.length > 0) parts.push(<Link to="/parked" search={{ sort: "amount" }}>{t("verdict.risk", { amount: data.at_risk.map((it) => money(language, it.amount, it.currency)).join(" + ") })}</Link>);
+  if (growing) parts.push(<Link to="/failures" search={{ group: growing.id }}>{t("verdict.failing", { step: growing.step, code: growing.code, since: clock(language, Date.parse(growing.first_seen)) })}</Link>);
+  if (now.late > 0) parts.push(<Link to="/sagas" search={{ health: "late" }}>{t("verdict.late", { count: now.late })}</Link>);
   const gone = data.workers.filter((worker) => worker.instances === 0).map((worker) => worker.worker);
-  if (gone.length > 0) parts.push(t("verdict.workers", { workers: gone.join(", ") }));
+  if (gone.length > 0) parts.push(<Link to="/workers">{t("verdict.workers", { workers: gone.join(", ") })}</Link>);
+  if (data.approvals > 0) parts.push(<Link to="/parked">{t("verdict.approvals", { count: data.approvals })}</Link>);
+  if (data.dead_letters > 0) parts.push(<Link to="/dead-letters">{t("verdict.letters", { count: data.dead_letters })}</Link>);
   const bad = now.parked + now.anomalies > 0 || gone.length > 0;
   const good = parts.length === 0;
   return (
     <p className={`verdict tone-${good ? "completed" : bad ? "parked" : "late"}`} role="status">
       <Icon name={good ? "completed" : bad ? "parked" : "late"} size={16} />
-      <span>{good ? t(now.running > 0 ? "verdict.good" : "verdict.quiet", { count: now.running }) : parts.join(", ")}</span>
+      <span>{good ? t(now.running > 0 ? "verdict.good" : "verdict.quiet", { count: now.running }) : parts.map((part, at) => <Fragment key={at}>{at > 0 && ", "}{part}</Fragment>)}</span>
     </p>
   );
 }

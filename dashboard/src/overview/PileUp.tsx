@@ -55,7 +55,10 @@ function Drawn({ name, inFlight }: { name: string; inFlight: InFlight[] }) {
             <tbody>{inFlight.map((it) => (
               <tr key={it.step + it.direction}>
                 <td><Link to="/sagas" search={{ definition: name, step: it.step }}>{it.direction === "compensate" ? `⤺ ${it.step}` : it.step}</Link>{it.worker && <span className="muted"> {it.worker}</span>}</td>
-                <td className="right">{it.count}</td><td className="right">{it.late}</td><td className="right">{it.retrying}</td><td className="right">{it.parked}</td><td><Ago at={it.oldest_since} /></td>
+                <td className="right">{it.count}</td>
+                <td className="right"><Counted count={it.late} search={{ definition: name, step: it.step, health: "late" }} /></td>
+                <td className="right"><Counted count={it.retrying} search={{ definition: name, step: it.step, health: "retrying" }} /></td>
+                <td className="right"><Counted count={it.parked} search={{ definition: name, step: it.step, status: "parked" }} /></td><td><Ago at={it.oldest_since} /></td>
               </tr>
             ))}</tbody>
           </table>
@@ -63,4 +66,8 @@ function Drawn({ name, inFlight }: { name: string; inFlight: InFlight[] }) {
       )}
     </>
   );
+}
+
+function Counted({ count, search }: { count: number; search: Record<string, string> }) {
+  return count === 0 ? <span className="muted">0</span> : <Link to="/sagas" search={search}>{count}</Link>;
 }

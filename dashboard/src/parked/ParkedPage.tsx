@@ -1,6 +1,7 @@
 // What needs me, worst first? Sagas and anomalies, what is at stake, what to do, and who has it.
 
 import "./parked.css";
+import "../sagas/sagas.css";
 
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
@@ -17,7 +18,9 @@ import { Button, Select } from "../ui/Controls";
 import { Icon } from "../ui/Icon";
 import { Await, Figure, Notice, Page, Section } from "../ui/Page";
 import { Approvals } from "./Approvals";
+import { Runbook } from "../saga/Runbook";
 import { ResolveDialog } from "./ResolveDialog";
+import { Take } from "./Take";
 
 const SORTS = ["amount", "-age", "age"] as const;
 const rowKey = (row: ParkedItem) => `${row.saga}/${row.anomaly?.effect_key ?? ""}/${row.anomaly?.kind ?? ""}`;
@@ -92,15 +95,16 @@ function Line({ row, selectable, selected, onSelect, onResolve }: { row: ParkedI
           <Link to="/sagas/$id" params={{ id: row.saga }}><strong>{row.key ?? short(row.saga)}</strong></Link>
           <span className="muted">{row.definition}</span>
           {row.step && <span>{row.direction === "compensate" ? "⤺ " : ""}{row.step}{row.item == null ? "" : `[${row.item}]`}</span>}
-          {row.owner && <span className="state tone-waiting">{row.owner}</span>}
+          {row.team && <span className="muted">{row.team}</span>}
         </p>
         <p className="break parked-why">{anomaly ? `${t("state.anomaly")}: ${term(t, "anomaly", row.anomaly?.kind ?? "")}` : row.message ?? term(t, "parked", row.why ?? "")}</p>
         {row.note && <p className="muted break">“{row.note}”</p>}
+        <p className="row wrap parked-care"><span className="muted">{t("owner")}:</span> {row.owner ?? <span className="muted">{t("owner.none")}</span>}{selectable && !row.owner && <Take id={row.saga} />}{row.runbook && <><span className="muted">{t("runbook")}:</span> <Runbook at={row.runbook} /></>}</p>
       </div>
       <div className="parked-do">
         <span className="muted"><Ago at={row.since} /></span>
         {anomaly && selectable ? <Button onClick={onResolve}>{t("suggest.resolve")}</Button>
-          : <Link className="button" to="/sagas/$id" params={{ id: row.saga }}><Icon name="right" />{t(`suggest.${row.suggested}` as Key)}</Link>}
+          : <Link className="button" to="/sagas/$id" params={{ id: row.saga }} search={row.suggested === "look" || !selectable ? {} : { act: row.suggested, ...(row.step ? { step: row.item == null ? row.step : `${row.step}[${row.item}]` } : {}) }}><Icon name="right" />{t(`suggest.${row.suggested}` as Key)}</Link>}
       </div>
     </li>
   );

@@ -1,5 +1,8 @@
 // Do the books agree? Ledger, orders, stock and provider compared; every difference with its saga and what to do.
 
+import "../parked/parked.css";
+import "../saga/saga.css";
+
 import { useMutation, useQuery } from "@tanstack/react-query";
 
 import { send } from "../api/client";

@@ -14,9 +14,9 @@ import { Button, Check, Dialog, DialogEnd, Field, Input, Textarea } from "../ui/
 import { ProblemLine } from "../ui/Page";
 import { differences } from "./differences";
 import { laneId } from "./spans";
-import { wouldUndo } from "./words";
+import { givenName, keepName } from "./who";
+import { deeds, wouldUndo } from "./words";
 
-const WHO = "amends.who";
 const WAIT_S = 5;
 
 export function ActDialog({ saga, plan, revision, onClose }: { saga: SagaView; plan: ActionPlan; revision: number; onClose: () => void }) {
@@ -24,7 +24,7 @@ export function ActDialog({ saga, plan, revision, onClose }: { saga: SagaView; p
   const language = useLanguage();
   const rights = useRights();
   const stale = useStale();
-  const [who, setWho] = useState(() => localStorage.getItem(WHO) ?? "");
+  const [who, setWho] = useState(givenName);
   const [why, setWhy] = useState("");
   const [evidence, setEvidence] = useState("");
   const [acknowledged, setAcknowledged] = useState(false);
@@ -39,7 +39,7 @@ export function ActDialog({ saga, plan, revision, onClose }: { saga: SagaView; p
   const nameless = rights.me === undefined || rights.me.dev;
   const act = useMutation({
     mutationFn: () => {
-      if (nameless) localStorage.setItem(WHO, who.trim());
+      if (nameless) keepName(who);
       return send<Acted>("POST", `/sagas/${saga.saga}/actions`, {
         action: plan.action, why: why.trim(), revision,
         ...(nameless ? { who: who.trim() } : {}),
@@ -85,7 +85,7 @@ export function ActDialog({ saga, plan, revision, onClose }: { saga: SagaView; p
         <DialogEnd>
           <Button onClick={onClose}>{t("cancel")}</Button>
           <Button type="submit" kind={plan.action === "retry" || plan.action === "resume_compensation" ? "primary" : "danger"} disabled={missing} busy={act.isPending}>
-            {t(`action.${plan.action}.go`, { step: target ?? "", amount: saga.amount != null && saga.currency ? money(language, saga.amount, saga.currency) : "", count: wouldUndo(saga).length })}
+            {t(plan.action === "compensate" && wouldUndo(saga).length === 0 ? "action.compensate.go.nothing" : `action.${plan.action}.go`, { step: target ?? "", amount: saga.amount != null && saga.currency ? money(language, saga.amount, saga.currency) : "", deeds: deeds(saga) })}
           </Button>
         </DialogEnd>
       </form>

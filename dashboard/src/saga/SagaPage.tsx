@@ -4,7 +4,7 @@ import "./saga.css";
 
 import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
-import { useMemo, useState } from "react";
+import { useEffect, useMemo, useState } from "react";
 
 import { useInterval } from "../api/live";
 import type { ActionPlan, SagaView } from "../api/contract";
@@ -12,6 +12,7 @@ import { asProblem } from "../api/problem";
 import { history, ignored, plans as plansQuery, saga as sagaQuery, useRights } from "../api/queries";
 import { type GraphStep, LazyGraph } from "../graph/LazyGraph";
 import { term, useT } from "../i18n";
+import { traceAddress } from "../settings/trace";
 import { Ago, Amount, Copy, Id, Span, Until } from "../ui/bits";
 import { Button, Menu, type MenuItem, Tabs } from "../ui/Controls";
 import { Icon } from "../ui/Icon";
@@ -22,14 +23,16 @@ import { Data } from "./Data";
 import { History, Ignored } from "./History";
 import { NotesPanel, OwnerLine } from "./Notes";
 import { graphSteps } from "./graphSteps";
+import { EraseDialog } from "./Erase";
 import { best, guess } from "./plans";
 import { ReplayDialog } from "./Replay";
+import { Runbook } from "./Runbook";
 import { SagaLink } from "./SagaLink";
 import { SignalDialog } from "./Signal";
 import { laneId } from "./spans";
 import { StepPanel } from "./StepPanel";
 import { Waterfall } from "./Waterfall";
-import { cause, sentence } from "./words";
+import { cause, remedy, sentence } from "./words";
 
 export function SagaPage() {
   const { id } = useParams({ from: "/sagas/$id" });
@@ -97,12 +100,14 @@ function Say({ saga }: { saga: SagaView }) {
   const state = standing(saga);
   const { key, values } = sentence(saga);
   const why = cause(saga, t);
+  const means = remedy(saga);
   const trying = saga.steps.find((step) => step.step === saga.next?.step);
   const track = trying?.compensate ?? trying?.execute;
   return (
     <div className={`saga-say tone-${toneOf(state)}`} role="status">
       <p className="row wrap"><StateBadge state={state} /><span>{t(key, values)}</span></p>
       {why && <p className="saga-why break">{t("saga.because")} {why}</p>}
+      {means && <p className="saga-means">{t(means)}{saga.runbook && <> {t("saga.runbook")} <Runbook at={saga.runbook} /></>}</p>}
       <p className="saga-next">
         {saga.next && (
           <span>
@@ -135,16 +140,24 @@ function Facts({ saga }: { saga: SagaView }) {
         {saga.key && <><dt>{t("key")}</dt><dd>{saga.key} <Copy text={saga.key} /></dd></>}
         <dt>{t("revision")}</dt><dd>{saga.revision}</dd>
         {saga.team && <><dt>{t("team")}</dt><dd>{saga.team}</dd></>}
-        {saga.runbook && <><dt>{t("runbook")}</dt><dd className="break">{/^https?:/.test(saga.runbook) ? <a href={saga.runbook} rel="noreferrer">{saga.runbook}</a> : saga.runbook}</dd></>}
+        {saga.runbook && <><dt>{t("runbook")}</dt><dd className="break"><Runbook at={saga.runbook} /></dd></>}
         <OwnerLine saga={saga} />
         {saga.parent && <><dt>{t("parent")}</dt><dd><SagaLink id={saga.parent} /></dd></>}
         {saga.replay_of && <><dt>{t("replay_of")}</dt><dd><SagaLink id={saga.replay_of} /></dd></>}
         {(saga.replays?.length ?? 0) > 0 && <><dt>{t("replays")}</dt><dd>{saga.replays?.map((id) => <div key={id}><SagaLink id={id} /></div>)}</dd></>}
-        <dt>{t("trace")}</dt><dd><span className="mono" title={t("trace.about")}>{saga.saga.replaceAll("-", "").slice(0, 12)}…</span><Copy text={saga.saga.replaceAll("-", "")} label={t("trace.copy")} /></dd>
+        <dt>{t("trace")}</dt><dd><Trace id={saga.saga.replaceAll("-", "")} /></dd>
         {(saga.dead_letters ?? 0) > 0 && <><dt>{t("dead_letters")}</dt><dd><Link to="/dead-letters" search={{ saga: saga.saga }}>{saga.dead_letters}</Link></dd></>}
       </dl>
     </Section>
   );
+}
+
+/** Opens in the viewer that the settings name; without one, the id is there to be copied. */
+function Trace({ id }: { id: string }) {
+  const t = useT();
+  const at = traceAddress(id);
+  const shown = <span className="mono" title={t("trace.about")}>{id.slice(0, 12)}…</span>;
+  return <>{at ? <a href={at} target="_blank" rel="noreferrer">{shown}</a> : shown}<Copy text={id} label={t("trace.copy")} /></>;
 }
 
 function RunNow({ saga }: { saga: SagaView }) {
@@ -176,6 +189,17 @@ function Actions({ saga }: { saga: SagaView }) {
   const [open, setOpen] = useState<{ plan: ActionPlan; revision: number } | null>(null);
   const [replay, setReplay] = useState(false);
   const [signal, setSignal] = useState(false);
+  const [erase, setErase] = useState(false);
+  // A list that suggests an action leads here with it, once: it is not opened again by going back.
+  const search = useSearch({ from: "/sagas/$id" });
+  const navigate = useNavigate({ from: "/sagas/$id" });
+  const asked = search["act"];
+  const suggested = plans.find((plan) => plan.action === asked && plan.allowed && (search["step"] === undefined || plan.step == null || laneId({ step: plan.step, ...(plan.item == null ? {} : { item: plan.item }) }) === search["step"]));
+  useEffect(() => {
+    if (asked === undefined || plans.length === 0) return;
+    if (suggested && rights.operate) setOpen({ plan: suggested, revision });
+    void navigate({ search: (before) => ({ ...before, act: undefined }), replace: true });
+  }, [asked, plans.length, suggested, revision, rights.operate, navigate]);
   if (!rights.operate) return <span className="muted">{t("act.viewer")}</span>;
   const first = best(plans, saga);
   const items: (MenuItem | "line")[] = plans.filter((plan) => plan !== first).map((plan) => ({
@@ -188,6 +212,7 @@ function Actions({ saga }: { saga: SagaView }) {
   const waits = saga.steps.some((step) => step.state === "waiting" && step.action.startsWith("wait for signal"));
   const replayable = saga.status === "compensated" || saga.status === "abandoned";
   if (!saga.ended_at) items.push("line", { label: t("signal.send"), onSelect: () => setSignal(true) });
+  if (saga.ended_at && rights.admin) items.push({ label: t("erase"), danger: true, onSelect: () => setErase(true), note: t("erase.note") });
   return (
     <>
       {first && <Button kind="primary" icon="retrying" onClick={() => setOpen({ plan: first, revision })}>{t(`action.${first.action}`)}{first.step ? `: ${first.step}` : ""}</Button>}
@@ -197,6 +222,7 @@ function Actions({ saga }: { saga: SagaView }) {
       {open && <ActDialog saga={saga} plan={open.plan} revision={open.revision} onClose={() => setOpen(null)} />}
       {replay && <ReplayDialog saga={saga} onClose={() => setReplay(false)} />}
       {signal && <SignalDialog saga={saga} onClose={() => setSignal(false)} />}
+      {erase && <EraseDialog id={saga.saga} onClose={() => setErase(false)} />}
     </>
   );
 }

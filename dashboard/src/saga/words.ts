@@ -22,6 +22,23 @@ export function cause(saga: SagaView, t: T): string | null {
   return null;
 }
 
+/** What the state means for whoever looks at it, and what one can do. */
+export function remedy(saga: Pick<SagaView, "status" | "steps" | "phase" | "parked">): Key | null {
+  if (saga.status === "parked") {
+    const why = saga.parked?.why ?? "";
+    return PARKED.has(why) ? `parked.${why}.do` as Key : null;
+  }
+  if (saga.status !== "running") return null;
+  const states = active(saga).map((step) => (step.compensate ?? step.execute)?.state ?? step.state);
+  if (states.includes("unknown")) return "say.unknown.do";
+  return states.includes("retrying") ? "say.retrying.do" : null;
+}
+
+/** The deeds that undo a saga, in the words of its definition: `cancel pay, release reserve_stock`. */
+export function deeds(saga: SagaView): string {
+  return wouldUndo(saga).reverse().map((step) => `${step.compensation} ${laneId(step)}`).join(", ");
+}
+
 export interface Sentence { key: Key; values?: Record<string, string | number> }
 
 /** The first words of the page. */

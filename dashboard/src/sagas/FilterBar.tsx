@@ -22,7 +22,7 @@ export function FilterBar({ filter, onChange }: { filter: SagaFilter; onChange: 
     const all = known.data?.definitions ?? [];
     return {
       status: STATUS, health: HEALTH, definition: all.map((it) => it.name), version: all.map((it) => it.version.slice(0, 8)),
-      step: [...new Set(all.flatMap((it) => it.steps))], older_than_s: ["60", "600", "3600", "86400"],
+      step: [...new Set(all.flatMap((it) => it.steps))], older_than_s: ["60", "600", "3600", "86400"], attempts_min: ["2", "3", "5", "10"],
     };
   }, [known.data]);
   const offers = open ? complete(text, values) : [];

@@ -17,7 +17,7 @@ import { Ago, Amount, short, Until } from "../ui/bits";
 import { Button } from "../ui/Controls";
 import { Await, Notice, Page } from "../ui/Page";
 import { standing, StateBadge } from "../ui/State";
-import { type Column, Table } from "../ui/Table";
+import { type Column, type Sort, sorted, Table } from "../ui/Table";
 import { fromSearch } from "./filter";
 import { FilterBar } from "./FilterBar";
 import { SavedViews } from "./SavedViews";
@@ -32,9 +32,10 @@ export function SagasPage() {
   const rights = useRights();
   const [selected, setSelected] = useState<Set<string>>(new Set());
   const [bulk, setBulk] = useState<BulkSet | null>(null);
-  const set = (next: SagaFilter) => {
+  const sort = search["sort"];
+  const set = (next: SagaFilter, by: Sort = sort) => {
     setSelected(new Set());
-    void navigate({ to: "/sagas", search: fromSearch(next), replace: true });
+    void navigate({ to: "/sagas", search: { ...fromSearch(next), sort: by }, replace: true });
   };
   const every = useInterval();
   const asked = useInfiniteQuery({ ...sagas(filter), refetchInterval: every });
@@ -44,6 +45,9 @@ export function SagasPage() {
   const { hasNextPage, isFetchingNextPage, fetchNextPage } = asked;
   const onEnd = useCallback(() => { if (hasNextPage && !isFetchingNextPage) void fetchNextPage(); }, [hasNextPage, isFetchingNextPage, fetchNextPage]);
   const columns = useColumns();
+  // The engine answers the newest first; another order is of what is loaded, and says so.
+  const ordered = useMemo(() => sorted(shown, columns, sort), [shown, columns, sort]);
+  const bySort = columns.some((column) => column.by && column.id === sort?.replace(/^-/, ""));
   return (
     <Page title={t("sagas")} fill actions={<SavedViews filter={filter} onOpen={set} />}>
       <FilterBar filter={filter} onChange={set} />
@@ -59,9 +63,9 @@ export function SagasPage() {
           </div>
         )}
         {fresh > 0 && <button type="button" className="fresh" onClick={take}>{t("list.fresh", { count: fresh })}</button>}
-        <Await of={{ data: rows === undefined ? undefined : shown, error: asked.error, isError: asked.isError, refetch: asked.refetch }} rows={10}>
+        <Await of={{ data: rows === undefined ? undefined : ordered, error: asked.error, isError: asked.isError, refetch: asked.refetch }} rows={10}>
           {(list) => (
-            <Table fill label={t("sagas")} rows={list} columns={columns} rowKey={rowKey} rowHeight={44} onEnd={onEnd}
+            <Table fill label={t("sagas")} rows={list} columns={columns} rowKey={rowKey} rowHeight={44} onEnd={onEnd} sort={sort} onSort={(by) => void navigate({ to: "/sagas", search: { ...search, sort: by }, replace: true })}
               onOpen={(row) => void navigate({ to: "/sagas/$id", params: { id: row.saga } })}
               {...(rights.operate ? { selected, onSelect: setSelected } : {})}
               empty={Object.keys(filter).length > 0
@@ -70,7 +74,7 @@ export function SagasPage() {
           )}
         </Await>
         <p className="list-end spread">
-          <span>{t("list.shown", { count: shown.length })}{hasNextPage && ` · ${t("list.more")}`}</span>
+          <span>{t("list.shown", { count: shown.length })}{bySort && hasNextPage ? <> · {t("list.sorted", { count: shown.length })} <button type="button" className="link" onClick={onEnd}>{t("more")}</button></> : hasNextPage && ` · ${t("list.more")}`}</span>
           <span>{lag > 2_000 && t("list.lag", { s: Math.round(lag / 1_000) })}</span>
           {rights.operate && shown.length > 0 && Object.keys(filter).length > 0 && <button type="button" className="link" onClick={() => setBulk({ filter: new URLSearchParams(filter as Record<string, string>).toString(), action: "retry" })}>{t("bulk.all")}</button>}
         </p>
@@ -129,11 +133,11 @@ function useColumns(): Column<SagaSummary>[] {
   const t = useT();
   return useMemo(() => [
     { id: "state", head: t("state"), width: "minmax(134px, 144px)", cell: (row) => <StateBadge state={standing(row)} /> },
-    { id: "key", head: t("key"), width: "minmax(110px, 1.2fr)", cell: (row) => <><span className="cell-two" title={row.key ?? row.saga}>{row.key ?? short(row.saga)}</span><span className="cell-two">{row.definition}</span></> },
-    { id: "where", head: t("where"), width: "minmax(120px, 1.6fr)", wide: true, cell: (row) => <Where row={row} /> },
-    { id: "next", head: t("next"), width: "minmax(90px, 130px)", wide: true, cell: (row) => row.ended_at ? <span className="muted">–</span> : row.next_at ? <Until at={row.next_at} /> : row.status === "parked" ? t("next.human.short") : <span className="muted">–</span> },
-    { id: "amount", head: t("amount"), width: "minmax(88px, 120px)", right: true, cell: (row) => <Amount amount={row.amount} currency={row.currency} /> },
-    { id: "started", head: t("started"), width: "minmax(84px, 110px)", right: true, wide: true, cell: (row) => <Ago at={row.started_at} /> },
+    { id: "key", head: t("key"), width: "minmax(110px, 1.2fr)", by: (row) => row.key ?? row.saga, cell: (row) => <><span className="cell-two" title={row.key ?? row.saga}>{row.key ?? short(row.saga)}</span><span className="cell-two">{row.definition}</span></> },
+    { id: "where", head: t("where"), width: "minmax(120px, 1.6fr)", wide: true, by: (row) => row.attempt ?? 0, cell: (row) => <Where row={row} /> },
+    { id: "next", head: t("next"), width: "minmax(90px, 130px)", wide: true, by: (row) => row.next_at && !row.ended_at ? -Date.parse(row.next_at) : -Infinity, cell: (row) => row.ended_at ? <span className="muted">–</span> : row.next_at ? <Until at={row.next_at} /> : row.status === "parked" ? t("next.human.short") : <span className="muted">–</span> },
+    { id: "amount", head: t("amount"), width: "minmax(88px, 120px)", right: true, by: (row) => row.amount ?? 0, cell: (row) => <Amount amount={row.amount} currency={row.currency} /> },
+    { id: "started", head: t("started"), width: "minmax(84px, 110px)", right: true, wide: true, by: (row) => row.started_at, cell: (row) => <Ago at={row.started_at} /> },
   ], [t]);
 }
 

@@ -4,7 +4,7 @@ import type { SagaFilter } from "../api/queries";
 
 export const FIELDS = [
   "status", "health", "definition", "version", "step", "error_code", "worker", "failure", "key", "owner", "started_after", "started_before", "older_than_s",
-  "replay_of", "label",
+  "attempts_min", "replay_of",
 ] as const;
 export type FilterField = (typeof FIELDS)[number];
 

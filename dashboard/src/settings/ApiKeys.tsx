@@ -12,7 +12,7 @@ import { Button, Check, Dialog, DialogEnd, Field, Input } from "../ui/Controls";
 import { Await, ProblemLine, Section } from "../ui/Page";
 
 interface Key { id: string; name: string; prefix: string; roles: Role[]; created_by?: string; created_at: string; expires_at?: string; revoked_at?: string; last_used_at?: string }
-const ROLES: Role[] = ["customer", "viewer", "operator", "author", "admin"];
+const ROLES: Role[] = ["customer", "worker", "viewer", "operator", "author", "admin"];
 
 export function Keys() {
   const t = useT();

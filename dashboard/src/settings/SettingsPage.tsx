@@ -10,6 +10,7 @@ import { Page, Section } from "../ui/Page";
 import { Keys } from "./ApiKeys";
 import { Retention } from "./Retention";
 import { TokenForm } from "./SignIn";
+import { TraceViewer } from "./TraceViewer";
 import { setTheme, type Theme, useTheme } from "./theme";
 
 export function SettingsPage() {
@@ -27,6 +28,7 @@ export function SettingsPage() {
           <Field label={t("settings.theme")}>{(id) => <Select id={id} value={theme} onChange={(event) => setTheme(event.target.value as Theme)}>{(["system", "light", "dark"] as const).map((it) => <option key={it} value={it}>{t(`settings.theme.${it}`)}</option>)}</Select>}</Field>
         </div>
       </Section>
+      <Section title={t("trace")}><TraceViewer /></Section>
       <Section title={t("settings.you")}>
         {rights.me ? (
           <dl className="facts">

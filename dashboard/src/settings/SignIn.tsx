@@ -17,7 +17,8 @@ export function Door({ children }: { children: ReactNode }) {
   const config = useQuery(authConfig);
   const token = useToken();
   const who = useQuery({ ...me(token), enabled: config.isSuccess });
-  if (config.isPending) return <div className="door"><Skeleton rows={3} /></div>;
+  // Who one is decides what a page offers: nothing is shown before that is known, so that nothing moves when it is.
+  if (config.isPending || who.isLoading) return <div className="door"><Skeleton rows={3} /></div>;
   // A server without sign-in has no such endpoint; one that does not answer is said so by every page.
   if (config.isError) return children;
   const unauthorized = who.isError && asProblem(who.error).kind === "unauthorized";

@@ -1,6 +1,7 @@
 // What every page is made of: a title with its actions, sections, and honest words for what is not there.
 
 import "./page.css";
+import "./table.css";
 
 import { type ReactNode, useEffect } from "react";
 

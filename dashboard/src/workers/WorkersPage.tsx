@@ -30,10 +30,22 @@ export function WorkersPage() {
       <Holds />
       <Await of={asked}>{(data) => data.workers.length === 0
         ? <Section><Notice icon="workers" title={t("workers.none")}>{t("workers.none.do")}</Notice></Section>
-        : <>{data.workers.map((worker) => <Worker key={worker.worker} worker={worker} onHold={setHold} />)}</>}</Await>
+        : <>{worstFirst(data.workers).map((worker) => <Worker key={worker.worker} worker={worker} onHold={setHold} />)}</>}</Await>
       {hold && <HoldDialog target={hold} onClose={() => setHold(null)} />}
     </Page>
   );
+}
+
+function lagOf(worker: WorkerView): number {
+  return Math.max(0, ...worker.topics.map((it) => it.lag_ms ?? 0));
+}
+
+/** Those that are gone, then those that are behind. */
+function worstFirst(workers: WorkerView[]): WorkerView[] {
+  const badness = (it: WorkerView) => (it.instances.some((instance) => instance.alive) ? lagOf(it) : Infinity);
+  // What is not late is in its usual place, so that nothing jumps by a few milliseconds.
+  const late = (it: WorkerView) => (badness(it) > LAG_LATE_MS ? badness(it) : 0);
+  return [...workers].sort((a, b) => (late(a) === late(b) ? 0 : late(b) - late(a)));
 }
 
 function Worker({ worker, onHold }: { worker: WorkerView; onHold: (target: HoldTarget) => void }) {
@@ -41,7 +53,8 @@ function Worker({ worker, onHold }: { worker: WorkerView; onHold: (target: HoldT
   const language = useLanguage();
   const rights = useRights();
   const alive = worker.instances.filter((it) => it.alive);
-  const lag = Math.max(0, ...worker.topics.map((it) => it.lag_ms ?? 0));
+  const lag = lagOf(worker);
+  const behind = worker.topics.filter((it) => (it.lag_ms ?? 0) > LAG_LATE_MS);
   const known = useQuery(holds);
   const held = (known.data?.holds ?? []).filter((it) => it.worker === worker.worker).map((it) => it.action ?? "*");
   const versions = [...new Set(alive.map((it) => it.version))];
@@ -61,10 +74,11 @@ function Worker({ worker, onHold }: { worker: WorkerView; onHold: (target: HoldT
           <table className="plain"><thead><tr><th scope="col">{t("workers.instance")}</th><th scope="col">{t("version")}</th><th scope="col">{t("workers.heartbeat")}</th></tr></thead>
             <tbody>{worker.instances.map((it) => <tr key={it.instance}><td className="mono break">{it.instance}{!it.alive && <> <span className="state tone-parked">{t("workers.dead")}</span></>}</td><td>{it.version}</td><td><Ago at={it.at} /></td></tr>)}</tbody></table>
         </div>
-        <div className="scroll-x">
+        <details className="scroll-x" open={behind.length > 0}>
+          <summary className="link">{behind.length > 0 ? t("workers.behind", { behind: behind.length, all: worker.topics.length }) : t("workers.caught_up", { count: worker.topics.length })}</summary>
           <table className="plain"><thead><tr><th scope="col">{t("workers.topic")}</th><th scope="col" className="right">{t("workers.reached")}</th><th scope="col" className="right">{t("lag")}</th></tr></thead>
             <tbody>{worker.topics.map((it) => <tr key={`${it.topic}/${it.partition}`}><td className="mono break">{it.topic}/{it.partition}</td><td className="right"><Ago at={it.reached} /></td><td className="right"><Lasting ms={it.lag_ms} /></td></tr>)}</tbody></table>
-        </div>
+        </details>
       </div>
     </Section>
   );

@@ -29,7 +29,8 @@ use crate::engine::Engine;
 const REMEMBERED: usize = 8_192;
 /// Changes of one event at most, so that a slow reader is noticed.
 const AT_ONCE: usize = 256;
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Readers take three times this long a silence for a broken line.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
 /// What readers are told.
 #[derive(Clone, Debug)]

@@ -88,7 +88,7 @@ pub fn check(definitions: &Definitions, definition: &Definition) -> Result<(), F
     }
     if let Some(role) = trigger.role.as_deref().filter(|it| it.parse::<Role>().is_err()) {
         let detail = format!("trigger: there is no role `{role}`");
-        return Err(fault(detail, "take customer, viewer, operator, author or admin"));
+        return Err(fault(detail, "take customer, worker, viewer, operator, author or admin"));
     }
     let clash = definitions.all_active().into_iter().find(|it| {
         let other = &it.definition;

@@ -13,12 +13,14 @@ use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::json;
 
 use super::jwks::Key;
-use super::role::Roles;
+use super::role::{Role, Roles};
 use super::signatures;
 use super::token::JwtConfig;
 
 const ISSUER: &str = "amends-dev";
 const AUDIENCE: &str = "amends";
+/// Longer than any dev stack runs; each start makes a new one.
+const WORKER_VALID_S: i64 = 366 * 24 * 3600;
 /// Where the key is unless told otherwise.
 pub const KEY_FILE: &str = ".amends/dev-token.pk8";
 
@@ -88,6 +90,14 @@ impl DevKey {
         });
         let key = EncodingKey::from_ed_der(&self.pkcs8);
         Ok(jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), &claims, &key)?)
+    }
+
+    /// What the payment worker signs in with: it may signal, and nothing else.
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    pub fn worker_token(&self) -> anyhow::Result<String> {
+        self.mint("worker:payment", Roles::of(&[Role::Worker]), WORKER_VALID_S)
     }
 
     pub(super) fn key(&self) -> Key {

@@ -35,7 +35,7 @@ pub const RIGHTS: &[(&str, &str, Need)] = &[
     ("POST", "/sagas/{id}", Any(Roles::ACT)),
     ("GET", "/sagas/{id}/history", Any(Roles::ALL)),
     ("GET", "/sagas/{id}/ignored", Any(Roles::ALL)),
-    ("POST", "/sagas/{id}/signals/{name}", Any(Roles::ACT)),
+    ("POST", "/sagas/{id}/signals/{name}", Any(Roles::SIGNAL)),
     ("POST", "/sagas/{id}/actions", Any(Roles::ACT)),
     ("POST", "/sagas/{id}/notes", Any(Roles::ACT)),
     ("PUT", "/sagas/{id}/owner", Any(Roles::ACT)),

@@ -25,6 +25,8 @@ use utoipa::ToSchema;
 pub enum Role {
     /// Starts sagas by their triggers, and sees only their own
     Customer,
+    /// Signals sagas, and sees none: for workers that tell of what has come from outside
+    Worker,
     /// Reads everything, personal data masked
     Viewer,
     /// Reads everything and acts on sagas
@@ -37,12 +39,14 @@ pub enum Role {
 
 impl Role {
     /// Every role, from the least to the most.
-    pub const ALL: [Self; 5] = [Self::Customer, Self::Viewer, Self::Operator, Self::Author, Self::Admin];
+    pub const ALL: [Self; 6] =
+        [Self::Customer, Self::Worker, Self::Viewer, Self::Operator, Self::Author, Self::Admin];
 
     /// The role as the API spells it.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Customer => "customer",
+            Self::Worker => "worker",
             Self::Viewer => "viewer",
             Self::Operator => "operator",
             Self::Author => "author",
@@ -74,6 +78,8 @@ impl Roles {
     pub const NONE: Self = Self(0);
     /// Who acts on sagas.
     pub const ACT: Self = Self::of(&[Role::Operator, Role::Admin]);
+    /// Who tells sagas of what has come from outside.
+    pub const SIGNAL: Self = Self::of(&[Role::Worker, Role::Operator, Role::Admin]);
     /// Who publishes definitions.
     pub const PUBLISH: Self = Self::of(&[Role::Author, Role::Admin]);
     /// Who administers.

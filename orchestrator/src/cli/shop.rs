@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use worker_notify::Feed;
+use worker_payment::deposit::{self, EngineConfig};
 use worker_payment::toss;
 
 use crate::api::ops;
@@ -105,6 +106,8 @@ pub struct Settings {
     pub redis_url: Option<String>,
     /// Toss Payments, for the payment worker.
     pub toss: Option<toss::Config>,
+    /// The engine that is told of deposits, for the payment worker; without it nobody is told.
+    pub engine: Option<EngineConfig>,
 }
 
 /// A worker that is ready to run.
@@ -118,8 +121,8 @@ pub struct Service {
 /// What runs beside the worker itself.
 enum Also {
     Nothing,
-    /// Looks into webhooks.
-    Webhooks(toss::Client),
+    /// Looks into webhooks, and follows deposits.
+    Payments(toss::Client, Option<Box<deposit::Engine>>),
     /// Carries notices to their followers.
     Relay(Arc<dyn Feed>),
 }
@@ -135,6 +138,13 @@ pub async fn connect(name: Name, url: &str, connections_max: u32) -> anyhow::Res
         .with_context(|| format!("{variable} is no Postgres URL"))?
         .application_name(&format!("amends worker {}", name.as_str()))
         .options([
+            // Plans must not depend on statistics: a table that is empty at start-up would otherwise teach the
+            // planner to scan it, and it keeps that plan for thousands of orders.
+            ("enable_seqscan", "off"),
+            ("enable_hashjoin", "off"),
+            ("enable_mergejoin", "off"),
+            ("jit", "off"),
+            ("plan_cache_mode", "force_generic_plan"),
             ("lock_timeout", "10s"),
             ("statement_timeout", "60s"),
             ("idle_in_transaction_session_timeout", "10s"),
@@ -168,7 +178,12 @@ impl Service {
                     .toss
                     .context("the payment worker needs a secret key of Toss (TOSS_SECRET_KEY)")?;
                 let client = toss::Client::new(config).context("the client of Toss Payments")?;
-                (worker_payment::worker(pool.clone(), client.clone()), Also::Webhooks(client))
+                let engine = settings.engine.map(deposit::Engine::new).transpose();
+                let engine = engine.context("the engine's address (AMENDS_URL)")?;
+                (
+                    worker_payment::worker(pool.clone(), client.clone()),
+                    Also::Payments(client, engine.map(Box::new)),
+                )
             }
             Name::Notify => {
                 let feed =
@@ -182,7 +197,7 @@ impl Service {
     fn routes(&self, shutdown: &CancellationToken) -> Router {
         let routes = match &self.also {
             Also::Relay(feed) => worker_notify::routes(self.pool.clone(), Arc::clone(feed), shutdown.clone()),
-            Also::Webhooks(_) => worker_payment::routes(self.pool.clone()),
+            Also::Payments(..) => worker_payment::routes(self.pool.clone()),
             Also::Nothing if self.name == Name::Stock => worker_stock::routes(self.pool.clone()),
             Also::Nothing => worker_order::routes(self.pool.clone()),
         };
@@ -209,10 +224,11 @@ impl Service {
         parts.spawn(async move { served.await.context("serving") });
         match self.also {
             Also::Nothing => {}
-            Also::Webhooks(client) => {
-                let (pool, stop) = (self.pool.clone(), stop.clone());
+            Also::Payments(client, engine) => {
+                let webhooks = worker_payment::webhook::run(self.pool.clone(), client.clone(), stop.clone());
+                let deposits = deposit::run(self.pool.clone(), client, engine.map(|it| *it), stop.clone());
                 parts.spawn(async move {
-                    worker_payment::webhook::look::run(pool, client, stop).await;
+                    tokio::join!(webhooks, deposits);
                     Ok(())
                 });
             }

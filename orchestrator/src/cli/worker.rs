@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 use toss_sandbox::{Sandbox, SandboxConfig};
+use worker_payment::deposit::EngineConfig;
 use worker_payment::toss;
 
 use super::exit::{Code, Failure};
@@ -48,6 +49,12 @@ pub struct WorkerArgs {
     /// How long Toss may take to answer, in ms (payment)
     #[arg(long, env = "TOSS_TIMEOUT_MS", default_value_t = toss::client::TIMEOUT_MS_DEFAULT, value_name = "MS")]
     toss_timeout_ms: u64,
+    /// The engine's API, which is told of deposits into virtual accounts (payment)
+    #[arg(long, env = "AMENDS_URL", value_name = "URL")]
+    engine_url: Option<String>,
+    /// A key of that API with the role `worker` (payment); better given by the environment than on the command line
+    #[arg(long, env = "AMENDS_API_KEY", hide_env_values = true, value_name = "KEY")]
+    engine_key: Option<String>,
 }
 
 /// Runs a worker until it is asked to stop.
@@ -69,6 +76,11 @@ pub async fn run(args: WorkerArgs) -> Result<Code, Failure> {
             secret_key: toss::SecretKey::new(key),
             timeout_ms: args.toss_timeout_ms,
         }),
+        // A variable that is set to nothing is not set.
+        engine: args
+            .engine_url
+            .filter(|url| !url.is_empty())
+            .map(|url| EngineConfig { url, api_key: args.engine_key.filter(|key| !key.is_empty()) }),
     };
     let address = args.listen.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], name.port())));
     let listener = args.anywhere.open(address).await?;

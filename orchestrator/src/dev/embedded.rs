@@ -13,7 +13,7 @@ use saga_protocol::Topics;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use toss_sandbox::{DEFAULT_SECRET_KEY, Sandbox, SandboxConfig};
-use worker_payment::toss;
+use worker_payment::{deposit, toss};
 
 use super::places::{Place, SANDBOX_PORT, Urls};
 use super::postgres::PrivatePostgres;
@@ -99,6 +99,8 @@ impl Embedded {
         let (engine, running) =
             Engine::start(config, store, bus.clone(), topics.clone(), engine_stop.clone()).await?;
 
+        let dev_key = DevKey::open(&dir.join("dev-token.pk8"))?;
+        let api_key = dev_key.worker_token()?;
         let workers_stop = CancellationToken::new();
         let mut workers: Parts = JoinSet::new();
         for (name, place) in worker_places {
@@ -108,6 +110,7 @@ impl Embedded {
                 redis_url: None,
                 // Whatever the environment says: the demo's payments are never real.
                 toss: Some(toss::Config::new(urls.sandbox.clone(), toss::SecretKey::new(DEFAULT_SECRET_KEY))),
+                engine: Some(deposit::EngineConfig { url: urls.api.clone(), api_key: Some(api_key.clone()) }),
             };
             let service = Service::open(name, settings, true).await?;
             let running = service.run(bus.clone(), topics.clone(), place.listener, workers_stop.clone());
@@ -116,7 +119,7 @@ impl Embedded {
 
         let api_stop = CancellationToken::new();
         let mut api: Parts = JoinSet::new();
-        let auth = Auth::new(AuthConfig::Dev(DevKey::open(&dir.join("dev-token.pk8"))?))?;
+        let auth = Auth::new(AuthConfig::Dev(dev_key))?;
         let sources = Sources {
             order_url: postgres.url(Name::Order.database()),
             stock_url: postgres.url(Name::Stock.database()),

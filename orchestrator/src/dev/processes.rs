@@ -11,6 +11,7 @@ use super::environment::EnvironmentFile;
 use super::places::{Place, SANDBOX_PORT, Urls};
 use super::stack::Stack;
 use super::supervisor::{Process, to_stderr};
+use crate::auth::dev::DevKey;
 use crate::cli::shop::Name;
 
 /// The widest name of a process.
@@ -83,7 +84,11 @@ async fn keep_all(stack: &mut Stack, dir: &Path, api: SocketAddr, log: &str) -> 
     environment.push(("TOSS_SECRET_KEY".to_owned(), DEFAULT_SECRET_KEY.to_owned()));
     environment.push(("AMENDS_LOG".to_owned(), log.to_owned()));
     // Dev mode, whatever the environment says.
-    environment.push(("AMENDS_DEV_KEY".to_owned(), dir.join("dev-token.pk8").display().to_string()));
+    let dev_key = dir.join("dev-token.pk8");
+    environment.push(("AMENDS_DEV_KEY".to_owned(), dev_key.display().to_string()));
+    // Where the payment worker tells of deposits.
+    environment.push(("AMENDS_URL".to_owned(), urls.api.clone()));
+    environment.push(("AMENDS_API_KEY".to_owned(), DevKey::open(&dev_key)?.worker_token()?));
     let books = dir.join("toss").display().to_string();
     let webhooks = format!("{}/webhooks/toss", urls.payment);
     let sandbox_address = sandbox_address.to_string();

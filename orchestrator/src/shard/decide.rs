@@ -54,6 +54,8 @@ pub(crate) struct Decision {
     pub(crate) offsets: BTreeMap<i32, i64>,
     /// Shards whose watermark is wanted.
     pub(crate) watermarks: BTreeSet<i32>,
+    /// The mailbox is to be read.
+    pub(crate) sweep: bool,
 }
 
 /// What becomes of a saga's timer.
@@ -91,6 +93,11 @@ impl Lane {
             Input::Handover(handover) => self.arm(handover.shard, handover.saga, decision),
             Input::Due { shard, saga } => self.take_due(*shard, *saga, decision),
             Input::Mail(mail) => self.take_mail(mail, decision),
+            Input::MailRead { shard, until } => {
+                if let Some(owned) = self.shards.get_mut(shard) {
+                    owned.mail_read(*until);
+                }
+            }
             Input::Republish { shard, saga, key } => self.republish(*shard, *saga, key, decision),
             Input::Tell { saga, what, .. } => {
                 if self.sagas.contains(*saga) {
@@ -206,14 +213,20 @@ impl Lane {
             .collect();
         let Some(owned) = self.shards.get_mut(&shard) else { return };
         let next_offset = decision.offsets.get(&shard).copied().unwrap_or(owned.next_offset);
-        let read = owned.caught_up(last_due, next_offset);
+        let (log_read, mail_read) = (owned.caught_up(last_due, next_offset), owned.has_read_mail(last_due));
+        let read = log_read && mail_read;
         // Only what would be sent again takes a turn of the shard's rate.
         let turn = if read && silent > queued.len() { owned.turn_to_resend(now) } else { Ok(()) };
         let caught_up = read && turn.is_ok();
         let wait_ms = match turn {
             Err(wait_ms) => wait_ms,
             Ok(()) if !read => {
-                decision.watermarks.insert(shard);
+                // One after the other: while the log does not answer, the database need not be asked.
+                if log_read {
+                    decision.sweep = true;
+                } else {
+                    decision.watermarks.insert(shard);
+                }
                 if owned.asks_in_vain() { UNANSWERED_MS } else { NOT_CAUGHT_UP_MS }
             }
             Ok(()) if !queued.is_empty() => QUEUED_MS,

@@ -100,7 +100,7 @@ impl Lane {
                 decision.batch.taken.push((mail.shard, mail.id, result));
             }
             Input::Republish { shard, saga, key } => decision.batch.sent.push((*shard, saga.0, key.clone())),
-            Input::Handover(_) | Input::Due { .. } | Input::Tell { .. } => {}
+            Input::Handover(_) | Input::Due { .. } | Input::Tell { .. } | Input::MailRead { .. } => {}
         }
         decision
     }

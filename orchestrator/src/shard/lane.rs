@@ -15,7 +15,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::decide::{Decision, NO_DEFINITION_MS, Next, dead_letter, panic_text};
+use super::decide::{Decision, NO_DEFINITION_MS, Next, coarse, dead_letter, panic_text};
 use super::owned::Owned;
 use super::sagas::{Saga, Sagas};
 use super::stuck::Stuck;
@@ -94,6 +94,8 @@ pub(crate) struct Lane {
     pub(crate) waits_for_definition: HashSet<SagaId>,
     /// Sagas whose state cannot be read, to be said so by the next batch.
     pub(crate) unreadable: Vec<Unreadable>,
+    /// Coarse statuses that are wrong in the database, to be put right by the next batch.
+    pub(crate) statuses: Vec<(i32, uuid::Uuid, i16)>,
     /// Shards that read another log than before, until everything in flight is sent again: (cluster, topic).
     pub(crate) new_logs: BTreeMap<i32, (String, String)>,
     /// Shards to be claimed again, and from when on.
@@ -130,6 +132,7 @@ impl Lane {
             timers: Timers::default(),
             waits_for_definition: HashSet::new(),
             unreadable: Vec::new(),
+            statuses: Vec::new(),
             new_logs: BTreeMap::new(),
             reclaim: BTreeMap::new(),
             queue: VecDeque::new(),
@@ -309,12 +312,12 @@ impl Lane {
             }
         }
         // Sweeps come in order: what was committed before this one began is in none that is still to come.
-        self.taken.retain(|_, at| *at >= swept.began);
+        self.taken.retain(|_, at| *at >= swept.look.began);
         // What was read before a claim may have been done since, by whoever owned the shard.
         let news: HashSet<i32> = self
             .shards
             .values()
-            .filter(|owned| owned.claimed < swept.began)
+            .filter(|owned| owned.claimed < swept.look.began)
             .map(|owned| owned.shard)
             .collect();
         for (shard, saga, key) in swept.outbox {
@@ -333,6 +336,13 @@ impl Lane {
             {
                 self.queue.push_back(Input::Mail(Arc::new(mail)));
             }
+        }
+        if !swept.more_mail {
+            let look = &swept.look;
+            let owned = look.shards.iter().filter_map(|shard| self.shards.get(shard));
+            let read = owned.filter(|owned| owned.sweep_counts(look.began));
+            let read = read.map(|owned| Input::MailRead { shard: owned.shard, until: look.began_at });
+            self.queue.extend(read);
         }
     }
 
@@ -399,11 +409,20 @@ impl Lane {
             self.timers.set(loaded.shard, id, Some(clock::now() + NO_DEFINITION_MS));
             return Ok(());
         };
-        self.waits_for_definition.remove(&id);
+        let waited = self.waits_for_definition.remove(&id);
         match loaded.state {
             Ok(state) => {
                 let (shard, payloads) = (loaded.shard, loaded.payloads);
-                self.context.stuck.remove(id);
+                let coarse = coarse(&state.status);
+                if !loaded.ended && loaded.status != coarse {
+                    // It could not be read for a while, and was said to be parked.
+                    self.statuses.push((shard, id.0, coarse));
+                }
+                if (self.context.stuck.remove(id) || waited)
+                    && let Some(owned) = self.shards.get_mut(&shard)
+                {
+                    owned.unread_mail();
+                }
                 self.sagas.loaded(id, Saga { shard, definition, state, payloads, ignored: 0 });
             }
             Err(reason) => {
@@ -426,6 +445,7 @@ impl Lane {
         inputs: &[Input],
     ) -> Result<(), StoreError> {
         self.load(inputs).await?;
+        decision.batch.statuses.append(&mut self.statuses);
         for Unreadable { shard, saga, ended, reason } in std::mem::take(&mut self.unreadable) {
             decision.unreadable.insert(saga);
             if !ended {
@@ -457,7 +477,7 @@ impl Lane {
         decision.batch.fences = self.fences(&decision);
         if decision.batch.fences.is_empty() {
             drop(self.note_timers(&decision));
-            self.ask_watermarks(&decision);
+            self.ask(&decision);
             return Ok(());
         }
         let connection = self.connection.as_mut().ok_or_else(no_connection)?;
@@ -497,7 +517,7 @@ impl Lane {
         let taken = decision.batch.taken.iter().filter(|(shard, ..)| passed.contains(shard));
         self.taken.extend(taken.map(|(_, mail, _)| (*mail, now)));
         let ended = self.note_timers(&decision);
-        self.ask_watermarks(&decision);
+        self.ask(&decision);
         self.publish(decision, &passed, &ended).await;
         Ok(())
     }
@@ -550,9 +570,13 @@ impl Lane {
         ended
     }
 
-    fn ask_watermarks(&mut self, decision: &Decision) {
+    /// Asks for what timeouts wait for: how far the logs go, and what lies in the mailbox.
+    fn ask(&mut self, decision: &Decision) {
         for shard in &decision.watermarks {
             self.ask_watermark(*shard);
+        }
+        if decision.sweep {
+            self.context.sweep_now.notify_one();
         }
     }
 

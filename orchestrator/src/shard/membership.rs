@@ -176,6 +176,8 @@ impl Lane {
             return;
         }
         self.new_logs.remove(&shard);
+        self.statuses.retain(|row| row.0 != shard);
+        self.unreadable.retain(|found| found.shard != shard);
         self.sagas.forget_shard(shard);
         self.timers.remove_shard(shard);
         self.queue.retain(|input| input.shard() != shard);

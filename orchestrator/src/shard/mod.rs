@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use saga_core::What;
+use saga_core::{Millis, What};
 use saga_protocol::{Headers, Reply, SagaId, Started};
 use uuid::Uuid;
 
@@ -64,6 +64,8 @@ pub(crate) enum Input {
     Due { shard: i32, saga: SagaId },
     /// A piece of mail.
     Mail(Arc<Mail>),
+    /// All mail of a shard that was there at this instant stands before this input.
+    MailRead { shard: i32, until: Millis },
     /// A row of the outbox that nobody seems to have published.
     Republish { shard: i32, saga: SagaId, key: String },
     /// Something that the engine itself has to say to a saga.
@@ -109,6 +111,7 @@ impl Input {
             | Self::Republish { shard, saga, .. }
             | Self::Tell { shard, saga, .. } => Some((*shard, *saga)),
             Self::Mail(mail) => Some((mail.shard, SagaId(mail.saga))),
+            Self::MailRead { .. } => None,
         }
     }
 
@@ -117,6 +120,7 @@ impl Input {
         match self {
             Self::Record { shard, .. }
             | Self::Due { shard, .. }
+            | Self::MailRead { shard, .. }
             | Self::Republish { shard, .. }
             | Self::Tell { shard, .. } => *shard,
             Self::Handover(it) => it.shard,

@@ -33,6 +33,10 @@ pub(crate) struct Owned {
     pub(crate) seeking: bool,
     /// The newest high watermark, and when the question was asked.
     watermark: Option<(Millis, i64)>,
+    /// The mailbox has been taken in up to here.
+    mail_read: Option<Millis>,
+    /// Sweeps that began before this may have left mail out.
+    mail_since: Instant,
     /// Since when a watermark is being asked for.
     asking: Option<Instant>,
     /// The last question had no answer.
@@ -47,6 +51,8 @@ impl Owned {
             epoch,
             token,
             claimed: Instant::now(),
+            mail_read: None,
+            mail_since: Instant::now(),
             seq: 0,
             next_offset,
             read_offset: next_offset,
@@ -89,6 +95,25 @@ impl Owned {
         self.watermark.is_some_and(|(asked_at, high)| asked_at > due && next_offset >= high)
     }
 
+    /// Mail that was left out so far is left out no more: what was read of the mailbox does not count.
+    pub(crate) fn unread_mail(&mut self) {
+        (self.mail_read, self.mail_since) = (None, Instant::now());
+    }
+
+    /// Whether a sweep that began then has found all the mail there was.
+    pub(crate) fn sweep_counts(&self, began: Instant) -> bool {
+        began >= self.mail_since
+    }
+
+    pub(crate) fn mail_read(&mut self, until: Millis) {
+        self.mail_read = self.mail_read.max(Some(until));
+    }
+
+    /// Whether the mailbox has been read since `due`: what was accepted in time has been taken in.
+    pub(crate) fn has_read_mail(&self, due: Millis) -> bool {
+        self.mail_read.is_some_and(|until| until > due)
+    }
+
     /// Whether one more unknown command may be sent again within this second.
     ///
     /// # Errors
@@ -120,6 +145,21 @@ mod tests {
         owned.answered(Millis(101), Some(Watermarks { low: 0, high: 7 }));
         assert!(!owned.caught_up(Millis(100), 6), "the log was not read so far yet");
         assert!(owned.caught_up(Millis(100), 7));
+    }
+
+    #[test]
+    fn a_timeout_fires_only_behind_a_sweep_that_began_after_it_fell_due() {
+        let mut owned = Owned::new(0, 1, Uuid::nil(), 5);
+        let before = owned.claimed;
+        assert!(!owned.has_read_mail(Millis(100)), "nobody has looked into the mailbox");
+        owned.mail_read(Millis(100));
+        assert!(!owned.has_read_mail(Millis(100)), "looked at the due instant: a signal may have come since");
+        owned.mail_read(Millis(101));
+        owned.mail_read(Millis(90));
+        assert!(owned.has_read_mail(Millis(100)));
+        owned.unread_mail();
+        assert!(!owned.has_read_mail(Millis(100)) && !owned.sweep_counts(before), "some was left out");
+        assert!(owned.sweep_counts(Instant::now()));
     }
 
     #[test]

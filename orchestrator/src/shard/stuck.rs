@@ -30,12 +30,10 @@ impl Stuck {
         }
     }
 
-    /// It can be served: the next sweep brings what has waited for it.
-    pub(crate) fn remove(&self, saga: SagaId) {
+    /// It can be served: the next sweep brings what has waited for it. Says whether it was left out.
+    pub(crate) fn remove(&self, saga: SagaId) -> bool {
         // Almost always there is nothing to remove.
-        if !self.0.read().is_empty() {
-            self.0.write().remove(&saga);
-        }
+        !self.0.read().is_empty() && self.0.write().remove(&saga).is_some()
     }
 
     /// The sagas that a sweep leaves out now; those whose time is over are tried again.

@@ -108,7 +108,7 @@ with claim as (
 ), statuses as (
     update saga s set status = n.status
     from fenced f, unnest($16::int[], $17::uuid[], $18::smallint[]) as n (shard, id, status)
-    where n.shard = f.id and s.id = n.id
+    where n.shard = f.id and s.id = n.id and s.status < 2
 ), transitions as (
     insert into history (saga_id, revision, event, payload, inputs)
     select n.saga, n.revision, n.event, n.payload, n.inputs

@@ -14,7 +14,7 @@ use super::batch::Batch;
 use super::claim::{self, Claimed};
 use super::load::{self, Loaded};
 use super::start::{NewSaga, Started};
-use super::sweep::Swept;
+use super::sweep::{Look, Swept};
 use super::{Store, StoreError};
 
 /// What a session is for.
@@ -35,8 +35,8 @@ pub(crate) trait Database: Debug + Send + Sync {
     /// The offset that a shard is to be read from.
     async fn next_offset(&self, shard: i32) -> Result<i64, StoreError>;
 
-    /// What waits in the given shards, without that of the sagas that are left out.
-    async fn sweep(&self, shards: &[i32], left_out: &[Uuid]) -> Result<Swept, StoreError>;
+    /// What waits.
+    async fn sweep(&self, look: Look) -> Result<Swept, StoreError>;
 
     /// Which of the ids are sagas.
     async fn existing(&self, ids: &[Uuid]) -> Result<HashSet<Uuid>, StoreError>;
@@ -84,8 +84,8 @@ impl Database for Store {
         self.next_offset(shard).await
     }
 
-    async fn sweep(&self, shards: &[i32], left_out: &[Uuid]) -> Result<Swept, StoreError> {
-        self.sweep(shards, left_out).await
+    async fn sweep(&self, look: Look) -> Result<Swept, StoreError> {
+        self.sweep(look).await
     }
 
     async fn existing(&self, ids: &[Uuid]) -> Result<HashSet<Uuid>, StoreError> {

@@ -32,6 +32,7 @@ pub struct Definitions {
     active: RwLock<HashMap<String, Arc<Published>>>,
     /// Those that could not be loaded, and when: sagas that wait for one must not ask all the time.
     unreadable: RwLock<HashMap<i32, Instant>>,
+    refreshing: tokio::sync::Mutex<()>,
 }
 
 impl Definitions {
@@ -107,6 +108,8 @@ impl Definitions {
     /// # Errors
     /// When the database fails.
     pub async fn refresh(&self, store: &Store) -> Result<(), StoreError> {
+        // One after another: what was read earlier must not replace what was read later.
+        let _turn = self.refreshing.lock().await;
         let rows: Vec<(String, i32)> =
             sqlx::query_as("select name, definition from active_definition").fetch_all(store.reads()).await?;
         let mut active = HashMap::new();
@@ -174,7 +177,8 @@ impl Definitions {
         .await
         .map_err(StoreError::from)?;
         self.refresh(store).await?;
-        let published = self.active(&definition.name).ok_or_else(|| {
+        // By its id: somebody else may have published another version since.
+        let published = self.get(store, id).await?.ok_or_else(|| {
             PublishError::Store(StoreError::Unreadable(
                 "the definition vanished while it was published".into(),
             ))

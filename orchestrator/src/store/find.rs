@@ -97,6 +97,8 @@ pub struct Filter {
     pub started_before: Option<DateTime<Utc>>,
     /// Started at least this long ago, in s.
     pub older_than_s: Option<u32>,
+    /// Not ended, and sent at least so many times in the round that they stand at.
+    pub attempts_min: Option<u16>,
     /// That repeat this one.
     pub replay_of: Option<SagaId>,
     /// That this principal started.
@@ -112,6 +114,7 @@ impl Filter {
             || self.error_code.is_some()
             || self.worker.is_some()
             || self.failure.is_some()
+            || self.attempts_min.is_some()
     }
 }
 
@@ -458,6 +461,10 @@ pub(super) fn push_fine(query: &mut QueryBuilder<Postgres>, filter: &Filter) {
         if let Some(text) = text {
             query.push(" and ").push(column).push(" = ").push_bind(text.clone());
         }
+    }
+    if let Some(attempts) = filter.attempts_min {
+        // The status makes an index of it.
+        query.push(" and p.status in (0, 1) and p.attempt >= ").push_bind(i32::from(attempts));
     }
     if let Some(health) = filter.health {
         let at = Health::ALL.iter().position(|it| *it == health).unwrap_or_default();

@@ -19,6 +19,8 @@ pub struct Loaded {
     pub definition: i32,
     /// Its shard.
     pub shard: i32,
+    /// Its coarse status, as the table spells it.
+    pub status: i16,
     /// It stands in its end.
     pub ended: bool,
     /// Its state; the reason when this build cannot read it.
@@ -27,15 +29,16 @@ pub struct Loaded {
     pub payloads: Payloads,
 }
 
-/// The columns that both queries return: id, shard, definition, schema, state, and history's.
+/// The columns that both queries return: id, shard, definition, schema, state, history's, coarse status.
 const RUNNING: &str = "
-select s.id, s.shard, s.definition, s.schema, s.state, h.revision, h.payload, h.inputs
+select s.id, s.shard, s.definition, s.schema, s.state, h.revision, h.payload, h.inputs, g.status
 from unnest($1::int[], $2::uuid[]) as k (shard, id)
 join saga_state s on s.shard = k.shard and s.id = k.id
+join saga g on g.id = k.id
 left join history h on h.saga_id = s.id and (h.payload is not null or h.inputs is not null)";
 
 const ENDED: &str = "
-select s.id, s.shard, s.definition, s.final_schema, s.final_state, h.revision, h.payload, h.inputs
+select s.id, s.shard, s.definition, s.final_schema, s.final_state, h.revision, h.payload, h.inputs, s.status
 from unnest($1::int[], $2::uuid[]) as k (shard, id)
 join saga s on s.id = k.id and s.shard = k.shard and s.final_state is not null
 left join history h on h.saga_id = s.id and (h.payload is not null or h.inputs is not null)";
@@ -88,6 +91,7 @@ async fn query(
             vacant.insert(Loaded {
                 shard: row.try_get(1)?,
                 definition: row.try_get(2)?,
+                status: row.try_get(8)?,
                 ended,
                 state: state(row.try_get(3)?, row.try_get(4)?),
                 payloads: Payloads::new(SagaId(id), Arc::default()),

@@ -77,7 +77,7 @@ impl Store {
              left join saga_state t on t.shard = s.shard and t.id = s.id",
         )
         .bind(ids)
-        .fetch_all(self.reads())
+        .fetch_all(self.hot())
         .await?;
         let mut read = Vec::with_capacity(rows.len());
         for row in &rows {
@@ -111,7 +111,7 @@ impl Store {
              order by h.saga_id, h.revision",
         )
         .bind(ids)
-        .fetch_all(self.reads())
+        .fetch_all(self.hot())
         .await?;
         for row in &rows {
             let (revision, event): (i32, &str) = (row.try_get(1)?, row.try_get(2)?);
@@ -161,7 +161,7 @@ impl Store {
             currency,
             failure_message
         );
-        query.bind(WINDOW_MINUTES).execute(self.reads()).await?;
+        query.bind(WINDOW_MINUTES).execute(self.hot()).await?;
         Ok(())
     }
 
@@ -176,7 +176,7 @@ impl Store {
              update failure f set recovered = f.recovered + r.count from recovered r where f.id = r.failure",
         )
         .bind(ids)
-        .execute(self.reads())
+        .execute(self.hot())
         .await?;
         Ok(())
     }
@@ -199,7 +199,7 @@ impl Store {
         .bind(shard)
         .bind(id)
         .bind(slice)
-        .fetch_all(self.reads())
+        .fetch_all(self.hot())
         .await?;
         let whole = i64::try_from(rows.len()).unwrap_or(i64::MAX) < slice;
         let next = rows.last().filter(|_| !whole).map(|row| (row.0, row.1));
@@ -225,7 +225,7 @@ impl Store {
         .bind(after.unwrap_or_default())
         .bind(slice)
         .bind(shards)
-        .fetch_all(self.reads())
+        .fetch_all(self.hot())
         .await?;
         let whole = i64::try_from(rows.len()).unwrap_or(i64::MAX) < slice;
         let next = rows.last().filter(|_| !whole).map(|row| row.0);
@@ -250,7 +250,7 @@ impl Store {
         )
         .bind(older_than)
         .bind(slice)
-        .fetch_all(self.reads())
+        .fetch_all(self.hot())
         .await?;
         let whole = i64::try_from(rows.len()).unwrap_or(i64::MAX) < slice;
         let missing = rows.iter().any(|row| row.2);
@@ -270,7 +270,7 @@ impl Store {
              order by s.id, h.revision",
         )
         .bind(ids)
-        .fetch_all(self.reads())
+        .fetch_all(self.hot())
         .await?;
         let mut found: Vec<(Uuid, i32, State, Vec<Event>)> = Vec::new();
         for row in &rows {
@@ -313,7 +313,7 @@ impl Store {
             .bind(minute.parked)
             .bind(minute.abandoned)
             .bind(minute.took.buckets())
-            .execute(self.reads())
+            .execute(self.hot())
             .await?;
         }
         Ok(())
@@ -337,7 +337,7 @@ impl Store {
             .bind(at)
             .bind(node)
             .bind(took.buckets())
-            .execute(self.reads())
+            .execute(self.hot())
             .await?;
         }
         Ok(())
@@ -348,7 +348,7 @@ impl Store {
         let rows: Vec<(i32, String, i16, Vec<i64>)> = sqlx::query_as(
             "select definition, step, direction, took from step_stat where at > now() - interval '25 hours'",
         )
-        .fetch_all(self.reads())
+        .fetch_all(self.hot())
         .await?;
         let mut times: HashMap<StepKey, Histogram> = HashMap::new();
         for (definition, step, direction, took) in rows {
@@ -367,7 +367,7 @@ impl Store {
              where at > date_trunc('minute', now()) - $1 * interval '1 minute' order by at",
         )
         .bind(i32::from(minutes))
-        .fetch_all(self.reads())
+        .fetch_all(self.hot())
         .await?;
         let mut all: BTreeMap<DateTime<Utc>, Minute> = BTreeMap::new();
         for row in &rows {

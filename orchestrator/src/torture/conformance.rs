@@ -6,13 +6,17 @@
 use std::collections::BTreeMap;
 
 use saga_core::{Millis, State};
+use saga_protocol::SagaId;
 use test_support::{eventually, fresh_database};
 use uuid::Uuid;
 
 use super::database::Simulated;
+use crate::shard::Claims;
+use crate::shard::stuck::Stuck;
 use crate::store::batch::{AnomalyRow, Batch, Fence};
 use crate::store::claim::Claimed;
 use crate::store::start::NewSaga;
+use crate::store::sweep::Look;
 use crate::store::{Database, Purpose, Session, Store, StoreError};
 
 fn id(n: u128) -> Uuid {
@@ -82,7 +86,7 @@ impl Seen {
     }
 
     async fn sweeps(&mut self, what: &str, database: &dyn Database, left_out: &[Uuid]) {
-        let swept = database.sweep(&[0, 1], left_out).await.unwrap();
+        let swept = database.sweep(look(left_out)).await.unwrap();
         let (mut rows, mut mail) = (swept.outbox, swept.mail);
         rows.sort();
         mail.sort_by_key(|it| it.id);
@@ -92,6 +96,13 @@ impl Seen {
             swept.claims.into_iter().map(|(shard, epoch, token)| (shard, (epoch, token.is_some()))).collect();
         self.note(what, (rows, mail, claims));
     }
+}
+
+fn look(left_out: &[Uuid]) -> Look {
+    let (claims, stuck) = (Claims::default(), Stuck::default());
+    (0..2).for_each(|shard| claims.set(shard, Some(Uuid::nil())));
+    left_out.iter().for_each(|saga| stuck.insert(SagaId(*saga)));
+    Look::begin(&claims, &stuck, None)
 }
 
 fn fence(claimed: &Claimed, seq: i64, next_offset: i64) -> Fence {
@@ -189,10 +200,8 @@ async fn script(database: &dyn Database) -> Vec<String> {
     timers.sort();
     seen.note("timers", timers);
     // Young rows belong to whoever has committed them; the youngest is a moment younger than the oldest.
-    eventually("rows grow old", 10_000, async || {
-        !database.sweep(&[0, 1], &[]).await.unwrap().outbox.is_empty()
-    })
-    .await;
+    eventually("rows grow old", 10_000, async || !database.sweep(look(&[])).await.unwrap().outbox.is_empty())
+        .await;
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     seen.sweeps("old", database, &[]).await;
     seen.sweeps("without one", database, &[id(2)]).await;
@@ -207,4 +216,21 @@ async fn the_simulated_database_is_like_postgres() {
     let (real, simulated) = (script(&store).await, script(&Simulated::new(1, 2)).await);
     assert_eq!(real, simulated);
     assert!(real.len() > 15, "{real:#?}");
+}
+
+#[tokio::test]
+async fn a_sweep_goes_on_behind_the_rows_that_it_has_seen() {
+    let fresh = fresh_database().await;
+    let store = Store::connect(&fresh.url, 2).await.unwrap();
+    store.migrate(2, chrono::Utc::now()).await.unwrap();
+    // One transaction writes them all at the same instant.
+    let rows = "insert into outbox (shard, saga_id, command, created_at)
+        select 0, gen_random_uuid(), '0x1:1', timestamptz '2026-01-01' from generate_series(1, 1005)";
+    sqlx::query(rows).execute(store.hot()).await.unwrap();
+    let mut look = look(&[]);
+    let first = store.sweep(look.clone()).await.unwrap();
+    look.rows_from = first.rows_to;
+    let rest = store.sweep(look).await.unwrap();
+    assert_eq!((first.outbox.len(), rest.outbox.len()), (1_000, 5));
+    assert!(rest.rows_to.is_none() && !first.outbox.contains(&rest.outbox[0]));
 }

@@ -22,7 +22,7 @@ use crate::store::batch::Batch;
 use crate::store::claim::Claimed;
 use crate::store::load::{self, Loaded};
 use crate::store::start::{NewSaga, Started, Taken};
-use crate::store::sweep::{Mail, SWEEP_AGE_MS, Swept};
+use crate::store::sweep::{Look, Mail, SWEEP_AGE_MS, Swept};
 use crate::store::{Database, Purpose, Session, StoreError};
 
 /// How long an answer is waited for.
@@ -166,10 +166,10 @@ impl Database for Simulated {
         self.statement(move |tables, _| Ok(tables.shards.get(&shard).map_or(0, |row| row.next_offset))).await
     }
 
-    async fn sweep(&self, shards: &[i32], left_out: &[Uuid]) -> Result<Swept, StoreError> {
-        let (shards, left_out, began) = (shards.to_vec(), left_out.to_vec(), Instant::now());
+    async fn sweep(&self, look: Look) -> Result<Swept, StoreError> {
         self.statement(move |tables, _| {
-            let wanted = |shard: i32, saga: &Uuid| shards.contains(&shard) && !left_out.contains(saga);
+            let wanted =
+                |shard: i32, saga: &Uuid| look.shards.contains(&shard) && !look.left_out.contains(saga);
             let age = Duration::from_millis(u64::try_from(SWEEP_AGE_MS).unwrap_or(0));
             let old = tables
                 .outbox
@@ -180,13 +180,16 @@ impl Database for Simulated {
                 .values()
                 .filter(|(mail, taken)| taken.is_none() && wanted(mail.shard, &mail.saga));
             Ok(Swept {
-                began,
                 outbox: old.map(|(row, _)| row.clone()).collect(),
                 mail: unread.map(|(mail, _)| mail.clone()).collect(),
-                claims: shards
+                more_mail: false,
+                rows_to: None,
+                claims: look
+                    .shards
                     .iter()
                     .filter_map(|id| tables.shards.get(id).map(|row| (*id, row.epoch, row.token)))
                     .collect(),
+                look,
             })
         })
         .await
@@ -299,7 +302,7 @@ impl Tables {
             state = Err(reason);
             Payloads::new(SagaId(id), Arc::default())
         });
-        Some(Loaded { definition, shard, ended, state, payloads })
+        Some(Loaded { definition, shard, status: saga.status, ended, state, payloads })
     }
 
     /// What a saga's history holds.
@@ -349,7 +352,7 @@ impl Tables {
             }
         }
         for (_, saga, status) in batch.statuses.iter().filter(|row| ours(row.0)) {
-            if let Some(row) = self.sagas.get_mut(saga) {
+            if let Some(row) = self.sagas.get_mut(saga).filter(|row| row.status < 2) {
                 row.status = *status;
             }
         }

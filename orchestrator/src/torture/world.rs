@@ -33,7 +33,7 @@ use crate::shard::stuck::Stuck;
 use crate::start::{Parts, StartRequest, Starter};
 use crate::store::Database;
 use crate::store::definitions::Definitions;
-use crate::store::sweep::Mail;
+use crate::store::sweep::{Look, Mail};
 
 /// How long everything goes wrong, in virtual time.
 const STORM: Duration = Duration::from_secs(40);
@@ -177,9 +177,9 @@ impl World {
         tasks.spawn(async move {
             loop {
                 let _ = tokio::time::timeout(Duration::from_secs(1), sweep_now.notified()).await;
-                let shards = claims.shards();
-                if let Ok(found) = database.sweep(&shards, &stuck.left_out()).await
-                    && !shards.is_empty()
+                let look = Look::begin(&claims, &stuck, None);
+                if !look.shards.is_empty()
+                    && let Ok(found) = database.sweep(look).await
                     && swept.send(found).await.is_err()
                 {
                     return;

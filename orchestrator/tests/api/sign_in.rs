@@ -187,6 +187,30 @@ async fn a_customer_starts_by_the_trigger_and_sees_only_their_own() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_workers_key_signals_sagas_and_does_nothing_else() {
+    let ed = Pair::ed();
+    let issuer = Issuer::start(&[("one", &ed)]).await;
+    let server = Server::signed_in(config(&issuer), ADMIN_KEY).await;
+    let request = json!({ "name": "payment", "roles": ["worker"], "why": "deposits" });
+    let made = server.post("/ops/keys", &[], &request).await;
+    let worker = format!("Bearer {}", made.body["key"].as_str().unwrap());
+    let sent = |method: Method, path: String| {
+        let (server, worker) = (&server, &worker);
+        async move { server.request(method, &path, &[("authorization", worker)], "").await }
+    };
+    let saga = server.post("/tours", &[], &tour("tour-1")).await.saga();
+    assert_eq!(sent(Method::POST, format!("/sagas/{saga}/signals/deposited")).await.status, 202);
+    for end in ["", "/history", "/ignored"] {
+        sent(Method::GET, format!("/sagas/{saga}{end}")).await.is_problem(404, "not-found");
+    }
+    sent(Method::POST, format!("/sagas/{saga}/actions")).await.is_problem(403, "forbidden");
+    sent(Method::GET, "/ops/counts".to_owned()).await.is_problem(403, "forbidden");
+    let start = server.post("/tours", &[("authorization", &worker)], &tour("tour-2")).await;
+    start.is_problem(403, "forbidden");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_of_all_three_algorithms_work_rotate_and_are_not_asked_for_in_a_storm() {
     let (ed, ec, rsa) = (Pair::ed(), Pair::ec(), Pair::rsa());
     let issuer = Issuer::start(&[("ed", &ed), ("ec", &ec), ("rsa", &rsa)]).await;

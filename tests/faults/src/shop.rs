@@ -38,12 +38,14 @@ pub struct Plan {
     pub name: String,
     /// Where the processes find Postgres, when not where it is: a proxy's port.
     pub postgres_port: Option<u16>,
+    /// Whether the sandbox's webhooks reach the payment worker.
+    pub webhooks: bool,
 }
 
 impl Plan {
     /// The usual one.
     pub fn new(amends: impl Into<PathBuf>, name: &str) -> Self {
-        Self { amends: amends.into(), name: name.to_owned(), postgres_port: None }
+        Self { amends: amends.into(), name: name.to_owned(), postgres_port: None, webhooks: false }
     }
 }
 
@@ -113,6 +115,8 @@ impl Shop {
             .env("AMENDS_SHARDS", "4")
             .env("AMENDS_DATABASE_URL", self.database_url("engine"))
             .env_remove("AMENDS_FAILPOINT")
+            .env_remove("AMENDS_URL")
+            .env_remove("AMENDS_API_KEY")
             .env("TOSS_SECRET_KEY", SECRET_KEY)
             .env("AMENDS_LOG", "info")
             .stdin(Stdio::null());
@@ -155,7 +159,19 @@ impl Shop {
         match name {
             "sandbox" => {
                 let books = self.folder.path().join("sandbox");
-                self.amends(&["sandbox", "--listen", &listen, "--dir", books.to_str().unwrap()])
+                let mut sandbox =
+                    self.amends(&["sandbox", "--listen", &listen, "--dir", books.to_str().unwrap()]);
+                if self.plan.webhooks {
+                    let payment = self.port("payment");
+                    sandbox.args(["--webhook-url", &format!("http://127.0.0.1:{payment}/webhooks/toss")]);
+                }
+                sandbox
+            }
+            "payment" => {
+                let engine = self.port("orchestrator");
+                let mut payment = self.amends(&["worker", "payment", "--listen", &listen]);
+                payment.env("AMENDS_URL", format!("http://127.0.0.1:{engine}"));
+                payment
             }
             worker if WORKERS.contains(&worker) => self.amends(&["worker", worker, "--listen", &listen]),
             _ => self.amends(&["serve", "--listen", &listen]),
@@ -249,6 +265,24 @@ impl Shop {
         eventually("orders come in", REST_MS, async || {
             let started: i64 = self.number("select count(*) from saga").await;
             started >= count
+        })
+        .await;
+    }
+
+    /// So many sagas run at the same time.
+    pub async fn are_running(&self, count: u64) {
+        let count = i64::try_from(count).unwrap();
+        eventually("all are in flight", REST_MS, async || {
+            self.number("select count(*) from saga where status = 0").await == count
+        })
+        .await;
+    }
+
+    /// So many sagas have ended.
+    pub async fn orders_end(&self, count: u64) {
+        let count = i64::try_from(count).unwrap();
+        eventually("orders are worked off", REST_MS, async || {
+            self.number("select count(*) from saga where status > 1").await >= count
         })
         .await;
     }

@@ -1,14 +1,16 @@
 //! The shop's payment worker: `confirm` at Toss Payments (undone by `cancel`), `decide` without a
-//! vendor (undone by `undo_decide`), the vendor's webhooks, and a small read API.
+//! vendor (undone by `undo_decide`), the vendor's webhooks, deposits into virtual accounts, and a small read API.
 //!
-//! Owns the payments and nothing else: it must not know orders, stock or the orchestrator. The
-//! vendor's books are the truth; the tables here follow them.
+//! Owns the payments and nothing else: it must not know orders or stock, and of the orchestrator only where a
+//! signal goes. The vendor's books are the truth; the tables here follow them.
 
 mod cancel;
 mod confirm;
 pub mod decide;
+pub mod deposit;
 pub mod input;
 pub mod payments;
+mod poll;
 pub mod routes;
 pub mod store;
 pub mod toss;

@@ -11,7 +11,7 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use crate::input::{self, Cancelled, Confirmed, PaymentKey};
-use crate::toss;
+use crate::{deposit, toss};
 
 /// The schema that the worker's tables live in.
 pub const SCHEMA: &str = "amends_payment";
@@ -63,16 +63,17 @@ pub(crate) async fn confirmed(
     output: Confirmed,
 ) -> Result<(), sqlx::Error> {
     // The key may have been refused for an earlier round; a capture by another order is never overwritten.
-    sqlx::query(
+    let recorded = sqlx::query(
         "insert into amends_payment.payment (payment_key, order_id, saga, step, amount, currency, captured_amount,
-             refunded_amount, status, method, receipt_url, approved_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+             refunded_amount, status, method, receipt_url, approved_at, virtual_account, next_look_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, now() + make_interval(secs => $14))
          on conflict (payment_key) do update set
              saga = excluded.saga, step = excluded.step, amount = excluded.amount, status = excluded.status,
              captured_amount = excluded.captured_amount,
              refunded_amount = least(excluded.captured_amount, greatest(payment.refunded_amount, excluded.refunded_amount)),
              method = excluded.method, receipt_url = excluded.receipt_url, approved_at = excluded.approved_at,
-             order_id = excluded.order_id, fault_code = null, fault_message = null, updated_at = now()
+             order_id = excluded.order_id, virtual_account = excluded.virtual_account,
+             next_look_at = excluded.next_look_at, fault_code = null, fault_message = null, updated_at = now()
          where payment.order_id = excluded.order_id or payment.captured_amount = 0",
     )
     .bind(asked.payment_key.as_str())
@@ -87,8 +88,14 @@ pub(crate) async fn confirmed(
     .bind(output.method.as_deref().map(storable))
     .bind(output.receipt_url.as_deref().map(storable))
     .bind(instant(output.approved_at.as_deref()))
-    .execute(tx)
+    .bind(asked.virtual_account)
+    .bind(deposit::look::PAUSE_SECONDS)
+    .execute(&mut *tx)
     .await?;
+    // Who was offered a virtual account may have paid at once: the saga waits for the deposit all the same.
+    if asked.virtual_account && recorded.rows_affected() > 0 {
+        deposit::rows::follow(tx, asked.payment_key.as_str()).await?;
+    }
     Ok(())
 }
 
@@ -122,16 +129,21 @@ pub(crate) async fn refused(
 
 /// Records a cancel that took effect.
 pub(crate) async fn cancelled(tx: &mut PgConnection, output: &Cancelled) -> Result<(), sqlx::Error> {
-    sqlx::query(
+    // A refund of a deposit that nobody had heard of proves the deposit too.
+    let awaited: Option<bool> = sqlx::query_scalar(
         "update amends_payment.payment set status = $2, fault_code = null, fault_message = null, updated_at = now(),
-             refunded_amount = least(captured_amount, greatest(refunded_amount, $3))
-         where payment_key = $1",
+             captured_amount = greatest(captured_amount, $3),
+             refunded_amount = least(greatest(captured_amount, $3), greatest(refunded_amount, $3))
+         where payment_key = $1 returning virtual_account",
     )
     .bind(&output.payment_key)
     .bind(storable(&output.status))
     .bind(output.refunded_amount)
-    .execute(tx)
+    .fetch_optional(&mut *tx)
     .await?;
+    if awaited == Some(true) {
+        deposit::rows::follow(tx, &output.payment_key).await?;
+    }
     Ok(())
 }
 
@@ -152,17 +164,17 @@ pub(crate) async fn refund_refused(
     Ok(())
 }
 
-/// Brings a row up to what the vendor was just heard to say; answers its saga, or `None` when there
-/// is no such row.
+/// Brings a row, and what is to be told of it, up to what the vendor was just heard to say; answers its saga, or
+/// `None` when there is no such row.
 pub(crate) async fn follow(
     tx: &mut PgConnection,
     truth: &toss::Payment,
 ) -> Result<Option<Uuid>, sqlx::Error> {
-    sqlx::query_scalar(
+    let followed: Option<(Uuid, bool)> = sqlx::query_as(
         "update amends_payment.payment set status = $2, captured_amount = $3,
              refunded_amount = least($3, greatest(refunded_amount, $4)),
              approved_at = coalesce($5, approved_at), updated_at = now()
-         where payment_key = $1 and order_id = $6 returning saga",
+         where payment_key = $1 and order_id = $6 returning saga, virtual_account",
     )
     .bind(&truth.payment_key)
     .bind(truth.status.as_str())
@@ -170,8 +182,12 @@ pub(crate) async fn follow(
     .bind(truth.refunded_amount())
     .bind(instant(truth.approved_at.as_deref()))
     .bind(&truth.order_id)
-    .fetch_optional(tx)
-    .await
+    .fetch_optional(&mut *tx)
+    .await?;
+    if let Some((_, true)) = followed {
+        deposit::rows::follow(tx, &truth.payment_key).await?;
+    }
+    Ok(followed.map(|(saga, _)| saga))
 }
 
 /// The payment with this key.

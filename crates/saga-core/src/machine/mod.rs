@@ -96,7 +96,7 @@ fn take(draft: &mut Draft<'_>) -> Result<Taken, Illegal> {
         What::ParentCompensates => unwind::for_parent(draft)?,
         What::Operator(_) if ended => Taken::Refused(crate::event::HAS_ENDED),
         What::Operator(operator) => operator::take(draft, operator)?,
-        _ if ended => Taken::Ignored("the saga has ended"),
+        _ if ended => Taken::Ignored(crate::event::HAS_ENDED),
         What::Due(due) => due::take(draft, due)?,
         What::LogLost => due::send_in_flight_again(draft),
         // The holds came with the event; going on looks at them.

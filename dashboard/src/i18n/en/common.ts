@@ -145,4 +145,13 @@ export const common = {
   "retention": "Retention",
   "retention.days": "{count} days",
   "retention.days_one": "1 day",
+  "trace.viewer": "Where traces are looked at",
+  "trace.viewer.hint": "An address with {trace} where the id goes, such as https://tempo.example.com/trace/{trace}. Kept in this browser.",
+  "trace.viewer.bad": "It must begin with http:// or https:// and have {trace} in it.",
+  "retention.change": "Change",
+  "retention.change.about": "Sagas that ended are dropped by whole weeks once they are this old, and every week before it can be.",
+  "retention.for": "Days",
+  "retention.go": "Keep {definition} for {days} days",
+  "save": "Save",
+  "settings.saved": "Saved in this browser.",
 } as const;

@@ -145,4 +145,13 @@ export const common = {
   "retention": "보존 기간",
   "retention.days": "{count}일",
   "retention.days_one": "1일",
+  "trace.viewer": "추적을 보는 곳",
+  "trace.viewer.hint": "id가 들어갈 자리에 {trace}를 쓴 주소입니다. 예: https://tempo.example.com/trace/{trace}. 이 브라우저에만 보관합니다.",
+  "trace.viewer.bad": "http:// 또는 https://로 시작하고 {trace}를 포함해야 합니다.",
+  "retention.change": "변경",
+  "retention.change.about": "끝난 사가는 이 기간이 지나면 주 단위로 삭제됩니다.",
+  "retention.for": "일수",
+  "retention.go": "{definition} 사가를 {days}일간 보관",
+  "save": "저장",
+  "settings.saved": "이 브라우저에 저장했습니다.",
 } as const;

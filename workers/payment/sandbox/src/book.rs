@@ -46,6 +46,20 @@ pub struct Movement {
     pub at_ms: i64,
     /// The transaction.
     pub transaction_key: String,
+    /// Where a virtual account's refund went.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refund_account: Option<RefundAccount>,
+}
+
+/// A bank account that has taken a refund.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefundAccount {
+    /// The bank.
+    pub bank: String,
+    /// The account's number.
+    pub account_number: String,
+    /// Whose it is.
+    pub holder_name: String,
 }
 
 /// What a request was answered.

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::book::{MovementKind, Totals};
+use crate::book::{MovementKind, RefundAccount, Totals};
 use crate::errors::ApiError;
 use crate::exchange::Exchange;
 use crate::faults::{FATES, MAGIC_PREFIX, Rule};
@@ -158,6 +158,8 @@ struct LedgerLine {
     amount: i64,
     transaction_key: String,
     at_ms: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refund_account: Option<RefundAccount>,
 }
 
 async fn ledger(State(exchange): Shared, Query(page): Query<Page>) -> Result<Json<Value>, ApiError> {
@@ -174,6 +176,7 @@ async fn ledger(State(exchange): Shared, Query(page): Query<Page>) -> Result<Jso
                 amount: movement.amount,
                 transaction_key: movement.transaction_key.clone(),
                 at_ms: movement.at_ms,
+                refund_account: movement.refund_account.clone(),
             })
             .collect();
         (lines, book.movements_len())

@@ -5,7 +5,7 @@
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::book::{Book, Movement, MovementKind};
+use crate::book::{Book, Movement, MovementKind, RefundAccount};
 use crate::errors::ApiError;
 use crate::faults;
 use crate::payment::{Cancel, Method, Payment, Status};
@@ -30,13 +30,13 @@ pub(crate) struct CancelRequest {
     pub(crate) cancel_amount: Option<i64>,
     pub(crate) refundable_amount: Option<i64>,
     pub(crate) currency: Option<String>,
-    pub(crate) refund_receive_account: Option<RefundAccount>,
+    pub(crate) refund_receive_account: Option<RefundReceiveAccount>,
 }
 
-/// Where a virtual account's refund goes.
+/// Where a virtual account's refund goes, as the vendor spells it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct RefundAccount {
+pub(crate) struct RefundReceiveAccount {
     bank: String,
     account_number: String,
     holder_name: String,
@@ -142,7 +142,10 @@ fn approve(mut payment: Payment, now_ms: i64) -> Outcome {
     payment.approved_at_ms = Some(now_ms);
     let amount = payment.amount;
     let kind = MovementKind::Captured;
-    Outcome::changed(payment, Some(Movement { kind, amount, at_ms: now_ms, transaction_key }))
+    Outcome::changed(
+        payment,
+        Some(Movement { kind, amount, at_ms: now_ms, transaction_key, refund_account: None }),
+    )
 }
 
 /// Cancels a payment, in full or in part.
@@ -198,7 +201,14 @@ fn try_cancel(book: &Book, key: &str, request: &CancelRequest, now_ms: i64) -> R
     });
     // An account that was never paid into has nothing to give back.
     let kind = MovementKind::Refunded;
-    let movement = payment.is_captured().then_some(Movement { kind, amount, at_ms: now_ms, transaction_key });
+    let account = request.refund_receive_account.clone().filter(|_| payment.method == Method::VirtualAccount);
+    let refund_account = account.map(|it| RefundAccount {
+        bank: it.bank,
+        account_number: it.account_number,
+        holder_name: it.holder_name,
+    });
+    let movement = Movement { kind, amount, at_ms: now_ms, transaction_key, refund_account };
+    let movement = payment.is_captured().then_some(movement);
     Ok(Outcome::changed(payment, movement))
 }
 
@@ -207,7 +217,7 @@ fn check_virtual_account(payment: &Payment, request: &CancelRequest, amount: i64
         let whole = amount == payment.amount;
         return if whole { Ok(()) } else { Err(ApiError::new("NOT_ALLOWED_PARTIAL_REFUND_WAITING_DEPOSIT")) };
     }
-    let complete = |it: &RefundAccount| {
+    let complete = |it: &RefundReceiveAccount| {
         !it.bank.is_empty() && !it.account_number.is_empty() && !it.holder_name.is_empty()
     };
     let good = request.refund_receive_account.as_ref().is_some_and(complete);
@@ -230,7 +240,8 @@ pub(crate) fn deposit(book: &Book, order_id: &str, undone: bool, now_ms: i64) ->
     payment.status = status;
     payment.approved_at_ms = approved_at_ms;
     let transaction_key = new_transaction_key();
-    let movement = Movement { kind, amount: payment.amount, at_ms: now_ms, transaction_key };
+    let movement =
+        Movement { kind, amount: payment.amount, at_ms: now_ms, transaction_key, refund_account: None };
     Ok(Outcome::changed(payment, Some(movement)))
 }
 

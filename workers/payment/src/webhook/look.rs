@@ -3,20 +3,17 @@
 //! Several instances share the work: taking a row moves its next try ahead, which is a lease while it
 //! is looked into and a backoff when that came to nothing.
 
-use std::time::Duration;
-
 use futures::{StreamExt, stream};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::notice::Notice;
-use crate::store;
 use crate::toss::{self, Client, TossError};
+use crate::{poll, store};
 
 const TAKEN_MAX: i64 = 32;
 const AT_ONCE: usize = 8;
-const IDLE_WAIT: Duration = Duration::from_millis(500);
 /// The first wait of the backoff, and longer than an inquiry takes.
 const LEASE_SECONDS: i32 = 15;
 /// After so many tries (the waits double up to an hour: half a day) nobody looks any more.
@@ -55,19 +52,7 @@ enum Outcome {
 /// Looks into webhooks until `shutdown`.
 pub async fn run(pool: PgPool, toss: Client, shutdown: CancellationToken) {
     while !shutdown.is_cancelled() {
-        let busy = match pass(&pool, &toss).await {
-            Ok(looked_into) => looked_into > 0,
-            Err(error) => {
-                tracing::error!(%error, "webhooks cannot be looked into");
-                false
-            }
-        };
-        if !busy {
-            tokio::select! {
-                () = shutdown.cancelled() => {}
-                () = tokio::time::sleep(IDLE_WAIT) => {}
-            }
-        }
+        poll::rest("webhooks", pass(&pool, &toss).await, &shutdown).await;
     }
 }
 
@@ -120,9 +105,11 @@ fn same_secret(notice: &Notice, truth: &toss::Payment) -> bool {
 }
 
 async fn follow(pool: &PgPool, tries: i32, truth: toss::Payment) -> Result<Outcome, sqlx::Error> {
-    let mut connection = pool.acquire().await?;
     let (payment_key, order_id) = (truth.payment_key.clone(), truth.order_id.clone());
-    match store::follow(&mut connection, &truth).await? {
+    let mut tx = pool.begin().await?;
+    let followed = store::follow(&mut tx, &truth).await?;
+    tx.commit().await?;
+    match followed {
         Some(saga) => Ok(Outcome::Applied { payment_key, order_id, saga }),
         // The webhook may have overtaken the answer to its confirm.
         None if tries < TRIES_FOR_A_ROW_MAX => {

@@ -4,6 +4,7 @@
 mod client;
 mod conformance;
 mod decide;
+mod deposits;
 mod handler;
 mod support;
 mod webhooks;

@@ -115,7 +115,7 @@ async fn what_somebody_cancels_at_the_vendor_reaches_the_shops_record() {
         (row.refunded_amount, row.status.as_str()) == (40, "PARTIAL_CANCELED")
     })
     .await;
-    // What a later issue needs to tell the saga is kept with the webhook.
+    // Which saga they were about is kept with them.
     eventually("both webhooks are applied", 20_000, async || {
         let applied = sqlx::query(
             "select count(*) from amends_payment.webhook where outcome = 'applied' and saga is not null

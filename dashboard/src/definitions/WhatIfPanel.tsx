@@ -1,0 +1,77 @@
+// What if? Sagas of the past, played again by their own histories under a version that they did not run on.
+
+import { useMutation } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
+import { useState } from "react";
+
+import { send } from "../api/client";
+import type { WhatIf, WhatIfItem, WhatIfRequest } from "../api/schema";
+import { fromSearch, typed } from "../sagas/filter";
+import { term, useLanguage, useT } from "../i18n";
+import { number } from "../i18n/format";
+import { short } from "../ui/bits";
+import { Button, Field, Input } from "../ui/Controls";
+import { Await, Figure, Notice, ProblemLine } from "../ui/Page";
+import { StateBadge } from "../ui/State";
+
+const LIMIT = 100;
+const LIMIT_MAX = 1_000;
+const WOULD = ["completed", "compensated", "parked", "unknown"] as const;
+
+/** A text that need not be published, or a published version. */
+export type Candidate = Pick<WhatIfRequest, "definition" | "name" | "version">;
+
+export function WhatIfPanel({ name, candidate }: { name: string; candidate: Candidate }) {
+  const t = useT();
+  const [which, setWhich] = useState(`definition:${name}`);
+  const [limit, setLimit] = useState(LIMIT);
+  const ask = useMutation({
+    mutationFn: () => {
+      const filter = new URLSearchParams(fromSearch(typed(which)) as Record<string, string>).toString();
+      return send<WhatIf>("POST", "/ops/what-if", { ...candidate, filter, limit } satisfies WhatIfRequest);
+    },
+  });
+  return (
+    <div className="stack">
+      <p className="muted">{t("what_if.about")}</p>
+      <form className="row wrap form-line" onSubmit={(event) => { event.preventDefault(); ask.mutate(); }}>
+        <Field label={t("what_if.which")} hint={t("what_if.which.hint")}>{(id) => <Input id={id} className="mono" spellCheck={false} required value={which} onChange={(event) => setWhich(event.target.value)} />}</Field>
+        <Field label={t("what_if.limit")}>{(id) => <Input id={id} type="number" min={1} max={LIMIT_MAX} value={limit} onChange={(event) => setLimit(Number(event.target.value))} />}</Field>
+        <Button type="submit" kind="primary" busy={ask.isPending}>{t("what_if.run")}</Button>
+      </form>
+      <ProblemLine error={ask.error} />
+      {(ask.data !== undefined || ask.isPending) && <Await of={{ data: ask.data, error: null, isError: false, refetch: () => undefined }}>{(came) => <Came came={came} />}</Await>}
+    </div>
+  );
+}
+
+function Came({ came }: { came: WhatIf }) {
+  const t = useT();
+  const language = useLanguage();
+  if (came.sagas === 0) return <Notice icon="list" title={t("what_if.none")} />;
+  return (
+    <div className="stack" role="status">
+      <p><strong>{t("what_if.came", { count: came.sagas })}</strong></p>
+      <dl className="figures">{WOULD.map((it) => <Figure key={it} label={term(t, "state", it)} tone={it === "parked" && came.would[it] > 0 ? "parked" : undefined}>{number(language, came.would[it])}</Figure>)}</dl>
+      <div className="scroll-x">
+        <table className="plain">
+          <thead><tr><th scope="col">{t("saga")}</th><th scope="col">{t("what_if.was")}</th><th scope="col">{t("what_if.would")}</th><th scope="col">{t("what_if.because")}</th></tr></thead>
+          <tbody>{came.items.map((it) => <Line key={it.saga} item={it} />)}</tbody>
+        </table>
+      </div>
+    </div>
+  );
+}
+
+function Line({ item }: { item: WhatIfItem }) {
+  const t = useT();
+  const assumed = item.assumed ?? [];
+  return (
+    <tr>
+      <td><Link className="mono" to="/sagas/$id" params={{ id: item.saga }}>{short(item.saga)}</Link></td>
+      <td><StateBadge state={item.was} quiet /></td>
+      <td><StateBadge state={item.would} quiet={item.was === item.would} /></td>
+      <td className="break">{item.because}{assumed.length > 0 && <span className="muted"> {t("what_if.assumed", { steps: assumed.join(", ") })}</span>}</td>
+    </tr>
+  );
+}

@@ -1,0 +1,24 @@
+// One person looks after it: the others see so, and look at something else.
+
+import { useMutation } from "@tanstack/react-query";
+
+import { send } from "../api/client";
+import { asProblem } from "../api/problem";
+import { useRights, useStale } from "../api/queries";
+import { useT } from "../i18n";
+import { toast } from "../layout/Toasts";
+import { myName } from "../saga/who";
+import { Button } from "../ui/Controls";
+
+export function Take({ id }: { id: string }) {
+  const t = useT();
+  const rights = useRights();
+  const stale = useStale();
+  const owner = myName(rights.me);
+  const take = useMutation({
+    mutationFn: () => send("PUT", `/sagas/${id}/owner`, { owner, why: t("owner.take.why") }),
+    onSuccess: () => stale("parked", "saga", "sagas"),
+    onError: (error) => toast(asProblem(error).message, "parked", "rejected"),
+  });
+  return <Button kind="ghost" busy={take.isPending} onClick={() => take.mutate()}>{t("owner.take")}</Button>;
+}
