@@ -2008,6 +2008,8 @@ export interface components {
             };
             /** @description `action` or `replay`. */
             kind: string;
+            /** @description For `replay`: what every input is changed by, as a JSON merge patch (RFC 7396): members replace, `null` removes. */
+            merge?: unknown;
             /** @description What people call it. */
             name?: string | null;
             /**
@@ -2017,6 +2019,12 @@ export interface components {
             rate_per_s?: number | null;
             /** @description Or these, at most 10,000. */
             sagas?: string[] | null;
+            /**
+             * Format: int32
+             * @description Refused when it would be more sagas than this: what the preview said, so that a set that has grown meanwhile is
+             *     looked at again.
+             */
+            sagas_max?: number | null;
             /**
              * Format: int32
              * @description Stops when the same failure comes so many times in a row; 5 when absent.

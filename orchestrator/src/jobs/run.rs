@@ -261,7 +261,11 @@ async fn repeat(
         )));
     }
     let fresh = request.fresh.get(&item.saga.to_string()).cloned().unwrap_or_default();
-    let input = match plan.input_with(&Inputs { input: None, merge: request.merge.clone(), fresh: fresh.into_iter().collect() }) {
+    let input = match plan.input_with(&Inputs {
+        input: None,
+        merge: request.merge.clone(),
+        fresh: fresh.into_iter().collect(),
+    }) {
         Ok(input) => input,
         Err(faults) => {
             let all: Vec<String> = faults.into_iter().map(|(at, what)| format!("{at} {what}")).collect();

@@ -416,7 +416,9 @@ pub(super) fn shown_statuses(filter: &Filter) -> Vec<i16> {
     let of_health = filter.health.map(|it| if it == Health::Parked { 1 } else { 0 });
     [0, 1, 3, 4]
         .into_iter()
-        .filter(|status| filter.status.is_none_or(|it| it == *status) && of_health.is_none_or(|it| it == *status))
+        .filter(|status| {
+            filter.status.is_none_or(|it| it == *status) && of_health.is_none_or(|it| it == *status)
+        })
         .collect()
 }
 

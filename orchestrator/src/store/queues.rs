@@ -35,7 +35,11 @@ impl Waiting {
             amount: self.amount.unwrap_or(-1),
             since_ms: self.since_ms,
             saga: self.saga.0,
-            effect: self.anomaly.as_ref().map(|(effect, kind)| format!("{effect} {kind}")).unwrap_or_default(),
+            effect: self
+                .anomaly
+                .as_ref()
+                .map(|(effect, kind)| format!("{effect} {kind}"))
+                .unwrap_or_default(),
         }
     }
 }
@@ -99,7 +103,8 @@ const OPEN: &str = "
     select a.saga_id, a.amount, a.currency, a.at_ms, a.effect_key, a.kind, -coalesce(a.amount, -1) as worth,
         a.effect_key || ' ' || a.kind as effect
     from anomaly a where a.resolved_at is null";
-const OPEN_ORDER: [&str; 4] = ["-coalesce(a.amount, -1)", "a.at_ms", "a.saga_id", "a.effect_key || ' ' || a.kind"];
+const OPEN_ORDER: [&str; 4] =
+    ["-coalesce(a.amount, -1)", "a.at_ms", "a.saga_id", "a.effect_key || ' ' || a.kind"];
 
 impl Sort {
     /// The columns in their order, and whether it goes down.

@@ -50,8 +50,7 @@ impl Store {
             return Ok(vec![id]);
         }
         let mut found = self.by_key(text, Some(format!("{text}\u{10ffff}"))).await?;
-        let words: String =
-            sqlx::query_scalar(WORDS).bind(text).fetch_one(self.reads()).await?;
+        let words: String = sqlx::query_scalar(WORDS).bind(text).fetch_one(self.reads()).await?;
         if words.is_empty() {
             return Ok(found);
         }
@@ -65,7 +64,9 @@ impl Store {
         .await?;
         found.extend(notes.into_iter().map(|row| row.0));
         let mut query = QueryBuilder::new("select l.id from unnest(");
-        query.push_bind(shown_statuses(filter)).push("::smallint[]) as w (status) cross join lateral (select p.saga_id as id from projection p");
+        query
+            .push_bind(shown_statuses(filter))
+            .push("::smallint[]) as w (status) cross join lateral (select p.saga_id as id from projection p");
         query.push(" where p.status = w.status and p.words @@ ");
         query.push_bind(words).push("::tsquery");
         if let Some(versions) = versions {
@@ -74,7 +75,11 @@ impl Store {
         push_range(&mut query, filter, "p.saga_id");
         // Health needs the partitions' progress; it is looked at among what is found here.
         push_fine(&mut query, &Filter { health: None, ..filter.clone() });
-        query.push(" order by p.saga_id desc limit ").push_bind(TEXT_MAX).push(") l order by l.id desc limit ").push_bind(TEXT_MAX);
+        query
+            .push(" order by p.saga_id desc limit ")
+            .push_bind(TEXT_MAX)
+            .push(") l order by l.id desc limit ")
+            .push_bind(TEXT_MAX);
         let errors: Vec<(Uuid,)> = query.build_query_as().fetch_all(self.reads()).await?;
         found.extend(errors.into_iter().map(|row| row.0));
         Ok(found)

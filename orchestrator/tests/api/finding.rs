@@ -123,7 +123,8 @@ async fn sagas_are_found_by_where_they_stand_and_what_went_wrong() {
     .await;
     let version = server.get("/definitions/cruise").await.body["version"].as_str().unwrap()[..8].to_owned();
     finds(&server, &format!("version={version}&health=parked"), &[second, first]).await;
-    let bad = ["health=well", "version=xyz", "text=a", "colour=red", "definition=%00", "text=no%00pe", "key=%00"];
+    let bad =
+        ["health=well", "version=xyz", "text=a", "colour=red", "definition=%00", "text=no%00pe", "key=%00"];
     for bad in bad {
         server.get(&format!("/sagas?{bad}")).await.is_problem(400, "bad-request");
     }
