@@ -1579,7 +1579,7 @@ export interface components {
             direction?: string | null;
             /**
              * Format: date-time
-             * @description When it was seen first.
+             * @description When it was seen first, ever.
              */
             first_seen: string;
             /** @description Its id. */
@@ -1608,7 +1608,12 @@ export interface components {
              * @description One of its sagas.
              */
             sample: string;
-            /** @description The step; none when a deadline or an operator turned the sagas around. */
+            /**
+             * Format: date-time
+             * @description Since when it fails without a break of an hour: the beginning of the present trouble, or of the last.
+             */
+            since: string;
+            /** @description The step; none when a deadline turned the sagas around. */
             step?: string | null;
             /** @description Failures in the last windows, oldest first. */
             trend: number[];
@@ -1782,6 +1787,8 @@ export interface components {
         };
         /** @description A page of history, oldest first. */
         HistoryPage: {
+            /** @description What came for the saga while these happened and could not be taken in, oldest first; at most 100 on a page. */
+            dead_letters?: components["schemas"]["LetterLine"][];
             /** @description The transitions. */
             events: components["schemas"]["HistoryEvent"][];
             /**
@@ -2144,6 +2151,25 @@ export interface components {
             revoked_at?: string | null;
             /** @description What it may do. */
             roles: string[];
+        };
+        /** @description A dead letter on a saga's timeline. */
+        LetterLine: {
+            /**
+             * Format: date-time
+             * @description When it was kept.
+             */
+            at: string;
+            /**
+             * Format: int64
+             * @description The letter: `GET /ops/dead-letters/{id}` has its data.
+             */
+            id: number;
+            /** @description Why it could not be taken in. */
+            reason: string;
+            /** @description Where it came from. */
+            source: string;
+            /** @description `kept`, `sent` or `discarded`. */
+            state: string;
         };
         /** @description A page of dead letters, newest first. */
         LetterPage: {
@@ -2817,6 +2843,10 @@ export interface components {
             item?: number | null;
             /** @description Its business key. */
             key?: string | null;
+            /** @description What it is found by, as its definition says. */
+            labels?: {
+                [key: string]: string;
+            };
             /**
              * Format: date-time
              * @description When it goes on by itself.
@@ -3478,6 +3508,7 @@ export type JobView = components['schemas']['JobView'];
 export type KeyList = components['schemas']['KeyList'];
 export type KeyRequest = components['schemas']['KeyRequest'];
 export type KeyView = components['schemas']['KeyView'];
+export type LetterLine = components['schemas']['LetterLine'];
 export type LetterPage = components['schemas']['LetterPage'];
 export type LetterView = components['schemas']['LetterView'];
 export type Links = components['schemas']['Links'];
@@ -3616,6 +3647,15 @@ export interface operations {
                     "application/json": components["schemas"]["CheckedView"];
                 };
             };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The text is too large */
             413: {
                 headers: {
@@ -3648,6 +3688,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ProofView"];
+                };
+            };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description The definition has mistakes */
@@ -3798,6 +3847,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PublishedView"];
+                };
+            };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description The body is not said to be YAML */
@@ -3979,6 +4037,15 @@ export interface operations {
                     "application/json": components["schemas"]["AnomalyItem"];
                 };
             };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description No such anomaly */
             404: {
                 headers: {
@@ -4065,6 +4132,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ApprovalView"];
+                };
+            };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description One cannot approve one's own action */
@@ -4332,6 +4408,15 @@ export interface operations {
                     "application/json": components["schemas"]["LetterView"];
                 };
             };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description No such letter */
             404: {
                 headers: {
@@ -4384,6 +4469,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["LetterView"];
+                };
+            };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description No such letter */
@@ -4636,6 +4730,15 @@ export interface operations {
                     "application/json": components["schemas"]["HoldView"];
                 };
             };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The request has faults */
             422: {
                 headers: {
@@ -4669,6 +4772,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["HoldView"];
+                };
+            };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description No such hold in force */
@@ -4843,6 +4955,15 @@ export interface operations {
                     "application/json": components["schemas"]["JobView"];
                 };
             };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description No such job */
             404: {
                 headers: {
@@ -4945,6 +5066,15 @@ export interface operations {
                     "application/json": components["schemas"]["JobView"];
                 };
             };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description No such job */
             404: {
                 headers: {
@@ -4997,6 +5127,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["JobView"];
+                };
+            };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description No such job */
@@ -5070,6 +5209,15 @@ export interface operations {
                     "application/json": components["schemas"]["KeyView"];
                 };
             };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description A key of that name works already */
             409: {
                 headers: {
@@ -5112,6 +5260,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["KeyView"];
+                };
+            };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description No such key */
@@ -5341,6 +5498,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["RetentionView"];
+                };
+            };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description No such definition */
@@ -5628,10 +5794,12 @@ export interface operations {
                 failure?: string;
                 /** @description The business key; a customer must give it */
                 key?: string;
-                /** @description The id, the beginning of the key, or part of the error or a note */
+                /** @description The id, the beginning of the key, or words of the error or of a note */
                 text?: string;
                 /** @description Who looks after it */
                 owner?: string;
+                /** @description A label that its definition gives it, as `name:value` */
+                label?: string;
                 /** @description Not started before */
                 started_after?: string;
                 /** @description Started before */
@@ -5917,6 +6085,15 @@ export interface operations {
                     "application/json": components["schemas"]["Acted"];
                 };
             };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description No such saga */
             404: {
                 headers: {
@@ -5969,6 +6146,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Erased"];
+                };
+            };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description No such saga */
@@ -6026,6 +6212,15 @@ export interface operations {
                     "application/json": components["schemas"]["HistoryPage"];
                 };
             };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description No such saga */
             404: {
                 headers: {
@@ -6063,6 +6258,15 @@ export interface operations {
                     "application/json": components["schemas"]["IgnoredPage"];
                 };
             };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description No such saga */
             404: {
                 headers: {
@@ -6097,6 +6301,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["NoteView"];
+                };
+            };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description No such saga */
@@ -6144,6 +6357,15 @@ export interface operations {
                     "application/json": components["schemas"]["OwnerView"];
                 };
             };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description No such saga */
             404: {
                 headers: {
@@ -6186,6 +6408,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ReplayPlan"];
+                };
+            };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description No such saga or version */
@@ -6243,6 +6474,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Replayed"];
+                };
+            };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description No such saga or version */

@@ -272,7 +272,7 @@ pub struct FailureGroup {
     pub definition: String,
     /// Its version.
     pub version: String,
-    /// The step; none when a deadline or an operator turned the sagas around.
+    /// The step; none when a deadline turned the sagas around.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
     /// `execute` or `compensate`.
@@ -282,8 +282,10 @@ pub struct FailureGroup {
     pub code: String,
     /// The message, without what differs from saga to saga.
     pub message: String,
-    /// When it was seen first.
+    /// When it was seen first, ever.
     pub first_seen: DateTime<Utc>,
+    /// Since when it fails without a break of an hour: the beginning of the present trouble, or of the last.
+    pub since: DateTime<Utc>,
     /// When it was seen last.
     pub last_seen: DateTime<Utc>,
     /// How often; a saga that fails again counts again.
@@ -399,6 +401,7 @@ pub async fn groups(engine: &Engine, rows: Vec<Group>) -> Result<Vec<FailureGrou
             code: row.code,
             message: row.message,
             first_seen: row.first_seen,
+            since: row.since,
             last_seen: row.last_seen,
             count: row.count,
             now: FailingNow { retrying: row.retrying, parked: row.parked, compensated: row.compensated },

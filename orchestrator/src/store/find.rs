@@ -17,6 +17,10 @@ use super::text::TEXT_MAX;
 use super::{Store, StoreError};
 use crate::projection::row::started_ms;
 
+/// Sagas that a label leaves are read before the others' conditions, up to here; a label of more is so frequent that it
+/// is soon met when looking through what else is asked for.
+const LABELLED_MAX: i64 = 20_000;
+
 /// Where a count stops.
 pub const COUNT_MAX: i64 = 10_000;
 
@@ -91,6 +95,8 @@ pub struct Filter {
     pub text: Option<String>,
     /// That this person looks after.
     pub owner: Option<String>,
+    /// With this label, `name:value`.
+    pub label: Option<String>,
     /// Not started before.
     pub started_after: Option<DateTime<Utc>>,
     /// Started before.
@@ -127,6 +133,8 @@ struct Among {
     bounded: bool,
     /// The versions of the definition.
     versions: Option<Vec<i32>>,
+    /// A label that too many have to be read first.
+    label: Option<String>,
 }
 
 /// How many there are, each at most [`COUNT_MAX`] and one more.
@@ -319,6 +327,18 @@ impl Store {
             among.bounded = i64::try_from(found.len()).is_ok_and(|len| len >= TEXT_MAX);
             narrow(found);
         }
+        if let Some(label) = &filter.label {
+            let mut query = QueryBuilder::new("select l.saga_id from saga_label l where l.label = ");
+            query.push_bind(label.clone());
+            push_range(&mut query, filter, "l.saga_id");
+            query.push(" order by l.saga_id desc limit ").push_bind(LABELLED_MAX + 1);
+            let rows: Vec<(Uuid,)> = query.build_query_as().fetch_all(self.reads()).await?;
+            if i64::try_from(rows.len()).is_ok_and(|len| len <= LABELLED_MAX) {
+                narrow(rows.into_iter().map(|row| row.0).collect());
+            } else {
+                among.label = Some(label.clone());
+            }
+        }
         among.ids = left.map(|ids| ids.into_iter().collect());
         Ok(among)
     }
@@ -346,7 +366,7 @@ fn push_ids(query: &mut QueryBuilder<Postgres>, filter: &Filter, among: &Among, 
         if let Some(versions) = &among.versions {
             query.push(" and s.definition = any(").push_bind(versions.clone()).push(")");
         }
-        push_coarse(query, filter);
+        push_coarse(query, filter, among);
         push_fine(query, filter);
         return push_end(query, "s.id", limit, newest);
     }
@@ -354,8 +374,15 @@ fn push_ids(query: &mut QueryBuilder<Postgres>, filter: &Filter, among: &Among, 
         return push_from_projection(query, filter, among, shown_statuses(filter), limit, newest);
     }
     if filter.status.is_none() && among.versions.is_none() {
+        if let Some(label) = &among.label {
+            query.push("select s.id from saga_label l join saga s on s.id = l.saga_id where l.label = ");
+            query.push_bind(label.clone());
+            push_started_by(query, filter);
+            push_range(query, filter, "l.saga_id");
+            return push_end(query, "l.saga_id", limit, newest);
+        }
         query.push("select s.id from saga s where true");
-        push_coarse(query, filter);
+        push_coarse(query, filter, among);
         return push_end(query, "s.id", limit, newest);
     }
     // Each version and status by itself: the index has the newest of each first.
@@ -367,7 +394,7 @@ fn push_ids(query: &mut QueryBuilder<Postgres>, filter: &Filter, among: &Among, 
     };
     query.push(" cross join unnest(").push_bind(statuses);
     query.push("::smallint[]) as w (status) cross join lateral (select s.id from saga s where s.definition = v.id and s.status = w.status");
-    push_coarse(query, filter);
+    push_coarse(query, filter, among);
     push_end(query, "s.id", limit, newest);
     query.push(") l");
     push_end(query, "l.id", limit, newest);
@@ -396,6 +423,7 @@ fn push_from_projection(
         query.push(" and p.definition = any(").push_bind(versions.clone()).push(")");
     }
     push_started_by(query, filter);
+    push_label(query, among.label.as_deref(), "p.saga_id");
     push_range(query, filter, "p.saga_id");
     push_fine(query, filter);
     push_end(query, "p.saga_id", limit, newest);
@@ -423,8 +451,9 @@ pub(super) fn shown_statuses(filter: &Filter) -> Vec<i16> {
 }
 
 /// Conditions on `s`, but for definition and status, which may be the source.
-fn push_coarse(query: &mut QueryBuilder<Postgres>, filter: &Filter) {
+fn push_coarse(query: &mut QueryBuilder<Postgres>, filter: &Filter, among: &Among) {
     push_started_by(query, filter);
+    push_label(query, among.label.as_deref(), "s.id");
     push_range(query, filter, "s.id");
 }
 
@@ -434,6 +463,13 @@ fn push_started_by(query: &mut QueryBuilder<Postgres>, filter: &Filter) {
     }
     if let Some(saga) = filter.replay_of {
         query.push(" and s.replay_of = ").push_bind(saga.0);
+    }
+}
+
+pub(super) fn push_label(query: &mut QueryBuilder<Postgres>, label: Option<&str>, id: &str) {
+    if let Some(label) = label {
+        query.push(" and exists (select from saga_label l where l.label = ").push_bind(label.to_owned());
+        query.push(" and l.saga_id = ").push(id).push(")");
     }
 }
 
@@ -477,31 +513,31 @@ pub(super) fn push_fine(query: &mut QueryBuilder<Postgres>, filter: &Filter) {
 }
 
 fn found(row: &PgRow) -> Result<Found, StoreError> {
-    // After the summary's 13 columns.
-    let health: Option<i32> = row.try_get(13)?;
+    // After the summary's 14 columns.
+    let health: Option<i32> = row.try_get(14)?;
     let health = health.and_then(|at| Health::ALL.get(usize::try_from(at).ok()?).copied());
-    let since_ms: Option<i64> = row.try_get(24)?;
+    let since_ms: Option<i64> = row.try_get(25)?;
     let summary = summary(row)?;
     let stand = match since_ms {
         Some(since_ms) => Some(Stand {
             health,
-            held: row.try_get::<Option<i16>, _>(14)? == Some(4),
-            step: row.try_get(15)?,
-            item: row.try_get(16)?,
-            direction: row.try_get(17)?,
-            worker: row.try_get(18)?,
-            why: row.try_get(19)?,
-            error_step: row.try_get(20)?,
-            error_code: row.try_get(21)?,
-            error_message: row.try_get(22)?,
-            failure: row.try_get(23)?,
+            held: row.try_get::<Option<i16>, _>(15)? == Some(4),
+            step: row.try_get(16)?,
+            item: row.try_get(17)?,
+            direction: row.try_get(18)?,
+            worker: row.try_get(19)?,
+            why: row.try_get(20)?,
+            error_step: row.try_get(21)?,
+            error_code: row.try_get(22)?,
+            error_message: row.try_get(23)?,
+            failure: row.try_get(24)?,
             since_ms: since_ms.max(started_ms(summary.saga.0)),
-            due_ms: row.try_get(25)?,
-            attempt: row.try_get(26)?,
-            attempts_max: row.try_get(27)?,
-            revision: row.try_get(28)?,
+            due_ms: row.try_get(26)?,
+            attempt: row.try_get(27)?,
+            attempts_max: row.try_get(28)?,
+            revision: row.try_get(29)?,
         }),
         None => None,
     };
-    Ok(Found { summary, stand, owner: row.try_get(29)?, note: row.try_get(30)?, anomalies: row.try_get(31)? })
+    Ok(Found { summary, stand, owner: row.try_get(30)?, note: row.try_get(31)?, anomalies: row.try_get(32)? })
 }

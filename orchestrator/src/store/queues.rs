@@ -145,6 +145,8 @@ pub struct Group {
     pub code: String,
     pub message: String,
     pub first_seen: DateTime<Utc>,
+    /// Since when it fails without a break.
+    pub since: DateTime<Utc>,
     pub last_seen: DateTime<Utc>,
     pub count: i64,
     pub recovered: i64,
@@ -277,7 +279,8 @@ impl Store {
         query.push_bind(WINDOW_MINUTES).push(" * interval '1 minute', now(), 'epoch') - g.ago * ");
         query.push_bind(WINDOW_MINUTES).push(
             " * interval '1 minute' order by g.ago desc),
-                (select j.id from job j where position('failure=' || f.id in j.request) > 0 order by j.created_at desc limit 1)
+                (select j.id from job j where position('failure=' || f.id in j.request) > 0 order by j.created_at desc limit 1),
+                coalesce(f.since, f.first_seen) as since
              from failure f cross join lateral (
                 select count(*) filter (where p.status = 0) as retrying, count(*) filter (where p.status = 1) as parked,
                     count(*) filter (where p.status = 3) as compensated
@@ -406,6 +409,7 @@ fn group(row: &PgRow) -> Result<Group, StoreError> {
         code: row.try_get(4)?,
         message: row.try_get(5)?,
         first_seen: row.try_get(6)?,
+        since: row.try_get("since")?,
         last_seen: row.try_get(7)?,
         count: row.try_get(8)?,
         recovered: row.try_get(9)?,

@@ -3,7 +3,7 @@
 use sqlx::QueryBuilder;
 use uuid::Uuid;
 
-use super::find::{Filter, push_fine, push_range, shown_statuses};
+use super::find::{Filter, push_fine, push_label, push_range, shown_statuses};
 use super::{Store, StoreError};
 
 /// Sagas that a text leaves, by each of its meanings; the newest, as far as they are known.
@@ -54,7 +54,9 @@ impl Store {
         if words.is_empty() {
             return Ok(found);
         }
-        let words = format!("{words}:*");
+        // Nothing behind it says that the last word has ended: `no-` means no `not`.
+        let unfinished = text.ends_with(char::is_alphanumeric);
+        let words = if unfinished { format!("{words}:*") } else { words };
         let notes: Vec<(Uuid,)> = sqlx::query_as(sqlx::AssertSqlSafe(format!(
             "select saga_id from note where {NOTE_WORDS} @@ $1::tsquery order by id desc limit $2"
         )))
@@ -72,6 +74,7 @@ impl Store {
         if let Some(versions) = versions {
             query.push(" and p.definition = any(").push_bind(versions.to_vec()).push(")");
         }
+        push_label(&mut query, filter.label.as_deref(), "p.saga_id");
         push_range(&mut query, filter, "p.saga_id");
         // Health needs the partitions' progress; it is looked at among what is found here.
         push_fine(&mut query, &Filter { health: None, ..filter.clone() });

@@ -22,6 +22,7 @@ pub mod expression;
 pub(crate) mod fields;
 pub mod format;
 pub mod graph;
+pub mod labels;
 pub mod load;
 mod number;
 pub mod path;
@@ -106,6 +107,8 @@ pub struct About {
     pub runbook: Option<String>,
     /// Which actions need a second person.
     pub approval: Option<Approval>,
+    /// What operators find its sagas by, beside the key: names and what each is.
+    pub labels: Vec<(String, Template)>,
 }
 
 /// A route that starts a saga.
