@@ -32,7 +32,7 @@ else
 endif
 amends := $(CARGO_TARGET_DIR)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/amends
 
-.PHONY: help install build run demo bench bench-peers dashboard-test test check fmt python stack-up stack-down faults clean clean-data
+.PHONY: help install build run demo bench bench-peers dashboard-test test check fmt python stack-up stack-down faults finding incident clean clean-data
 
 help: ## this list
 	@echo 'Amends: sagas that make amends when a step fails.'
@@ -87,6 +87,17 @@ stack-up: ## start the tests' Postgres, Redis and Kafka (deploy/stack env prints
 
 stack-down: ## stop them
 	@deploy/stack down
+
+finding: ## how long each filter takes among 10,000,000 sagas while 500 a second run; FINDING="--sagas 1000000" (some GB of disk)
+	@deploy/install test
+	@deploy/stack up
+	eval "$$(deploy/stack env)" && cargo run --locked --release -p amends --example finding -- $(FINDING)
+
+incident: ## an outage leaves SAGAS (5,000) parked and as many compensated; two bulk jobs, killed on the way, bring them home
+	@deploy/install test
+	@deploy/stack up
+	eval "$$(deploy/stack env)" && AMENDS_TEST_JOB_SAGAS=$(or $(SAGAS),5000) \
+	  cargo test --locked -p amends --test api -- --nocapture an_outage_is_made_good
 
 faults: ## hurt a real stack of its own: every fault, and every failpoint TIMES times (default 3)
 	tests/faults/run run all

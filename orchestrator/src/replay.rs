@@ -171,8 +171,29 @@ pub async fn plan(engine: &Engine, saga: SagaId, version: Option<&str>) -> Resul
 pub struct Inputs {
     /// A whole new input.
     pub input: Option<Value>,
+    /// What the input is changed by, as a JSON merge patch (RFC 7396).
+    pub merge: Option<Value>,
     /// Fresh values, by JSON pointer.
     pub fresh: Vec<(String, Value)>,
+}
+
+/// Applies a JSON merge patch (RFC 7396).
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(members) = patch else {
+        target.clone_from(patch);
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(serde_json::Map::new());
+    }
+    let Value::Object(into) = target else { return };
+    for (name, value) in members {
+        if value.is_null() {
+            into.remove(name);
+        } else {
+            merge(into.entry(name.clone()).or_insert(Value::Null), value);
+        }
+    }
 }
 
 /// What is wrong with a replay's inputs: pointer and reason.
@@ -186,6 +207,9 @@ impl Plan {
     pub fn input_with(&self, inputs: &Inputs) -> Result<Value, Faults> {
         let mut input = inputs.input.clone().unwrap_or_else(|| self.input.clone());
         let mut faults = Faults::new();
+        if let Some(patch) = &inputs.merge {
+            merge(&mut input, patch);
+        }
         for (pointer, value) in &inputs.fresh {
             match input.pointer_mut(pointer) {
                 Some(place) => *place = value.clone(),
@@ -241,6 +265,26 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_merge_patch_replaces_adds_and_removes() {
+        // The example of RFC 7396, section 3.
+        let mut input = json!({ "title": "Goodbye!", "author": { "givenName": "John", "familyName": "Doe" },
+            "tags": ["example", "sample"], "content": "This will be unchanged" });
+        merge(
+            &mut input,
+            &json!({ "title": "Hello!", "phoneNumber": "+01-123-456-7890", "author": { "familyName": null },
+                "tags": ["example"] }),
+        );
+        assert_eq!(
+            input,
+            json!({ "title": "Hello!", "author": { "givenName": "John" }, "tags": ["example"],
+                "content": "This will be unchanged", "phoneNumber": "+01-123-456-7890" })
+        );
+        let mut text = json!("text");
+        merge(&mut text, &json!({ "a": { "b": null } }));
+        assert_eq!(text, json!({ "a": {} }));
+    }
 
     #[test]
     fn fresh_places_are_found_below_properties() {

@@ -53,6 +53,30 @@ async fn rows_of_a_week_without_a_partition_move_into_it_at_the_next_start() {
 }
 
 #[tokio::test]
+async fn a_migration_does_not_stand_in_the_way_of_sagas_for_long_and_is_tried_again() {
+    let stage = Stage::new(1).await;
+    let store = amends::store::Store::connect(&stage.database.url, 2).await.unwrap();
+    // As before an upgrade.
+    let back = "delete from _sqlx_migrations where version = 240; alter table saga drop column labels; drop table saga_label";
+    sql(&stage, back.to_owned()).await;
+    let mut reader = stage.pool.begin().await.unwrap();
+    sqlx::query("select * from saga").fetch_all(&mut *reader).await.unwrap();
+    let waiting = "select count(*) from pg_locks where not granted and relation = 'saga'::regclass";
+    let reading = async {
+        for expected in [1, 0, 1, 0] {
+            eventually("it waits, gives up, and waits again", 30_000, async || {
+                stage.count(waiting).await == expected
+            })
+            .await;
+        }
+        reader.rollback().await.unwrap();
+    };
+    let (migrated, ()) = tokio::join!(store.migrate(1, Utc::now()), reading);
+    migrated.unwrap();
+    assert_eq!(stage.count("select count(*) from saga_label").await, 0);
+}
+
+#[tokio::test]
 async fn a_week_that_cannot_be_made_keeps_no_other_from_being_made() {
     let stage = Stage::new(1).await;
     let store = amends::store::Store::connect(&stage.database.url, 2).await.unwrap();

@@ -1579,7 +1579,7 @@ export interface components {
             direction?: string | null;
             /**
              * Format: date-time
-             * @description When it was seen first.
+             * @description When it was seen first, ever.
              */
             first_seen: string;
             /** @description Its id. */
@@ -1608,7 +1608,12 @@ export interface components {
              * @description One of its sagas.
              */
             sample: string;
-            /** @description The step; none when a deadline or an operator turned the sagas around. */
+            /**
+             * Format: date-time
+             * @description Since when it fails without a break of an hour: the beginning of the present trouble, or of the last.
+             */
+            since: string;
+            /** @description The step; none when a deadline turned the sagas around. */
             step?: string | null;
             /** @description Failures in the last windows, oldest first. */
             trend: number[];
@@ -1782,6 +1787,8 @@ export interface components {
         };
         /** @description A page of history, oldest first. */
         HistoryPage: {
+            /** @description What came for the saga while these happened and could not be taken in, oldest first; at most 100 on a page. */
+            dead_letters?: components["schemas"]["LetterLine"][];
             /** @description The transitions. */
             events: components["schemas"]["HistoryEvent"][];
             /**
@@ -2008,6 +2015,8 @@ export interface components {
             };
             /** @description `action` or `replay`. */
             kind: string;
+            /** @description For `replay`: what every input is changed by, as a JSON merge patch (RFC 7396): members replace, `null` removes. */
+            merge?: unknown;
             /** @description What people call it. */
             name?: string | null;
             /**
@@ -2017,6 +2026,12 @@ export interface components {
             rate_per_s?: number | null;
             /** @description Or these, at most 10,000. */
             sagas?: string[] | null;
+            /**
+             * Format: int32
+             * @description Refused when it would be more sagas than this: what the preview said, so that a set that has grown meanwhile is
+             *     looked at again.
+             */
+            sagas_max?: number | null;
             /**
              * Format: int32
              * @description Stops when the same failure comes so many times in a row; 5 when absent.
@@ -2136,6 +2151,25 @@ export interface components {
             revoked_at?: string | null;
             /** @description What it may do. */
             roles: string[];
+        };
+        /** @description A dead letter on a saga's timeline. */
+        LetterLine: {
+            /**
+             * Format: date-time
+             * @description When it was kept.
+             */
+            at: string;
+            /**
+             * Format: int64
+             * @description The letter: `GET /ops/dead-letters/{id}` has its data.
+             */
+            id: number;
+            /** @description Why it could not be taken in. */
+            reason: string;
+            /** @description Where it came from. */
+            source: string;
+            /** @description `kept`, `sent` or `discarded`. */
+            state: string;
         };
         /** @description A page of dead letters, newest first. */
         LetterPage: {
@@ -2809,6 +2843,10 @@ export interface components {
             item?: number | null;
             /** @description Its business key. */
             key?: string | null;
+            /** @description What it is found by, as its definition says. */
+            labels?: {
+                [key: string]: string;
+            };
             /**
              * Format: date-time
              * @description When it goes on by itself.
@@ -3475,6 +3513,7 @@ export type JobView = components['schemas']['JobView'];
 export type KeyList = components['schemas']['KeyList'];
 export type KeyRequest = components['schemas']['KeyRequest'];
 export type KeyView = components['schemas']['KeyView'];
+export type LetterLine = components['schemas']['LetterLine'];
 export type LetterPage = components['schemas']['LetterPage'];
 export type LetterView = components['schemas']['LetterView'];
 export type Links = components['schemas']['Links'];
@@ -3613,6 +3652,15 @@ export interface operations {
                     "application/json": components["schemas"]["CheckedView"];
                 };
             };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The text is too large */
             413: {
                 headers: {
@@ -3645,6 +3693,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ProofView"];
+                };
+            };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description The definition has mistakes */
@@ -3795,6 +3852,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PublishedView"];
+                };
+            };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description The body is not said to be YAML */
@@ -3976,6 +4042,15 @@ export interface operations {
                     "application/json": components["schemas"]["AnomalyItem"];
                 };
             };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description No such anomaly */
             404: {
                 headers: {
@@ -4062,6 +4137,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ApprovalView"];
+                };
+            };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description One cannot approve one's own action */
@@ -4329,6 +4413,15 @@ export interface operations {
                     "application/json": components["schemas"]["LetterView"];
                 };
             };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description No such letter */
             404: {
                 headers: {
@@ -4381,6 +4474,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["LetterView"];
+                };
+            };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description No such letter */
@@ -4633,6 +4735,15 @@ export interface operations {
                     "application/json": components["schemas"]["HoldView"];
                 };
             };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The request has faults */
             422: {
                 headers: {
@@ -4666,6 +4777,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["HoldView"];
+                };
+            };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description No such hold in force */
@@ -4840,6 +4960,15 @@ export interface operations {
                     "application/json": components["schemas"]["JobView"];
                 };
             };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description No such job */
             404: {
                 headers: {
@@ -4942,6 +5071,15 @@ export interface operations {
                     "application/json": components["schemas"]["JobView"];
                 };
             };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description No such job */
             404: {
                 headers: {
@@ -4994,6 +5132,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["JobView"];
+                };
+            };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description No such job */
@@ -5067,6 +5214,15 @@ export interface operations {
                     "application/json": components["schemas"]["KeyView"];
                 };
             };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description A key of that name works already */
             409: {
                 headers: {
@@ -5109,6 +5265,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["KeyView"];
+                };
+            };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description No such key */
@@ -5209,7 +5374,7 @@ export interface operations {
                 /** @description 1 to 500; 50 when absent */
                 limit?: number;
                 /** @description `next` of the page before */
-                after?: number;
+                after?: string;
             };
             header?: never;
             path?: never;
@@ -5338,6 +5503,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["RetentionView"];
+                };
+            };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description No such definition */
@@ -5625,10 +5799,12 @@ export interface operations {
                 failure?: string;
                 /** @description The business key; a customer must give it */
                 key?: string;
-                /** @description The id, the beginning of the key, or part of the error or a note */
+                /** @description The id, the beginning of the key, or words of the error or of a note */
                 text?: string;
                 /** @description Who looks after it */
                 owner?: string;
+                /** @description A label that its definition gives it, as `name:value` */
+                label?: string;
                 /** @description Not started before */
                 started_after?: string;
                 /** @description Started before */
@@ -5914,6 +6090,15 @@ export interface operations {
                     "application/json": components["schemas"]["Acted"];
                 };
             };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description No such saga */
             404: {
                 headers: {
@@ -5966,6 +6151,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Erased"];
+                };
+            };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description No such saga */
@@ -6023,6 +6217,15 @@ export interface operations {
                     "application/json": components["schemas"]["HistoryPage"];
                 };
             };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description No such saga */
             404: {
                 headers: {
@@ -6060,6 +6263,15 @@ export interface operations {
                     "application/json": components["schemas"]["IgnoredPage"];
                 };
             };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description No such saga */
             404: {
                 headers: {
@@ -6094,6 +6306,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["NoteView"];
+                };
+            };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description No such saga */
@@ -6141,6 +6362,15 @@ export interface operations {
                     "application/json": components["schemas"]["OwnerView"];
                 };
             };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description No such saga */
             404: {
                 headers: {
@@ -6183,6 +6413,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ReplayPlan"];
+                };
+            };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description No such saga or version */
@@ -6240,6 +6479,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Replayed"];
+                };
+            };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description No such saga or version */

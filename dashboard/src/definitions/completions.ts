@@ -2,7 +2,7 @@
 
 import type { CompletionContext, CompletionResult } from "@codemirror/autocomplete";
 
-const ROOT = ["saga", "description", "owner", "runbook", "trigger", "key", "deadline", "amount", "currency", "input", "steps", "output", "on_compensated", "on_parked", "approval"];
+const ROOT = ["saga", "description", "owner", "runbook", "trigger", "key", "deadline", "amount", "currency", "labels", "input", "steps", "output", "on_compensated", "on_parked", "approval"];
 const STEP = ["worker", "action", "compensation", "after", "input", "retry", "timeout", "pivot", "optional", "when", "foreach", "wait", "saga", "on_rejected", "on_exhausted"];
 const RETRY = ["attempts", "initial", "max", "budget"];
 const VALUES: Record<string, string[]> = { pivot: ["true"], optional: ["true"], on_rejected: ["compensate", "park"], on_exhausted: ["compensate", "park"], currency: ["KRW"] };

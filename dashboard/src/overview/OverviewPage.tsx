@@ -92,7 +92,7 @@ function Verdict({ data, readAt, growing, t }: { data: Overview; readAt: number;
   const parts: ReactNode[] = [];
   if (now.parked + now.anomalies > 0) parts.push(<Link to="/parked">{t("verdict.parked", { count: now.parked + now.anomalies })}</Link>);
   if (data.at_risk.length > 0) parts.push(<Link to="/parked" search={{ sort: "amount" }}>{t("verdict.risk", { amount: data.at_risk.map((it) => money(language, it.amount, it.currency)).join(" + ") })}</Link>);
-  if (growing) parts.push(<Link to="/failures" search={{ group: growing.id }}>{t("verdict.failing", { step: growing.step ?? growing.definition, code: growing.code, since: moment(language, Date.parse(growing.first_seen), clock) })}</Link>);
+  if (growing) parts.push(<Link to="/failures" search={{ group: growing.id }}>{t("verdict.failing", { step: growing.step ?? growing.definition, code: growing.code, since: moment(language, Date.parse(growing.since), clock) })}</Link>);
   if (now.late > 0) parts.push(<Link to="/sagas" search={{ health: "late" }}>{t("verdict.late", { count: now.late })}</Link>);
   const gone = data.workers.filter((worker) => worker.instances === 0).map((worker) => worker.worker);
   if (gone.length > 0) parts.push(<Link to="/workers">{t("verdict.workers", { workers: gone.join(", ") })}</Link>);

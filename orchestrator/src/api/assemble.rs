@@ -92,6 +92,12 @@ pub fn summary(row: Summary) -> SagaSummary {
         key: row.key,
         amount: row.amount,
         currency: row.currency,
+        labels: row
+            .labels
+            .iter()
+            .filter_map(|it| it.split_once(':'))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect(),
         started_at: row.started_at,
         ended_at: row.ended_at,
         parent: row.parent,

@@ -31,6 +31,7 @@ pub struct FilterQuery {
     key: Option<String>,
     text: Option<String>,
     owner: Option<String>,
+    label: Option<String>,
     started_after: Option<DateTime<Utc>>,
     started_before: Option<DateTime<Utc>>,
     older_than_s: Option<u32>,
@@ -77,6 +78,11 @@ impl FilterQuery {
         if self.text.as_ref().is_some_and(|it| it.trim().chars().count() < 2) {
             return Err(Problem::bad_request("`text` has at least 2 characters."));
         }
+        let wrong =
+            |it: &String| it.split_once(':').is_none_or(|(name, value)| name.is_empty() || value.is_empty());
+        if self.label.as_ref().is_some_and(wrong) {
+            return Err(Problem::bad_request("`label` is a label's name and value, such as `region:seoul`."));
+        }
         // Without a key, a customer's sagas could only be found by looking at everybody's.
         if caller.only_own() && self.key.is_none() {
             return Err(Problem::bad_request("Give `key`: your sagas are found by their business key."));
@@ -93,6 +99,7 @@ impl FilterQuery {
             key: self.key,
             text: self.text,
             owner: self.owner,
+            label: self.label,
             started_after: self.started_after,
             started_before: self.started_before,
             older_than_s: self.older_than_s,
@@ -125,8 +132,9 @@ pub fn reached(engine: &Engine) -> Vec<Reached> {
         ("worker" = Option<String>, Query, description = "The worker that it stands at"),
         ("failure" = Option<String>, Query, description = "The group of failures"),
         ("key" = Option<String>, Query, description = "The business key; a customer must give it"),
-        ("text" = Option<String>, Query, description = "The id, the beginning of the key, or part of the error or a note"),
+        ("text" = Option<String>, Query, description = "The id, the beginning of the key, or words of the error or of a note"),
         ("owner" = Option<String>, Query, description = "Who looks after it"),
+        ("label" = Option<String>, Query, description = "A label that its definition gives it, as `name:value`"),
         ("started_after" = Option<DateTime<Utc>>, Query, description = "Not started before"),
         ("started_before" = Option<DateTime<Utc>>, Query, description = "Started before"),
         ("older_than_s" = Option<u32>, Query, description = "Started at least this long ago, in s"),
@@ -224,27 +232,13 @@ pub async fn counts(
     let filter = sagas::query(asked)?.filter(&caller)?;
     let engine = api.engine();
     let reached = reached(engine);
-    let mut by_status = [Count::default(); 5];
-    for (status, count) in (0..).zip(&mut by_status) {
-        if filter.status.is_none_or(|it| it == status) {
-            let filter = Filter { status: Some(status), ..filter.clone() };
-            *count = capped(engine.store.count(&filter, &reached).await?);
-        }
-    }
-    let mut by_health = CountsByHealth::default();
-    for (health, count) in engine.store.count_by_health(&filter, &reached).await? {
-        *match health {
-            Health::OnTime => &mut by_health.on_time,
-            Health::Late => &mut by_health.late,
-            Health::Queued => &mut by_health.queued,
-            Health::Waiting => &mut by_health.waiting,
-            Health::Retrying => &mut by_health.retrying,
-            Health::Parked => &mut by_health.parked,
-        } = count;
-    }
+    let counted = engine.store.count(&filter, &reached).await?;
+    let by_status = counted.by_status.map(capped);
+    let [on_time, late, queued, waiting, retrying, parked] = counted.by_health;
+    let by_health = CountsByHealth { on_time, late, queued, waiting, retrying, parked };
     let sum: i64 = by_status.iter().map(|it| it.count).sum();
-    let total =
-        Count { capped: sum > COUNT_MAX || by_status.iter().any(|it| it.capped), count: sum.min(COUNT_MAX) };
+    let beyond = sum > COUNT_MAX || counted.bounded || by_status.iter().any(|it| it.capped);
+    let total = Count { capped: beyond, count: sum.min(COUNT_MAX) };
     let [running, parked, completed, compensated, abandoned] = by_status;
     Ok(Json(Counts {
         total,

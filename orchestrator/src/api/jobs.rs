@@ -231,8 +231,12 @@ async fn read(api: &Api, caller: &Caller, headers: &HeaderMap, sent: Body) -> Re
     if request.name.as_ref().is_some_and(|it| it.chars().count() > 200) {
         faults.push(FaultAt::at("/name", "has more than 200 characters"));
     }
-    if doing != Some(Doing::Replay) && (request.version.is_some() || !request.fresh.is_empty()) {
-        faults.push(FaultAt::at("/version", "`version` and `fresh` are for `replay`"));
+    let inputs = request.version.is_some() || request.merge.is_some() || !request.fresh.is_empty();
+    if doing != Some(Doing::Replay) && inputs {
+        faults.push(FaultAt::at("/version", "`version`, `merge` and `fresh` are for `replay`"));
+    }
+    if request.merge.as_ref().is_some_and(|it| !it.is_object()) {
+        faults.push(FaultAt::at("/merge", "is an object: the members of the input that change"));
     }
     let meant = match (&request.filter, &request.sagas) {
         (Some(filter), None) => Some(Meant::Filter(Box::new(FilterQuery::parse(filter)?.filter(caller)?))),
@@ -260,6 +264,14 @@ async fn chosen(api: &Api, asked: &Asked) -> Result<Selected, Problem> {
         return Err(Problem::invalid_input(vec![FaultAt::at(
             "/filter",
             &format!("finds more than {SET_MAX} sagas: narrow it, by time for example"),
+        )]));
+    }
+    let count = selected.set.len();
+    if let Some(max) = asked.request.sagas_max.filter(|max| u32::try_from(count).map_or(true, |it| it > *max))
+    {
+        return Err(Problem::invalid_input(vec![FaultAt::at(
+            "/sagas_max",
+            &format!("it would be {count} sagas now, more than {max}: look at the preview again"),
         )]));
     }
     Ok(selected)

@@ -66,7 +66,26 @@ pub fn build<'a>(active: impl Iterator<Item = &'a Definition>) -> Value {
         }
         path[method] = operation(&generic, definition);
     }
+    say_what_cannot_be_understood(&mut document);
     document
+}
+
+/// Whatever takes a query or a body answers 400 when it cannot be understood.
+fn say_what_cannot_be_understood(document: &mut Value) {
+    let paths = document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut);
+    for operation in paths.filter_map(Value::as_object_mut).flat_map(Map::values_mut) {
+        let asked =
+            operation["parameters"].as_array().is_some_and(|all| all.iter().any(|it| it["in"] == "query"));
+        let sent = operation.get("requestBody").is_some();
+        if let Some(responses) = operation["responses"].as_object_mut().filter(|_| asked || sent) {
+            responses.entry("400").or_insert_with(|| {
+                json!({
+                    "description": "The query or the body cannot be understood",
+                    "content": { "application/problem+json": { "schema": { "$ref": "#/components/schemas/Problem" } } },
+                })
+            });
+        }
+    }
 }
 
 /// A trigger answers as `POST /sagas/{definition}` does, but says what its input is.

@@ -15,7 +15,7 @@ use super::problem::Problem;
 use super::{Api, sagas, words};
 use crate::engine::Engine;
 use crate::store::projection::WINDOW_MINUTES;
-use crate::store::queues::{AtRisk, Group, Sort, Waiting};
+use crate::store::queues::{AtRisk, Group, Place, Sort, Waiting};
 use crate::store::read::STATUS_WORDS;
 
 /// Money that is at risk.
@@ -133,7 +133,22 @@ pub struct WaitingQuery {
     definition: Option<String>,
     owner: Option<String>,
     limit: Option<u16>,
-    after: Option<u32>,
+    after: Option<String>,
+}
+
+/// `next` of a page: where it ended.
+fn spelled(place: &Place) -> String {
+    format!("{}~{}~{}~{}", place.amount, place.since_ms, place.saga, place.effect)
+}
+
+fn place(text: &str) -> Option<Place> {
+    let mut parts = text.splitn(4, '~');
+    let amount = parts.next()?.parse().ok()?;
+    let since_ms = parts.next()?.parse().ok()?;
+    let saga = parts.next()?.parse().ok()?;
+    let effect = parts.next().filter(|it| !it.contains('\0'))?.to_owned();
+    // Both are negated in a comparison.
+    (amount != i64::MIN && since_ms != i64::MIN).then_some(Place { amount, since_ms, saga, effect })
 }
 
 /// The parked queue: whatever needs a human, anomalies included
@@ -144,7 +159,7 @@ pub struct WaitingQuery {
         ("definition" = Option<String>, Query, description = "Only of this definition"),
         ("owner" = Option<String>, Query, description = "Only what this person looks after"),
         ("limit" = Option<u16>, Query, description = "1 to 500; 50 when absent"),
-        ("after" = Option<u32>, Query, description = "`next` of the page before"),
+        ("after" = Option<String>, Query, description = "`next` of the page before"),
     ),
     responses(
         (status = 200, description = "A page", body = WaitingPage),
@@ -164,12 +179,16 @@ pub async fn parked(
         Some(_) => return Err(Problem::bad_request("`sort` is `amount`, `age` or `-age`.")),
     };
     let engine = api.engine();
-    let offset = asked.after.unwrap_or(0);
+    let after = asked
+        .after
+        .as_deref()
+        .map(|it| place(it).ok_or_else(|| Problem::bad_request("`after` is the `next` of the page before.")));
+    let after = after.transpose()?;
     let (definition, owner) = (asked.definition.as_deref(), asked.owner.as_deref());
-    let mut rows = engine.store.waiting(sort, definition, owner, i64::from(offset), limit + 1).await?;
+    let mut rows = engine.store.waiting(sort, definition, owner, after.as_ref(), limit + 1).await?;
     let more = rows.len() > usize::from(limit);
     rows.truncate(usize::from(limit));
-    let next = more.then(|| (offset + u32::from(limit)).to_string());
+    let next = rows.last().filter(|_| more).map(|it| spelled(&it.place()));
     let mut parked = Vec::with_capacity(rows.len());
     for row in rows {
         parked.push(waiting_view(engine, row).await?);
@@ -253,7 +272,7 @@ pub struct FailureGroup {
     pub definition: String,
     /// Its version.
     pub version: String,
-    /// The step; none when a deadline or an operator turned the sagas around.
+    /// The step; none when a deadline turned the sagas around.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
     /// `execute` or `compensate`.
@@ -263,8 +282,10 @@ pub struct FailureGroup {
     pub code: String,
     /// The message, without what differs from saga to saga.
     pub message: String,
-    /// When it was seen first.
+    /// When it was seen first, ever.
     pub first_seen: DateTime<Utc>,
+    /// Since when it fails without a break of an hour: the beginning of the present trouble, or of the last.
+    pub since: DateTime<Utc>,
     /// When it was seen last.
     pub last_seen: DateTime<Utc>,
     /// How often; a saga that fails again counts again.
@@ -380,6 +401,7 @@ pub async fn groups(engine: &Engine, rows: Vec<Group>) -> Result<Vec<FailureGrou
             code: row.code,
             message: row.message,
             first_seen: row.first_seen,
+            since: row.since,
             last_seen: row.last_seen,
             count: row.count,
             now: FailingNow { retrying: row.retrying, parked: row.parked, compensated: row.compensated },

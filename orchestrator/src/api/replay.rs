@@ -251,7 +251,7 @@ pub async fn start(
         let warned = plan.warnings.join("; ");
         return Err(Problem::conflict(format!("Acknowledge first: {warned}.")));
     }
-    let inputs = Inputs { input: request.input, fresh: request.fresh.into_iter().collect() };
+    let inputs = Inputs { input: request.input, merge: None, fresh: request.fresh.into_iter().collect() };
     let input = plan.input_with(&inputs).map_err(|faults| {
         Problem::invalid_input(faults.iter().map(|(pointer, detail)| FaultAt::at(pointer, detail)).collect())
     })?;

@@ -9,13 +9,16 @@ use serde_json::Value;
 
 use super::personal::{MASK, Personal};
 use super::problem::Problem;
-use super::view::{HistoryEvent, HistoryPage, IgnoredPage, IgnoredView, SagaView};
+use super::view::{HistoryEvent, HistoryPage, IgnoredPage, IgnoredView, LetterLine, SagaView};
 use super::{Api, care, words};
 use crate::auth::Caller;
+use crate::store::care::LetterRow;
 use crate::store::read::{HistoryRow, Whole};
 
 const PAGE_DEFAULT: u16 = 50;
 const PAGE_MAX: u16 = 500;
+/// Dead letters on a page of history; the rest are in `GET /ops/dead-letters?saga=`.
+const LETTERS_MAX: i64 = 100;
 
 /// Which page of a log.
 #[derive(Debug, Deserialize)]
@@ -133,10 +136,23 @@ pub async fn history(
     let engine = api.engine();
     let whole = whole(&api, &caller, id).await?;
     let published = engine.definitions.get(&engine.store, whole.summary.definition_id).await?;
-    let mut rows = engine.store.history(id, asked.after.unwrap_or(0), limit + 1).await?;
+    let after = asked.after.unwrap_or(0);
+    let mut rows = engine.store.history(id, after, limit + 1).await?;
     let more = rows.len() > usize::from(limit);
+    // The first page has what came before its first transition, the last what came after its last.
+    let at = |row: &HistoryRow| Some(words::instant(row.event.as_ref().ok()?.at));
+    let from = rows.first().filter(|_| after > 0).and_then(at);
+    let until = rows.get(usize::from(limit)).and_then(at);
+    let ended = rows.is_empty() && after > 0;
     rows.truncate(usize::from(limit));
     let next = rows.last().filter(|_| more).map(|row| row.revision);
+    // They say things of the inside, which are not for customers.
+    let dead_letters = if caller.only_own() || ended {
+        Vec::new()
+    } else {
+        let rows = engine.store.letters_between(id, from, until, LETTERS_MAX).await?;
+        rows.into_iter().map(letter_line).collect()
+    };
     let definition = published.as_ref().map(|it| &it.definition);
     let mut events: Vec<HistoryEvent> = rows.into_iter().map(|row| history_event(definition, row)).collect();
     if caller.masked()
@@ -151,7 +167,11 @@ pub async fn history(
             personal.hide(payload, &by);
         }
     }
-    Ok(Json(HistoryPage { events, next }))
+    Ok(Json(HistoryPage { events, dead_letters, next }))
+}
+
+fn letter_line(it: LetterRow) -> LetterLine {
+    LetterLine { id: it.id, at: it.at, source: it.source, reason: it.reason, state: it.state }
 }
 
 fn history_event(definition: Option<&saga_core::Definition>, row: HistoryRow) -> HistoryEvent {

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::exit::{Code, Failure};
 use crate::api::problem::Problem;
-use crate::api::view::{HistoryEvent, HistoryPage, SagaView};
+use crate::api::view::{HistoryEvent, HistoryPage, LetterLine, SagaView};
 
 /// Longer than the longest wait that a server grants.
 const TIMEOUT: Duration = Duration::from_secs(90);
@@ -136,19 +136,24 @@ impl Client {
         self.get(&format!("/sagas/{saga}")).await
     }
 
-    /// A saga's history after a revision, all pages of it.
+    /// A saga's history after a revision, all pages of it, and the dead letters that came meanwhile.
     ///
     /// # Errors
     /// As [`Client::get`].
-    pub async fn history(&self, saga: SagaId, mut after: u32) -> Result<Vec<HistoryEvent>, Failure> {
-        let mut events = Vec::new();
+    pub async fn history(
+        &self,
+        saga: SagaId,
+        mut after: u32,
+    ) -> Result<(Vec<HistoryEvent>, Vec<LetterLine>), Failure> {
+        let (mut events, mut letters) = (Vec::new(), Vec::new());
         loop {
             let page: HistoryPage =
                 self.get(&format!("/sagas/{saga}/history?after={after}&limit={PAGE}")).await?;
             events.extend(page.events);
+            letters.extend(page.dead_letters);
             match page.next {
                 Some(next) if next > after => after = next,
-                _ => return Ok(events),
+                _ => return Ok((events, letters)),
             }
         }
     }

@@ -170,12 +170,15 @@ async fn show(urls: &Urls, files: &[PathBuf], output: Output) -> Result<Code, Fa
     for ((number, order), ended) in (1..).zip(&ORDERS).zip([first, second, third]) {
         let Ended { saga, wrong: found } =
             ended.with_context(|| format!("order {number}: {}", order.title))?;
-        let history = client.history(saga.summary.saga, 0).await?;
+        let (history, letters) = client.history(saga.summary.saga, 0).await?;
         if output.json {
             output.print(&json!({ "title": order.title, "saga": saga, "history": history, "wrong": found }));
         } else {
             let title = output.style.paint(Tone::Strong, &format!("{number}. {}", order.title));
-            say(&format!("\n{title}\n{}", Timeline::new(&saga, output.style).whole(&history, Utc::now())));
+            say(&format!(
+                "\n{title}\n{}",
+                Timeline::new(&saga, output.style).whole(&history, &letters, Utc::now())
+            ));
         }
         wrong.extend(found.into_iter().map(|it| format!("order {number} ({}): {it}", order.title)));
     }

@@ -91,7 +91,7 @@ async fn compare(
     saga: &SagaView,
     expect: &Expect,
 ) -> Result<Vec<String>, Failure> {
-    let history = client.history(saga.summary.saga, 0).await?;
+    let (history, _) = client.history(saga.summary.saga, 0).await?;
     let mut wrong = Vec::new();
     let mut differs = |what: &str, wanted: String, found: String| {
         if wanted != found {

@@ -79,6 +79,9 @@ struct ListArgs {
     /// Only with this business key
     #[arg(long)]
     key: Option<String>,
+    /// Only with this label of their definition
+    #[arg(long, value_name = "NAME:VALUE")]
+    label: Option<String>,
     /// Any other query of GET /sagas, such as `health=late&step=pay`
     #[arg(long)]
     filter: Option<String>,
@@ -227,7 +230,8 @@ fn verdict(saga: &SagaView) -> Code {
 
 async fn list(client: &Client, args: ListArgs, output: Output) -> Result<Code, Failure> {
     // Pairs: a query cannot spell an absent value.
-    let words = [("status", args.status), ("definition", args.definition), ("key", args.key)];
+    let words =
+        [("status", args.status), ("definition", args.definition), ("key", args.key), ("label", args.label)];
     let mut query: Vec<(&str, String)> =
         words.into_iter().filter_map(|(name, value)| value.map(|value| (name, value))).collect();
     query.push(("limit", args.limit.to_string()));
@@ -284,11 +288,11 @@ async fn show(client: &Client, id: SagaId, output: Output) -> Result<Code, Failu
 /// # Errors
 /// When the server cannot be asked.
 pub async fn show_saga(client: &Client, saga: &SagaView, output: Output) -> Result<(), Failure> {
-    let history = client.history(saga.summary.saga, 0).await?;
+    let (history, letters) = client.history(saga.summary.saga, 0).await?;
     if output.json {
-        output.print(&json!({ "saga": saga, "history": history }));
+        output.print(&json!({ "saga": saga, "history": history, "dead_letters": letters }));
     } else {
-        say(&Timeline::new(saga, output.style).whole(&history, Utc::now()));
+        say(&Timeline::new(saga, output.style).whole(&history, &letters, Utc::now()));
     }
     Ok(())
 }
@@ -302,7 +306,7 @@ async fn watch(client: &Client, id: SagaId, output: Output) -> Result<Code, Fail
     loop {
         // The saga first: when it has ended, the history that is read after it is whole.
         saga = client.saga(id).await?;
-        let events = client.history(id, seen).await?;
+        let (events, _) = client.history(id, seen).await?;
         pause_ms = if events.is_empty() { (pause_ms * 2).min(LOOK_MS.1) } else { LOOK_MS.0 };
         for event in events {
             seen = event.revision;

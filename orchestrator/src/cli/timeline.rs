@@ -5,7 +5,7 @@
 use chrono::{DateTime, Utc};
 
 use super::style::{Style, Tone, amount, span};
-use crate::api::view::{Failure, Happening, HistoryEvent, SagaView, StepView};
+use crate::api::view::{Failure, Happening, HistoryEvent, LetterLine, SagaView, StepView};
 
 /// The widest that the column of steps grows.
 const STEP_WIDTH_MAX: usize = 28;
@@ -32,6 +32,7 @@ impl<'a> Timeline<'a> {
         parts.extend(it.key.as_ref().map(|key| format!("key {key}")));
         parts.extend(it.amount.map(|number| amount(number, it.currency.as_deref())));
         parts.extend(it.parent.map(|parent| format!("child of {parent}")));
+        parts.extend(it.labels.iter().map(|(name, value)| format!("{name}:{value}")));
         parts.join("  ")
     }
 
@@ -174,10 +175,26 @@ impl<'a> Timeline<'a> {
         Some(format!("{:>12}  {}", "", self.style.paint(Tone::Faint, &format!("next: {what}{of} {when}"))))
     }
 
-    /// All of it.
-    pub fn whole(&self, history: &[HistoryEvent], now: DateTime<Utc>) -> String {
+    /// A dead letter.
+    fn letter(&self, it: &LetterLine) -> String {
+        let at = format!("+{}", span((it.at - self.saga.summary.started_at).num_milliseconds()));
+        let settled = if it.state == "kept" { String::new() } else { format!(" ({} since)", it.state) };
+        let head = format!("{:<width$}", "dead letter", width = self.width);
+        let head = format!("{} {}", self.style.paint(Tone::Human, "■"), self.style.paint(Tone::Human, &head));
+        format!("{at:>12}  {head}  {}: {}{settled}", it.id, it.reason)
+    }
+
+    /// All of it, dead letters where they came.
+    pub fn whole(&self, history: &[HistoryEvent], letters: &[LetterLine], now: DateTime<Utc>) -> String {
         let mut lines = vec![self.header()];
-        lines.extend(history.iter().filter_map(|event| self.line(event)));
+        let mut letters = letters.iter().peekable();
+        for event in history {
+            while let Some(letter) = letters.next_if(|it| it.at < event.what.at) {
+                lines.push(self.letter(letter));
+            }
+            lines.extend(self.line(event));
+        }
+        lines.extend(letters.map(|it| self.letter(it)));
         lines.push(self.footer(now));
         lines.join("\n")
     }

@@ -56,6 +56,13 @@ pub struct JobRequest {
     /// For `replay`: another version of the definition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// Refused when it would be more sagas than this: what the preview said, so that a set that has grown meanwhile is
+    /// looked at again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sagas_max: Option<u32>,
+    /// For `replay`: what every input is changed by, as a JSON merge patch (RFC 7396): members replace, `null` removes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merge: Option<Value>,
     /// For `replay`: fresh values by saga and JSON pointer.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fresh: BTreeMap<String, BTreeMap<String, Value>>,

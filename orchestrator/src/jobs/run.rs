@@ -102,8 +102,15 @@ async fn turn(engine: &Engine, job: &mut Job, pace: &mut Pace) -> Result<(), Sto
     if !finished.is_empty() {
         tell();
     }
-    if let Some(reason) = repeated {
-        let because = format!("the same failure {} times in a row: {reason}", job.last_count);
+    let tested = job.state == "canary" && acting == 0 && tried >= canary;
+    // A canary that is over says the most.
+    let because = if tested && waiting > 0 && failed * 2 >= tried.max(1) && failed > 0 {
+        let reason = job.last_reason.clone().unwrap_or_default();
+        Some(format!("the canary failed: {failed} of {tried}: {reason}"))
+    } else {
+        repeated.map(|reason| format!("the same failure {} times in a row: {reason}", job.last_count))
+    };
+    if let Some(because) = because {
         engine.store.advance_job(&engine.node, job, "stopped", Some(&because)).await?;
         tell();
         return Ok(());
@@ -116,14 +123,7 @@ async fn turn(engine: &Engine, job: &mut Job, pace: &mut Pace) -> Result<(), Sto
     let mut to_begin = ACTING_MAX - acting;
     let mut state = job.state.clone();
     if state == "canary" {
-        if acting == 0 && tried >= canary {
-            if failed * 2 >= tried.max(1) && failed > 0 {
-                let reason = job.last_reason.clone().unwrap_or_default();
-                let because = format!("the canary failed: {failed} of {tried}: {reason}");
-                engine.store.advance_job(&engine.node, job, "stopped", Some(&because)).await?;
-                tell();
-                return Ok(());
-            }
+        if tested {
             "running".clone_into(&mut state);
             tell();
         } else {
@@ -261,7 +261,11 @@ async fn repeat(
         )));
     }
     let fresh = request.fresh.get(&item.saga.to_string()).cloned().unwrap_or_default();
-    let input = match plan.input_with(&Inputs { input: None, fresh: fresh.into_iter().collect() }) {
+    let input = match plan.input_with(&Inputs {
+        input: None,
+        merge: request.merge.clone(),
+        fresh: fresh.into_iter().collect(),
+    }) {
         Ok(input) => input,
         Err(faults) => {
             let all: Vec<String> = faults.into_iter().map(|(at, what)| format!("{at} {what}")).collect();

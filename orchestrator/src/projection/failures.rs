@@ -4,7 +4,7 @@
 
 use saga_core::definition::Definition;
 use saga_core::state::{Cause, CellRef};
-use saga_core::{Event, Phase, State, Status, StepIx, What};
+use saga_core::{Event, Phase, Run, State, Status, StepIx, What};
 use saga_protocol::Direction;
 use sha2::{Digest, Sha256};
 
@@ -35,6 +35,8 @@ pub struct FailureOf {
     pub message: String,
     /// The transition that it came with.
     pub revision: u32,
+    /// Whether it is a failure: what people have undone on purpose is none, and belongs to no group.
+    pub counts: bool,
 }
 
 /// What went wrong with a saga, if anything did: what parked it, what turned it around, or what is being retried at
@@ -55,6 +57,7 @@ pub fn failure(
                 code: code.to_owned(),
                 message: general.to_owned(),
                 revision: parked.revision,
+                counts: true,
             }))
         }
         (_, Phase::Unwinding { cause }) => {
@@ -62,14 +65,14 @@ pub fn failure(
                 .filter(|cell| cell.direction == Direction::Compensate)
                 .and_then(|cell| newest(definition, errors, cell))
                 .filter(|_| state.status == Status::Running);
-            of_undoing.or_else(|| turned(definition, errors, *cause))
+            of_undoing.or_else(|| turned(definition, state, errors, *cause))
         }
         (Status::Running, _) => newest(definition, errors, at?),
         _ => None,
     }
 }
 
-fn turned(definition: &Definition, errors: &[ErrorAt], cause: Cause) -> Option<FailureOf> {
+fn turned(definition: &Definition, state: &State, errors: &[ErrorAt], cause: Cause) -> Option<FailureOf> {
     let of_step = |step: StepIx, code: &str, message: &str| {
         let name = words::step_name(definition, step);
         let found = errors.iter().rev().find_map(|it| {
@@ -83,23 +86,34 @@ fn turned(definition: &Definition, errors: &[ErrorAt], cause: Cause) -> Option<F
             code: code.to_owned(),
             message: message.to_owned(),
             revision: 0,
+            counts: true,
         })
     };
-    let plain = |code: &str, message: &str| FailureOf {
+    let plain = |code: &str, message: &str, counts: bool| FailureOf {
         step: None,
         direction: None,
         code: code.to_owned(),
         message: message.to_owned(),
         revision: 0,
+        counts,
+    };
+    // Somebody gave up what had failed: that is why, and its group is where the saga is looked for after the fix.
+    let given_up = || {
+        let failed = state.tracks().filter(|(cell, track)| {
+            cell.direction == Direction::Execute && !matches!(track.run, Run::Succeeded | Run::Skipped)
+        });
+        failed.filter_map(|(cell, _)| newest(definition, errors, cell)).max_by_key(|it| it.revision)
     };
     Some(match cause {
         Cause::Rejected(step) => of_step(step, "rejected", "The step was rejected."),
         Cause::Exhausted(step) => {
             of_step(step, "exhausted", "The step's budget is spent without a final answer.")
         }
-        Cause::Deadline => plain("deadline", "The deadline passed before the pivot was sent."),
-        Cause::Operator => plain("operator", "An operator had it undone."),
-        Cause::Parent => plain("parent", "The parent saga had it undone."),
+        Cause::Deadline => plain("deadline", "The deadline passed before the pivot was sent.", true),
+        Cause::Operator => {
+            given_up().unwrap_or_else(|| plain("operator", "An operator had it undone.", false))
+        }
+        Cause::Parent => plain("parent", "The parent saga had it undone.", false),
     })
 }
 
@@ -122,6 +136,7 @@ fn told(it: &ErrorAt) -> Option<FailureOf> {
         code: fault.code.clone(),
         message: fault.message.chars().take(MESSAGE_MAX).collect(),
         revision: it.revision,
+        counts: true,
     })
 }
 

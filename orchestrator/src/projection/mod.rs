@@ -178,7 +178,10 @@ impl Projector {
     /// Reads these sagas and writes their rows.
     async fn project(&mut self, ids: &[SagaId]) -> Result<(), StoreError> {
         let store = &self.engine.store;
-        let uuids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+        let mut uuids: Vec<Uuid> = ids.iter().map(|id| id.0).collect();
+        // The patrol may come by a saga twice: running, and ended a moment later. One row cannot be written twice.
+        uuids.sort_unstable();
+        uuids.dedup();
         let read = store.read_for_projection(&uuids).await?;
         let troubled: Vec<Uuid> = read.iter().filter(|it| row::may_have_failed(it)).map(|it| it.id).collect();
         let errors = store.errors_of(&troubled).await?;

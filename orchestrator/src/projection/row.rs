@@ -182,7 +182,6 @@ pub fn row(
         }
     }
     if let Some(failure) = failures::failure(definition, state, errors, at) {
-        let (id, message) = failures::group(read.definition, &failure);
         // Where an ended saga failed is where people look for it.
         if row.step.is_none() {
             row.step.clone_from(&failure.step);
@@ -190,12 +189,15 @@ pub fn row(
             let step = failure.step.as_deref().and_then(|name| definition.step(definition.find(name)?));
             row.worker = step.and_then(|step| words::work(&step.work).0);
         }
+        if failure.counts {
+            let (id, message) = failures::group(read.definition, &failure);
+            row.failure = Some(id);
+            row.failure_message = Some(message);
+            row.failure_revision = i32::try_from(failure.revision).ok();
+        }
         row.error_step = failure.step;
         row.error_code = Some(failure.code);
         row.error_message = Some(failure.message);
-        row.failure = Some(id);
-        row.failure_message = Some(message);
-        row.failure_revision = i32::try_from(failure.revision).ok();
     }
     if let (Status::Parked(parked), Some(since)) = (&state.status, parked_since(errors, state)) {
         let _ = parked;

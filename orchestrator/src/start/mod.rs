@@ -165,6 +165,7 @@ impl First {
             principal: String::new(),
             amount: definition.amount_of(input).map_err(bad)?,
             currency,
+            labels: labels(definition, input),
             started_ms: now.0,
             state: serde_json::to_string(&transition.state).expect("a state has string keys"),
             status: coarse(&transition.state.status),
@@ -305,6 +306,13 @@ impl Starter {
         let any = || i32::try_from(pick(self.shards as usize)).unwrap_or(0);
         own.get(pick(own.len())).copied().unwrap_or_else(any)
     }
+}
+
+/// A saga's labels as the store has them; none is no row.
+fn labels(definition: &saga_core::Definition, input: &serde_json::Value) -> Option<String> {
+    let labels: Vec<String> =
+        definition.labels_of(input).iter().map(|(name, value)| format!("{name}:{value}")).collect();
+    (!labels.is_empty()).then(|| labels.join("\n"))
 }
 
 /// A saga of another process: its shard, what its owner is to know, its first commands.

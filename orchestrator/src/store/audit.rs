@@ -131,10 +131,13 @@ impl Store {
         }
         match filter.what.as_deref() {
             Some(what) if what.ends_with('.') => {
-                query.push(" and starts_with(a.what, ").push_bind(what).push(")");
+                // A slash follows the dot: the range of every word that begins so.
+                let beyond = format!("{}/", what.trim_end_matches('.'));
+                query.push(" and a.what collate \"C\" >= ").push_bind(what);
+                query.push(" and a.what collate \"C\" < ").push_bind(beyond);
             }
             Some(what) => {
-                query.push(" and a.what = ").push_bind(what);
+                query.push(" and a.what collate \"C\" = ").push_bind(what);
             }
             None => {}
         }

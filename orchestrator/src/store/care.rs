@@ -346,6 +346,21 @@ pub struct DeadLetterFilter {
     pub after: Option<i64>,
 }
 
+/// A dead letter without its data.
+#[derive(Clone, Debug)]
+pub struct LetterRow {
+    /// Orders the letters.
+    pub id: i64,
+    /// When it was kept.
+    pub at: DateTime<Utc>,
+    /// Where it came from.
+    pub source: String,
+    /// Why it could not be taken in.
+    pub reason: String,
+    /// `kept`, `sent` or `discarded`.
+    pub state: String,
+}
+
 const LETTER: &str =
     "id, at, source, reason, saga_id, headers, data, settled_at, settled_by, settled_how, settled_why";
 
@@ -390,6 +405,32 @@ impl Store {
             .fetch_all(self.reads())
             .await?;
         rows.iter().map(letter).collect()
+    }
+
+    /// Dead letters of a saga within a time, without their data, oldest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn letters_between(
+        &self,
+        saga: SagaId,
+        from: Option<DateTime<Utc>>,
+        until: Option<DateTime<Utc>>,
+        limit: i64,
+    ) -> Result<Vec<LetterRow>, StoreError> {
+        let rows: Vec<(i64, DateTime<Utc>, String, String, String)> = sqlx::query_as(
+            "select id, at, source, reason, coalesce(settled_how, 'kept') from dead_letter
+             where saga_id = $1 and ($2::timestamptz is null or at >= $2) and ($3::timestamptz is null or at < $3)
+             order by id limit $4",
+        )
+        .bind(saga.0)
+        .bind(from)
+        .bind(until)
+        .bind(limit)
+        .fetch_all(self.reads())
+        .await?;
+        let row = |(id, at, source, reason, state)| LetterRow { id, at, source, reason, state };
+        Ok(rows.into_iter().map(row).collect())
     }
 
     /// One dead letter.

@@ -3,6 +3,8 @@
 //! A filter chooses where the page's ids come from: the key's table, the projection, the index of definition and
 //! status, or the primary key, which is the time of the start. Every count stops at a bound.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use saga_protocol::SagaId;
 use sqlx::postgres::PgRow;
@@ -11,13 +13,16 @@ use uuid::Uuid;
 
 use super::projection::before;
 use super::read::{Summary, summary};
+use super::text::TEXT_MAX;
 use super::{Store, StoreError};
 use crate::projection::row::started_ms;
 
+/// Sagas that a label leaves are read before the others' conditions, up to here; a label of more is so frequent that it
+/// is soon met when looking through what else is asked for.
+const LABELLED_MAX: i64 = 20_000;
+
 /// Where a count stops.
 pub const COUNT_MAX: i64 = 10_000;
-/// Sagas that a text is looked for among, by each of its meanings.
-const TEXT_MAX: i64 = 2_000;
 
 /// How a running saga does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -90,6 +95,8 @@ pub struct Filter {
     pub text: Option<String>,
     /// That this person looks after.
     pub owner: Option<String>,
+    /// With this label, `name:value`.
+    pub label: Option<String>,
     /// Not started before.
     pub started_after: Option<DateTime<Utc>>,
     /// Started before.
@@ -115,6 +122,30 @@ impl Filter {
             || self.failure.is_some()
             || self.attempts_min.is_some()
     }
+}
+
+/// What a filter's words mean.
+#[derive(Clone, Debug, Default)]
+struct Among {
+    /// The only sagas that can fit, when a key, text or owner says so.
+    ids: Option<Vec<Uuid>>,
+    /// Not all that the text is in were looked at.
+    bounded: bool,
+    /// The versions of the definition.
+    versions: Option<Vec<i32>>,
+    /// A label that too many have to be read first.
+    label: Option<String>,
+}
+
+/// How many there are, each at most [`COUNT_MAX`] and one more.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counted {
+    /// By the status's number.
+    pub by_status: [i64; 5],
+    /// By health, as [`Health::ALL`] has them.
+    pub by_health: [i64; 6],
+    /// There may be more: of a text only the newest sagas are looked at.
+    pub bounded: bool,
 }
 
 /// Where a saga stands, as the projection has it.
@@ -190,10 +221,11 @@ impl Store {
         reached: &[Reached],
         limit: u16,
     ) -> Result<Vec<Found>, StoreError> {
+        let among = self.among(filter).await?;
         let mut query = QueryBuilder::new("");
         with_reached(&mut query, reached);
         query.push(", page as (");
-        self.push_ids(&mut query, filter, i64::from(limit)).await?;
+        push_ids(&mut query, filter, &among, i64::from(limit), true);
         query.push(") select ").push(super::read::SUMMARY).push(", ").push(HEALTH).push(", ").push(DETAILS);
         query
             .push(
@@ -216,132 +248,67 @@ impl Store {
         reached: &[Reached],
         limit: i64,
     ) -> Result<Vec<SagaId>, StoreError> {
+        let among = self.among(filter).await?;
         let mut query = QueryBuilder::new("");
         with_reached(&mut query, reached);
         query.push("select id from (");
-        self.push_ids(&mut query, filter, limit).await?;
+        push_ids(&mut query, filter, &among, limit, true);
         query.push(") page");
         let rows = query.build().fetch_all(self.reads()).await?;
         rows.iter().map(|row| Ok(SagaId(row.try_get(0)?))).collect()
     }
 
-    /// How many there are, at most [`COUNT_MAX`] and one more.
+    /// How many there are by status, and how many of those that run or are parked do how; each at most [`COUNT_MAX`]
+    /// and one more.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn count(&self, filter: &Filter, reached: &[Reached]) -> Result<i64, StoreError> {
-        let mut query = QueryBuilder::new("");
-        with_reached(&mut query, reached);
-        query.push("select count(*) from (");
-        self.push_ids(&mut query, filter, COUNT_MAX + 1).await?;
-        query.push(") page");
-        Ok(query.build().fetch_one(self.reads()).await?.try_get(0)?)
-    }
-
-    /// How many do how, of those that run or are parked; each at most [`COUNT_MAX`] and one more.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn count_by_health(
-        &self,
-        filter: &Filter,
-        reached: &[Reached],
-    ) -> Result<Vec<(Health, i64)>, StoreError> {
+    pub async fn count(&self, filter: &Filter, reached: &[Reached]) -> Result<Counted, StoreError> {
+        let among = self.among(filter).await?;
+        let mut counted = Counted { bounded: among.bounded, ..Counted::default() };
+        for (status, count) in (0..).zip(&mut counted.by_status) {
+            if filter.status.is_some_and(|it| it != status) {
+                continue;
+            }
+            let filter = Filter { status: Some(status), ..filter.clone() };
+            let mut query = QueryBuilder::new("");
+            with_reached(&mut query, reached);
+            query.push("select count(*) from (");
+            push_ids(&mut query, &filter, &among, COUNT_MAX + 1, false);
+            query.push(") page");
+            *count = query.build().fetch_one(self.reads()).await?.try_get(0)?;
+        }
         let mut query = QueryBuilder::new("");
         with_reached(&mut query, reached);
         query.push("select health, count(*) from (select ").push(HEALTH).push(" as health from (");
-        // Any health makes the projection the source.
-        self.push_from_projection(&mut query, filter, COUNT_MAX * 6).await?;
+        // Who has ended has no health.
+        let statuses = shown_statuses(filter).into_iter().filter(|it| *it < 2).collect();
+        push_from_projection(&mut query, filter, &among, statuses, COUNT_MAX * 3, false);
         query
             .push(") page join projection p on p.saga_id = page.id")
             .push(REACHED)
             .push(") it where health is not null group by 1");
         let rows: Vec<(i32, i64)> = query.build_query_as().fetch_all(self.reads()).await?;
-        Ok(rows
-            .into_iter()
-            .filter_map(|(at, count)| Some((*Health::ALL.get(usize::try_from(at).ok()?)?, count)))
-            .collect())
+        for (at, count) in rows {
+            if let Some(place) = usize::try_from(at).ok().and_then(|at| counted.by_health.get_mut(at)) {
+                *place = count;
+            }
+        }
+        Ok(counted)
     }
 
-    /// The page's ids, as a query.
-    async fn push_ids(
-        &self,
-        query: &mut QueryBuilder<Postgres>,
-        filter: &Filter,
-        limit: i64,
-    ) -> Result<(), StoreError> {
-        if let Some(ids) = self.candidates(filter).await? {
-            query.push("select s.id from saga s left join projection p on p.saga_id = s.id").push(REACHED);
-            query.push(" where s.id = any(").push_bind(ids).push(")");
-            push_coarse(query, filter, true);
-            push_fine(query, filter);
-            query.push(" order by s.id desc limit ").push_bind(limit);
-            return Ok(());
-        }
-        if filter.needs_projection() {
-            return self.push_from_projection(query, filter, limit).await;
-        }
-        if filter.status.is_none() && filter.definition.is_none() && filter.version.is_none() {
-            query.push("select s.id from saga s where true");
-            push_coarse(query, filter, true);
-            query.push(" order by s.id desc limit ").push_bind(limit);
-            return Ok(());
-        }
-        let definitions = self.versions_of(filter).await?;
-        let statuses = filter.status.map_or_else(|| vec![0, 1, 2, 3, 4], |status| vec![status]);
-        query
-            .push("select l.id from unnest(")
-            .push_bind(definitions)
-            .push("::int[]) as v (definition) cross join unnest(")
-            .push_bind(statuses)
-            .push("::smallint[]) as w (status) cross join lateral (select s.id from saga s where s.definition = v.definition and s.status = w.status");
-        push_coarse(query, filter, false);
-        query.push(" order by s.id desc limit ").push_bind(limit);
-        query.push(") l order by l.id desc limit ").push_bind(limit);
-        Ok(())
-    }
-
-    async fn push_from_projection(
-        &self,
-        query: &mut QueryBuilder<Postgres>,
-        filter: &Filter,
-        limit: i64,
-    ) -> Result<(), StoreError> {
-        let ids = self.candidates(filter).await?;
-        query.push("select p.saga_id as id from projection p");
-        if filter.principal.is_some() || filter.replay_of.is_some() {
-            query.push(" join saga s on s.id = p.saga_id");
-        }
-        query.push(REACHED).push(" where true");
-        if let Some(ids) = ids {
-            query.push(" and p.saga_id = any(").push_bind(ids).push(")");
-        }
+    /// What a filter's words mean, asked once.
+    async fn among(&self, filter: &Filter) -> Result<Among, StoreError> {
+        let mut among = Among::default();
         if filter.definition.is_some() || filter.version.is_some() {
-            let definitions = self.versions_of(filter).await?;
-            query.push(" and p.definition = any(").push_bind(definitions).push(")");
+            among.versions = Some(self.versions_of(filter).await?);
         }
-        if let Some(status) = filter.status {
-            query.push(" and p.status = ").push_bind(status);
-        }
-        if let Some(principal) = &filter.principal {
-            query.push(" and s.principal = ").push_bind(principal.clone());
-        }
-        if let Some(saga) = filter.replay_of {
-            query.push(" and s.replay_of = ").push_bind(saga.0);
-        }
-        push_range(query, filter, "p.saga_id");
-        push_fine(query, filter);
-        query.push(" order by p.saga_id desc limit ").push_bind(limit);
-        Ok(())
-    }
-
-    /// The sagas that a key, text, owner or replay leaves to look at.
-    async fn candidates(&self, filter: &Filter) -> Result<Option<Vec<Uuid>>, StoreError> {
-        let mut left: Option<Vec<Uuid>> = None;
+        let mut left: Option<HashSet<Uuid>> = None;
         let mut narrow = |found: Vec<Uuid>| {
+            let found: HashSet<Uuid> = found.into_iter().collect();
             left = Some(match left.take() {
                 None => found,
-                Some(before) => found.into_iter().filter(|id| before.contains(id)).collect(),
+                Some(before) => before.intersection(&found).copied().collect(),
             });
         };
         if let Some(key) = &filter.key {
@@ -356,47 +323,24 @@ impl Store {
             narrow(rows.into_iter().map(|row| row.0).collect());
         }
         if let Some(text) = &filter.text {
-            narrow(self.by_text(text.trim()).await?);
+            let found = self.by_text(text.trim(), filter, among.versions.as_deref()).await?;
+            among.bounded = i64::try_from(found.len()).is_ok_and(|len| len >= TEXT_MAX);
+            narrow(found);
         }
-        Ok(left)
-    }
-
-    /// Sagas of a key, also those that newer ones repeat; or of keys that begin so, up to `beyond`.
-    async fn by_key(&self, key: &str, beyond: Option<String>) -> Result<Vec<Uuid>, StoreError> {
-        let rows: Vec<(Uuid,)> = sqlx::query_as(
-            "with recursive newest as (
-                select k.saga_id as id from (select distinct 'key:' || name as scope from definition) d
-                join start_key k on k.scope = d.scope and (($2::text is null and k.key = $1) or (k.key >= $1 and k.key < $2))
-                limit $3
-             ), line as (
-                select s.id, s.replay_of from newest n join saga s on s.id = n.id
-                union select s.id, s.replay_of from line l join saga s on s.id = l.replay_of
-             ) select id from line limit $3",
-        )
-        .bind(key)
-        .bind(beyond)
-        .bind(TEXT_MAX)
-        .fetch_all(self.reads())
-        .await?;
-        Ok(rows.into_iter().map(|row| row.0).collect())
-    }
-
-    async fn by_text(&self, text: &str) -> Result<Vec<Uuid>, StoreError> {
-        if let Ok(id) = text.parse::<Uuid>() {
-            return Ok(vec![id]);
+        if let Some(label) = &filter.label {
+            let mut query = QueryBuilder::new("select l.saga_id from saga_label l where l.label = ");
+            query.push_bind(label.clone());
+            push_range(&mut query, filter, "l.saga_id");
+            query.push(" order by l.saga_id desc limit ").push_bind(LABELLED_MAX + 1);
+            let rows: Vec<(Uuid,)> = query.build_query_as().fetch_all(self.reads()).await?;
+            if i64::try_from(rows.len()).is_ok_and(|len| len <= LABELLED_MAX) {
+                narrow(rows.into_iter().map(|row| row.0).collect());
+            } else {
+                among.label = Some(label.clone());
+            }
         }
-        let mut found = self.by_key(text, Some(format!("{text}\u{10ffff}"))).await?;
-        let pattern = format!("%{}%", text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"));
-        let rows: Vec<(Uuid,)> = sqlx::query_as(
-            "(select saga_id from projection where error_message ilike $1 or error_code ilike $1 order by saga_id desc limit $2)
-             union (select saga_id from note where body ilike $1 limit $2)",
-        )
-        .bind(pattern)
-        .bind(TEXT_MAX)
-        .fetch_all(self.reads())
-        .await?;
-        found.extend(rows.into_iter().map(|row| row.0));
-        Ok(found)
+        among.ids = left.map(|ids| ids.into_iter().collect());
+        Ok(among)
     }
 
     async fn versions_of(&self, filter: &Filter) -> Result<Vec<i32>, StoreError> {
@@ -411,34 +355,126 @@ impl Store {
     }
 }
 
-/// Conditions on `s`; those on definition and status only when they are not the source.
-fn push_coarse(query: &mut QueryBuilder<Postgres>, filter: &Filter, all: bool) {
-    if all && let Some(status) = filter.status {
-        query.push(" and s.status = ").push_bind(status);
+/// The page's ids, as a query; newest first, unless they are only counted.
+fn push_ids(query: &mut QueryBuilder<Postgres>, filter: &Filter, among: &Among, limit: i64, newest: bool) {
+    if let Some(ids) = &among.ids {
+        query.push("select s.id from saga s left join projection p on p.saga_id = s.id").push(REACHED);
+        query.push(" where s.id = any(").push_bind(ids.clone()).push(")");
+        if let Some(status) = filter.status {
+            query.push(" and s.status = ").push_bind(status);
+        }
+        if let Some(versions) = &among.versions {
+            query.push(" and s.definition = any(").push_bind(versions.clone()).push(")");
+        }
+        push_coarse(query, filter, among);
+        push_fine(query, filter);
+        return push_end(query, "s.id", limit, newest);
     }
-    if all && (filter.definition.is_some() || filter.version.is_some()) {
-        query
-            .push(" and s.definition in (select id from definition where (")
-            .push_bind(filter.definition.clone())
-            .push("::text is null or name = ")
-            .push_bind(filter.definition.clone())
-            .push(") and (")
-            .push_bind(filter.version.clone())
-            .push("::text is null or starts_with(version, ")
-            .push_bind(filter.version.clone())
-            .push(")))");
+    if filter.needs_projection() {
+        return push_from_projection(query, filter, among, shown_statuses(filter), limit, newest);
     }
+    if filter.status.is_none() && among.versions.is_none() {
+        if let Some(label) = &among.label {
+            query.push("select s.id from saga_label l join saga s on s.id = l.saga_id where l.label = ");
+            query.push_bind(label.clone());
+            push_started_by(query, filter);
+            push_range(query, filter, "l.saga_id");
+            return push_end(query, "l.saga_id", limit, newest);
+        }
+        query.push("select s.id from saga s where true");
+        push_coarse(query, filter, among);
+        return push_end(query, "s.id", limit, newest);
+    }
+    // Each version and status by itself: the index has the newest of each first.
+    let statuses = filter.status.map_or_else(|| vec![0, 1, 2, 3, 4], |status| vec![status]);
+    query.push("select l.id from ");
+    match &among.versions {
+        Some(versions) => query.push("unnest(").push_bind(versions.clone()).push("::int[]) as v (id)"),
+        None => query.push("definition v"),
+    };
+    query.push(" cross join unnest(").push_bind(statuses);
+    query.push("::smallint[]) as w (status) cross join lateral (select s.id from saga s where s.definition = v.id and s.status = w.status");
+    push_coarse(query, filter, among);
+    push_end(query, "s.id", limit, newest);
+    query.push(") l");
+    push_end(query, "l.id", limit, newest);
+}
+
+/// The same from the projection: each status by itself, so that whichever index begins with what is asked for has the
+/// newest of it first.
+fn push_from_projection(
+    query: &mut QueryBuilder<Postgres>,
+    filter: &Filter,
+    among: &Among,
+    statuses: Vec<i16>,
+    limit: i64,
+    newest: bool,
+) {
+    query.push("select l.id from unnest(").push_bind(statuses);
+    query.push("::smallint[]) as w (status) cross join lateral (select p.saga_id as id from projection p");
+    if filter.principal.is_some() || filter.replay_of.is_some() {
+        query.push(" join saga s on s.id = p.saga_id");
+    }
+    query.push(REACHED).push(" where p.status = w.status");
+    if let Some(ids) = &among.ids {
+        query.push(" and p.saga_id = any(").push_bind(ids.clone()).push(")");
+    }
+    if let Some(versions) = &among.versions {
+        query.push(" and p.definition = any(").push_bind(versions.clone()).push(")");
+    }
+    push_started_by(query, filter);
+    push_label(query, among.label.as_deref(), "p.saga_id");
+    push_range(query, filter, "p.saga_id");
+    push_fine(query, filter);
+    push_end(query, "p.saga_id", limit, newest);
+    query.push(") l");
+    push_end(query, "l.id", limit, newest);
+}
+
+/// The order and the bound. What is only counted needs no order, and stops at the bound.
+fn push_end(query: &mut QueryBuilder<Postgres>, id: &str, limit: i64, newest: bool) {
+    if newest {
+        query.push(" order by ").push(id).push(" desc");
+    }
+    query.push(" limit ").push_bind(limit);
+}
+
+/// The statuses that rows of the projection can have and still fit.
+pub(super) fn shown_statuses(filter: &Filter) -> Vec<i16> {
+    let of_health = filter.health.map(|it| if it == Health::Parked { 1 } else { 0 });
+    [0, 1, 3, 4]
+        .into_iter()
+        .filter(|status| {
+            filter.status.is_none_or(|it| it == *status) && of_health.is_none_or(|it| it == *status)
+        })
+        .collect()
+}
+
+/// Conditions on `s`, but for definition and status, which may be the source.
+fn push_coarse(query: &mut QueryBuilder<Postgres>, filter: &Filter, among: &Among) {
+    push_started_by(query, filter);
+    push_label(query, among.label.as_deref(), "s.id");
+    push_range(query, filter, "s.id");
+}
+
+fn push_started_by(query: &mut QueryBuilder<Postgres>, filter: &Filter) {
     if let Some(principal) = &filter.principal {
         query.push(" and s.principal = ").push_bind(principal.clone());
     }
     if let Some(saga) = filter.replay_of {
         query.push(" and s.replay_of = ").push_bind(saga.0);
     }
-    push_range(query, filter, "s.id");
+}
+
+pub(super) fn push_label(query: &mut QueryBuilder<Postgres>, label: Option<&str>, id: &str) {
+    if let Some(label) = label {
+        query.push(" and exists (select from saga_label l where l.label = ").push_bind(label.to_owned());
+        query.push(" and l.saga_id = ").push(id).push(")");
+    }
 }
 
 /// A saga's id is the time of its start.
-fn push_range(query: &mut QueryBuilder<Postgres>, filter: &Filter, id: &str) {
+pub(super) fn push_range(query: &mut QueryBuilder<Postgres>, filter: &Filter, id: &str) {
     let age = filter.older_than_s.map(|s| before(Utc::now() - TimeDelta::seconds(i64::from(s))));
     let below = [age, filter.started_before.map(before), filter.after.map(|it| it.0)];
     if let Some(below) = below.into_iter().flatten().min() {
@@ -452,7 +488,7 @@ fn push_range(query: &mut QueryBuilder<Postgres>, filter: &Filter, id: &str) {
 }
 
 /// Conditions on `p`.
-fn push_fine(query: &mut QueryBuilder<Postgres>, filter: &Filter) {
+pub(super) fn push_fine(query: &mut QueryBuilder<Postgres>, filter: &Filter) {
     let texts = [
         ("p.step", &filter.step),
         ("p.error_code", &filter.error_code),
@@ -477,31 +513,31 @@ fn push_fine(query: &mut QueryBuilder<Postgres>, filter: &Filter) {
 }
 
 fn found(row: &PgRow) -> Result<Found, StoreError> {
-    // After the summary's 13 columns.
-    let health: Option<i32> = row.try_get(13)?;
+    // After the summary's 14 columns.
+    let health: Option<i32> = row.try_get(14)?;
     let health = health.and_then(|at| Health::ALL.get(usize::try_from(at).ok()?).copied());
-    let since_ms: Option<i64> = row.try_get(24)?;
+    let since_ms: Option<i64> = row.try_get(25)?;
     let summary = summary(row)?;
     let stand = match since_ms {
         Some(since_ms) => Some(Stand {
             health,
-            held: row.try_get::<Option<i16>, _>(14)? == Some(4),
-            step: row.try_get(15)?,
-            item: row.try_get(16)?,
-            direction: row.try_get(17)?,
-            worker: row.try_get(18)?,
-            why: row.try_get(19)?,
-            error_step: row.try_get(20)?,
-            error_code: row.try_get(21)?,
-            error_message: row.try_get(22)?,
-            failure: row.try_get(23)?,
+            held: row.try_get::<Option<i16>, _>(15)? == Some(4),
+            step: row.try_get(16)?,
+            item: row.try_get(17)?,
+            direction: row.try_get(18)?,
+            worker: row.try_get(19)?,
+            why: row.try_get(20)?,
+            error_step: row.try_get(21)?,
+            error_code: row.try_get(22)?,
+            error_message: row.try_get(23)?,
+            failure: row.try_get(24)?,
             since_ms: since_ms.max(started_ms(summary.saga.0)),
-            due_ms: row.try_get(25)?,
-            attempt: row.try_get(26)?,
-            attempts_max: row.try_get(27)?,
-            revision: row.try_get(28)?,
+            due_ms: row.try_get(26)?,
+            attempt: row.try_get(27)?,
+            attempts_max: row.try_get(28)?,
+            revision: row.try_get(29)?,
         }),
         None => None,
     };
-    Ok(Found { summary, stand, owner: row.try_get(29)?, note: row.try_get(30)?, anomalies: row.try_get(31)? })
+    Ok(Found { summary, stand, owner: row.try_get(30)?, note: row.try_get(31)?, anomalies: row.try_get(32)? })
 }

@@ -173,6 +173,7 @@ impl Store {
         if let Some(members) = request.as_object_mut() {
             // Payment keys have no business in the audit.
             members.remove("fresh");
+            members.remove("merge");
             members.remove("sagas");
         }
         let deed =

@@ -1,13 +1,20 @@
 //! Migrations, the shards' rows and the history's partitions.
 
+use std::time::{Duration, Instant};
+
 use chrono::{DateTime, Datelike, Days, NaiveDate, Utc};
 use sqlx::AssertSqlSafe;
+use sqlx::migrate::MigrateError;
 use uuid::Uuid;
 
 use super::{Store, StoreError};
 
 static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 
+/// How long migrations are tried when others hold what they need: longer than another process migrates.
+const MIGRATE_FOR: Duration = Duration::from_secs(1_800);
+/// The pause between two tries: whoever waited behind the last one gets on.
+const MIGRATE_AGAIN: Duration = Duration::from_secs(1);
 /// History partitions are made this many weeks ahead.
 const WEEKS_AHEAD: u64 = 4;
 /// Rows of the default partition that are moved at a time, at most: well under two seconds' work.
@@ -22,11 +29,7 @@ impl Store {
     /// # Errors
     /// When a migration fails; the message names it.
     pub async fn migrate(&self, shards: u32, now: DateTime<Utc>) -> anyhow::Result<u32> {
-        let mut connection = self.reads().acquire().await?;
-        // An index on millions of rows takes longer than a question may.
-        sqlx::query("set statement_timeout = 0").execute(&mut *connection).await?;
-        MIGRATOR.run(&mut *connection).await?;
-        connection.close().await?;
+        self.bring_up_to_date().await?;
         let had = self.shards().await?;
         if had == 0 {
             let last = i32::try_from(shards)? - 1;
@@ -43,6 +46,28 @@ impl Store {
         }
         self.make_partitions(now).await?;
         Ok(self.shards().await?)
+    }
+
+    /// Runs the migrations that are missing, one process at a time. Who waits for the lock of a table is in the way of
+    /// everybody behind it, so a migration gives up soon and is tried again: sagas run on meanwhile.
+    async fn bring_up_to_date(&self) -> anyhow::Result<()> {
+        let began = Instant::now();
+        loop {
+            let mut connection = self.reads().acquire().await?;
+            // An index on millions of rows takes longer than a question may.
+            let timeouts = "set statement_timeout = 0; set lock_timeout = '2s'";
+            sqlx::raw_sql(timeouts).execute(&mut *connection).await?;
+            let ran = MIGRATOR.run(&mut *connection).await;
+            // Its settings and, after a failure, its lock go with it.
+            connection.close().await?;
+            match ran {
+                Err(error) if lock_not_available(&error) && began.elapsed() < MIGRATE_FOR => {
+                    tracing::info!(%error, "a migration waits for a lock; tried again");
+                    tokio::time::sleep(MIGRATE_AGAIN).await;
+                }
+                ran => return Ok(ran?),
+            }
+        }
     }
 
     /// Makes the history's partitions of this week and the coming ones. Repeated hourly. A week that fails keeps
@@ -112,6 +137,14 @@ impl Store {
         }
         tx.commit().await
     }
+}
+
+/// Whether somebody else held a table, or migrates right now.
+fn lock_not_available(error: &MigrateError) -> bool {
+    let (MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _)) = error else {
+        return false;
+    };
+    error.as_database_error().and_then(|it| it.code()).is_some_and(|code| code == "55P03")
 }
 
 /// The smallest UUIDv7-like id of a day: its first 48 bits are the milliseconds.

@@ -31,6 +31,7 @@ pub mod reconciliation;
 pub mod retention;
 pub mod start;
 pub mod sweep;
+mod text;
 
 /// How long a hot session may idle within a transaction, and how long unacknowledged data may stay on its
 /// socket, in seconds: a frozen owner must not hold its shards' rows for longer.
@@ -129,7 +130,12 @@ impl Store {
         let pool = |max| PgPoolOptions::new().max_connections(max).acquire_timeout(Duration::from_secs(10));
         let reads = pool(connections_max)
             .connect_with(
-                base.clone().application_name("amends reads").options([("statement_timeout", "30s")]),
+                // What people ask for differs by orders of magnitude: each question gets a plan of its own.
+                base.clone().application_name("amends reads").options([
+                    ("statement_timeout", "30s"),
+                    ("plan_cache_mode", "force_custom_plan"),
+                    ("jit", "off"),
+                ]),
             )
             .await?;
         let lane = hot.clone().application_name("amends lane");

@@ -17,6 +17,8 @@ use crate::projection::statistics::{Minute, StepKey};
 
 /// Failures are counted in windows of this many minutes.
 pub const WINDOW_MINUTES: i64 = 5;
+/// A group that was not seen for so many minutes has stopped failing; the next failure begins anew.
+pub const BREAK_MINUTES: i64 = 60;
 
 const PUT: &str = "
 with new as (
@@ -35,9 +37,10 @@ with new as (
         and (p.failure is distinct from n.failure or n.failure_revision > p.failure_revision)
     group by n.failure order by n.failure
 ), groups as (
-    insert into failure as f (id, definition, step, direction, code, message, first_seen, last_seen, count, sample)
-    select failure, definition, step, direction, code, message, now(), now(), count, sample from failed
+    insert into failure as f (id, definition, step, direction, code, message, first_seen, since, last_seen, count, sample)
+    select failure, definition, step, direction, code, message, now(), now(), now(), count, sample from failed
     on conflict on constraint failure_pk do update set last_seen = excluded.last_seen,
+        since = case when f.last_seen < now() - $30 * interval '1 minute' then now() else f.since end,
         count = f.count + excluded.count, sample = excluded.sample
 ), windows as (
     insert into failure_window as w (failure, at, count)
@@ -198,7 +201,7 @@ impl Store {
             currency,
             failure_message
         );
-        query.bind(WINDOW_MINUTES).execute(self.hot()).await?;
+        query.bind(WINDOW_MINUTES).bind(BREAK_MINUTES).execute(self.hot()).await?;
         Ok(())
     }
 

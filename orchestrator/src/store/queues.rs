@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use saga_protocol::SagaId;
 use sqlx::postgres::PgRow;
-use sqlx::{QueryBuilder, Row};
+use sqlx::{Postgres, QueryBuilder, Row};
 use uuid::Uuid;
 
 use super::find::Reached;
@@ -14,6 +14,35 @@ use super::{Store, StoreError};
 pub const TREND_WINDOWS: usize = 12;
 /// Where counts of a group stop.
 const GROUP_COUNT_MAX: i64 = 10_000;
+
+/// Where a page of the parked queue ended: whoever settles it in the meantime moves nobody past the next one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The amount of the last one, -1 without one.
+    pub amount: i64,
+    /// Since when it has waited, in ms.
+    pub since_ms: i64,
+    /// The saga.
+    pub saga: Uuid,
+    /// Its effect key; empty for the saga itself.
+    pub effect: String,
+}
+
+impl Waiting {
+    /// Its place in the queue.
+    pub fn place(&self) -> Place {
+        Place {
+            amount: self.amount.unwrap_or(-1),
+            since_ms: self.since_ms,
+            saga: self.saga.0,
+            effect: self
+                .anomaly
+                .as_ref()
+                .map(|(effect, kind)| format!("{effect} {kind}"))
+                .unwrap_or_default(),
+        }
+    }
+}
 
 /// How the parked queue is sorted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,14 +91,48 @@ pub struct AtRisk {
     pub sagas: i64,
 }
 
-const WAITING: &str = "
+/// Parked sagas as rows of [`Waiting`], and the columns that they are sorted by.
+const PARKED: &str = "
     select p.saga_id, p.definition, p.status, p.why, p.step, p.item, p.direction, p.error_message, p.error_code,
-        p.failure, p.revision, p.amount, p.currency, p.since_ms, null::text as effect_key, null::text as kind
-    from projection p where p.status = 1
-    union all
-    select a.saga_id, s.definition, s.status, null, null, null, null, null, null, null, null, a.amount, a.currency,
-        a.at_ms, a.effect_key, a.kind
-    from anomaly a join saga s on s.id = a.saga_id where a.resolved_at is null";
+        p.failure, p.revision, p.amount, p.currency, p.since_ms, null::text as effect_key, null::text as kind,
+        -coalesce(p.amount, -1) as worth, '' as effect
+    from projection p where p.status = 1";
+const PARKED_ORDER: [&str; 4] = ["-coalesce(p.amount, -1)", "p.since_ms", "p.saga_id", "''::text"];
+/// Open anomalies, and theirs.
+const OPEN: &str = "
+    select a.saga_id, a.amount, a.currency, a.at_ms, a.effect_key, a.kind, -coalesce(a.amount, -1) as worth,
+        a.effect_key || ' ' || a.kind as effect
+    from anomaly a where a.resolved_at is null";
+const OPEN_ORDER: [&str; 4] =
+    ["-coalesce(a.amount, -1)", "a.at_ms", "a.saga_id", "a.effect_key || ' ' || a.kind"];
+
+impl Sort {
+    /// The columns in their order, and whether it goes down.
+    fn by<'c>(self, columns: &[&'c str; 4]) -> (Vec<&'c str>, bool) {
+        match self {
+            Self::Amount => (columns.to_vec(), false),
+            Self::Oldest => (columns[1..].to_vec(), false),
+            Self::Newest => (columns[1..].to_vec(), true),
+        }
+    }
+
+    fn push_order(self, query: &mut QueryBuilder<Postgres>, columns: &[&str; 4]) {
+        let (columns, down) = self.by(columns);
+        query.push(" order by ").push(columns.join(if down { " desc, " } else { ", " }));
+        query.push(if down { " desc" } else { "" });
+    }
+
+    /// What comes after a place.
+    fn push_after(self, query: &mut QueryBuilder<Postgres>, columns: &[&str; 4], place: &Place) {
+        let (columns, down) = self.by(columns);
+        query.push(" and (").push(columns.join(", ")).push(if down { ") < (" } else { ") > (" });
+        if self == Self::Amount {
+            query.push_bind(-place.amount).push(", ");
+        }
+        query.push_bind(place.since_ms).push(", ").push_bind(place.saga).push(", ");
+        query.push_bind(place.effect.clone()).push(")");
+    }
+}
 
 /// A group of failures.
 #[derive(Clone, Debug)]
@@ -82,6 +145,8 @@ pub struct Group {
     pub code: String,
     pub message: String,
     pub first_seen: DateTime<Utc>,
+    /// Since when it fails without a break.
+    pub since: DateTime<Utc>,
     pub last_seen: DateTime<Utc>,
     pub count: i64,
     pub recovered: i64,
@@ -121,32 +186,56 @@ impl Store {
         sort: Sort,
         definition: Option<&str>,
         owner: Option<&str>,
-        offset: i64,
+        after: Option<&Place>,
         limit: u16,
     ) -> Result<Vec<Waiting>, StoreError> {
-        let mut query = QueryBuilder::new(
-            "select w.*, s.key, c.owner,
+        let versions: Option<Vec<i32>> = match definition {
+            None => None,
+            Some(name) => {
+                let ids = sqlx::query_scalar("select id from definition where name = $1").bind(name);
+                Some(ids.fetch_all(self.reads()).await?)
+            }
+        };
+        let owned = |query: &mut QueryBuilder<Postgres>, id: &str| {
+            if let Some(owner) = owner {
+                query.push(" and ").push(id).push(" in (select saga_id from care where owner = ");
+                query.push_bind(owner.to_owned()).push(")");
+            }
+        };
+        // A page of each kind by its index, then a page of both; what is beside a row is read for that alone.
+        let mut query = QueryBuilder::new("select w.saga_id, w.definition, w.status, w.why, w.step, w.item, w.direction, w.error_message,
+            w.error_code, w.failure, w.revision, w.amount, w.currency, w.since_ms, w.effect_key, w.kind, s.key, c.owner,
             (select n.body from note n where n.saga_id = w.saga_id order by n.id desc limit 1)
-            from (",
+            from ((");
+        query.push(PARKED);
+        if let Some(versions) = &versions {
+            query.push(" and p.definition = any(").push_bind(versions.clone()).push(")");
+        }
+        owned(&mut query, "p.saga_id");
+        if let Some(place) = after {
+            sort.push_after(&mut query, &PARKED_ORDER, place);
+        }
+        sort.push_order(&mut query, &PARKED_ORDER);
+        query.push(" limit ").push_bind(i64::from(limit));
+        query.push(
+            ") union all (
+            select o.saga_id, s.definition, s.status, null, null, null, null, null, null, null, null, o.amount, o.currency,
+                o.at_ms, o.effect_key, o.kind, o.worth, o.effect from (",
         );
-        query
-            .push(WAITING)
-            .push(") w join saga s on s.id = w.saga_id left join care c on c.saga_id = w.saga_id where true");
-        if let Some(definition) = definition {
-            query
-                .push(" and w.definition in (select id from definition where name = ")
-                .push_bind(definition)
-                .push(")");
+        query.push(OPEN);
+        if let Some(versions) = &versions {
+            query.push(" and exists (select from saga s where s.id = a.saga_id and s.definition = any(");
+            query.push_bind(versions.clone()).push("))");
         }
-        if let Some(owner) = owner {
-            query.push(" and c.owner = ").push_bind(owner);
+        owned(&mut query, "a.saga_id");
+        if let Some(place) = after {
+            sort.push_after(&mut query, &OPEN_ORDER, place);
         }
-        query.push(match sort {
-            Sort::Amount => " order by w.amount desc nulls last, w.since_ms, w.saga_id",
-            Sort::Oldest => " order by w.since_ms, w.saga_id",
-            Sort::Newest => " order by w.since_ms desc, w.saga_id",
-        });
-        query.push(" offset ").push_bind(offset).push(" limit ").push_bind(i64::from(limit));
+        sort.push_order(&mut query, &OPEN_ORDER);
+        query.push(" limit ").push_bind(i64::from(limit)).push(") o join saga s on s.id = o.saga_id)) w");
+        query.push(" join saga s on s.id = w.saga_id left join care c on c.saga_id = w.saga_id");
+        sort.push_order(&mut query, &["w.worth", "w.since_ms", "w.saga_id", "w.effect"]);
+        query.push(" limit ").push_bind(i64::from(limit));
         let rows = query.build().fetch_all(self.reads()).await?;
         rows.iter().map(waiting).collect()
     }
@@ -156,11 +245,13 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn at_risk(&self) -> Result<Vec<AtRisk>, StoreError> {
-        let sql = format!(
-            "select currency, coalesce(sum(amount), 0)::bigint, count(*) from ({WAITING}) w group by 1 order by 2 desc"
-        );
-        let rows: Vec<(Option<String>, i64, i64)> =
-            sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_all(self.reads()).await?;
+        let rows: Vec<(Option<String>, i64, i64)> = sqlx::query_as(
+            "select currency, coalesce(sum(amount), 0)::bigint, count(*) from (
+                select currency, amount from projection where status = 1
+                union all select currency, amount from anomaly where resolved_at is null) w group by 1 order by 2 desc",
+        )
+        .fetch_all(self.reads())
+        .await?;
         Ok(rows.into_iter().map(|(currency, amount, sagas)| AtRisk { currency, amount, sagas }).collect())
     }
 
@@ -188,7 +279,8 @@ impl Store {
         query.push_bind(WINDOW_MINUTES).push(" * interval '1 minute', now(), 'epoch') - g.ago * ");
         query.push_bind(WINDOW_MINUTES).push(
             " * interval '1 minute' order by g.ago desc),
-                (select j.id from job j where position('failure=' || f.id in j.request) > 0 order by j.created_at desc limit 1)
+                (select j.id from job j where position('failure=' || f.id in j.request) > 0 order by j.created_at desc limit 1),
+                coalesce(f.since, f.first_seen) as since
              from failure f cross join lateral (
                 select count(*) filter (where p.status = 0) as retrying, count(*) filter (where p.status = 1) as parked,
                     count(*) filter (where p.status = 3) as compensated
@@ -317,6 +409,7 @@ fn group(row: &PgRow) -> Result<Group, StoreError> {
         code: row.try_get(4)?,
         message: row.try_get(5)?,
         first_seen: row.try_get(6)?,
+        since: row.try_get("since")?,
         last_seen: row.try_get(7)?,
         count: row.try_get(8)?,
         recovered: row.try_get(9)?,

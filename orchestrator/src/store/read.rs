@@ -45,6 +45,8 @@ pub struct Summary {
     pub replay_of: Option<SagaId>,
     /// Who started it.
     pub principal: Option<String>,
+    /// What it is found by: `name:value` each.
+    pub labels: Vec<String>,
 }
 
 /// A saga with its state.
@@ -102,7 +104,7 @@ pub struct AnomalyRead {
 /// The columns that a [`Summary`] is read from.
 pub(super) const SUMMARY: &str =
     "s.id, s.definition, d.name, d.version, s.status, s.started_at, s.ended_at, s.key, s.amount,
-    s.currency, s.parent, s.replay_of, s.principal";
+    s.currency, s.parent, s.replay_of, s.principal, s.labels";
 
 impl Store {
     /// A saga with its state.
@@ -118,8 +120,8 @@ impl Store {
         );
         let row = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(saga.0).fetch_optional(self.reads()).await?;
         let Some(row) = row else { return Ok(None) };
-        let schema: Option<i16> = row.try_get(13)?;
-        let text: Option<&str> = row.try_get(14)?;
+        let schema: Option<i16> = row.try_get(14)?;
+        let text: Option<&str> = row.try_get(15)?;
         let state = match schema.zip(text) {
             Some((schema, text)) => load::state(schema, text),
             None => Err("the saga's state is missing".to_owned()),
@@ -252,6 +254,7 @@ pub(super) fn summary(row: &PgRow) -> Result<Summary, StoreError> {
         parent: row.try_get::<Option<Uuid>, _>(10)?.map(SagaId),
         replay_of: row.try_get::<Option<Uuid>, _>(11)?.map(SagaId),
         principal: row.try_get(12)?,
+        labels: row.try_get::<Option<Vec<String>>, _>(13)?.unwrap_or_default(),
     })
 }
 

@@ -159,10 +159,10 @@ impl Store {
             // Children stay as long as their root may need them; whoever is replayed stays with the replay.
             let gone = sqlx::query(AssertSqlSafe(format!(
                 "with old as (
-                    select l.id from definition d
+                    select l.id, l.labels from definition d
                     cross join unnest('{{2,3,4}}'::smallint[]) as w (status)
                     cross join lateral (
-                        select s.id from saga s where s.definition = d.id and s.status = w.status and s.id < $1
+                        select s.id, s.labels from saga s where s.definition = d.id and s.status = w.status and s.id < $1
                             and not {BELOW_OPEN}
                         order by s.id limit $2) l
                     where ($3 <> '*' and d.name = $3) or ($3 = '*' and d.name not in (select definition from retention))
@@ -170,7 +170,10 @@ impl Store {
                  ), notes as (delete from note n using old where n.saga_id = old.id),
                  cares as (delete from care c using old where c.saga_id = old.id),
                  rows as (delete from projection p using old where p.saga_id = old.id),
-                 ignoreds as (delete from ignored i using old where i.saga_id = old.id)
+                 ignoreds as (delete from ignored i using old where i.saga_id = old.id),
+                 labels as (
+                    delete from saga_label l using old, unnest(old.labels) as had (label)
+                    where l.label = had.label and l.saga_id = old.id)
                  delete from saga s using old where s.id = old.id"
             )))
             .bind(cutoff)

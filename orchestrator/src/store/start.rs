@@ -24,6 +24,8 @@ pub struct NewSaga {
     pub amount: Option<i64>,
     /// Its currency.
     pub currency: Option<String>,
+    /// What operators find it by: `name:value` each, a line each.
+    pub labels: Option<String>,
     /// When, in ms since 1970 UTC.
     pub started_ms: i64,
     /// Its state at revision 1.
@@ -96,17 +98,21 @@ with wanted as (
     on conflict do nothing returning saga_id
 ), rows as (
     select n.* from unnest($6::uuid[], $7::int[], $8::int[], $9::smallint[], $10::bigint[], $11::text[], $12::text[],
-        $13::bigint[], $14::text[], $15::text[], $16::bigint[], $17::text[], $18::text[], $19::text[])
+        $13::bigint[], $14::text[], $15::text[], $16::bigint[], $17::text[], $18::text[], $19::text[], $24::text[])
         as n (id, shard, definition, status, started_ms, key, principal, amount, currency, state, due, event, payload,
-        inputs)
+        inputs, labels)
     where not exists (select from taken t where t.saga = n.id)
 ), sagas as (
-    insert into saga (id, shard, definition, status, started_at, key, principal, amount, currency,
+    insert into saga (id, shard, definition, status, started_at, key, principal, amount, currency, labels,
         final_state, final_schema, ended_at)
     select n.id, n.shard, n.definition, n.status, to_timestamp(n.started_ms / 1000.0), n.key, n.principal, n.amount,
-        n.currency, case when n.status >= 2 then n.state end, case when n.status >= 2 then $23::smallint end,
+        n.currency, string_to_array(n.labels, E'\\n'), case when n.status >= 2 then n.state end, case when n.status >= 2 then $23::smallint end,
         case when n.status >= 2 then to_timestamp(n.started_ms / 1000.0) end
     from rows n
+), labels as (
+    insert into saga_label (label, saga_id)
+    select label, n.id from rows n cross join unnest(string_to_array(n.labels, E'\\n')) as label
+    where n.labels is not null
 ), states as (
     insert into saga_state (shard, id, definition, revision, schema, due, state)
     select n.shard, n.id, n.definition, 1, $23, n.due, n.state from rows n where n.status < 2
@@ -179,6 +185,7 @@ macro_rules! bind_sagas {
             .bind(commands.iter().map(|row| row.1).collect::<Vec<_>>())
             .bind(commands.iter().map(|row| row.2).collect::<Vec<_>>())
             .bind(saga_core::state::SCHEMA)
+            .bind(column!(saga, saga.labels.as_deref()))
     }};
 }
 

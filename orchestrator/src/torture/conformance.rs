@@ -39,6 +39,7 @@ fn saga(n: u128, shard: i32, key: &str, body: u8) -> NewSaga {
         principal: "ann".to_owned(),
         amount: None,
         currency: None,
+        labels: None,
         started_ms: 1,
         state: state(1),
         status: 0,

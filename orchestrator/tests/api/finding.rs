@@ -21,6 +21,7 @@ trigger: { http: { method: POST, path: /cruises } }
 key: ${input.id}
 amount: ${input.amount}
 currency: KRW
+labels: { sea: "${input.sea}", class: "${input.class}", channel: web }
 input:
   type: object
   required: [id, amount, name]
@@ -69,6 +70,11 @@ fn travel(command: &Command) -> Option<Reply> {
     Some(succeeded(command))
 }
 
+async fn labelled(server: &Server, id: &str, sea: &str, class: &Value) -> SagaId {
+    let input = json!({ "id": id, "amount": 1_000, "name": "Kim Minsu", "sea": sea, "class": class });
+    server.post("/cruises", &[], &input).await.saga()
+}
+
 async fn found(server: &Server, query: &str) -> Vec<String> {
     let page = server.get(&format!("/sagas?{query}")).await;
     assert_eq!(page.status, 200, "{query}: {}", page.body);
@@ -100,8 +106,16 @@ async fn sagas_are_found_by_where_they_stand_and_what_went_wrong() {
     finds(&server, "step=pay&status=parked", &[second, first]).await;
     finds(&server, "error_code=provider_busy", &[slow]).await;
     finds(&server, "worker=travel&status=running", &[slow]).await;
-    finds(&server, "text=no-", &[second, first]).await;
+    // The beginning of two keys, and all that the third's error says.
+    finds(&server, "text=no-", &[slow, second, first]).await;
+    finds(&server, "text=slow-", &[slow]).await;
     finds(&server, "text=refused+after", &[second, first]).await;
+    // The last word may be unfinished; what joins words parts them; case does not matter.
+    finds(&server, "text=Order+4711+was+refu", &[second, first]).await;
+    finds(&server, "text=card_ref&status=parked&step=pay", &[second, first]).await;
+    finds(&server, "text=refused&status=running", &[]).await;
+    finds(&server, "text=nowhere+refused", &[]).await;
+    finds(&server, "text=%27%26%7C%21%3A*%28", &[]).await;
     finds(&server, &format!("text={good}"), &[good]).await;
     finds(&server, "key=good-1", &[good]).await;
     finds(&server, "key=good", &[]).await;
@@ -117,7 +131,9 @@ async fn sagas_are_found_by_where_they_stand_and_what_went_wrong() {
     .await;
     let version = server.get("/definitions/cruise").await.body["version"].as_str().unwrap()[..8].to_owned();
     finds(&server, &format!("version={version}&health=parked"), &[second, first]).await;
-    for (bad, _) in [("health=well", ()), ("version=xyz", ()), ("text=a", ()), ("colour=red", ())] {
+    let bad =
+        ["health=well", "version=xyz", "text=a", "colour=red", "definition=%00", "text=no%00pe", "key=%00"];
+    for bad in bad {
         server.get(&format!("/sagas?{bad}")).await.is_problem(400, "bad-request");
     }
 
@@ -150,10 +166,20 @@ async fn sagas_are_found_by_where_they_stand_and_what_went_wrong() {
     );
     assert_eq!((&it["team"], &it["runbook"]), (&json!("sea"), &json!("docs/runbooks/cruise.md")));
     let page = server.get("/ops/parked?sort=age&limit=1").await.body;
-    assert_eq!(page["next"], "1");
     let oldest = page["parked"][0].clone();
-    let page = server.get("/ops/parked?sort=age&limit=1&after=1").await.body;
-    assert_eq!(page["next"], Value::Null);
+    for sort in ["age", "-age", "amount"] {
+        // Page by page, everybody comes once.
+        let first = server.get(&format!("/ops/parked?sort={sort}&limit=1")).await.body;
+        let next = first["next"].as_str().unwrap();
+        let last = server.get(&format!("/ops/parked?sort={sort}&limit=1&after={next}")).await.body;
+        assert_eq!((last["parked"].as_array().unwrap().len(), &last["next"]), (1, &Value::Null), "{last}");
+        assert_ne!(first["parked"][0]["saga"], last["parked"][0]["saga"]);
+    }
+    for bad in ["1", "x~1~1~", "1~1~nothing~"] {
+        server.get(&format!("/ops/parked?after={bad}")).await.is_problem(400, "bad-request");
+    }
+    let next = page["next"].as_str().unwrap();
+    let page = server.get(&format!("/ops/parked?sort=age&limit=1&after={next}")).await.body;
     // Which of the two parked first is up to who answered first.
     let youngest = &page["parked"][0];
     let mut both = [oldest["saga"].as_str().unwrap(), youngest["saga"].as_str().unwrap()];
@@ -218,6 +244,139 @@ async fn a_projection_that_missed_everything_is_made_good() {
     // As if the process had died before it wrote its rows.
     sqlx::query("delete from projection").execute(&server.stage.pool).await.unwrap();
     finds(&server, "step=pay", &[slow, parked]).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sagas_are_found_by_their_labels() {
+    let server = Server::start().await;
+    server.publish(CRUISE).await;
+    server.travel(travel).await;
+    let tour = server.tour("tour-1", &[]).await.saga();
+    let east = labelled(&server, "no-1", "east: 동해", &json!(1)).await;
+    let west = labelled(&server, "good-1", "west", &json!(true)).await;
+    let both = labelled(&server, "no-2", "west", &json!(["no", "label"])).await;
+    server.until(east, "parked").await;
+    server.until(both, "parked").await;
+    server.until(west, "completed").await;
+    finds(&server, "health=parked", &[both, east]).await;
+    finds(&server, "label=channel:web", &[both, west, east]).await;
+    finds(&server, "label=sea:west", &[both, west]).await;
+    finds(&server, "label=sea:east%3A+%EB%8F%99%ED%95%B4", &[east]).await;
+    finds(&server, "label=class:true", &[west]).await;
+    finds(&server, "label=sea:wes", &[]).await;
+    // With whatever else is asked for.
+    finds(&server, "label=sea:west&status=parked", &[both]).await;
+    finds(&server, "label=channel:web&health=parked&step=pay", &[both, east]).await;
+    finds(&server, "label=sea:west&definition=tour", &[]).await;
+    finds(&server, "label=sea:west&text=refused", &[both]).await;
+    finds(&server, "label=sea:west&key=good-1", &[west]).await;
+    finds(&server, &format!("label=channel:web&after={west}"), &[east]).await;
+    let counts = server.get("/ops/counts?label=channel:web").await.body;
+    assert_eq!(
+        (&counts["total"]["count"], &counts["by_health"]["parked"]),
+        (&json!(3), &json!(2)),
+        "{counts}"
+    );
+    let job = json!({ "kind": "action", "action": "retry", "filter": "label=sea:west&status=parked", "why": "calm again" });
+    let preview = server.post("/ops/jobs/preview", &[], &job).await.body;
+    assert_eq!(preview["sagas"], json!(1), "{preview}");
+    let page = server.get(&format!("/sagas/{east}")).await.body;
+    assert_eq!(page["labels"], json!({ "sea": "east: 동해", "class": "1", "channel": "web" }));
+    assert_eq!(
+        server.get(&format!("/sagas/{both}")).await.body["labels"],
+        json!({ "sea": "west", "channel": "web" })
+    );
+    assert_eq!(server.get(&format!("/sagas/{tour}")).await.body.get("labels"), None);
+    for bad in ["west", ":west", "sea:", ""] {
+        server.get(&format!("/sagas?label={bad}")).await.is_problem(400, "bad-request");
+    }
+    // A label of very many is looked for among what else is asked for; one of few is not.
+    let fill = "insert into saga_label (label, saga_id) select 'sea:west', gen_random_uuid() from generate_series(1, 20001)";
+    sqlx::query(fill).execute(&server.stage.pool).await.unwrap();
+    finds(&server, "label=sea:west&status=parked", &[both]).await;
+    finds(&server, "label=sea:west&status=completed", &[west]).await;
+    finds(&server, "label=sea:west&definition=cruise", &[both, west]).await;
+    finds(&server, "label=sea:west&key=good-1", &[west]).await;
+    finds(&server, "label=sea:west&text=refused", &[both]).await;
+    finds(&server, "label=sea:west", &[both, west]).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_operators_have_undone_is_no_failure_and_a_group_says_since_when_it_fails() {
+    let server = Server::start().await;
+    server.publish(CRUISE).await;
+    server.travel(travel).await;
+    let undo = async |saga: SagaId, revision: &Value| {
+        let action = json!({ "action": "compensate", "why": "the customer called", "revision": revision });
+        let acted = server.post(&format!("/sagas/{saga}/actions"), &[], &action).await;
+        assert_eq!(acted.body["result"], "applied", "{}", acted.body);
+        server.until(saga, "compensated").await;
+    };
+    let group = async |query: &str| {
+        until_some("the group is there", 20_000, async || {
+            let groups = server.get(&format!("/ops/failures?{query}")).await.body["failures"].clone();
+            groups.as_array().unwrap().first().cloned()
+        })
+        .await
+    };
+    // Nothing had failed: it belongs to no group, and is found by why.
+    let held = json!({ "kind": "action", "worker": "travel", "action": "pay", "why": "a look" });
+    let held = server.post("/ops/holds", &[], &held).await.body;
+    let wanted = cruise(&server, "good-1", 1_000).await;
+    let page = until_some("the room is booked", 20_000, async || {
+        let page = server.get(&format!("/sagas/{wanted}")).await.body;
+        (page["steps"][0]["execute"]["state"] == "succeeded").then_some(page)
+    })
+    .await;
+    undo(wanted, &page["revision"]).await;
+    finds(&server, "error_code=operator", &[wanted]).await;
+    let row = server.get("/sagas?error_code=operator").await.body["sagas"][0].clone();
+    assert_eq!((&row["failure"], &row["error"]["code"]), (&Value::Null, &json!("operator")), "{row}");
+    assert_eq!(server.get("/ops/failures?open=false").await.body["failures"], json!([]));
+    let path = format!("/ops/holds/{}?why=enough", held["id"].as_str().unwrap());
+    assert_eq!(server.request(Method::DELETE, &path, &[], "").await.status, 200);
+
+    // What had failed and was given up stays with its failure, and is not counted again.
+    let refused = cruise(&server, "no-1", 1_000).await;
+    let page = server.until(refused, "parked").await;
+    let parked = group("").await;
+    undo(refused, &page["revision"]).await;
+    finds(&server, &format!("failure={}&status=compensated", parked["id"].as_str().unwrap()), &[refused])
+        .await;
+    let after = group("open=false").await;
+    assert_eq!(
+        (&after["code"], &after["count"], &after["now"]["compensated"]),
+        (&json!("card_refused"), &json!(1), &json!(1)),
+        "{after}"
+    );
+
+    // It has failed since it was seen first, until it stops for an hour.
+    assert_eq!(after["since"], after["first_seen"]);
+    let age = async |minutes: i32| {
+        let sql = "update failure set first_seen = first_seen - $1 * interval '1 minute',
+            since = since - $1 * interval '1 minute', last_seen = last_seen - $1 * interval '1 minute'";
+        sqlx::query(sql).bind(minutes).execute(&server.stage.pool).await.unwrap();
+    };
+    let again = async |id: &str, count: i64| {
+        let saga = cruise(&server, id, 1_000).await;
+        server.until(saga, "parked").await;
+        until_some("it is counted", 20_000, async || {
+            let now = group("open=false").await;
+            (now["count"] == json!(count)).then_some(now)
+        })
+        .await
+    };
+    age(50).await;
+    let before = group("open=false").await;
+    let going_on = again("no-2", 2).await;
+    assert_eq!((&going_on["since"], &going_on["first_seen"]), (&before["since"], &before["first_seen"]));
+    age(120).await;
+    let before = group("open=false").await;
+    let anew = again("no-3", 3).await;
+    assert_eq!(anew["first_seen"], before["first_seen"]);
+    assert!(anew["since"].as_str() > before["last_seen"].as_str(), "{anew} {before}");
     server.stop().await;
 }
 
@@ -337,6 +496,23 @@ async fn dead_letters_are_shown_sent_again_or_discarded_once() {
     })
     .await;
     assert_eq!((&letter["saga"], &letter["resendable"]), (&json!(reply.saga), &json!(true)), "{letter}");
+    // On the timeline of whose it is: one for the other saga, that has none.
+    let lines = async |saga: SagaId, query: &str| {
+        server.get(&format!("/sagas/{saga}/history{query}")).await.body["dead_letters"].clone()
+    };
+    assert_eq!(lines(saga, "").await, Value::Null);
+    sqlx::query("update dead_letter set saga_id = $1")
+        .bind(saga.0)
+        .execute(&server.stage.pool)
+        .await
+        .unwrap();
+    let line = lines(saga, "").await[0].clone();
+    assert_eq!(
+        (&line["id"], &line["reason"], &line["state"]),
+        (&letter["id"], &letter["reason"], &json!("kept")),
+        "{line}"
+    );
+    assert_eq!(lines(saga, "?after=1").await, Value::Null, "it stands on the page of its time");
     let path = format!("/ops/dead-letters/{}", letter["id"]);
     assert!(server.get(&path).await.body["data"].as_str().unwrap().contains("book_car-1"));
     let why = json!({ "why": "tried once more" });

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use std::time::Instant;
+
 use amends::api::ApiConfig;
+use futures::StreamExt;
 use saga_protocol::{Command, Direction, SagaId};
 use serde_json::{Value, json};
 use test_support::{eventually, until_some};
@@ -69,19 +72,26 @@ impl Books {
 }
 
 async fn start(server: &Server, path: &str, count: usize) -> Vec<SagaId> {
-    let mut sagas = Vec::new();
-    for at in 0..count {
-        let input =
-            json!({ "id": format!("{path}-{at}"), "amount": 1_000, "payment_key": format!("key-{at}") });
-        let answer = server.post(&format!("/{path}"), &[], &input).await;
-        assert_eq!(answer.status, 202, "{}", answer.body);
-        sagas.push(answer.saga());
-    }
-    sagas
+    futures::stream::iter(0..count)
+        .map(|at| async move {
+            let input =
+                json!({ "id": format!("{path}-{at}"), "amount": 1_000, "payment_key": format!("key-{at}") });
+            let answer = server.post(&format!("/{path}"), &[], &input).await;
+            assert_eq!(answer.status, 202, "{}", answer.body);
+            answer.saga()
+        })
+        .buffered(16)
+        .collect()
+        .await
+}
+
+/// How long so many sagas may take on a machine that does other things as well.
+fn patience_ms() -> u64 {
+    120_000 + 60 * many() as u64
 }
 
 async fn until_counted(server: &Server, filter: &str, status: &str, count: usize) {
-    eventually(&format!("{count} are {status}"), 120_000, async || {
+    eventually(&format!("{count} are {status}"), patience_ms(), async || {
         let counts = server.get(&format!("/ops/counts?{filter}")).await.body;
         counts["by_status"][status]["count"] == json!(count)
     })
@@ -91,7 +101,7 @@ async fn until_counted(server: &Server, filter: &str, status: &str, count: usize
 async fn job_until(server: &Server, job: &Answer, state: &str) -> Value {
     assert_eq!(job.status, 201, "{}", job.body);
     let path = format!("/ops/jobs/{}", job.body["id"].as_str().unwrap());
-    until_some(&format!("the job is {state}"), 240_000, async || {
+    until_some(&format!("the job is {state}"), 2 * patience_ms(), async || {
         let body = server.get(&path).await.body;
         (body["state"] == state).then_some(body)
     })
@@ -107,16 +117,17 @@ async fn an_outage_is_made_good_by_two_jobs_also_when_the_server_dies_in_the_mid
     books.open(&server).await;
     books.broken.store(true, Ordering::SeqCst);
     let count = many();
+    let began = Instant::now();
+    let tell = |what: &str| eprintln!("{:>6.1} s  {what}", began.elapsed().as_secs_f64());
     let compensated = start(&server, "purchases", count).await;
     start(&server, "deposits", count).await;
     until_counted(&server, "definition=deposit", "parked", count).await;
     until_counted(&server, "definition=purchase", "compensated", count).await;
+    tell(&format!("the provider is down: {count} parked, {count} compensated"));
 
     // While the provider is down, the canary says so, and nothing else is touched.
     let retry = json!({ "kind": "action", "action": "retry", "filter": "definition=deposit&status=parked",
-        "why": "after the incident", "canary": 5, "rate_per_s": 1_000,
-        // Two jobs on the same sagas: who comes second finds them all ended, one after the other.
-        "stop_after_same": count + 1 });
+        "why": "after the incident", "canary": 5, "rate_per_s": 1_000 });
     let preview = server.post("/ops/jobs/preview", &[], &retry).await.body;
     assert_eq!(
         (&preview["sagas"], &preview["by_step"]),
@@ -132,6 +143,7 @@ async fn an_outage_is_made_good_by_two_jobs_also_when_the_server_dies_in_the_mid
         (&json!(5), &json!(count - 5)),
         "{stopped}"
     );
+    tell("a bulk retry's canary has stopped it; the provider is fixed");
 
     // It is fixed. The first job's canary has changed; the others go on, and the server dies on the way.
     books.broken.store(false, Ordering::SeqCst);
@@ -153,9 +165,10 @@ async fn an_outage_is_made_good_by_two_jobs_also_when_the_server_dies_in_the_mid
     // The second had frozen all of them: those that the first brought home have changed meanwhile.
     let second = job_until(&server, &first, "done").await["counts"].clone();
     let of = |what: &str| second[what].as_i64().unwrap();
-    assert_eq!(of("succeeded") + of("changed") + of("refused"), of("total"), "{second}");
+    assert_eq!(of("succeeded") + of("changed"), of("total"), "{second}");
     assert!(of("succeeded") >= 5, "the canary of the first: {second}");
     until_counted(&server, "definition=deposit", "completed", count).await;
+    tell("killed and restarted on the way, the bulk retry is done: all completed");
 
     // The compensated are replayed: each needs a key of its own.
     let fresh: serde_json::Map<String, Value> = compensated
@@ -170,6 +183,14 @@ async fn an_outage_is_made_good_by_two_jobs_also_when_the_server_dies_in_the_mid
         (&json!(count), &json!(["/payment_key"])),
         "{preview}"
     );
+    let mut few = replay.clone();
+    few["sagas_max"] = json!(count - 1);
+    let grown = server.post("/ops/jobs", &[], &few).await;
+    grown.is_problem(422, "invalid-input");
+    assert_eq!(grown.body["errors"][0]["pointer"], "/sagas_max", "{}", grown.body);
+    let mut replay = replay;
+    replay["sagas_max"] = json!(count);
+    replay["merge"] = json!({ "amount": 900, "coupon": "sorry" });
     let job = server.post("/ops/jobs", &[], &replay).await;
     let path = format!("/ops/jobs/{}", job.body["id"].as_str().unwrap());
     eventually("some are done", 120_000, async || {
@@ -179,6 +200,7 @@ async fn an_outage_is_made_good_by_two_jobs_also_when_the_server_dies_in_the_mid
     let server = Server::on(server.crash(), "c", ApiConfig::default(), None).await;
     let done = job_until(&server, &job, "done").await;
     assert_eq!(done["counts"]["succeeded"], json!(count), "{done}");
+    tell("killed and restarted on the way, the bulk replay is done: all completed");
 
     // Every one is accounted for, once.
     let mut new = BTreeSet::new();
@@ -200,9 +222,14 @@ async fn an_outage_is_made_good_by_two_jobs_also_when_the_server_dies_in_the_mid
         server.stage.count("select count(*) from saga where replay_of is not null").await,
         count as i64
     );
+    // Each with the input that the job has changed.
+    let one = new.first().unwrap();
+    let input = server.get(&format!("/sagas/{one}")).await.body["input"].clone();
+    assert_eq!((&input["amount"], &input["coupon"]), (&json!(900), &json!("sorry")), "{input}");
     // The books: what was held is sold or was freed, and each sale was charged once.
     assert_eq!(books.now(), [3 * count, count, 2 * count, 2 * count]);
     server.stage.histories_are_whole().await;
+    tell("every saga is accounted for once, and the books balance");
     let none = server.post("/ops/jobs", &[], &replay).await;
     none.is_problem(422, "invalid-input");
     assert!(none.body.to_string().contains("it was replayed already"), "{}", none.body);

@@ -82,7 +82,7 @@ async fn every_endpoint_lets_in_its_roles_and_nobody_else() {
         ("expired", with(&|it| it["exp"] = json!(now_s - 60))),
         ("without expiry", with(&|it| drop(it.as_object_mut().unwrap().remove("exp")))),
         ("expiry of another type", with(&|it| it["exp"] = json!("never"))),
-        ("not yet valid", with(&|it| it["nbf"] = json!(now_s + 60))),
+        ("not yet valid", with(&|it| it["nbf"] = json!(now_s + 3_600))),
         ("of another audience", with(&|it| it["aud"] = json!("shop"))),
         ("without audience", with(&|it| drop(it.as_object_mut().unwrap().remove("aud")))),
         ("of another issuer", with(&|it| it["iss"] = json!("https://evil.example"))),

@@ -114,7 +114,11 @@ impl Stage {
         // `RUST_LOG=amends=debug cargo test -- --nocapture` shows what the engine says.
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
-        let database = fresh_database().await;
+        Self::on(fresh_database().await, shards).await
+    }
+
+    /// The same in a database that is there.
+    pub async fn on(database: FreshDatabase, shards: u32) -> Self {
         let store = Store::connect(&database.url, 2).await.unwrap();
         store.migrate(shards, chrono::Utc::now()).await.unwrap();
         amends::store::definitions::Definitions::default().publish(&store, DEFINITION, None).await.unwrap();

@@ -40,12 +40,20 @@ pub struct Plan {
     pub postgres_port: Option<u16>,
     /// Whether the sandbox's webhooks reach the payment worker.
     pub webhooks: bool,
+    /// What is younger, in ms, the reconciliation leaves alone; as usual when absent.
+    pub reconcile_grace_ms: Option<i64>,
 }
 
 impl Plan {
     /// The usual one.
     pub fn new(amends: impl Into<PathBuf>, name: &str) -> Self {
-        Self { amends: amends.into(), name: name.to_owned(), postgres_port: None, webhooks: false }
+        Self {
+            amends: amends.into(),
+            name: name.to_owned(),
+            postgres_port: None,
+            webhooks: false,
+            reconcile_grace_ms: None,
+        }
     }
 }
 
@@ -120,8 +128,13 @@ impl Shop {
             .env_remove("AMENDS_URL")
             .env_remove("AMENDS_API_KEY")
             .env("TOSS_SECRET_KEY", SECRET_KEY)
+            .env("AMENDS_RECONCILE_ORDER_URL", self.database_url("order"))
+            .env("AMENDS_RECONCILE_STOCK_URL", self.database_url("stock"))
             .env("AMENDS_LOG", "info")
             .stdin(Stdio::null());
+        if let Some(grace_ms) = self.plan.reconcile_grace_ms {
+            command.env("AMENDS_RECONCILE_GRACE_MS", grace_ms.to_string());
+        }
         if let Some(port) = self.ports.get("sandbox") {
             command.env("TOSS_BASE_URL", format!("http://127.0.0.1:{port}"));
         }

@@ -88,7 +88,7 @@ impl Definition {
     }
 }
 
-fn of_input(template: Option<&Template>, input: &Value) -> Result<Option<Value>, EvalError> {
+pub(super) fn of_input(template: Option<&Template>, input: &Value) -> Result<Option<Value>, EvalError> {
     let Some(template) = template else { return Ok(None) };
     let scope = Scope { input, steps: &|_| None, item: None, saga: SagaId(uuid::Uuid::nil()) };
     template.resolve(&scope).map(|value| Some(std::sync::Arc::unwrap_or_clone(value)))

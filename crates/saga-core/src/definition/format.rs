@@ -7,7 +7,7 @@ use super::diagnostic::Diagnostics;
 use super::source;
 
 /// The order of the top's keys.
-const TOP: [&str; 15] = [
+const TOP: [&str; 16] = [
     "saga",
     "description",
     "owner",
@@ -17,6 +17,7 @@ const TOP: [&str; 15] = [
     "deadline",
     "amount",
     "currency",
+    "labels",
     "approval",
     "input",
     "steps",

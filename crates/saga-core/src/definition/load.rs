@@ -58,7 +58,7 @@ fn definition(root: &Node, told: &mut Diagnostics) -> Option<Definition> {
     let name = name.and_then(|it| name_of(it, told));
     let description =
         fields.take("description").and_then(|it| text(it, "`description`", told)).map(str::to_owned);
-    fields.later(&["limits", "labels", "signal_ttl"], told);
+    fields.later(&["limits", "signal_ttl"], told);
     let (trigger, kafka) = fields.take("trigger").map_or((None, None), |it| triggers(it, told));
     let key_node = fields.take("key");
     let deadline_ms = fields.take("deadline").and_then(|it| duration_ms(it, "`deadline`", told));
@@ -79,6 +79,7 @@ fn definition(root: &Node, told: &mut Diagnostics) -> Option<Definition> {
     let owner = fields.take("owner").and_then(|it| text(it, "`owner`", told)).map(str::to_owned);
     let runbook = fields.take("runbook").and_then(|it| text(it, "`runbook`", told)).map(str::to_owned);
     let approval = fields.take("approval").and_then(|it| super::approval::read(it, told));
+    let labels = fields.take("labels").map(|it| super::labels::read(it, told)).unwrap_or_default();
     fields.finish(told);
 
     let mut of_input = |node: Option<&Node>, what: &str| {
@@ -93,6 +94,7 @@ fn definition(root: &Node, told: &mut Diagnostics) -> Option<Definition> {
         owner,
         runbook,
         approval,
+        labels,
     };
     let output = output_node.map(|it| template(it, told));
     if drafts.len() > STEPS_MAX {

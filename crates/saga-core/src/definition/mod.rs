@@ -23,6 +23,7 @@ pub(crate) mod fields;
 pub mod format;
 pub mod graph;
 pub mod http;
+pub mod labels;
 pub mod load;
 mod number;
 pub mod path;
@@ -109,6 +110,8 @@ pub struct About {
     pub runbook: Option<String>,
     /// Which actions need a second person.
     pub approval: Option<Approval>,
+    /// What operators find its sagas by, beside the key: names and what each is.
+    pub labels: Vec<(String, Template)>,
 }
 
 /// A route that starts a saga.

@@ -12,9 +12,27 @@ use super::Failure;
 pub struct HistoryPage {
     /// The transitions.
     pub events: Vec<HistoryEvent>,
+    /// What came for the saga while these happened and could not be taken in, oldest first; at most 100 on a page.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dead_letters: Vec<LetterLine>,
     /// Give it as `after` to get the next page; absent on the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<u32>,
+}
+
+/// A dead letter on a saga's timeline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LetterLine {
+    /// The letter: `GET /ops/dead-letters/{id}` has its data.
+    pub id: i64,
+    /// When it was kept.
+    pub at: DateTime<Utc>,
+    /// Where it came from.
+    pub source: String,
+    /// Why it could not be taken in.
+    pub reason: String,
+    /// `kept`, `sent` or `discarded`.
+    pub state: String,
 }
 
 /// One transition.

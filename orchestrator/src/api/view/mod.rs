@@ -10,7 +10,7 @@ mod saga;
 
 pub use answer::{Acted, Failure, HealthView, Links, Signalled, Started};
 pub use definition::{DefinitionList, DefinitionSummary, DefinitionView, PublishedView, VersionView};
-pub use history::{Happening, HistoryEvent, HistoryPage, IgnoredPage, IgnoredView};
+pub use history::{Happening, HistoryEvent, HistoryPage, IgnoredPage, IgnoredView, LetterLine};
 pub use saga::{
     AnomalyView, Cause, Count, Counts, CountsByHealth, CountsByStatus, Next, NoteView, ParkedView, SagaPage,
     SagaSummary, SagaView, StepView, TrackView,

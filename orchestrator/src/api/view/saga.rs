@@ -1,5 +1,7 @@
 //! Sagas: in a list, and one whole.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use saga_protocol::SagaId;
 use serde::{Deserialize, Serialize};
@@ -29,6 +31,9 @@ pub struct SagaSummary {
     /// Its currency.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub currency: Option<String>,
+    /// What it is found by, as its definition says.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// When it started.
     pub started_at: DateTime<Utc>,
     /// When it ended.

@@ -96,6 +96,12 @@ struct MakeArgs {
     /// For replay: another version of the definition
     #[arg(long)]
     version: Option<String>,
+    /// Nothing is made when it would be more sagas: give what the preview said
+    #[arg(long, value_name = "N")]
+    sagas_max: Option<u32>,
+    /// For replay: what every input is changed by, as JSON: `{"delivery": {"method": "pickup"}}`; null removes
+    #[arg(long, value_name = "JSON")]
+    merge: Option<String>,
     /// For replay: a JSON file of fresh values, `{ "SAGA": { "/payment/payment_key": "…" } }`
     #[arg(long, value_name = "FILE")]
     fresh: Option<std::path::PathBuf>,
@@ -139,6 +145,9 @@ impl MakeArgs {
                     .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?
             }
         };
+        let merge = self.merge.as_deref().map(serde_json::from_str);
+        let merge =
+            merge.transpose().map_err(|error| Failure::usage(format!("--merge is not JSON: {error}")))?;
         Ok(JobRequest {
             kind: if action.is_some() { "action" } else { "replay" }.to_owned(),
             action: action.map(str::to_owned),
@@ -151,6 +160,8 @@ impl MakeArgs {
             stop_after_same: self.stop_after_same,
             name: self.name,
             version: self.version,
+            sagas_max: self.sagas_max,
+            merge,
             fresh,
         })
     }

@@ -322,13 +322,27 @@ fn failures(all: &[FailureGroup]) -> String {
             f.count.to_string(),
             format!("{}/{}/{}", f.now.retrying, f.now.parked, f.now.compensated),
             f.recovered.to_string(),
+            ago(f.since, now),
             ago(f.last_seen, now),
             f.message.chars().take(60).collect(),
         ]
     });
-    let heads = ["group", "where", "code", "failures", "retry/parked/undone", "recovered", "last", "message"];
+    let heads = [
+        "group",
+        "where",
+        "code",
+        "failures",
+        "retry/parked/undone",
+        "recovered",
+        "since",
+        "last",
+        "message",
+    ];
     let text = table(&heads, rows.collect());
-    format!("{text}\nretry a group: amends ops job make retry --filter 'failure=GROUP&status=parked' --why …")
+    format!(
+        "{text}\nafter the fix, retry those that are parked: amends ops job make retry --filter 'failure=GROUP&status=parked' --why …\n\
+         and repeat those that were undone: amends ops job make replay --filter 'failure=GROUP&status=compensated' --why …"
+    )
 }
 
 fn counts(it: &Counts) -> String {
