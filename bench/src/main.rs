@@ -35,8 +35,9 @@ struct Arguments {
     /// Runs; the median by throughput is the result
     #[arg(long, default_value_t = 5)]
     runs: u32,
-    /// Sagas before the first run, so that nothing that is measured runs for the first time
-    #[arg(long, default_value_t = 2_000)]
+    /// Sagas before the first run, so that nothing that is measured runs for the first time; the broker's compiler
+    /// takes that long
+    #[arg(long, default_value_t = 20_000)]
     warm_up: u64,
     /// Prints JSON
     #[arg(long)]

@@ -39,7 +39,7 @@ const SWEEP_PAUSE: Duration = Duration::from_millis(50);
 /// How often the coming weeks' history partitions are looked after, and how soon again after a failure.
 const PARTITIONS_EVERY: Duration = Duration::from_secs(3_600);
 const PARTITIONS_AGAIN: Duration = Duration::from_secs(60);
-/// How often ended sagas whose time has come go.
+/// How often ended sagas whose time has come go, and those are counted that wait for a human.
 const RETIRE_EVERY: Duration = Duration::from_secs(10);
 
 /// What the engine is made with.
@@ -322,7 +322,10 @@ impl Sweep {
                 () = self.now.notified() => tokio::time::sleep_until(last + SWEEP_PAUSE).await,
             }
             // First: timeouts wait for it.
-            rows_from = self.once(rows_from).await.unwrap_or_else(|error| {
+            let began = clock::now();
+            let swept = self.once(rows_from).await;
+            self.engine.health.swept(began, swept.is_ok());
+            rows_from = swept.unwrap_or_else(|error| {
                 tracing::warn!(%error, "the sweep failed; again in a second");
                 None
             });
@@ -379,6 +382,10 @@ async fn housekeeping(engine: Engine, shutdown: CancellationToken) {
             retirement_due = Instant::now() + RETIRE_EVERY;
             if let Err(error) = engine.store.retire(chrono::Utc::now()).await {
                 tracing::warn!(%error, "ended sagas whose time has come cannot go yet");
+            }
+            match engine.store.waiting_for_a_human().await {
+                Ok(waiting) => waiting.tell(),
+                Err(error) => tracing::warn!(%error, "parked sagas cannot be counted; again in a moment"),
             }
         }
         tokio::select! {

@@ -19,6 +19,7 @@ use super::view::{
 };
 use super::words;
 use crate::engine::Engine;
+use crate::hints::Ended;
 use crate::shard::children::NOT_STARTED;
 use crate::store::StoreError;
 use crate::store::read::{AnomalyRead, HistoryRow, Summary, Whole};
@@ -58,6 +59,20 @@ fn revisions(state: &State) -> Vec<u32> {
         _ => None,
     };
     state.tracks().filter_map(|(_, track)| track.output).chain(parked).collect()
+}
+
+/// Why a saga did not complete, of a saga whose end is at hand.
+///
+/// # Errors
+/// 503 when the database fails.
+pub async fn why_not(engine: &Engine, id: SagaId, ended: &Ended) -> Result<Option<Failure>, Problem> {
+    let Ended { definition, state, .. } = ended;
+    if state.status == Status::Completed {
+        return Ok(None);
+    }
+    let history = engine.store.highlights(id, &revisions(state), NEWEST).await?;
+    let definition = &definition.definition;
+    Ok(Page { id, definition, state, told: Told::new(definition, &history) }.error(None))
 }
 
 /// What a completed saga yields.

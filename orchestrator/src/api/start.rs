@@ -10,7 +10,6 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use saga_core::Status;
 use saga_core::definition::Work;
 use saga_protocol::SagaId;
 
@@ -184,11 +183,11 @@ async fn outcome(
             ended = waiter.wait(wait) => ended,
             () = api.closing().cancelled() => None,
         };
-        if let Some(ended) = ended.filter(|it| it.state.status == Status::Completed) {
-            let word = ended.state.status.word();
-            word.clone_into(&mut answer.status);
+        if let Some(ended) = ended {
+            ended.state.status.word().clone_into(&mut answer.status);
             answer.output =
                 assemble::output(&ended.definition.definition, answer.saga, &ended.state, &ended.payloads);
+            answer.error = assemble::why_not(api.engine(), answer.saga, &ended).await?;
             return Ok(());
         }
         if status(api, answer.saga).await? == "running" {

@@ -38,6 +38,10 @@ pub struct ServeArgs {
     /// How many shards a new database gets; an existing one keeps its own
     #[arg(long, env = "AMENDS_SHARDS", default_value_t = 4)]
     shards: u32,
+    /// How many partitions a worker's new command topics get; as many as there are shards when absent. Few are
+    /// fast: the broker and the workers are paid by the partition; more than one lets several workers share
+    #[arg(long, env = "AMENDS_COMMAND_PARTITIONS", value_name = "COUNT")]
+    command_partitions: Option<u32>,
     /// Where the API listens
     #[arg(long, env = "AMENDS_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     listen: SocketAddr,
@@ -136,7 +140,10 @@ pub async fn run(args: ServeArgs) -> Result<Code, Failure> {
     }
     let node = node();
     let (bus, topics) = args.bus.connect(format!("amends-{}", std::process::id())).await?;
-    let config = EngineConfig { node: node.clone(), command_partitions: args.shards.max(1) };
+    let config = EngineConfig {
+        node: node.clone(),
+        command_partitions: args.command_partitions.unwrap_or(args.shards).max(1),
+    };
     let engine_stop = CancellationToken::new();
     let (engine, running) = Engine::start(config, store, bus.clone(), topics, engine_stop.clone()).await?;
 

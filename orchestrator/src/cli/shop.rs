@@ -12,7 +12,7 @@ use axum::Router;
 use axum::routing::get;
 use saga_bus::Bus;
 use saga_protocol::Topics;
-use saga_worker::Worker;
+use saga_worker::{Tuning, Worker};
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::net::TcpListener;
@@ -265,6 +265,12 @@ impl Service {
             }
         };
         Ok(Self { name, pool, worker, also })
+    }
+
+    /// How many partitions its command topics get when they do not exist yet.
+    pub fn with_command_partitions(self, partitions: u32) -> Self {
+        let tuning = Tuning { partitions, ..self.worker.tuning().clone() };
+        Self { worker: self.worker.with_tuning(tuning), ..self }
     }
 
     fn routes(&self, shutdown: &CancellationToken) -> Router {

@@ -32,6 +32,9 @@ pub struct WorkerArgs {
     /// Most connections to the database
     #[arg(long, env = "AMENDS_WORKER_CONNECTIONS", default_value_t = 8)]
     connections: u32,
+    /// How many partitions its command topics get when they do not exist yet
+    #[arg(long, env = "AMENDS_COMMAND_PARTITIONS", default_value_t = 4, value_name = "COUNT")]
+    command_partitions: u32,
     /// Where its read API listens; 127.0.0.1:8081 to 8085 when absent
     #[arg(long, env = "AMENDS_WORKER_LISTEN", value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
@@ -101,6 +104,7 @@ pub async fn run(args: WorkerArgs) -> Result<Code, Failure> {
     let listener = args.anywhere.open(address).await?;
     let shutdown = until_asked_to_stop()?;
     let service = Service::open(name, settings, args.migrate).await?;
+    let service = service.with_command_partitions(args.command_partitions.max(1));
     let (bus, topics) = args.bus.connect(format!("amends-{}-{}", name.as_str(), std::process::id())).await?;
     tracing::info!(worker = name.as_str(), node = node(), %address, "a worker starts");
     let ended = service.run(bus.clone(), topics, listener, shutdown).await;

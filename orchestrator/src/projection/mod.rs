@@ -160,6 +160,7 @@ impl Projector {
             .map(|(id, _)| *id)
             .collect();
         let oldest = self.pending.values().map(|it| now - it.since).max().unwrap_or_default();
+        metrics::gauge!("amends_projection_lag_seconds").set(oldest.as_secs_f64());
         self.engine.lag.0.store(i64::try_from(oldest.as_millis()).unwrap_or(i64::MAX), Ordering::Relaxed);
         for chunk in ripe.chunks(CHUNK) {
             self.project(chunk).await?;

@@ -33,8 +33,11 @@ use crate::store::{Database, Purpose, Session, StoreError};
 const QUEUE_MAX: usize = 4_096;
 /// Starts of one transaction, at most.
 const GROUP_MAX: usize = 512;
-/// Groups of at least this many are load: their commands may wait for company.
+/// Groups of at least this many are load: their commands may wait for company, and so does the next group.
 const LOAD_FROM: usize = 8;
+/// How long a group waits for company under load. Starts that begin together stay together: their commands,
+/// answers and ends are larger batches all the way through.
+const LINGER: Duration = Duration::from_millis(8);
 /// The longest key: an index holds it.
 const KEY_BYTES_MAX: usize = 1_000;
 /// How long the ids of a commit with an unknown outcome are asked for.
@@ -316,13 +319,18 @@ struct Group {
 
 impl Group {
     async fn run(mut self, mut pending: mpsc::Receiver<Pending>) {
+        let mut last = 0;
         while let Some(first) = pending.recv().await {
+            if last >= LOAD_FROM && pending.len() < last {
+                tokio::time::sleep(LINGER).await;
+            }
             let mut group = vec![first];
             while group.len() < GROUP_MAX
                 && let Ok(next) = pending.try_recv()
             {
                 group.push(next);
             }
+            last = group.len();
             metrics::histogram!("amends_start_group_size")
                 .record(u32::try_from(group.len()).unwrap_or(u32::MAX));
             // No recursion: how often is up to whoever asks.

@@ -67,7 +67,44 @@ macro_rules! bind_columns {
     }};
 }
 
+/// What waits for a human.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct WaitingForAHuman {
+    /// Parked sagas.
+    pub parked: i64,
+    /// For how long the oldest of them has waited, in ms.
+    pub oldest_ms: i64,
+    /// Effects that nobody undoes and nobody has settled.
+    pub anomalies: i64,
+}
+
+impl WaitingForAHuman {
+    /// As gauges: counters of what got stuck say nothing of what still is.
+    #[allow(clippy::cast_precision_loss, reason = "gauges")]
+    pub(crate) fn tell(self) {
+        metrics::gauge!("amends_parked_sagas").set(self.parked as f64);
+        metrics::gauge!("amends_parked_oldest_seconds").set(self.oldest_ms as f64 / 1_000.0);
+        metrics::gauge!("amends_open_anomalies").set(self.anomalies as f64);
+    }
+}
+
 impl Store {
+    /// Counts what waits for a human, in all shards.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn waiting_for_a_human(&self) -> Result<WaitingForAHuman, StoreError> {
+        let waiting = sqlx::query_as(
+            "select count(*) as parked,
+                coalesce((extract(epoch from now()) * 1000)::bigint - min(since_ms), 0) as oldest_ms,
+                (select count(*) from anomaly where resolved_at is null) as anomalies
+             from projection where status = 1",
+        )
+        .fetch_one(self.reads())
+        .await?;
+        Ok(waiting)
+    }
+
     /// Reads sagas for their rows; ids that are none are absent.
     pub(crate) async fn read_for_projection(&self, ids: &[Uuid]) -> Result<Vec<Read>, StoreError> {
         let rows = sqlx::query(
