@@ -6,6 +6,7 @@ use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::StoreError;
+use super::batch::ReopenedRow;
 use super::start::NewSaga;
 
 /// A child saga to start. It has one key at most.
@@ -147,7 +148,7 @@ pub(super) async fn start(
 /// Gives ended sagas of the shards that passed the fence their states back.
 pub(super) async fn reopen(
     connection: &mut PgConnection,
-    sagas: &[(i32, Uuid, i32, Option<i64>, String, i16)],
+    sagas: &[ReopenedRow],
     passed: &[i32],
 ) -> Result<(), StoreError> {
     if sagas.is_empty() {
