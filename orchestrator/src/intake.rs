@@ -35,8 +35,7 @@ pub(crate) async fn run(engine: Engine, shutdown: CancellationToken) {
     let mut served: HashMap<String, CancellationToken> = HashMap::new();
     let mut tasks = JoinSet::new();
     loop {
-        let wanted: Vec<String> =
-            engine.definitions.all_active().iter().filter_map(|it| topic_of(it)).collect();
+        let wanted: Vec<String> = engine.definitions.all_active().iter().filter_map(topic_of).collect();
         served.retain(|topic, stop| {
             let keep = wanted.contains(topic);
             if !keep {

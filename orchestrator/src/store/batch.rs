@@ -31,6 +31,9 @@ pub type HistoryRow = (i32, Uuid, i32, String, Option<String>, Option<String>);
 /// A row of `dead_letter`: (shard, source, reason, headers, data, saga).
 pub type DeadLetterRow = (i32, String, String, String, Vec<u8>, Option<Uuid>);
 
+/// A saga that runs again: (shard, saga, revision, due in ms, state, status).
+pub type ReopenedRow = (i32, Uuid, i32, Option<i64>, String, i16);
+
 /// What one batch writes, table by table. Each row names its shard first.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
@@ -62,7 +65,7 @@ pub struct Batch {
     pub children: Vec<ChildStart>,
     /// Ended sagas that run again, because their parents have them undone: new states, as in `states`, and the
     /// status. Their old rows are gone.
-    pub reopened: Vec<(i32, Uuid, i32, Option<i64>, String, i16)>,
+    pub reopened: Vec<ReopenedRow>,
 }
 
 /// A row of `anomaly`.

@@ -6,6 +6,7 @@ use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::StoreError;
+use super::batch::ReopenedRow;
 use super::start::NewSaga;
 
 /// A child saga to start. It has one key at most.
@@ -30,10 +31,10 @@ with wanted as materialized (
     select * from unnest($1::int[], $2::uuid[], $3::int[], $4::smallint[], $5::bigint[], $6::text[], $7::text[],
         $8::text[], $9::bigint[], $10::text[], $11::text[], $12::bigint[], $13::text[], $14::text[], $15::text[],
         $16::bytea[], $17::uuid[], $18::uuid[], $19::text[], $20::uuid[], $21::text[],
-        $27::uuid[], $28::text[], $29::text[])
+        $27::uuid[], $28::text[], $29::text[], $30::text[])
         as n (shard, id, definition, status, started_ms, scope, key, principal, amount, currency, state, due, event,
         payload, inputs, body_hash, parent, refused_id, refused, abandoned_id, abandoned,
-        told_id, told, told_payload)
+        told_id, told, told_payload, labels)
     where n.shard = any($22)
 ), keys as (
     insert into start_key as k (scope, key, saga_id, body_hash, principal)
@@ -47,13 +48,17 @@ with wanted as materialized (
 ), ours as materialized (
     select w.* from wanted w where w.scope is null or exists (select from keys k where k.saga_id = w.id)
 ), sagas as (
-    insert into saga (id, shard, definition, status, started_at, key, principal, amount, currency, parent,
+    insert into saga (id, shard, definition, status, started_at, key, principal, amount, currency, labels, parent,
         final_state, final_schema, ended_at)
     select n.id, n.shard, n.definition, n.status, to_timestamp(n.started_ms / 1000.0), n.key, n.principal, n.amount,
-        n.currency, n.parent, case when n.status >= 2 then n.state end, case when n.status >= 2 then $23::smallint end,
+        n.currency, string_to_array(n.labels, E'\\n'), n.parent, case when n.status >= 2 then n.state end, case when n.status >= 2 then $23::smallint end,
         case when n.status >= 2 then to_timestamp(n.started_ms / 1000.0) end
     from ours n
     on conflict do nothing returning id
+), labels as (
+    insert into saga_label (label, saga_id)
+    select label, n.id from ours n join sagas s on s.id = n.id
+    cross join unnest(string_to_array(n.labels, E'\\n')) as label
 ), states as (
     insert into saga_state (shard, id, definition, revision, schema, due, state)
     select n.shard, n.id, n.definition, 1, $23, n.due, n.state from ours n join sagas s on s.id = n.id
@@ -139,6 +144,7 @@ pub(super) async fn start(
         .bind(column!(it, it.told.as_ref().map(|told| told.0.0)))
         .bind(column!(it, it.told.as_ref().map(|told| told.0.1.as_str())))
         .bind(column!(it, it.told.as_ref().and_then(|told| told.1.as_deref())))
+        .bind(column!(it, it.row.labels.as_deref()))
         .execute(connection)
         .await?;
     Ok(())
@@ -147,7 +153,7 @@ pub(super) async fn start(
 /// Gives ended sagas of the shards that passed the fence their states back.
 pub(super) async fn reopen(
     connection: &mut PgConnection,
-    sagas: &[(i32, Uuid, i32, Option<i64>, String, i16)],
+    sagas: &[ReopenedRow],
     passed: &[i32],
 ) -> Result<(), StoreError> {
     if sagas.is_empty() {

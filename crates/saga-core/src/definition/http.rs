@@ -57,9 +57,8 @@ pub(super) fn read(node: &Node, told: &mut Diagnostics) -> Option<Parts> {
     let check = fields.take("check").map(|it| check(it, told));
     let call = request(fields, Values::Known, told)?;
     let mut parts = Parts(vec![("call", call)]);
-    match check {
-        Some(check) => parts.0.push(("check", check?)),
-        None => {}
+    if let Some(check) = check {
+        parts.0.push(("check", check?));
     }
     Some(parts)
 }
