@@ -4,7 +4,7 @@ import "@xyflow/react/dist/style.css";
 import "./graph.css";
 
 import {
-  Background, BackgroundVariant, type Edge, Handle, MarkerType, type Node, type NodeProps, Position, ReactFlow, ReactFlowProvider, useReactFlow,
+  Background, BackgroundVariant, type Edge, Handle, MarkerType, type Node, type NodeProps, Position, ReactFlow, ReactFlowProvider, useReactFlow, useStore,
 } from "@xyflow/react";
 import { useEffect, useMemo, useState } from "react";
 
@@ -50,6 +50,8 @@ function Drawn({ steps, selected, onSelect, label, height }: GraphProps) {
   const vertical = useNarrow();
   const [placed, setPlaced] = useState<Placed | null>(null);
   const flow = useReactFlow();
+  // Known once it has been drawn, later than the graph's own size.
+  const [width, seen] = [useStore((it) => it.width), useStore((it) => it.height)];
   const shape = steps.map((step) => `${step.id}<${step.after.join(",")}`).join(" ");
   useEffect(() => {
     let current = true;
@@ -61,7 +63,7 @@ function Drawn({ steps, selected, onSelect, label, height }: GraphProps) {
     if (!placed) return;
     const frame = requestAnimationFrame(() => void flow.fitView({ padding: 0.06, maxZoom: 1 }));
     return () => cancelAnimationFrame(frame);
-  }, [placed, flow]);
+  }, [placed, flow, width, seen]);
 
   const nodes = useMemo<StepNode[]>(() => (placed === null ? [] : steps.flatMap((step) => {
     const position = placed.positions.get(step.id);
