@@ -4,9 +4,9 @@
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use bench::load::place;
+use bench::load::{Load, place};
 use faults::Shop;
 use faults::shop::Plan;
 use serde_json::{Value, json};
@@ -38,30 +38,43 @@ async fn nothing_is_reported_that_is_not_so_while_orders_run_and_what_is_so_is()
     let _turn = faults::one_at_a_time().await;
     // No grace at all: whatever has ended counts at once.
     let shop = Shop::with(Plan { reconcile_grace_ms: Some(0), ..Plan::new(AMENDS, "reconciling") }).await;
-    let over = Arc::new(AtomicBool::new(false));
+    let (over, looks) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let looking = tokio::spawn({
-        let (url, over) = (shop.url("orchestrator"), Arc::clone(&over));
+        let (url, over, looks) = (shop.url("orchestrator"), Arc::clone(&over), Arc::clone(&looks));
         async move {
             let mut compared = Vec::new();
             while !over.load(Ordering::SeqCst) {
                 let Some(body) = reconcile(&url).await else { continue };
                 assert_eq!(body["findings"], json!([]), "nothing is wrong: {body}");
                 compared.push(body["run"]["orders"].as_i64().unwrap());
+                looks.fetch_add(1, Ordering::SeqCst);
             }
             compared
         }
     });
 
     // Every third card is rejected. In the middle nobody completes an order: what is paid stays at the pivot.
-    let mut load = shop.load(ORDERS, 8);
-    load.reject_every = 3;
-    let (placed, hold) = tokio::join!(place(&load), async {
-        shop.orders_reach(ORDERS / 4).await;
-        let hold = json!({ "kind": "action", "worker": "order", "action": "complete", "why": "a look at the books" });
-        let hold = shop.post("/ops/holds", &hold, None).await.error_for_status().unwrap();
-        hold.json::<Value>().await.unwrap()
-    });
-    assert_eq!(placed.acknowledged.len() as u64, ORDERS);
+    let half = |stem: &str| Load { reject_every: 3, stem: stem.to_owned(), ..shop.load(ORDERS / 2, 8) };
+    let (first, second) = (half("first"), half("second"));
+    let (placed, hold) = tokio::join!(
+        async {
+            let placed = place(&first).await.acknowledged.len();
+            // However fast orders come in, the books are compared before the last one has.
+            let seen = looks.load(Ordering::SeqCst);
+            eventually("the books are compared while orders run", PATIENCE_MS, async || {
+                looks.load(Ordering::SeqCst) > seen
+            })
+            .await;
+            placed + place(&second).await.acknowledged.len()
+        },
+        async {
+            shop.orders_reach(ORDERS / 4).await;
+            let hold = json!({ "kind": "action", "worker": "order", "action": "complete", "why": "a look at the books" });
+            let hold = shop.post("/ops/holds", &hold, None).await.error_for_status().unwrap();
+            hold.json::<Value>().await.unwrap()
+        }
+    );
+    assert_eq!(placed as u64, ORDERS);
     let held = until_some("paid orders are held before the pivot", PATIENCE_MS, async || {
         let page = get(&shop, "/sagas?status=running&step=complete_order&limit=500").await;
         let all = page["sagas"].as_array().unwrap();
