@@ -50,17 +50,22 @@ pub struct Run {
     pub ms: Vec<f64>,
 }
 
+/// The value that this share of the sorted ones stays below; 0 of none.
+pub fn percentile(sorted: &[f64], share: f64) -> f64 {
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "an index"
+    )]
+    let at = (sorted.len().saturating_sub(1) as f64 * share).round() as usize;
+    sorted.get(at).copied().unwrap_or(0.0)
+}
+
 impl Run {
     /// The latency in ms that this share of the sagas stayed below.
     pub fn percentile_ms(&self, share: f64) -> f64 {
-        #[allow(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            clippy::cast_precision_loss,
-            reason = "an index"
-        )]
-        let at = ((self.ms.len().saturating_sub(1)) as f64 * share).round() as usize;
-        self.ms.get(at).copied().unwrap_or(0.0)
+        percentile(&self.ms, share)
     }
 }
 

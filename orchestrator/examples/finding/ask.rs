@@ -110,14 +110,7 @@ pub(crate) struct Times {
 
 impl Times {
     pub(crate) fn percentile_ms(&self, share: f64) -> f64 {
-        #[allow(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            clippy::cast_precision_loss,
-            reason = "an index"
-        )]
-        let at = ((self.ms.len().saturating_sub(1)) as f64 * share).round() as usize;
-        self.ms.get(at).copied().unwrap_or(0.0)
+        bench::run::percentile(&self.ms, share)
     }
 }
 
