@@ -16,6 +16,7 @@ mod tail;
 mod topics;
 mod wait;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -37,12 +38,18 @@ use crate::{
 /// Replicas of a new topic where nothing else is said and there are enough brokers.
 const REPLICAS: u16 = 3;
 
+/// How long after a topic was made a broker may not have heard of it yet.
+const KNOWN_EVERYWHERE: Duration = Duration::from_secs(10);
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+
 /// A Kafka cluster.
 pub struct Kafka {
     config: KafkaConfig,
     admin: Arc<AdminClient<Logged>>,
     producers: Arc<Producers>,
     members: Mutex<Vec<control::Handle>>,
+    /// Topics that were made or found, and when.
+    ensured: Mutex<HashMap<String, Instant>>,
     closed: Arc<AtomicBool>,
 }
 
@@ -69,7 +76,14 @@ impl Kafka {
             return Err(BusError::Broker(format!("no Kafka at {bootstrap} within {timeout_ms} ms: {error}")));
         }
         let closed = Arc::new(AtomicBool::new(false));
-        Ok(Arc::new(Self { config, admin, producers, members: Mutex::default(), closed }))
+        Ok(Arc::new(Self {
+            config,
+            admin,
+            producers,
+            members: Mutex::default(),
+            ensured: Mutex::default(),
+            closed,
+        }))
     }
 
     fn open(&self) -> Result<(), BusError> {
@@ -87,6 +101,22 @@ impl Kafka {
         self.open()?;
         let admin = self.admin.clone();
         blocking(move || question(&admin)).await
+    }
+
+    /// Asks the cluster about a topic. Of one that was made a moment ago, some brokers have not heard yet.
+    async fn ask_about<T: Send + 'static>(
+        &self,
+        topic: &str,
+        question: impl Fn(&AdminClient<Logged>) -> Result<T, BusError> + Clone + Send + 'static,
+    ) -> Result<T, BusError> {
+        loop {
+            let answer = self.ask(question.clone()).await;
+            let fresh = || self.ensured.lock().get(topic).is_some_and(|at| at.elapsed() < KNOWN_EVERYWHERE);
+            if !(matches!(answer, Err(BusError::NoTopic(_))) && fresh()) {
+                return answer;
+            }
+            tokio::time::sleep(ASK_AGAIN).await;
+        }
     }
 
     async fn replicas(&self) -> Result<u16, BusError> {
@@ -112,22 +142,27 @@ impl Bus for Kafka {
         self.open()?;
         topics::ensure(&self.admin, topics, self.replicas().await?).await?;
         let names: Vec<String> = topics.iter().map(|it| it.name.clone()).collect();
-        self.ask(move |admin| topics::wait_until_ready(admin.inner(), &names)).await
+        self.ask(move |admin| topics::wait_until_ready(admin.inner(), &names)).await?;
+        let now = Instant::now();
+        self.ensured.lock().extend(topics.iter().map(|it| (it.name.clone(), now)));
+        Ok(())
     }
 
     async fn partitions(&self, topic: &str) -> Result<u32, BusError> {
-        let topic = topic.to_owned();
-        self.ask(move |admin| topics::partitions(admin.inner(), &topic)).await
+        let name = topic.to_owned();
+        self.ask_about(topic, move |admin| topics::partitions(admin.inner(), &name)).await
     }
 
     async fn watermarks(&self, partition: &TopicPartition) -> Result<Watermarks, BusError> {
         let at = partition.clone();
-        self.ask(move |admin| positions::watermarks(admin.inner(), &at).map_err(broker)).await
+        let question =
+            move |admin: &AdminClient<Logged>| positions::watermarks(admin.inner(), &at).map_err(broker);
+        self.ask_about(&partition.topic, question).await
     }
 
     async fn log_id(&self, topic: &str) -> Result<LogId, BusError> {
-        let topic = topic.to_owned();
-        self.ask(move |admin| log_id::log_id(admin, &topic)).await
+        let name = topic.to_owned();
+        self.ask_about(topic, move |admin| log_id::log_id(admin, &name)).await
     }
 
     async fn subscribe(&self, group: &str, topics: &[String]) -> Result<Subscription, BusError> {
