@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use saga_core::Millis;
@@ -25,7 +26,19 @@ struct Simulated {
 /// When every simulation begins, in ms since 1970 UTC.
 const BEGINNING_MS: i64 = 1_800_000_000_000;
 
-/// Now, in ms since 1970 UTC. Never goes back within the process: a saga's events must not either.
+/// A clock that was set back by less waits until it has caught up, in ms.
+const STANDS_STILL_MS: i64 = 1_000;
+
+/// Time since the machine's clock was set back, by a clock that cannot be.
+struct Slewed {
+    at: std::time::Instant,
+    newest_ms: i64,
+}
+
+static SLEWED: Mutex<Option<Slewed>> = Mutex::new(None);
+
+/// Now, in ms since 1970 UTC. Never goes back within the process: a saga's events must not either. When the machine's
+/// clock is set back, time goes on at half its pace until the machine has caught up, so that timers still fire.
 pub fn now() -> Millis {
     if let Some(now) =
         simulated(|it| BEGINNING_MS + i64::try_from(it.began.elapsed().as_millis()).unwrap_or(0))
@@ -34,7 +47,32 @@ pub fn now() -> Millis {
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
     let now = i64::try_from(now).unwrap_or(i64::MAX);
-    Millis(NEWEST.fetch_max(now, Ordering::Relaxed).max(now))
+    let newest = NEWEST.fetch_max(now, Ordering::Relaxed);
+    if newest - now < STANDS_STILL_MS {
+        return Millis(newest.max(now));
+    }
+    let mut slewed = SLEWED.lock();
+    let newest = slew(&mut slewed, NEWEST.load(Ordering::Relaxed), std::time::Instant::now());
+    NEWEST.fetch_max(newest, Ordering::Relaxed);
+    Millis(newest)
+}
+
+/// How far this process's time is ahead of the machine's clock, in ms: it was set back.
+pub fn ahead_ms() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    (NEWEST.load(Ordering::Relaxed) - i64::try_from(now).unwrap_or(i64::MAX)).max(0)
+}
+
+/// Lets time go on at half its pace since the last call, and says when it is.
+fn slew(slewed: &mut Option<Slewed>, newest_ms: i64, at: std::time::Instant) -> i64 {
+    // Another value than was left here: the machine's clock has moved on its own since then.
+    let since = slewed.as_ref().filter(|it| it.newest_ms == newest_ms).map_or(at, |it| it.at);
+    let steps = i64::try_from(at.saturating_duration_since(since).as_millis() / 2).unwrap_or(0);
+    let newest_ms = newest_ms + steps;
+    // The odd millisecond counts the next time.
+    let at = since + std::time::Duration::from_millis(u64::try_from(steps).unwrap_or(0) * 2);
+    *slewed = Some(Slewed { at, newest_ms });
+    newest_ms
 }
 
 /// A random number: an event's seed.
@@ -65,4 +103,24 @@ pub(crate) fn simulate(seed: u64) {
 /// They are real again.
 pub(crate) fn stop_simulating() {
     SIMULATED.with_borrow_mut(|it| *it = None);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn time_goes_on_at_half_its_pace_after_the_clock_was_set_back() {
+        let began = std::time::Instant::now();
+        let mut slewed = None;
+        assert_eq!(slew(&mut slewed, 5_000, began), 5_000);
+        assert_eq!(slew(&mut slewed, 5_000, began + Duration::from_millis(1_001)), 5_500);
+        assert_eq!(slew(&mut slewed, 5_500, began + Duration::from_millis(1_002)), 5_501);
+        // Meanwhile the machine's clock has moved on by itself: what was counted before is void.
+        let later = began + Duration::from_secs(60);
+        assert_eq!(slew(&mut slewed, 9_000, later), 9_000);
+        assert_eq!(slew(&mut slewed, 9_000, later + Duration::from_secs(2)), 10_000);
+    }
 }

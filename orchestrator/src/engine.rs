@@ -392,6 +392,8 @@ async fn housekeeping(engine: Engine, shutdown: CancellationToken) {
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(Duration::from_secs(1)) => {}
         }
+        #[allow(clippy::cast_precision_loss, reason = "a gauge")]
+        metrics::gauge!("amends_clock_ahead_seconds").set(clock::ahead_ms() as f64 / 1_000.0);
         if let Err(error) = engine.definitions.refresh(&engine.store).await {
             tracing::warn!(%error, "the definitions cannot be read; going on with those that are known");
         }

@@ -1,6 +1,7 @@
 //! Named places where a test lets a process die, as `kill -9` would: nothing is flushed, unwound or said goodbye.
 //!
-//! `AMENDS_FAILPOINT=lane.committed=7` kills the process when it comes by `lane.committed` for the seventh time.
+//! `AMENDS_FAILPOINT=lane.committed=7` kills the process when it comes by `lane.committed` for the seventh time;
+//! with `=7:hang` the thread that comes by stands still for ever, as in a deadlock.
 //! Builds without debug assertions have no failpoints: [`hit`] is empty there, whatever the environment says. What
 //! is here must not change what a process does in any other way.
 
@@ -67,6 +68,7 @@ mod armed {
     struct Armed {
         name: String,
         left: AtomicI64,
+        hangs: bool,
     }
 
     static ARMED: LazyLock<Option<Armed>> = LazyLock::new(|| {
@@ -77,9 +79,10 @@ mod armed {
             super::ALL.iter().any(|it| it.name == name),
             "AMENDS_FAILPOINT: there is no failpoint `{name}`"
         );
+        let (times, hangs) = times.strip_suffix(":hang").map_or((times, false), |times| (times, true));
         let left =
             times.parse().unwrap_or_else(|_| panic!("AMENDS_FAILPOINT: `{times}` is no number of times"));
-        Some(Armed { name: name.to_owned(), left: AtomicI64::new(left) })
+        Some(Armed { name: name.to_owned(), left: AtomicI64::new(left), hangs })
     });
 
     pub(super) fn hit(name: &'static str) {
@@ -88,6 +91,12 @@ mod armed {
             && armed.name == name
             && armed.left.fetch_sub(1, Ordering::Relaxed) == 1
         {
+            if armed.hangs {
+                eprintln!("failpoint {name}: the thread stands still");
+                loop {
+                    std::thread::park();
+                }
+            }
             eprintln!("failpoint {name}: the process dies");
             std::process::abort();
         }

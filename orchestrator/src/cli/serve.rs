@@ -1,6 +1,7 @@
 //! `amends serve`: the engine and its API.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
@@ -45,6 +46,9 @@ pub struct ServeArgs {
     /// Where the API listens
     #[arg(long, env = "AMENDS_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     listen: SocketAddr,
+    /// The process ends (exit code 70) when its lane has hung for so long, in s: others take its shards
+    #[arg(long, env = "AMENDS_WATCHDOG_S", default_value_t = 60, value_name = "S", value_parser = clap::value_parser!(u64).range(1..))]
+    watchdog_s: u64,
     #[command(flatten)]
     auth: AuthArgs,
     #[command(flatten)]
@@ -147,6 +151,7 @@ pub async fn run(args: ServeArgs) -> Result<Code, Failure> {
     let engine_stop = CancellationToken::new();
     let (engine, running) = Engine::start(config, store, bus.clone(), topics, engine_stop.clone()).await?;
 
+    engine.health.watch(Duration::from_secs(args.watchdog_s));
     let closing = asked.child_token();
     let config = ApiConfig { auth, reconciler: args.books.reconciler(), ..args.limits.config() };
     let api = Api::new(engine, config, closing.clone());
