@@ -100,6 +100,7 @@ incident: ## an outage leaves SAGAS (5,000) parked and as many compensated; two 
 	  cargo test --locked -p amends --test api -- --nocapture an_outage_is_made_good
 
 faults: ## hurt a real stack of its own: every fault, and every failpoint TIMES times (default 3)
+	@deploy/install test
 	tests/faults/run run all
 	tests/faults/run kill --times $(TIMES)
 

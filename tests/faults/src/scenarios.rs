@@ -15,6 +15,8 @@ use saga_protocol::{Direction, Headers, Message, Topics};
 use serde_json::json;
 use test_support::eventually;
 
+mod machine;
+
 use crate::echo::Echo;
 use crate::proxy::Proxy;
 use crate::servers::Servers;
@@ -33,7 +35,7 @@ pub struct Scenario {
 }
 
 /// All of them, those that need no servers of their own first.
-pub const ALL: [Scenario; 11] = [
+pub const ALL: [Scenario; 16] = [
     of(
         "connections-cut",
         "connections to Postgres are cut: before a statement, half-way, and before its answer",
@@ -45,9 +47,18 @@ pub const ALL: [Scenario; 11] = [
     of("rebalance", "a second orchestrator comes and goes every 2 s, by turns asked to and killed", false),
     of("sandbox", "Toss is slow, silent, wrong, and late", false),
     of("log-truncated", "Kafka loses the records that nobody has read yet", false),
+    of(
+        "lane-hangs",
+        "the engine's lane stands still for ever: the process ends, and another one takes over",
+        false,
+    ),
+    of("clock-moved", "the engine's clock, then each worker's, is an hour ahead, and set back", false),
     of("redis-gone", "Redis goes away and comes back", true),
     of("postgres-restart", "Postgres is restarted three times in immediate mode", true),
     of("broker-restart", "the broker is killed and restarted", true),
+    of("one-of-three", "each of three brokers, by turns, is killed and comes back", true),
+    of("postgres-full", "Postgres has no room left on its disk", true),
+    of("kafka-full", "the broker has no room left on its disk", true),
     of("log-wiped", "the broker loses its disk: another cluster at the same address", true),
 ];
 
@@ -92,6 +103,17 @@ impl Scenario {
             plan.postgres_port = Some(before.port);
             proxy = Some(before);
         }
+        let mut disk = None;
+        let mut brokers = None;
+        match (self.name, &servers) {
+            ("clock-moved", _) => plan.fake_clock = Some(machine::fake_clock()?),
+            ("one-of-three", Some(servers)) => {
+                plan.kafka = Some(brokers.insert(servers.three_brokers()).address())
+            }
+            ("postgres-full", Some(servers)) => disk = Some(servers.on_a_small_disk("postgres")?),
+            ("kafka-full", Some(servers)) => disk = Some(servers.on_a_small_disk("kafka")?),
+            _ => {}
+        }
         let mut shop = Shop::with(plan).await;
         let began = Instant::now();
         let mut load = shop.load(0, IN_FLIGHT);
@@ -115,6 +137,12 @@ impl Scenario {
             ("postgres-restart", Some(servers)) => postgres_restart(&load, &traffic, servers).await,
             ("broker-restart", Some(servers)) => broker_restart(&load, &traffic, servers).await,
             ("log-wiped", Some(servers)) => log_wiped(&mut shop, &load, servers).await,
+            ("lane-hangs", _) => machine::lane_hangs(&mut shop, &traffic).await,
+            ("clock-moved", _) => machine::clock_moved(&shop, &traffic).await,
+            ("one-of-three", _) => machine::one_of_three(&traffic, brokers.as_ref()).await,
+            ("postgres-full" | "kafka-full", _) => {
+                machine::disk_full(&shop, &load, &traffic, disk.as_ref()).await
+            }
             (other, _) => anyhow::bail!("`{other}` is in the list and cannot be run"),
         };
         // It goes on as before.

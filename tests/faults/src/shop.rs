@@ -42,6 +42,10 @@ pub struct Plan {
     pub webhooks: bool,
     /// What is younger, in ms, the reconciliation leaves alone; as usual when absent.
     pub reconcile_grace_ms: Option<i64>,
+    /// Kafka's brokers, `host:port,…`; the stack's when absent.
+    pub kafka: Option<String>,
+    /// The library that fakes a process's clock, where clocks are to be moved.
+    pub fake_clock: Option<PathBuf>,
 }
 
 impl Plan {
@@ -53,6 +57,8 @@ impl Plan {
             postgres_port: None,
             webhooks: false,
             reconcile_grace_ms: None,
+            kafka: None,
+            fake_clock: None,
         }
     }
 }
@@ -119,7 +125,7 @@ impl Shop {
         command
             .args(arguments)
             .env("AMENDS_BUS", "kafka")
-            .env("AMENDS_KAFKA", kafka())
+            .env("AMENDS_KAFKA", self.plan.kafka.clone().unwrap_or_else(kafka))
             .env("AMENDS_TOPIC_PREFIX", &self.prefix)
             .env("AMENDS_REDIS_URL", redis_url())
             .env("AMENDS_SHARDS", "4")
@@ -159,6 +165,16 @@ impl Shop {
         let command = self.process(name);
         self.spawn(name, command);
         self.answers(name).await;
+    }
+
+    /// Starts a process whose thread stands still for ever when it comes by the failpoint for the `times`-th time,
+    /// and whose watchdog waits for so many seconds.
+    pub fn start_hanging(&mut self, name: &str, failpoint: &str, times: u32, watchdog_s: u64) {
+        let mut command = self.process(name);
+        command
+            .env("AMENDS_FAILPOINT", format!("{failpoint}={times}:hang"))
+            .env("AMENDS_WATCHDOG_S", watchdog_s.to_string());
+        self.spawn(name, command);
     }
 
     /// Starts a process that dies when it comes by the failpoint for the `times`-th time. It may die at once, so
@@ -213,7 +229,27 @@ impl Shop {
         format!("http://127.0.0.1:{}", self.ports[name])
     }
 
+    /// Sets a process's clock ahead of the machine's by so many seconds.
+    pub fn set_clock(&self, name: &str, ahead_s: i64) {
+        std::fs::write(self.clock(name), format!("+{ahead_s}")).unwrap();
+    }
+
+    fn clock(&self, name: &str) -> PathBuf {
+        self.folder.path().join(format!("{name}.clock"))
+    }
+
     fn spawn(&mut self, name: &str, mut command: Command) {
+        if let Some(library) = &self.plan.fake_clock {
+            let clock = self.clock(name);
+            if !clock.exists() {
+                self.set_clock(name, 0);
+            }
+            command
+                .env("LD_PRELOAD", library)
+                .env("FAKETIME_TIMESTAMP_FILE", clock)
+                .env("FAKETIME_CACHE_DURATION", "1")
+                .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        }
         let log = self.folder.path().join(format!("{name}.log"));
         let log = File::options().create(true).append(true).open(log).unwrap();
         command.stdout(log.try_clone().unwrap()).stderr(log);
@@ -228,6 +264,19 @@ impl Shop {
             client.get(&health).send().await.is_ok_and(|answer| answer.status().is_success())
         })
         .await;
+    }
+
+    /// Whether the engine says that it is ready.
+    pub async fn is_ready(&self) -> bool {
+        let answer = reqwest::get(format!("{}/readyz", self.url("orchestrator"))).await;
+        answer.is_ok_and(|answer| answer.status().is_success())
+    }
+
+    /// A gauge or counter without labels.
+    pub async fn metric(&self, name: &str, metric: &str) -> f64 {
+        let text = reqwest::get(format!("{}/metrics", self.url(name))).await.unwrap().text().await.unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(metric)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("there is no metric {metric}")).trim().parse().unwrap()
     }
 
     /// `kill -9`.
