@@ -129,7 +129,12 @@ fn doing(definition: &saga_core::Definition, state: &State) -> Option<String> {
         matches!(track.run, Run::Sent | Run::Unknown | Run::Backoff | Run::Waiting | Run::Held)
     });
     let named = open.filter_map(|(cell, track)| {
-        Some(format!("{} {}", words::step_name(definition, cell.step)?, words::run(track.run)))
+        let doing = match (cell.direction, track.run) {
+            (Direction::Compensate, Run::Sent) => "is being undone".to_owned(),
+            (Direction::Compensate, run) => format!("(undoing) {}", words::run(run)),
+            (Direction::Execute, run) => words::run(run).to_owned(),
+        };
+        Some(format!("{} {doing}", words::step_name(definition, cell.step)?))
     });
     let all: Vec<String> = named.take(3).collect();
     (!all.is_empty()).then(|| all.join(", "))

@@ -251,3 +251,95 @@ async fn a_new_definition_is_spelled_well_proved_and_tested() {
     let schema: Value = serde_json::from_str(&out(&schema)).unwrap();
     assert_eq!(schema["title"], "Amends saga definition");
 }
+
+/// What asks and steers, one command after the other as in a night with an incident; each of them is understood by the
+/// server, and the server by each of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_operators_command_prints_what_can_be_acted_on() {
+    let server = Server::start().await;
+    let mut done: Vec<String> = Vec::new();
+    let mut run = async |line: &str, holds: &str| {
+        let mut args: Vec<String> = Vec::new();
+        for (at, part) in line.split('\'').enumerate() {
+            if at % 2 == 0 {
+                args.extend(part.split_whitespace().map(str::to_owned))
+            } else {
+                args.push(part.into())
+            }
+        }
+        done.push(args.iter().take(3).cloned().collect::<Vec<_>>().join(" "));
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let output = amends(&server.url, &args).await;
+        assert_eq!(code(&output), 0, "{line}: {}{}", out(&output), err(&output));
+        assert!(out(&output).contains(holds), "{line}: {}", out(&output));
+        let json = amends(&server.url, &[args.as_slice(), &["--json"]].concat()).await;
+        (out(&output), json)
+    };
+    server
+        .travel(|command| {
+            Some(if command.action == "pay" { rejected(command, "no_money") } else { succeeded(command) })
+        })
+        .await;
+    let input = tour("tour-1").to_string();
+    let id = out(&amends(&server.url, &["saga", "start", "tour", "--input", &input]).await).trim().to_owned();
+    let _ = amends(&server.url, &["saga", "watch", &id]).await;
+    run("saga list", &id).await;
+    run(&format!("saga show {id}"), "compensated").await;
+    run(&format!("saga can {id}"), "not now").await;
+    run(&format!("saga note {id} 'seen 확인'"), "noted").await;
+    run(&format!("saga owner {id} minji --why 'on call'"), "minji looks after it").await;
+    run(&format!("saga replay {id}"), "runs again").await;
+    run(&format!("saga erase {id} --why asked"), "are erased").await;
+    for (line, holds) in [
+        ("ops overview", "at risk"),
+        ("ops parked", "nothing needs a human"),
+        ("ops failures", "no_money"),
+        ("ops count status=compensated", "1"),
+        ("ops workers", "worker"),
+        ("ops anomalies", "no anomalies"),
+        ("ops dead-letters", "no dead letters"),
+        ("ops save-filter night 'status=compensated'", "saga list --saved night"),
+        ("ops filters", "night"),
+        ("saga list --saved night", "tour-1"),
+        ("ops drop-filter night", "dropped"),
+        ("ops retention", "week of history"),
+        ("ops retention tour --days 90 --why policy", "90 days"),
+        ("ops holds", "nothing is held"),
+        ("ops hold --definition tour --why incident", "release it"),
+        ("ops approvals", "nothing waits"),
+        ("ops job preview replay --filter status=compensated", "would be acted on"),
+        ("ops job make replay --filter status=compensated --why fixed --acknowledge", "job"),
+        ("ops job list", "fixed"),
+        ("ops audit", "saga.owner"),
+        ("key list", "no keys"),
+        ("key whoami", "DEV MODE"),
+        ("def list", "tour"),
+        ("def show tour", "trigger"),
+    ] {
+        let (_, json) = run(line, holds).await;
+        // Asked a second time, some change nothing more; none is misunderstood.
+        let told = if json.status.success() { json.stdout } else { json.stderr };
+        assert!(
+            serde_json::from_slice::<Value>(&told).is_ok(),
+            "{line} --json: {}",
+            String::from_utf8_lossy(&told)
+        );
+    }
+    let hold: Value =
+        serde_json::from_str(&out(&amends(&server.url, &["ops", "holds", "--json"]).await)).unwrap();
+    let hold = hold["holds"][0]["id"].as_str().unwrap().to_owned();
+    run(&format!("ops release {hold} --why over"), "released").await;
+    let jobs: Value =
+        serde_json::from_str(&out(&amends(&server.url, &["ops", "job", "list", "--json"]).await)).unwrap();
+    let job = jobs["jobs"][0]["id"].as_str().unwrap().to_owned();
+    run(&format!("ops job show {job}"), "fixed").await;
+    run(&format!("ops job items {job}"), &id).await;
+
+    let late = amends(&server.url, &["saga", "signal", &id, "go"]).await;
+    assert_eq!(code(&late), 6, "{}", out(&late));
+    assert!(out(&late).contains("the saga has ended"), "{}", out(&late));
+    let blind = amends(&server.url, &["saga", "act", &id, "retry", "--why", "x"]).await;
+    assert_eq!(code(&blind), 2);
+    assert!(err(&blind).contains("amends saga can"), "{}", err(&blind));
+    server.stop().await;
+}

@@ -10,6 +10,7 @@ use saga_core::definition::load;
 
 use super::client::{Client, Sent};
 use super::exit::{Code, Failure};
+use super::style::table;
 use super::{Output, Server, author, say, versions};
 use crate::api::view::{DefinitionList, PublishedView};
 use crate::store::definitions::children_of;
@@ -148,12 +149,11 @@ async fn list(client: &Client, output: Output) -> Result<Code, Failure> {
     } else if all.definitions.is_empty() {
         say("no definitions; `amends def publish FILE` adds one");
     } else {
-        say(&format!("{:<24}  {:<12}  {:<20}  description", "definition", "version", "trigger"));
-        for it in all.definitions {
+        let rows = all.definitions.into_iter().map(|it| {
             let version: String = it.version.chars().take(12).collect();
-            let (trigger, about) = (it.trigger.unwrap_or_default(), it.description.unwrap_or_default());
-            say(format!("{:<24}  {version:<12}  {trigger:<20}  {about}", it.name).trim_end());
-        }
+            vec![it.name, version, it.trigger.unwrap_or_default(), it.description.unwrap_or_default()]
+        });
+        say(&table(&["definition", "version", "trigger", "description"], rows.collect()));
     }
     Ok(Code::Ok)
 }

@@ -12,10 +12,11 @@ use serde_json::{Value, json};
 
 use super::client::{Client, Sent};
 use super::exit::{Code, Failure};
-use super::style::{Style, amount, span};
+use super::style::{self, Style, amount, span};
 use super::timeline::Timeline;
 use super::{Output, Server, say};
 use crate::api::act::{Action, ActionRequest};
+use crate::api::care::FilterList;
 use crate::api::headers::WAIT_MAX_S;
 use crate::api::view::{Acted, SagaPage, SagaView, Started};
 
@@ -85,6 +86,9 @@ struct ListArgs {
     /// Any other query of GET /sagas, such as `health=late&step=pay`
     #[arg(long)]
     filter: Option<String>,
+    /// A saved filter, as `amends ops filters` lists them
+    #[arg(long, value_name = "NAME", conflicts_with = "filter")]
+    saved: Option<String>,
     /// How many, at most 500
     #[arg(long, default_value_t = 50)]
     limit: u16,
@@ -109,9 +113,9 @@ struct ActArgs {
     /// Who acts, where nobody needs to sign in; else it is who the token speaks for
     #[arg(long, env = "USER")]
     who: Option<String>,
-    /// The revision that you looked at (`amends saga show --json`); refused when the saga has moved on
+    /// The revision that you looked at, as `amends saga can` shows it; refused when the saga has moved on
     #[arg(long)]
-    revision: u32,
+    revision: Option<u32>,
     /// The step
     #[arg(long)]
     step: Option<String>,
@@ -236,7 +240,10 @@ async fn list(client: &Client, args: ListArgs, output: Output) -> Result<Code, F
         words.into_iter().filter_map(|(name, value)| value.map(|value| (name, value))).collect();
     query.push(("limit", args.limit.to_string()));
     query.extend(args.after.map(|after| ("after", after.to_string())));
-    let rest = args.filter.unwrap_or_default();
+    let rest = match args.saved {
+        Some(name) => saved(client, &name).await?,
+        None => args.filter.unwrap_or_default(),
+    };
     let path = if rest.is_empty() {
         "/sagas".to_owned()
     } else {
@@ -256,25 +263,18 @@ pub fn table(page: &SagaPage, style: Style, now: chrono::DateTime<Utc>) -> Strin
     if page.sagas.is_empty() {
         return "no sagas".to_owned();
     }
-    let mut lines = vec![format!(
-        "{:<36}  {:<20}  {:<13}  {:>14}  {:>16}  {}",
-        "saga", "definition", "status", "amount", "started", "key"
-    )];
-    for it in &page.sagas {
-        let status = style.status(&it.status);
-        // Painted text is longer than it looks.
-        let pad = " ".repeat(13_usize.saturating_sub(it.status.chars().count() + 2));
+    let rows = page.sagas.iter().map(|it| {
         let money = it.amount.map(|number| amount(number, it.currency.as_deref())).unwrap_or_default();
         let ago = format!("{} ago", span((now - it.started_at).num_milliseconds()));
-        let key = it.key.as_deref().unwrap_or_default();
-        let line =
-            format!("{}  {:<20}  {status}{pad}  {money:>14}  {ago:>16}  {key}", it.saga, it.definition);
-        lines.push(line.trim_end().to_owned());
-    }
+        let (status, key) = (style.status(&it.status), it.key.clone().unwrap_or_default());
+        vec![it.saga.to_string(), it.definition.clone(), status, money, ago, key]
+    });
+    let mut text =
+        style::table(&["saga", "definition", "status", ">amount", ">started", "key"], rows.collect());
     if let Some(next) = page.next {
-        lines.push(format!("more: --after {next}"));
+        text.push_str(&format!("\nmore: --after {next}"));
     }
-    lines.join("\n")
+    text
 }
 
 async fn show(client: &Client, id: SagaId, output: Output) -> Result<Code, Failure> {
@@ -328,7 +328,22 @@ async fn watch(client: &Client, id: SagaId, output: Output) -> Result<Code, Fail
     }
 }
 
+/// The query of a saved filter.
+async fn saved(client: &Client, name: &str) -> Result<String, Failure> {
+    let all: FilterList = client.get("/ops/filters").await?;
+    let found = all.filters.into_iter().find(|it| it.name == name);
+    found.map(|it| it.query).ok_or_else(|| {
+        Failure::new(Code::NotFound, format!("there is no filter `{name}`; `amends ops filters` lists them"))
+    })
+}
+
 async fn act(client: &Client, args: ActArgs, output: Output) -> Result<Code, Failure> {
+    let revision = args.revision.ok_or_else(|| {
+        Failure::usage(format!(
+            "say by --revision what you looked at: `amends saga can {}` prints the commands that are possible now",
+            args.id
+        ))
+    })?;
     let parse = |text: Option<String>| -> Result<Option<Value>, Failure> {
         let Some(text) = text else { return Ok(None) };
         let bytes = document(&text)?;
@@ -338,7 +353,7 @@ async fn act(client: &Client, args: ActArgs, output: Output) -> Result<Code, Fai
         action: args.action.into(),
         who: args.who,
         why: args.why,
-        revision: args.revision,
+        revision,
         step: args.step,
         item: args.item,
         direction: args.compensation.then_some(Direction::Compensate),

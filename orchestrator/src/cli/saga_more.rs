@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::client::{Client, Sent, query_of};
 use super::exit::{Code, Failure};
-use super::ops::table;
+use super::style::table;
 use super::{Output, say};
 use crate::api::can::ActionList;
 use crate::api::care::{NoteRequest, OwnerRequest, OwnerView};
@@ -150,7 +150,20 @@ pub async fn run(more: More, client: &Client, output: Output) -> Result<Code, Fa
             let sent = body.as_deref().map_or(Sent::Nothing, Sent::Json);
             let path = format!("/sagas/{id}/signals/{name}");
             let it: Signalled = client.send(Method::POST, &path, &key_header(idempotency_key), sent).await?;
-            print(output, &it, || if it.repeated { "kept before" } else { "kept" }.to_owned());
+            let saga = client.saga(id).await?;
+            let status = &saga.summary.status;
+            let ended = saga.summary.ended_at.is_some();
+            let kept = if it.repeated { "kept before" } else { "kept" };
+            print(output, &it, || match ended {
+                true => format!(
+                    "the saga has ended, it is {}: the signal changes nothing",
+                    output.style.status(status)
+                ),
+                false => format!("{kept}: the saga takes it when it comes to wait for `{name}`"),
+            });
+            if ended {
+                return Ok(Code::Ignored);
+            }
         }
         More::Erase { id, why } => {
             let it: Erased = client.post(&format!("/sagas/{id}/erase"), &EraseRequest { why }).await?;

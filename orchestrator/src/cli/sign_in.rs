@@ -223,7 +223,7 @@ pub async fn run(args: KeyArgs, output: Output) -> Result<Code, Failure> {
         }
         KeyCommand::List => {
             let all: KeyList = client.get("/ops/keys").await?;
-            if output.json { output.print(&all) } else { say(&table(&all, Utc::now())) }
+            if output.json { output.print(&all) } else { say(&list(&all, Utc::now())) }
         }
         KeyCommand::Revoke { id, why } => {
             let path = format!("/ops/keys/{id}?{}", super::client::query_of(&[("why", &why)]));
@@ -238,15 +238,11 @@ pub async fn run(args: KeyArgs, output: Output) -> Result<Code, Failure> {
     Ok(Code::Ok)
 }
 
-fn table(all: &KeyList, now: DateTime<Utc>) -> String {
+fn list(all: &KeyList, now: DateTime<Utc>) -> String {
     if all.keys.is_empty() {
         return "no keys; `amends key make NAME --role ROLE --why …` makes one".to_owned();
     }
-    let mut lines = vec![format!(
-        "{:<36}  {:<20}  {:<12}  {:<18}  {:<14}  {}",
-        "key", "name", "begins", "roles", "last used", "state"
-    )];
-    for key in &all.keys {
+    let rows = all.keys.iter().map(|key| {
         let used = key
             .last_used_at
             .map_or_else(|| "never".to_owned(), |at| format!("{} ago", span((now - at).num_milliseconds())));
@@ -256,11 +252,7 @@ fn table(all: &KeyList, now: DateTime<Utc>) -> String {
             (None, Some(at)) => format!("until {}", at.format("%Y-%m-%d")),
             (None, None) => "works".to_owned(),
         };
-        let roles = key.roles.join(",");
-        lines.push(format!(
-            "{}  {:<20}  {:<12}  {roles:<18}  {used:<14}  {state}",
-            key.id, key.name, key.prefix
-        ));
-    }
-    lines.join("\n")
+        vec![key.id.to_string(), key.name.clone(), key.prefix.clone(), key.roles.join(","), used, state]
+    });
+    super::style::table(&["key", "name", "begins", "roles", "last used", "state"], rows.collect())
 }

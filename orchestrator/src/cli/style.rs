@@ -2,6 +2,8 @@
 
 use std::io::IsTerminal;
 
+use unicode_width::UnicodeWidthChar;
+
 /// Whether to colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Style {
@@ -94,6 +96,41 @@ pub fn span(ms: i64) -> String {
     }
 }
 
+/// Rows below their heads, each column as wide as it must be. A head that begins with `>` is that of a column whose
+/// text stands at the right.
+pub fn table(heads: &[&str], rows: Vec<Vec<String>>) -> String {
+    let right: Vec<bool> = heads.iter().map(|head| head.starts_with('>')).collect();
+    let heads: Vec<String> = heads.iter().map(|head| head.trim_start_matches('>').to_owned()).collect();
+    let mut widths: Vec<usize> = heads.iter().map(|head| width(head)).collect();
+    for row in &rows {
+        for (most, cell) in widths.iter_mut().zip(row) {
+            *most = (*most).max(width(cell));
+        }
+    }
+    let line = |row: &Vec<String>| {
+        let columns = row.iter().zip(&widths).zip(&right);
+        let cells: Vec<String> = columns
+            .map(|((cell, most), right)| {
+                let pad = " ".repeat(most.saturating_sub(width(cell)));
+                if *right { format!("{pad}{cell}") } else { format!("{cell}{pad}") }
+            })
+            .collect();
+        cells.join("  ").trim_end().to_owned()
+    };
+    std::iter::once(&heads).chain(&rows).map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// How many columns a text takes on a terminal: Hangul takes two a character, a colour none.
+fn width(text: &str) -> usize {
+    let mut colour = false;
+    let columns = text.chars().map(|it| {
+        let seen = !colour && it != '\u{1b}';
+        colour = if colour { it != 'm' } else { it == '\u{1b}' };
+        if seen { it.width().unwrap_or(0) } else { 0 }
+    });
+    columns.sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,5 +158,15 @@ mod tests {
         assert_eq!(Style::PLAIN.status("parked"), "■ parked");
         let coloured = Style::coloured().status("parked");
         assert!(coloured.contains("■ parked") && coloured.starts_with('\u{1b}'));
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_they_must_be() {
+        let rows = vec![
+            vec!["a".into(), "주문 1".into(), "10".into(), String::new()],
+            vec![Style::coloured().paint(Tone::Good, "long"), "b".into(), "5".into(), "c".into()],
+        ];
+        let text = table(&["x", "y", ">n", "z"], rows);
+        assert_eq!(text, "x     y        n  z\na     주문 1  10\n\u{1b}[34mlong\u{1b}[0m  b        5  c");
     }
 }

@@ -8,12 +8,12 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::ago;
 use super::look::show;
-use super::{ago, table};
 use crate::api::jobs::{JobItems, JobList, JobPreview, JobView, SteerRequest};
 use crate::cli::client::Client;
 use crate::cli::exit::{Code, Failure};
-use crate::cli::style::amount;
+use crate::cli::style::{amount, table};
 use crate::cli::{Output, say};
 use crate::jobs::JobRequest;
 

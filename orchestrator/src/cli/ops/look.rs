@@ -4,7 +4,7 @@ use chrono::Utc;
 use clap::Subcommand;
 use saga_protocol::SagaId;
 
-use super::{ago, table};
+use super::ago;
 use crate::api::audit::AuditPage;
 use crate::api::care::FilterList;
 use crate::api::letters::{AnomalyPage, LetterPage, LetterView};
@@ -14,7 +14,7 @@ use crate::api::view::Counts;
 use crate::api::what_if::{WhatIf, WhatIfRequest};
 use crate::cli::client::{Client, Sent};
 use crate::cli::exit::{Code, Failure};
-use crate::cli::style::{amount, span};
+use crate::cli::style::{amount, span, table};
 use crate::cli::{Output, say};
 
 #[derive(Debug, Subcommand)]

@@ -61,41 +61,7 @@ pub async fn reconcile(args: ReconcileArgs, output: Output) -> Result<Code, Fail
     settle::reconcile(&args.server.client()?, args.last, output).await
 }
 
-/// Rows below their heads, each column as wide as it must be.
-pub(super) fn table(heads: &[&str], rows: Vec<Vec<String>>) -> String {
-    let mut widths: Vec<usize> = heads.iter().map(|head| head.chars().count()).collect();
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let heads: Vec<String> = heads.iter().map(|head| (*head).to_owned()).collect();
-    let line = |row: &Vec<String>| {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell}{}", " ".repeat(width.saturating_sub(cell.chars().count()))))
-            .collect();
-        cells.join("  ").trim_end().to_owned()
-    };
-    std::iter::once(&heads).chain(&rows).map(line).collect::<Vec<_>>().join("\n")
-}
-
 /// How long ago, in words.
 pub(super) fn ago(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
     format!("{} ago", span((now - at).num_milliseconds().max(0)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn columns_are_as_wide_as_they_must_be() {
-        let rows = vec![
-            vec!["a".into(), "주문 1".into(), String::new()],
-            vec!["long".into(), "b".into(), "c".into()],
-        ];
-        assert_eq!(table(&["x", "y", "z"], rows), "x     y     z\na     주문 1\nlong  b     c");
-    }
 }

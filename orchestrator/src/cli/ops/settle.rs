@@ -7,17 +7,17 @@ use saga_protocol::SagaId;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use super::ago;
 use super::look::{held, show};
-use super::{ago, table};
 use crate::api::approvals::{ApprovalList, ApprovalView, DecisionRequest};
-use crate::api::care::{FilterRequest, FilterView};
+use crate::api::care::{FilterList, FilterRequest};
 use crate::api::holds::{HoldList, HoldRequest, HoldView};
 use crate::api::letters::{LetterView, ResolveRequest, WhyRequest};
 use crate::api::reconciliation::Reconciliation;
 use crate::api::retention::{RetentionRequest, RetentionView};
 use crate::cli::client::{Client, Sent, query_of};
 use crate::cli::exit::{Code, Failure};
-use crate::cli::style::amount;
+use crate::cli::style::{amount, table};
 use crate::cli::{Output, say};
 
 #[derive(Debug, Subcommand)]
@@ -184,8 +184,8 @@ pub(super) async fn run(settle: Settle, client: &Client, output: Output) -> Resu
         Settle::SaveFilter { name, query, shared } => {
             let body = serde_json::to_vec(&FilterRequest { query, shared }).unwrap_or_default();
             let path = format!("/ops/filters/{}", segment(&name));
-            let it: FilterView = client.send(Method::PUT, &path, &[], Sent::Json(&body)).await?;
-            show(output, &it, || format!("saved as {}", it.name));
+            let all: FilterList = client.send(Method::PUT, &path, &[], Sent::Json(&body)).await?;
+            show(output, &all, || format!("saved; use it: amends saga list --saved {name}"));
         }
         Settle::DropFilter { name } => {
             let path = format!("/ops/filters/{}", segment(&name));
