@@ -137,3 +137,15 @@ async fn a_workers_dead_letter_is_kept_with_its_reason_and_counted() {
     eventually("it is counted", 10_000, async || counted() == before + 1).await;
     node.stop().await;
 }
+
+/// While an upgrade rolls, processes of both versions start on a database that the new one has migrated.
+#[tokio::test]
+async fn an_old_process_starts_on_a_database_of_a_newer_version() {
+    let stage = Stage::new(1).await;
+    let newer = "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
+         values (9999, 'of a newer version', true, '', 1)";
+    sql(&stage, newer.to_owned()).await;
+    stage.node("a").await.stop().await;
+    let store = amends::store::Store::connect(&stage.database.url, 2).await.unwrap();
+    assert_eq!(store.migrate(1, Utc::now()).await.unwrap(), 1);
+}

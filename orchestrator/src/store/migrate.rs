@@ -1,5 +1,6 @@
 //! Migrations, the shards' rows and the history's partitions.
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Datelike, Days, NaiveDate, Utc};
@@ -9,7 +10,12 @@ use uuid::Uuid;
 
 use super::{Store, StoreError};
 
-static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+static MIGRATOR: LazyLock<sqlx::migrate::Migrator> = LazyLock::new(|| {
+    let mut migrator = sqlx::migrate!("./migrations");
+    // While an upgrade rolls, a process of the old version may start again on a database of the new one.
+    migrator.set_ignore_missing(true);
+    migrator
+});
 
 /// How long migrations are tried when others hold what they need: longer than another process migrates.
 const MIGRATE_FOR: Duration = Duration::from_secs(1_800);

@@ -41,6 +41,8 @@ pub fn worker(pool: PgPool) -> Worker {
 /// When the database cannot be reached, or an applied migration was changed afterwards.
 pub async fn migrate(pool: &PgPool) -> Result<(), WorkerError> {
     let mut migrator = sqlx::migrate!();
+    // While an upgrade rolls, a process of the old version may start again on a database of the new one.
+    migrator.set_ignore_missing(true);
     // A schema and a ledger of its own, so that the SDK's migrations can live in the same database.
     migrator.create_schema(SCHEMA);
     migrator.dangerous_set_table_name(format!("{SCHEMA}.migrations"));

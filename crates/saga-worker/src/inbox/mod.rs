@@ -23,6 +23,8 @@ pub(crate) use sql::{probe, probe_locked, write};
 /// When the database cannot be reached or the role may not create a schema.
 pub async fn migrate(pool: &PgPool) -> Result<(), WorkerError> {
     let mut migrator = sqlx::migrate!();
+    // While an upgrade rolls, a process of the old version may start again on a database of the new one.
+    migrator.set_ignore_missing(true);
     migrator.create_schema("saga_inbox");
     // A table of its own, so that the worker's migrations keep theirs.
     migrator.dangerous_set_table_name("saga_inbox.migrations");
