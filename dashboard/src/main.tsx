@@ -43,7 +43,7 @@ const client: QueryClient = new QueryClient({
 });
 startLive(client);
 // What somebody else was shown is forgotten.
-onSessionChange(() => void client.resetQueries());
+onSessionChange((same) => void (same ? client.invalidateQueries() : client.resetQueries()));
 
 const place = document.getElementById("root");
 if (place) {

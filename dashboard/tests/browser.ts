@@ -18,6 +18,7 @@ const SHOTS = resolve(process.env["AMENDS_SCREENSHOTS"] ?? join(import.meta.dirn
 const QUIET_LOOKS = 3;
 const SHOT_QUALITY = 60;
 const PATIENCE_MS = 60_000;
+const TABS_MAX = 300;
 
 /** `at` is another server than the stack's. */
 export interface Looks { language?: "en" | "ko"; dark?: boolean; narrow?: boolean; at?: string }
@@ -95,6 +96,22 @@ export async function accessible(page: Page, what: string): Promise<void> {
 export async function violations(page: Page): Promise<string[]> {
   const found = await page.evaluate(() => axe.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }));
   return found.violations.map((it) => `${it.id}: ${it.help}\n${it.nodes.slice(0, 3).map((node) => `    ${node.html.slice(0, 160)}\n    ${node.failureSummary?.replaceAll("\n", " ") ?? ""}`).join("\n")}`);
+}
+
+interface Focused { name: string; href: string }
+
+/** Tab by Tab to what is looked for, as one goes who has no mouse. */
+export async function tabTo(page: Page, what: string, is: (it: Focused) => boolean): Promise<void> {
+  for (let tabs = 0; tabs < TABS_MAX; tabs += 1) {
+    await page.keyboard.press("Tab");
+    const focused = await page.evaluate(() => {
+      const it = document.activeElement;
+      const labels = it instanceof HTMLInputElement || it instanceof HTMLTextAreaElement ? [...(it.labels ?? [])].map((label) => label.textContent).join(" ") : "";
+      return { name: (it?.getAttribute("aria-label") ?? (labels || it?.textContent) ?? "").trim(), href: it instanceof HTMLAnchorElement ? it.href : "" };
+    });
+    if (is(focused)) return;
+  }
+  throw new Error(`no Tab leads to ${what}`);
 }
 
 /** Nothing sticks out of a narrow screen. */

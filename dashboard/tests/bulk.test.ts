@@ -3,7 +3,7 @@
 import type { Browser } from "playwright-core";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 
-import { accessible, settled, start, visit } from "./browser";
+import { accessible, settled, start, tabTo, visit } from "./browser";
 import { ask, fresh, order, parking, peace, publishCheckout, status, trouble, until } from "./engine";
 
 let browser: Browser;
@@ -26,7 +26,7 @@ async function park(amount: number, card: "ok" | "reject_card" = "ok"): Promise<
   return saga;
 }
 
-test("the group of a failure is retried after the fix, and the job says that they succeeded", async () => {
+test("the keyboard alone: from the overview to the failure's group, which is retried after the fix, to the job that says that they succeeded", async () => {
   const { page, go, close } = await visit(browser);
   const sagas = [await park(20_000), await park(21_000), await park(22_000)];
   // Lists follow a moment behind.
@@ -35,13 +35,20 @@ test("the group of a failure is retried after the fix, and the job says that the
     return failures.find((it) => it.definition === NAME && it.now.parked === 3);
   });
   await peace();
-  await go(`/failures?group=${group.id}`);
-  await page.getByRole("button", { name: "Retry 3 parked" }).click();
+  await go("/");
+  await tabTo(page, "the group", (it) => it.href.endsWith(`/failures?group=${group.id}`));
+  await page.keyboard.press("Enter");
+  await page.waitForURL(/group=/);
+  await page.getByRole("button", { name: "Retry 3 parked" }).waitFor();
+  await tabTo(page, "its retry", (it) => it.name === "Retry 3 parked");
+  await page.keyboard.press("Enter");
   const dialog = page.getByRole("dialog");
   await dialog.getByText("3 sagas").first().waitFor();
   await accessible(page, "the dialog of a bulk job");
-  await dialog.getByLabel("Why").fill("Toss is back");
-  await dialog.getByRole("button", { name: /^Retry 3 sagas/ }).click();
+  await tabTo(page, "the reason", (it) => it.name === "Why");
+  await page.keyboard.type("Toss is back");
+  await tabTo(page, "the deed", (it) => it.name.startsWith("Retry 3 sagas"));
+  await page.keyboard.press("Enter");
   await page.waitForURL(/\/ui\/jobs\//);
   for (const saga of sagas) await status(saga, "completed");
   await page.locator(".job-badge").filter({ hasText: "done" }).first().waitFor();

@@ -1,7 +1,9 @@
 // What the tests do beside the browser: orders by real HTTP, and trouble at the Toss sandbox.
 
+import { execFile } from "node:child_process";
 import { readFile } from "node:fs/promises";
-import { resolve } from "node:path";
+import { join, resolve } from "node:path";
+import { promisify } from "node:util";
 
 import { inject } from "vitest";
 
@@ -90,5 +92,21 @@ export async function unrefunded(amount: number): Promise<string> {
   const { revision } = await ask<{ revision: number }>(`/sagas/${saga}`);
   await ask(`/sagas/${saga}/actions`, "POST", { action: "compensate", why: "the customer called", who: "test", revision });
   await status(saga, "parked");
+  return saga;
+}
+
+/** A dead letter: the worker's record of what it did is gone, so it can answer its undoing with no right. Answers its saga. */
+export async function deadLetter(definition: string): Promise<string | null> {
+  const { data } = urls();
+  // The shop's database is reached where the stack is our own.
+  if (data === null) return null;
+  const saga = await place(fresh("lost"), "reject_card", 33_000, `/${definition}`);
+  await status(saga, "parked");
+  const [port, password] = await Promise.all(["postgres.port", "postgres.password"].map(async (name) => (await readFile(join(data, name), "utf8")).trim()));
+  const sql = ["reservation_lines", "reservations"].map((table) => `delete from amends_stock.${table} where saga = '${saga}'`).join("; ");
+  await promisify(execFile)("psql", ["-q", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", port ?? "", "-U", "postgres", "-c", sql, "amends_stock"], { env: { ...process.env, PGPASSWORD: password } });
+  const { revision } = await ask<{ revision: number }>(`/sagas/${saga}`);
+  await ask(`/sagas/${saga}/actions`, "POST", { action: "compensate", why: "the customer called", who: "test", revision });
+  await until("the letter is kept", async () => (await ask<{ dead_letters: unknown[] }>(`/ops/dead-letters?saga=${saga}`)).dead_letters.length > 0);
   return saga;
 }

@@ -4,7 +4,7 @@ import type { Browser } from "playwright-core";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 
 import { accessible, settled, start, visit } from "./browser";
-import { ask, fresh, order, peace, place, release, status, trouble, unrefunded, until } from "./engine";
+import { ask, fresh, order, peace, place, publishCheckout, release, status, trouble, unrefunded, until } from "./engine";
 
 let browser: Browser;
 beforeAll(async () => { browser = await start(); });
@@ -70,6 +70,28 @@ test("the list is in the order that is clicked, and is filtered by the number of
   await page.getByRole("row").filter({ hasText: key }).waitFor();
   await go("/sagas?attempts_min=100");
   await page.getByText("No saga is like that.").waitFor();
+  await close();
+});
+
+test("sagas are found by the labels that their definition gives them", async () => {
+  const name = "dashboard-labels";
+  await publishCheckout(name, (yaml) => yaml.replace(/^saga: .*$/m, "$&\nlabels: { customer: \"${input.customer_id}\" }"));
+  const key = fresh("label");
+  const id = await place(key, "ok", 12_000, `/${name}`);
+  await status(id, "completed");
+  const { page, go, close } = await visit(browser);
+  await go(`/sagas/${id}`);
+  await page.getByRole("link", { name: "customer:kim" }).click();
+  await page.waitForURL(/label=customer/);
+  await page.getByRole("row").filter({ hasText: key }).waitFor();
+  // Typed, it completes itself from what is there.
+  await go(`/sagas?definition=${name}`);
+  await page.getByRole("row").filter({ hasText: "customer:kim" }).first().waitFor();
+  await page.getByRole("combobox", { name: "Filter" }).fill("label:cus");
+  await page.getByRole("option", { name: "label:customer:kim" }).click();
+  await page.keyboard.press("Enter");
+  await page.waitForURL(/label=customer/);
+  await page.getByRole("row").filter({ hasText: key }).waitFor();
   await close();
 });
 

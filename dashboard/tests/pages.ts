@@ -1,6 +1,6 @@
 // Every page, for what is asked of all of them.
 
-import { ask, fresh, parking, place, publishCheckout, status, trouble, unrefunded, until } from "./engine";
+import { ask, deadLetter, fresh, parking, place, publishCheckout, status, trouble, unrefunded, until } from "./engine";
 
 const NAME = "dashboard-looks";
 
@@ -29,7 +29,11 @@ export async function furnish(): Promise<Record<string, string>> {
   await ask(`/sagas/${parked}/notes`, "POST", { text: "Toss says the account is closed; asked the customer for another one." });
   await ask("/ops/filters/Refused%20cards", "PUT", { query: "status=compensated&error_code=REJECT_CARD_COMPANY", shared: true });
   const { job, diff } = await bulked;
+  const letter = await deadLetter(NAME);
+  const kept = letter === null ? [] : (await ask<{ dead_letters: { id: number }[] }>(`/ops/dead-letters?saga=${letter}`)).dead_letters;
   return {
+    // What could not be answered with right is kept, and stands in its saga's history.
+    ...(letter === null ? {} : { "dead-letter": `/dead-letters?letter=${kept[0]?.id ?? ""}`, "saga-letter": `/sagas/${letter}` }),
     job, diff,
     "overview": "/", "sagas": "/sagas", "saga-parked": `/sagas/${parked}`, "saga-compensated": `/sagas/${rejected}?step=pay`, "saga-retrying": `/sagas/${again}`,
     "parked": "/parked", "failures": "/failures", "workers": "/workers", "jobs": "/jobs", "dead-letters": "/dead-letters", "audit": "/audit",

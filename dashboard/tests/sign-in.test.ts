@@ -65,6 +65,57 @@ test("one signs in at the provider, comes back to where one was, and the token i
   await close();
 });
 
+test("a sign-in that ends takes nothing away: one signs in over the open dialog, and goes on", async () => {
+  const { page, context, go, close } = await visit(browser, { at: stack.ui });
+  await go("/workers");
+  await signIn(page);
+  await settled(page);
+  await page.getByRole("button", { name: "Hold all starts" }).click();
+  const dialog = page.getByRole("dialog", { name: /Hold/ });
+  await dialog.getByLabel("Why").fill("a reason that took long to write");
+
+  // From now on the engine knows this token no more, and the provider gives no other for what the page has.
+  const ended = new Set<string>();
+  let over = false;
+  await context.route((url) => url.origin === stack.ui && !url.pathname.startsWith("/ui"), async (route) => {
+    const bearer = route.request().headers()["authorization"] ?? "";
+    if (!over && bearer !== "") ended.add(bearer);
+    if (!ended.has(bearer)) return route.continue();
+    return route.fulfill({ status: 401, contentType: "application/problem+json", body: JSON.stringify({ title: "unauthorized" }) });
+  });
+  await context.route(`${stack.issuer}/token`, (route) => {
+    if (!route.request().postData()?.includes("refresh_token")) return route.continue();
+    return route.fulfill({ status: 400, contentType: "application/json", headers: { "access-control-allow-origin": stack.ui }, body: JSON.stringify({ error: "invalid_grant" }) });
+  });
+  await dialog.getByRole("button").last().click();
+  const again = page.getByRole("dialog", { name: "Your sign-in has ended" });
+  await again.waitFor();
+  over = true;
+  await accessible(page, "signing in again");
+  const opened = page.waitForEvent("popup");
+  await again.getByRole("button", { name: "Sign in at 127.0.0.1" }).click();
+  const beside = await opened;
+  // The provider may know kim still, or ask once more.
+  await expect.poll(async () => {
+    if (!beside.isClosed()) {
+      const known = beside.getByRole("button", { name: /^(Continue|Sign-in)$/ });
+      const name = beside.getByPlaceholder("Enter any login");
+      if (await name.count().catch(() => 0) > 0) {
+        await name.fill("kim").catch(() => undefined);
+        await beside.getByPlaceholder("and password").fill("anything").catch(() => undefined);
+      }
+      if (await known.count().catch(() => 0) > 0) await known.click({ timeout: 5_000 }).catch(() => undefined);
+    }
+    return again.count();
+  }, { interval: 500 }).toBe(0);
+  expect(beside.isClosed()).toBe(true);
+  expect(await dialog.getByLabel("Why").inputValue()).toBe("a reason that took long to write");
+  await dialog.getByRole("button").last().click();
+  await expect.poll(() => dialog.count()).toBe(0);
+  await page.getByText("a reason that took long to write").first().waitFor();
+  await close();
+});
+
 test("a return that nobody asked for lets nobody in, and says so", async () => {
   const { page, close } = await visit(browser, { at: stack.ui });
   await page.goto("/ui/signed-in?code=somebody-elses&state=guessed");

@@ -11,7 +11,8 @@ import type { TestProject } from "vitest/node";
 const READY_MS = 600_000;
 const ROOT = resolve(import.meta.dirname, "../..");
 
-export interface Urls { ui: string; api: string; sandbox: string }
+/** `data`: the folder of the stack, where it is known. */
+export interface Urls { ui: string; api: string; sandbox: string; data: string | null }
 
 declare module "vitest" {
   export interface ProvidedContext { urls: Urls }
@@ -27,7 +28,7 @@ export function engineBinary(): string {
 export async function setup(project: TestProject): Promise<() => Promise<void>> {
   const api = process.env["AMENDS_URL"];
   if (api !== undefined) {
-    project.provide("urls", { ui: process.env["AMENDS_UI_URL"] ?? api, api, sandbox: process.env["AMENDS_SANDBOX_URL"] ?? "http://127.0.0.1:8090" });
+    project.provide("urls", { ui: process.env["AMENDS_UI_URL"] ?? api, api, sandbox: process.env["AMENDS_SANDBOX_URL"] ?? "http://127.0.0.1:8090", data: process.env["AMENDS_DATA"] ?? null });
     return () => Promise.resolve();
   }
   const folder = await mkdtemp(join(tmpdir(), "amends-dashboard-"));
@@ -37,7 +38,7 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
     await sweep(folder);
   };
   try {
-    project.provide("urls", await told(child));
+    project.provide("urls", { ...await told(child), data: join(folder, "data") });
   } catch (error) {
     await stop();
     throw error;
@@ -46,7 +47,7 @@ export async function setup(project: TestProject): Promise<() => Promise<void>> 
 }
 
 /** The addresses, as they are printed for people. */
-function told(child: ChildProcess): Promise<Urls> {
+function told(child: ChildProcess): Promise<Omit<Urls, "data">> {
   return new Promise((done, failed) => {
     let text = "";
     const timer = setTimeout(() => failed(new Error(`amends dev was not ready after ${READY_MS} ms:\n${text}`)), READY_MS);

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::envelope::{DecodeError, Headers, Message};
+use crate::ids::Direction;
 
 /// A record of the workers' topic.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +35,38 @@ pub struct Announcement {
     /// Said last by an instance that drains: it is gone on purpose.
     #[serde(default)]
     pub leaving: bool,
+    /// Commands that it answered in the minute before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered_per_minute: Option<u64>,
+    /// Its circuit breakers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub breakers: Vec<BreakerInfo>,
+}
+
+/// A circuit breaker of a worker's instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BreakerInfo {
+    /// The action, or what undoes it.
+    pub action: String,
+    /// Which of its directions.
+    pub direction: Direction,
+    /// How it stands.
+    pub state: BreakerState,
+    /// When an open one lets a call through again, in ms since 1970 UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_ms: Option<i64>,
+}
+
+/// How a circuit breaker stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BreakerState {
+    /// Calls go.
+    Closed,
+    /// No call goes.
+    Open,
+    /// One call goes, and decides.
+    HalfOpen,
 }
 
 /// One action of a worker.

@@ -11,7 +11,7 @@ pub mod ids;
 pub mod reply;
 pub mod topics;
 
-pub use announce::{ActionInfo, Announcement, Progress, WorkerRecord};
+pub use announce::{ActionInfo, Announcement, BreakerInfo, BreakerState, Progress, WorkerRecord};
 pub use command::{Command, Undoes};
 pub use envelope::{DecodeError, Headers, Message, ReplyTo};
 pub use hint::{InboxRecord, SagaChanged, SagaEvents, Started};

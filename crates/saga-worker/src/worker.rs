@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{Clock, SystemClock};
 use crate::external::{External, ExternalPolicy};
 use crate::handler::Transactional;
+use crate::run::pulse::Pulse;
 
 /// How long an inbox remembers, unless told otherwise.
 const RETENTION_DEFAULT: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -36,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) retention_ms: i64,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) tuning: Tuning,
+    /// Of this run.
+    pub(crate) pulse: Arc<Pulse>,
 }
 
 impl Shared {
@@ -270,6 +273,7 @@ impl WorkerBuilder {
                 retention_ms: i64::try_from(self.retention.as_millis()).unwrap_or(i64::MAX),
                 clock: self.clock,
                 tuning: self.tuning,
+                pulse: Arc::default(),
             }),
         }
     }

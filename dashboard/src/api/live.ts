@@ -150,7 +150,7 @@ export function startLive(client: QueryClient): () => void {
     }
   };
   void run();
-  const off = onSessionChange(() => abort.abort());
+  const off = onSessionChange(probe);
   return () => {
     stopped = true;
     off();

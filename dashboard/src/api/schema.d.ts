@@ -1619,6 +1619,11 @@ export interface components {
             trend: number[];
             /** @description Its version. */
             version: string;
+            /**
+             * @description What the worker answered: `rejected` (it said no, as the business has it: no outage), `retryable` or `undecidable`;
+             *     else what the engine says itself, such as `exhausted` (silence, until the budget was spent) or `deadline`.
+             */
+            kind?: string | null;
         };
         /** @description A page of failure groups. */
         FailurePage: {
@@ -1895,6 +1900,13 @@ export interface components {
             instance: string;
             /** @description Its version. */
             version: string;
+            /**
+             * Format: int64
+             * @description Commands that it answered in the minute before; absent when it does not say.
+             */
+            answered_per_minute?: number | null;
+            /** @description Its circuit breakers, one for each external action and direction. */
+            breakers?: components["schemas"]["BreakerView"][];
         };
         /** @description How many sagas have which outcome. */
         JobCounts: {
@@ -3443,6 +3455,20 @@ export interface components {
             /** Format: int64 */
             unknown: number;
         };
+        /** @description A circuit breaker: an action whose calls fail in a row is not called for a while. */
+        BreakerView: {
+            /** @description The action, or what undoes it. */
+            action: string;
+            /** @description `execute` or `compensate`. */
+            direction: string;
+            /** @description `closed`: calls go. `open`: none goes. `half_open`: one goes, and decides. */
+            state: string;
+            /**
+             * Format: date-time
+             * @description When an open one lets a call through again.
+             */
+            until?: string | null;
+        };
     };
     responses: never;
     parameters: never;
@@ -3578,6 +3604,7 @@ export type WorkerLag = components['schemas']['WorkerLag'];
 export type WorkerList = components['schemas']['WorkerList'];
 export type WorkerView = components['schemas']['WorkerView'];
 export type WouldCounts = components['schemas']['WouldCounts'];
+export type BreakerView = components['schemas']['BreakerView'];
 export type $defs = Record<string, never>;
 export interface operations {
     sign_in: {

@@ -10,7 +10,9 @@ let renewal: Renewal | null = null;
 let renewing: Promise<boolean> | null = null;
 // Counts who came and went: another token of the same person is the same session.
 let session = 0;
-const listeners = new Set<() => void>();
+/** `same`: the same person goes on, with another token. */
+type Listener = (same: boolean) => void;
+const listeners = new Set<Listener>();
 
 export function currentToken(): string | null {
   return token;
@@ -21,7 +23,14 @@ export function setToken(next: string | null, renew: Renewal | null = null): voi
   token = next;
   renewal = renew;
   session += 1;
-  for (const listener of listeners) listener();
+  for (const listener of listeners) listener(false);
+}
+
+/** The same person is signed in again: what is open on the page stays, and what was refused is asked again. */
+export function goOn(next: string, renew: Renewal | null = null): void {
+  token = next;
+  renewal = renew;
+  for (const listener of listeners) listener(true);
 }
 
 /** The same person's next token. Nothing that is open on a page may change by it. */
@@ -37,13 +46,15 @@ export async function renewed(refused: string | null): Promise<boolean> {
   return renewing;
 }
 
-export function onSessionChange(listener: () => void): () => void {
+export function onSessionChange(listener: Listener): () => void {
   listeners.add(listener);
   return () => listeners.delete(listener);
 }
 
+const subscribe = (listener: () => void) => onSessionChange(() => listener());
+
 /** Another number is somebody else. */
 export function useSession(): { session: number; signedIn: boolean } {
-  const number = useSyncExternalStore(onSessionChange, () => session);
+  const number = useSyncExternalStore(subscribe, () => session);
   return { session: number, signedIn: token !== null };
 }

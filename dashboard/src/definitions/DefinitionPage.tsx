@@ -19,8 +19,8 @@ import { Icon } from "../ui/Icon";
 import { Json } from "../ui/Json";
 import { Await, Page, Section, Skeleton } from "../ui/Page";
 import { HoldDialog } from "../workers/HoldDialog";
-import { compare } from "./compare";
-import { outline } from "./outline";
+import { changedKeys, compare } from "./compare";
+import { beside, outline } from "./outline";
 import { WhatIfPanel } from "./WhatIfPanel";
 
 const Yaml = lazy(() => import("./Yaml").then((it) => ({ default: it.YamlView })));
@@ -110,5 +110,20 @@ function Drawn({ shown, other }: { shown: VersionView; other: VersionView | unde
   const now = useQuery({ queryKey: ["outline", shown.version], queryFn: () => outline(shown.source), staleTime: Infinity });
   const before = useQuery({ queryKey: ["outline", other?.version], queryFn: () => outline(other?.source ?? ""), enabled: other !== undefined, staleTime: Infinity });
   const steps = useMemo<GraphStep[]>(() => (now.data === undefined ? [] : other && before.data ? compare(before.data, now.data) : now.data), [now.data, before.data, other]);
-  return steps.length === 0 ? <Skeleton rows={3} /> : <LazyGraph steps={steps} label={t("saga.graph")} />;
+  const both = useQuery({
+    queryKey: ["beside", shown.version, other?.version],
+    queryFn: async () => changedKeys(await beside(other?.source ?? ""), await beside(shown.source)),
+    enabled: other !== undefined, staleTime: Infinity,
+  });
+  if (steps.length === 0) return <Skeleton rows={3} />;
+  return (
+    <>
+      <LazyGraph steps={steps} label={t("saga.graph")} />
+      {other && both.data && (
+        <p className="line muted" role="status">
+          {both.data.length > 0 ? <>{t("diff.beside")} <code>{both.data.join(", ")}</code></> : steps.some((it) => it.change) ? t("diff.steps_only") : t("diff.same")}
+        </p>
+      )}
+    </>
+  );
 }

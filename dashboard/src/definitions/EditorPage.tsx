@@ -8,7 +8,7 @@ import { lazy, Suspense, useDeferredValue, useEffect, useMemo, useRef, useState 
 
 import { call, query } from "../api/client";
 import { asProblem } from "../api/problem";
-import { definition as definitionQuery, useRights, useStale } from "../api/queries";
+import { definition as definitionQuery, useRights, useStale, workers } from "../api/queries";
 import type { DefinitionView, PublishedView } from "../api/schema";
 import { LazyGraph } from "../graph/LazyGraph";
 import { type T, useLanguage, useT } from "../i18n";
@@ -54,6 +54,8 @@ function Writing({ initial, published }: { initial: string; published: Definitio
   const [refused, setRefused] = useState<{ source: string; mistakes: Mistake[] } | null>(null);
   const [playing, setPlaying] = useState<Record<string, string> | null>(null);
   const handle = useRef<EditorHandle>(null);
+  const known = useQuery({ ...workers, retry: false, staleTime: 60_000 });
+  const offers = useMemo(() => Object.fromEntries((known.data?.workers ?? []).map((it) => [it.worker, it.actions])), [known.data]);
   const settled = useSettled(source);
   const asked = useQuery({ queryKey: ["judge", settled], queryFn: ({ signal }) => judge(settled, signal), retry: false, staleTime: Infinity, placeholderData: keepPreviousData });
   const drawn = useQuery({ queryKey: ["draft-outline", settled], queryFn: () => outline(settled), retry: false, staleTime: Infinity, placeholderData: keepPreviousData });
@@ -96,7 +98,7 @@ function Writing({ initial, published }: { initial: string; published: Definitio
       )}
       <div className="editor">
         <div className="editor-text">
-          <Suspense fallback={<Skeleton rows={12} />}><Editor source={source} onChange={write} mistakes={mistakes} handle={handle} /></Suspense>
+          <Suspense fallback={<Skeleton rows={12} />}><Editor source={source} onChange={write} mistakes={mistakes} handle={handle} offers={offers} /></Suspense>
           {mistakes.length > 0 && (
             <div className="problems" role="region" aria-label={t("editor.problems")}>
               {mistakes.map((it, at) => (

@@ -13,7 +13,7 @@ import { tags } from "@lezer/highlight";
 import { type RefObject, useEffect, useImperativeHandle, useRef } from "react";
 
 import { useT } from "../i18n";
-import { completions } from "./completions";
+import { completions, type Offers } from "./completions";
 import type { Mistake } from "./mistakes";
 
 const COLOURS = HighlightStyle.define([
@@ -67,13 +67,15 @@ export function YamlDiff({ before, after }: { before: string; after: string }) {
 export interface EditorHandle { reveal: (line: number, column: number) => void }
 
 /** `plain`: any YAML, without a definition's completions. */
-export function YamlEditor({ source, onChange, mistakes, handle, label, plain = false }:
-  { source: string; onChange: (source: string) => void; mistakes: Mistake[]; handle: RefObject<EditorHandle | null>; label?: string; plain?: boolean }) {
+export function YamlEditor({ source, onChange, mistakes, handle, label, offers, plain = false }:
+  { source: string; onChange: (source: string) => void; mistakes: Mistake[]; handle: RefObject<EditorHandle | null>; label?: string; offers?: Offers; plain?: boolean }) {
   const t = useT();
   const place = useRef<HTMLDivElement>(null);
   const view = useRef<EditorView | null>(null);
   const changed = useRef(onChange);
   changed.current = onChange;
+  const announced = useRef(offers);
+  announced.current = offers;
   const initial = useRef(source);
   useEffect(() => {
     if (!place.current) return;
@@ -82,7 +84,7 @@ export function YamlEditor({ source, onChange, mistakes, handle, label, plain = 
       state: EditorState.create({
         doc: initial.current,
         extensions: [
-          nonce(), lineNumbers(), history(), drawSelection(), indentOnInput(), bracketMatching(), highlightActiveLine(), yaml(), syntaxHighlighting(COLOURS), plain ? [] : [lintGutter(), autocompletion({ override: [(context: CompletionContext) => completions(context)] })],
+          nonce(), lineNumbers(), history(), drawSelection(), indentOnInput(), bracketMatching(), highlightActiveLine(), yaml(), syntaxHighlighting(COLOURS), plain ? [] : [lintGutter(), autocompletion({ override: [(context: CompletionContext) => completions(context, announced.current)] })],
           // Tab indents; Escape and then Tab leaves, as CodeMirror has it.
           keymap.of([...completionKeymap, ...defaultKeymap, ...historyKeymap, ...searchKeymap, indentWithTab]),
           EditorView.contentAttributes.of({ tabindex: "0", "aria-label": label ?? t("editor.label") }),

@@ -1,13 +1,26 @@
-// What can be written where in a definition: the language's own words by depth, and the steps that stand in the text.
+// What can be written where in a definition: the language's own words by what they stand under, the steps that stand in the
+// text, and the actions that workers announce.
 
 import type { CompletionContext, CompletionResult } from "@codemirror/autocomplete";
 
-const ROOT = ["saga", "description", "owner", "runbook", "trigger", "key", "deadline", "amount", "currency", "labels", "input", "steps", "output", "on_compensated", "on_parked", "approval"];
-const STEP = ["worker", "action", "compensation", "after", "input", "retry", "timeout", "pivot", "optional", "when", "foreach", "wait", "saga", "on_rejected", "on_exhausted"];
-const RETRY = ["attempts", "initial", "max", "budget"];
-const VALUES: Record<string, string[]> = { pivot: ["true"], optional: ["true"], on_rejected: ["compensate", "park"], on_exhausted: ["compensate", "park"], currency: ["KRW"] };
+/** The actions of each worker, with what undoes them. */
+export type Offers = Record<string, { action: string; compensation?: string | null }[]>;
 
-export function completions(context: CompletionContext): CompletionResult | null {
+const ROOT = ["saga", "description", "owner", "runbook", "trigger", "key", "deadline", "amount", "currency", "labels", "approval", "input", "steps", "output", "on_compensated", "on_parked"];
+const STEP = ["after", "when", "foreach", "pivot", "optional", "worker", "action", "http", "wait", "saga", "compensation", "input", "retry", "timeout", "on_rejected", "on_exhausted"];
+const UNDER: Record<string, string[]> = {
+  retry: ["attempts", "initial", "max", "budget"], compensation: ["action", "http", "retry", "timeout"], wait: ["for", "signal", "timeout"],
+  trigger: ["http", "kafka"], kafka: ["topic"], approval: ["actions", "above"], check: ["method", "url", "headers", "found", "absent"],
+  http: ["method", "url", "headers", "body", "success", "retryable", "idempotency_header", "timeout", "check"],
+};
+const TRIGGER_HTTP = ["method", "path", "role"];
+const VALUES: Record<string, string[]> = {
+  pivot: ["true"], optional: ["true"], on_rejected: ["compensate", "park"], on_exhausted: ["compensate", "park"], currency: ["KRW"],
+  method: ["POST", "PUT", "PATCH", "DELETE", "GET"],
+};
+const SECTIONS = ["steps", "on_compensated", "on_parked"];
+
+export function completions(context: CompletionContext, offers: Offers = {}): CompletionResult | null {
   const line = context.state.doc.lineAt(context.pos);
   const before = line.text.slice(0, context.pos - line.from);
   const word = context.matchBefore(/[\w.]*/);
@@ -18,21 +31,46 @@ export function completions(context: CompletionContext): CompletionResult | null
     return { from: path?.from ?? context.pos, options: [{ label: "input." }, ...steps(context).map((step) => ({ label: `steps.${step}.output.` }))] };
   }
   if (/^\s*after:\s*\[?[^\]]*$/.test(before)) return { from, options: steps(context).map((label) => ({ label, type: "variable" })) };
-  const value = /^\s*(\w+):\s+\w*$/.exec(before);
+  // Also within `{ worker: payment, action: … }`.
+  const value = /(?:^\s*|[{,]\s*)(\w+):\s+[\w-]*$/.exec(before);
   if (value) {
-    const offered = VALUES[value[1] ?? ""];
-    return offered ? { from, options: offered.map((label) => ({ label, type: "constant" })) } : null;
+    const offered = VALUES[value[1] ?? ""] ?? announced(value[1] ?? "", context, offers);
+    return offered ? { from: context.matchBefore(/[\w-]*/)?.from ?? from, options: offered.map((label) => ({ label, type: "constant" })) } : null;
   }
   const key = /^(\s*)(\w*)$/.exec(before);
   if (!key || (key[2] === "" && !context.explicit)) return null;
-  const depth = (key[1] ?? "").length;
-  const words = depth === 0 ? ROOT : /^\s*retry:\s*$/m.test(previous(context)) ? RETRY : depth >= 4 ? STEP : [];
+  const words = keysUnder(above(context, (key[1] ?? "").length));
   return words.length === 0 ? null : { from, options: words.map((label) => ({ label, apply: `${label}: `, type: "property" })) };
 }
 
-function previous(context: CompletionContext): string {
-  const line = context.state.doc.lineAt(context.pos);
-  return line.number > 1 ? context.state.doc.line(line.number - 1).text : "";
+function keysUnder(path: string[]): string[] {
+  const last = path.at(-1);
+  if (last === undefined) return ROOT;
+  if (path.length === 2 && SECTIONS.includes(path[0] ?? "")) return STEP;
+  if (last === "http" && path[0] === "trigger") return TRIGGER_HTTP;
+  return UNDER[last] ?? [];
+}
+
+/** The keys that a line of this indentation stands under, from the root on. */
+function above(context: CompletionContext, indentation: number): string[] {
+  const path: string[] = [];
+  let depth = indentation;
+  for (let number = context.state.doc.lineAt(context.pos).number - 1; number >= 1 && depth > 0; number -= 1) {
+    const found = /^(\s*)([\w-]+):/.exec(context.state.doc.line(number).text);
+    if (!found || (found[1] ?? "").length >= depth) continue;
+    depth = (found[1] ?? "").length;
+    path.unshift(found[2] ?? "");
+  }
+  return path;
+}
+
+/** What workers announce: their names, and the actions of the one that is named nearest before. */
+function announced(key: string, context: CompletionContext, offers: Offers): string[] | null {
+  if (key === "worker") return Object.keys(offers);
+  if (key !== "action" && key !== "compensation") return null;
+  const named = [...context.state.doc.sliceString(0, context.pos).matchAll(/\bworker:\s*([\w-]+)/g)].at(-1)?.[1] ?? "";
+  const actions = offers[named] ?? [];
+  return key === "action" ? actions.map((it) => it.action) : ["none", ...actions.flatMap((it) => it.compensation ?? [])];
 }
 
 function steps(context: CompletionContext): string[] {

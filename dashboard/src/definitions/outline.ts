@@ -13,15 +13,41 @@ interface Raw {
 const text = (value: unknown): string => (typeof value === "string" ? value : "");
 const record = (value: unknown): Record<string, unknown> => (value !== null && typeof value === "object" && !Array.isArray(value) ? (value as Record<string, unknown>) : {});
 
-export async function outline(source: string): Promise<GraphStep[]> {
+/** A step with what its text says of it, by key: two of a name are the same when all of that is. */
+export type Outlined = GraphStep & { says: Record<string, string> };
+
+async function parsed(source: string): Promise<Record<string, unknown>> {
   const { parseDocument } = await import("yaml");
-  const root = record(parseDocument(source, { merge: true, maxAliasCount: 100 } as object).toJS({ maxAliasCount: 100 }));
+  return record(parseDocument(source, { merge: true, maxAliasCount: 100 } as object).toJS({ maxAliasCount: 100 }));
+}
+
+/** The same text for the same value, however its keys are ordered. */
+function canonical(value: unknown): string {
+  return JSON.stringify(value, (_, it: unknown) =>
+    it !== null && typeof it === "object" && !Array.isArray(it) ? Object.fromEntries(Object.entries(it).sort(([a], [b]) => (a < b ? -1 : 1))) : it) ?? "";
+}
+
+function said(of: Record<string, unknown>): Record<string, string> {
+  return Object.fromEntries(Object.entries(of).map(([key, value]) => [key, canonical(value)]));
+}
+
+const SECTIONS = ["steps", "on_compensated", "on_parked"];
+
+/** What a definition says beside its steps, by key. */
+export async function beside(source: string): Promise<Record<string, string>> {
+  return said(Object.fromEntries(Object.entries(await parsed(source)).filter(([key]) => !SECTIONS.includes(key))));
+}
+
+export async function outline(source: string): Promise<Outlined[]> {
+  const root = await parsed(source);
   const steps = (section: string, turn?: string) =>
-    Object.entries(record(root[section])).map(([name, raw]): GraphStep => {
+    Object.entries(record(root[section])).map(([name, raw]): Outlined => {
       const step = record(raw) as Raw;
       return {
         id: name, label: name, work: work(step), after: Array.isArray(step.after) ? step.after.map(text).filter(Boolean) : text(step.after) ? [text(step.after)] : [],
         pivot: step.pivot === true, optional: step.optional === true, ...(turn ? { turn } : {}),
+        // In which order a step names those before it says nothing.
+        says: said({ ...step, ...(Array.isArray(step.after) ? { after: [...step.after].sort() } : {}) }),
       };
     });
   return [...steps("steps"), ...steps("on_compensated", "on_compensated"), ...steps("on_parked", "on_parked")];

@@ -11,11 +11,18 @@ import { jobs } from "../api/queries";
 import { type Key, useLanguage, useT } from "../i18n";
 import { number } from "../i18n/format";
 import { Ago, Since } from "../ui/bits";
-import { lately, standingOf } from "./standing";
+import { Icon, type IconName } from "../ui/Icon";
+import { type GroupStanding, lately, standingOf } from "./standing";
 
 const Sparkline = lazy(() => import("../ui/Chart").then((it) => ({ default: it.Sparkline })));
 
-const TONES = { grows: "parked", failed_again: "parked", stuck: "late", over: "completed" } as const;
+const TONES = {
+  grows: "parked", failed_again: "parked", stuck: "late", over: "completed", refused: "compensated", refused_parked: "parked", refused_before: "pending",
+} as const;
+
+const SHAPES: Record<GroupStanding, IconName> = {
+  grows: "failures", failed_again: "retrying", stuck: "parked", over: "completed", refused: "compensated", refused_parked: "parked", refused_before: "compensated",
+};
 
 export function FailureLine({ group, minutes }: { group: FailureGroup; minutes: number }) {
   const t = useT();
@@ -26,9 +33,9 @@ export function FailureLine({ group, minutes }: { group: FailureGroup; minutes: 
   return (
     <li className="line failure-line">
       <div className="grow">
-        <p className="row wrap"><Link to="/failures" search={{ group: group.id }}>{group.step && <><strong>{group.step}</strong> · </>}<code>{group.code}</code></Link><span className={`state tone-${TONES[state]}`}>{t(`failures.${state}` as Key)}</span></p>
+        <p className="row wrap"><Link to="/failures" search={{ group: group.id }}>{group.step && <><strong>{group.step}</strong> · </>}<code>{group.code}</code></Link><span className={`state tone-${TONES[state]}`}><Icon name={SHAPES[state]} size={12} />{t(`failures.${state}` as Key)}</span></p>
         <p className="muted ellipsis" title={group.message}>{group.message}</p>
-        <p className="muted">{t("failures.first")} <Since at={group.first_seen} /></p>
+        <p className="muted">{t("failures.since")} <Since at={group.since} /></p>
         {group.now.parked + group.now.retrying > 0 && (
           <p className="row wrap failure-now">
             {group.now.parked > 0 && <Link to="/sagas" search={{ failure: group.id, status: "parked" }}>{t("state.parked")} {number(language, group.now.parked)}</Link>}

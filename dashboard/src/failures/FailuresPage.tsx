@@ -7,7 +7,7 @@ import { useState } from "react";
 import { useInterval } from "../api/live";
 import type { FailureGroup } from "../api/contract";
 import { failure, failures, useRights } from "../api/queries";
-import { useLanguage, useT } from "../i18n";
+import { term, useLanguage, useT } from "../i18n";
 import { number } from "../i18n/format";
 import { BulkDialog, type BulkSet } from "../jobs/BulkDialog";
 import { useCommands } from "../layout/commands";
@@ -16,6 +16,7 @@ import { Since } from "../ui/bits";
 import { Button, Check, IconButton } from "../ui/Controls";
 import { Await, Figure, Notice, Page, Section } from "../ui/Page";
 import { FailureLine } from "./FailureLine";
+import { isDesigned } from "./standing";
 
 export function FailuresPage() {
   const t = useT();
@@ -23,19 +24,27 @@ export function FailuresPage() {
   const search = useSearch({ from: "/failures" });
   const open = search["open"] !== "false";
   const every = useInterval(5_000);
-  const asked = useQuery({ ...failures({ open: open ? "true" : undefined, definition: search["definition"] }), refetchInterval: every });
+  const asked = useQuery({ ...failures({ open: String(open), definition: search["definition"] }), refetchInterval: every });
   return (
     <Page title={t("failures")} lead={t("failures.lead")}
       actions={<Check label={t("failures.open")} checked={open} onChange={(event) => void navigate({ to: "/failures", search: { ...search, open: event.target.checked ? undefined : "false" }, replace: true })} />}>
       {search["group"] && <Group id={search["group"]} />}
-      <Section flush label={t("failures")}>
-        <Await of={asked}>{(page) => page.failures.length === 0
-          ? search["definition"] !== undefined ? <Notice icon="search" title={t("failures.none.do")} action={<Button onClick={() => void navigate({ to: "/failures", search: {}, replace: true })}>{t("filter.clear")}</Button>} />
-            : <Notice icon="completed" tone="completed" title={t("failures.none")}>{t(open ? "failures.none.short" : "failures.none.do")}</Notice>
-          : <ul>{page.failures.map((group) => <FailureLine key={group.id} group={group} minutes={page.trend_minutes} />)}</ul>}</Await>
-      </Section>
+      <Await of={asked}>{(page) => {
+        const [refusals, trouble] = [page.failures.filter(isDesigned), page.failures.filter((group) => !isDesigned(group))];
+        return (
+          <>
+            <Section flush title={t("failures.trouble")}>{trouble.length > 0 ? <Groups groups={trouble} minutes={page.trend_minutes} /> : search["definition"] !== undefined ? <Notice icon="search" title={t("failures.none.do")} action={<Button onClick={() => void navigate({ to: "/failures", search: {}, replace: true })}>{t("filter.clear")}</Button>} />
+            : <Notice icon="completed" tone="completed" title={t("failures.none")}>{t(open ? "failures.none.short" : "failures.none.do")}</Notice>}</Section>
+            {refusals.length > 0 && <Section flush title={t("failures.refusals")}><p className="line muted">{t("failures.refusals.about")}</p><Groups groups={refusals} minutes={page.trend_minutes} /></Section>}
+          </>
+        );
+      }}</Await>
     </Page>
   );
+}
+
+function Groups({ groups, minutes }: { groups: FailureGroup[]; minutes: number }) {
+  return <ul>{groups.map((group) => <FailureLine key={group.id} group={group} minutes={minutes} />)}</ul>;
 }
 
 function Group({ id }: { id: string }) {
@@ -62,6 +71,7 @@ function Details({ group }: { group: FailureGroup }) {
   return (
     <div className="stack">
       <p className="break failure-message">{group.message}</p>
+      {group.kind && <p className="muted">{t("failures.kind")} {term(t, "failure", group.kind)}</p>}
       <p className="muted row wrap"><Link to="/definitions/$name" params={{ name: group.definition }}>{group.definition}</Link><span className="mono">{group.version.slice(0, 8)}</span><span>{t("failures.first")} <Since at={group.first_seen} /></span><span>{t("failures.last")} <Since at={group.last_seen} /></span><span>{t("failures.sample")} <SagaLink id={group.sample} /></span></p>
       <dl className="figures">
         <Figure label={t("failures.count")}>{number(language, group.count)}</Figure>

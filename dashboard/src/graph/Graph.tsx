@@ -70,7 +70,7 @@ function Drawn({ steps, selected, onSelect, label, height }: GraphProps) {
     return position === undefined ? [] : [{
       id: step.id, type: "step" as const, position, width: NODE_WIDTH, height: NODE_HEIGHT, data: { step, vertical },
       selected: step.id === selected, draggable: false, connectable: false,
-      ariaLabel: [step.label, step.work, step.state && term(t, "state", step.state), step.note].filter(Boolean).join(", "),
+      ariaLabel: [step.label, step.work, step.change && t(`change.${step.change}`), step.state && term(t, "state", step.state), step.note].filter(Boolean).join(", "),
     }];
   })), [placed, steps, selected, vertical, t]);
   const edges = useMemo<Edge[]>(() => {
@@ -116,7 +116,7 @@ function Step({ data: { step, vertical }, selected }: NodeProps<StepNode>) {
         {step.change ? <span>{t(`change.${step.change}`)}</span>
           : step.state ? <><Icon name={icon} size={11} /><span>{term(t, "state", step.state)}</span></>
           : <span className="graph-work ellipsis">{step.work}</span>}
-        {step.note ? <span className="graph-note ellipsis">{step.note}</span>
+        {step.note ? <span className="graph-note ellipsis" title={step.note}>{step.note}</span>
           : step.turn ? <span className="graph-note ellipsis">{term(t, "turn", step.turn)}</span>
           : step.optional ? <span className="graph-note">{t("optional")}</span> : null}
       </div>

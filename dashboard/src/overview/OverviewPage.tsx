@@ -11,7 +11,7 @@ import type { Overview } from "../api/contract";
 import { asProblem } from "../api/problem";
 import { overview } from "../api/queries";
 import { FailureLine } from "../failures/FailureLine";
-import { lately } from "../failures/standing";
+import { isDesigned, isRefusal, lately } from "../failures/standing";
 import { type T, useLanguage, useT } from "../i18n";
 import { duration, moment, money, number } from "../i18n/format";
 import { Ago, Amount, Lasting, useNow } from "../ui/bits";
@@ -38,11 +38,11 @@ function Whole({ data, readAt }: { data: Overview; readAt: number }) {
   const t = useT();
   const language = useLanguage();
   const { now } = data;
-  const grows = data.failures.filter((group) => lately(group) > 0);
+  const fails = data.failures.filter((group) => lately(group) > 0);
   const last = useMemo(() => sum(data), [data]);
   return (
     <>
-      <Verdict data={data} readAt={readAt} growing={grows[0]} t={t} />
+      <Verdict data={data} readAt={readAt} fails={fails} t={t} />
       <dl className="figures">
         <Figure label={t("state.running")}><Link to="/sagas" search={{ status: "running" }}>{number(language, now.running)}</Link></Figure>
         <Figure label={t("state.late")} tone={now.late > 0 ? "late" : undefined}><Link to="/sagas" search={{ health: "late" }}>{number(language, now.late)}</Link></Figure>
@@ -84,7 +84,7 @@ function Whole({ data, readAt }: { data: Overview; readAt: number }) {
 }
 
 /** The night in one sentence: the worst first. */
-function Verdict({ data, readAt, growing, t }: { data: Overview; readAt: number; growing: Overview["failures"][number] | undefined; t: T }) {
+function Verdict({ data, readAt, fails, t }: { data: Overview; readAt: number; fails: Overview["failures"]; t: T }) {
   const language = useLanguage();
   const clock = useNow();
   const { now } = data;
@@ -92,7 +92,10 @@ function Verdict({ data, readAt, growing, t }: { data: Overview; readAt: number;
   const parts: ReactNode[] = [];
   if (now.parked + now.anomalies > 0) parts.push(<Link to="/parked">{t("verdict.parked", { count: now.parked + now.anomalies })}</Link>);
   if (data.at_risk.length > 0) parts.push(<Link to="/parked" search={{ sort: "amount" }}>{t("verdict.risk", { amount: data.at_risk.map((it) => money(language, it.amount, it.currency)).join(" + ") })}</Link>);
-  if (growing) parts.push(<Link to="/failures" search={{ group: growing.id }}>{t("verdict.failing", { step: growing.step ?? growing.definition, code: growing.code, since: moment(language, Date.parse(growing.since), clock) })}</Link>);
+  // A refused card is no outage: it is told where nothing else is.
+  const growing = fails.find((group) => !isDesigned(group));
+  const refusals = fails.filter(isDesigned);
+  if (growing) parts.push(<Link to="/failures" search={{ group: growing.id }}>{t(isRefusal(growing) ? "verdict.refusing" : "verdict.failing", { step: growing.step ?? growing.definition, code: growing.code, since: moment(language, Date.parse(growing.since), clock) })}</Link>);
   if (now.late > 0) parts.push(<Link to="/sagas" search={{ health: "late" }}>{t("verdict.late", { count: now.late })}</Link>);
   const gone = data.workers.filter((worker) => worker.instances === 0).map((worker) => worker.worker);
   if (gone.length > 0) parts.push(<Link to="/workers">{t("verdict.workers", { workers: gone.join(", ") })}</Link>);
@@ -107,7 +110,7 @@ function Verdict({ data, readAt, growing, t }: { data: Overview; readAt: number;
   return (
     <p className={`verdict tone-${good ? "completed" : bad ? "parked" : "late"}`} role="status">
       <Icon name={good ? "completed" : bad ? "parked" : "late"} size={16} />
-      <span>{good ? t(now.running > 0 ? "verdict.good" : "verdict.quiet", { count: now.running }) : parts.map((part, at) => <Fragment key={at}>{at > 0 && ", "}{part}</Fragment>)}</span>
+      <span>{good ? <>{t(now.running > 0 ? "verdict.good" : "verdict.quiet", { count: now.running })}{refusals.length > 0 && <> {t("verdict.refused")} {refusals.map((group, at) => <Fragment key={group.id}>{at > 0 && ", "}<Link to="/failures" search={{ group: group.id }}>{[group.step, group.code].filter(Boolean).join(" ")}</Link></Fragment>)}.</>}</> : parts.map((part, at) => <Fragment key={at}>{at > 0 && ", "}{part}</Fragment>)}</span>
     </p>
   );
 }

@@ -1,9 +1,10 @@
 // What happened, newest last, each as one line that opens to what it brought. Thousands of them do not freeze the page.
 
+import { Link } from "@tanstack/react-router";
 import { useState } from "react";
 
-import type { HistoryEvent } from "../api/contract";
-import type { IgnoredPage } from "../api/schema";
+import type { DeadLetter, HistoryEvent } from "../api/contract";
+import type { IgnoredPage, IgnoredView } from "../api/schema";
 import { term, type T, useLanguage, useT } from "../i18n";
 import { duration } from "../i18n/format";
 import { Exactly } from "../ui/bits";
@@ -15,12 +16,15 @@ import { look } from "../ui/State";
 const SHOWN = 100;
 const MORE = 500;
 
+/** What stands between the transitions, though it made none. */
+export interface Beside { ignored: IgnoredView[]; letters: DeadLetter[] }
+
 /** `earlier` events are not read yet; `onEarlier` reads some of them. */
-export function History({ events, earlier, onEarlier, busy, startedAt, step }:
-  { events: HistoryEvent[]; earlier: number; onEarlier: () => void; busy: boolean; startedAt: string; step: string | null }) {
+export function History({ events, beside, earlier, onEarlier, busy, startedAt, step }:
+  { events: HistoryEvent[]; beside: Beside; earlier: number; onEarlier: () => void; busy: boolean; startedAt: string; step: string | null }) {
   const t = useT();
   const [shown, setShown] = useState(SHOWN);
-  const of = step === null ? events : events.filter((event) => event.step === null || event.step === undefined || event.step === step.replace(/\[\d+\]$/, ""));
+  const of = events.filter((event) => isOf(event, step));
   const visible = of.slice(-shown);
   const hidden = of.length - visible.length;
   return (
@@ -32,21 +36,76 @@ export function History({ events, earlier, onEarlier, busy, startedAt, step }:
           </button>
         </p>
       )}
-      <ol className="history">{visible.map((event) => <Line key={event.revision} event={event} startedAt={startedAt} />)}</ol>
+      <ol className="history">{inPlace(visible, beside, hidden + earlier > 0, step).map((it) =>
+        "event" in it ? <Line key={it.event.revision} event={it.event} startedAt={startedAt} />
+        : "letter" in it ? <Letter key={`letter/${it.letter.id}`} letter={it.letter} startedAt={startedAt} />
+        : <Late key={`late/${it.late.id}`} late={it.late} startedAt={startedAt} />)}</ol>
     </div>
+  );
+}
+
+/** Whether it is about a step, or about none. */
+function isOf(event: { step?: string | null }, step: string | null): boolean {
+  return step === null || event.step == null || event.step === step.replace(/\[\d+\]$/, "");
+}
+
+type Placed = { at: number } & ({ event: HistoryEvent } | { letter: DeadLetter } | { late: IgnoredView });
+
+/** Transitions in their order, and between them what came and changed nothing. Of an incomplete history, only what is later than its beginning. */
+export function inPlace(events: HistoryEvent[], beside: Beside, incomplete: boolean, step: string | null): Placed[] {
+  const first = incomplete && events[0] ? Date.parse(events[0].at) : -Infinity;
+  const others: Placed[] = [
+    ...beside.letters.map((letter) => ({ at: Date.parse(letter.at), letter })),
+    ...beside.ignored.filter((late) => isOf(late, step)).map((late) => ({ at: Date.parse(late.at), late })),
+  ].filter((it) => it.at >= first).sort((a, b) => a.at - b.at);
+  const placed: Placed[] = [];
+  for (const event of events) {
+    const at = Date.parse(event.at);
+    while (others[0] && others[0].at < at) placed.push(...others.splice(0, 1));
+    placed.push({ at, event });
+  }
+  return [...placed, ...others];
+}
+
+function After({ at, startedAt }: { at: string; startedAt: string }) {
+  const language = useLanguage();
+  return <span className="history-at" title={at}>+{duration(language, Math.max(0, Date.parse(at) - Date.parse(startedAt)))}</span>;
+}
+
+/** A late or repeated answer: it stands where it came, and did nothing. */
+function Late({ late, startedAt }: { late: IgnoredView; startedAt: string }) {
+  const t = useT();
+  const [, words] = describe({ revision: 0, ...late }, t);
+  return (
+    <li className="history-line history-aside tone-pending">
+      <After at={late.at} startedAt={startedAt} /><span className="history-icon"><Icon name="skipped" size={12} /></span>
+      <div className="grow"><div className="break">{t("history.ignored")} {words}</div><div className="muted break">{late.reason}</div></div>
+    </li>
+  );
+}
+
+function Letter({ letter, startedAt }: { letter: DeadLetter; startedAt: string }) {
+  const t = useT();
+  return (
+    <li className="history-line history-aside tone-parked">
+      <After at={letter.at} startedAt={startedAt} /><span className="history-icon"><Icon name="letters" size={12} /></span>
+      <div className="grow">
+        <div><Link to="/dead-letters" search={{ state: "all", saga: letter.saga ?? undefined, letter: String(letter.id) }}>{t("letters.one", { id: letter.id })}</Link> <span className="muted">{t(`letter.${letter.state}` as "letter.kept")}</span></div>
+        <div className="break">{letter.reason}</div>
+      </div>
+    </li>
   );
 }
 
 function Line({ event, startedAt }: { event: HistoryEvent; startedAt: string }) {
   const t = useT();
-  const language = useLanguage();
   const [open, setOpen] = useState(false);
   const [state, words] = describe(event, t);
   const { tone, icon } = look(state);
   const hasMore = event.payload != null;
   return (
     <li className={`history-line tone-${tone}`}>
-      <span className="history-at" title={event.at}>+{duration(language, Math.max(0, Date.parse(event.at) - Date.parse(startedAt)))}</span>
+      <After at={event.at} startedAt={startedAt} />
       <span className="history-icon"><Icon name={icon} size={12} /></span>
       <div className="grow">
         <div className="break">{words}</div>

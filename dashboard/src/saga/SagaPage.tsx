@@ -2,14 +2,14 @@
 
 import "./saga.css";
 
-import { useQuery } from "@tanstack/react-query";
+import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
 import { useEffect, useMemo, useState } from "react";
 
 import { history, useEarlier } from "../api/history";
 import { useInterval } from "../api/live";
 import type { ActionPlan, SagaView } from "../api/contract";
-import { ignored, saga as sagaQuery, useRights } from "../api/queries";
+import { deadLetters, ignored, saga as sagaQuery, useRights } from "../api/queries";
 import { type GraphStep, LazyGraph } from "../graph/LazyGraph";
 import { type T, term, useT } from "../i18n";
 import { useCommands } from "../layout/commands";
@@ -21,7 +21,7 @@ import { Await, Page, Section } from "../ui/Page";
 import { standing, StateBadge } from "../ui/State";
 import { ActDialog } from "./ActDialog";
 import { Data } from "./Data";
-import { History, Ignored } from "./History";
+import { type Beside, History, Ignored } from "./History";
 import { NotesPanel, OwnerLine } from "./Notes";
 import { graphSteps } from "./graphSteps";
 import { EraseDialog } from "./Erase";
@@ -32,6 +32,7 @@ import { SagaLink } from "./SagaLink";
 import { SignalDialog } from "./Signal";
 import { laneId } from "./spans";
 import { StepPanel } from "./StepPanel";
+import { Timers } from "./Timers";
 import { usePlans } from "./usePlans";
 import { Waterfall } from "./Waterfall";
 import { cause, remedy, sentence } from "./words";
@@ -67,6 +68,7 @@ function Whole({ saga, onAct }: { saga: SagaView; onAct: OnAct }) {
   const told = useQuery({ ...history(saga.saga), refetchInterval: saga.ended_at ? false : every });
   const events = told.data?.events ?? [];
   const earlier = useEarlier(saga.saga);
+  const beside = useBeside(saga);
   const select = (step: string) => void navigate({ search: (before) => ({ ...before, step: before["step"] === step ? undefined : step }), replace: true });
   const steps = useMemo<GraphStep[]>(() => graphSteps(saga.steps, t), [saga.steps, t]);
   return (
@@ -83,7 +85,7 @@ function Whole({ saga, onAct }: { saga: SagaView; onAct: OnAct }) {
           </Section>
           <Section>
             <Tabs label={t("saga.details")} value={tab} onChange={(value) => void navigate({ search: (before) => ({ ...before, tab: value }), replace: true })} tabs={[
-              { value: "history", label: t("saga.history"), body: <Await of={told}>{(data) => <History events={data.events} earlier={data.earlier} onEarlier={earlier.load} busy={earlier.busy} startedAt={saga.started_at} step={selected} />}</Await> },
+              { value: "history", label: t("saga.history"), body: <Await of={told}>{(data) => <History events={data.events} beside={beside} earlier={data.earlier} onEarlier={earlier.load} busy={earlier.busy} startedAt={saga.started_at} step={selected} />}</Await> },
               { value: "data", label: t("saga.data"), body: <Data saga={saga} /> },
               { value: "ignored", label: t("saga.ignored"), body: <IgnoredTab id={saga.saga} /> },
             ]} />
@@ -91,12 +93,21 @@ function Whole({ saga, onAct }: { saga: SagaView; onAct: OnAct }) {
         </div>
         <div className="stack">
           {selected && <StepPanel saga={saga} id={selected} onClose={() => select(selected)} />}
+          <Timers saga={saga} />
           <Facts saga={saga} />
           <NotesPanel saga={saga} />
         </div>
       </div>
     </>
   );
+}
+
+/** What came for the saga and changed nothing: late answers, and what could not be understood. */
+function useBeside(saga: SagaView): Beside {
+  const every = useInterval(5_000);
+  const late = useQuery({ ...ignored(saga.saga), refetchInterval: every });
+  const letters = useInfiniteQuery({ ...deadLetters({ saga: saga.saga }), enabled: (saga.dead_letters ?? 0) > 0, refetchInterval: every });
+  return useMemo(() => ({ ignored: late.data?.ignored ?? [], letters: letters.data?.pages.flatMap((page) => page.dead_letters) ?? [] }), [late.data, letters.data]);
 }
 
 function IgnoredTab({ id }: { id: string }) {
@@ -147,6 +158,9 @@ function Facts({ saga }: { saga: SagaView }) {
         <dt>{saga.ended_at ? t("took") : t("runs_for")}</dt><dd><Span from={saga.started_at} {...(saga.ended_at ? { to: saga.ended_at } : {})} /></dd>
         {saga.deadline && !saga.ended_at && <><dt>{t("deadline")}</dt><dd><Until at={saga.deadline} /></dd></>}
         {saga.key && <><dt>{t("key")}</dt><dd>{saga.key} <Copy text={saga.key} /></dd></>}
+        {Object.keys(saga.labels ?? {}).length > 0 && (
+          <><dt>{t("labels")}</dt><dd className="row wrap">{Object.entries(saga.labels ?? {}).map(([name, value]) => <Link key={name} className="chip" to="/sagas" search={{ label: `${name}:${value}` }}><span className="muted">{name}:</span>{value}</Link>)}</dd></>
+        )}
         <dt>{t("revision")}</dt><dd>{saga.revision}</dd>
         {saga.team && <><dt>{t("team")}</dt><dd>{saga.team}</dd></>}
         {saga.runbook && <><dt>{t("runbook")}</dt><dd className="break"><Runbook at={saga.runbook} /></dd></>}

@@ -11,7 +11,8 @@ import { accept, complete, type FilterField, typed } from "./filter";
 const STATUS = ["running", "parked", "completed", "compensated", "abandoned"];
 const HEALTH = ["on_time", "late", "queued", "waiting", "retrying", "parked"];
 
-export function FilterBar({ filter, onChange }: { filter: SagaFilter; onChange: (filter: SagaFilter) => void }) {
+/** `labels` are those that are known, as `name:value`. */
+export function FilterBar({ filter, labels, onChange }: { filter: SagaFilter; labels: string[]; onChange: (filter: SagaFilter) => void }) {
   const t = useT();
   const [text, setText] = useState("");
   const [at, setAt] = useState(-1);
@@ -22,9 +23,9 @@ export function FilterBar({ filter, onChange }: { filter: SagaFilter; onChange: 
     const all = known.data?.definitions ?? [];
     return {
       status: STATUS, health: HEALTH, definition: all.map((it) => it.name), version: all.map((it) => it.version.slice(0, 8)),
-      step: [...new Set(all.flatMap((it) => it.steps))], older_than_s: ["60", "600", "3600", "86400"], attempts_min: ["2", "3", "5", "10"],
+      step: [...new Set(all.flatMap((it) => it.steps))], older_than_s: ["60", "600", "3600", "86400"], attempts_min: ["2", "3", "5", "10"], label: labels,
     };
-  }, [known.data]);
+  }, [known.data, labels]);
   const offers = open ? complete(text, values) : [];
   const take = (next: string) => {
     onChange({ ...filter, ...typed(next) });

@@ -12,6 +12,10 @@ describe("the filter as text", () => {
   it("keeps only filters of an address", () => {
     expect(fromSearch({ status: "parked", step: "", tab: "x", text: "a" })).toEqual({ status: "parked", text: "a" });
   });
+  it("knows a label by its name and value", () => {
+    expect(typed('label:region:seoul label:"region:the north"')).toEqual({ label: "region:the north" });
+    expect(complete("label:reg", { label: ["region:seoul", "region:the north", "tier:gold"] })).toEqual(["label:region:seoul", 'label:"region:the north"']);
+  });
   it("completes fields, then their values", () => {
     expect(complete("sta", {})).toEqual(["status:", "started_after:", "started_before:"].filter((it) => it.startsWith("sta")));
     expect(complete("x status:pa", { status: ["parked", "completed"] })).toEqual(["status:parked"]);

@@ -4,7 +4,7 @@ import type { SagaFilter } from "../api/queries";
 
 export const FIELDS = [
   "status", "health", "definition", "version", "step", "error_code", "worker", "failure", "key", "owner", "started_after", "started_before", "older_than_s",
-  "attempts_min", "replay_of",
+  "attempts_min", "label", "replay_of",
 ] as const;
 export type FilterField = (typeof FIELDS)[number];
 
@@ -40,7 +40,7 @@ export function complete(input: string, values: Partial<Record<FilterField, stri
   if (colon < 0) return last === "" ? [] : FIELDS.filter((field) => field.startsWith(last.toLowerCase())).map((field) => `${field}:`);
   const name = last.slice(0, colon);
   const begun = last.slice(colon + 1).toLowerCase();
-  return isField(name) ? (values[name] ?? []).filter((value) => value.toLowerCase().startsWith(begun) && value !== begun).slice(0, 8).map((value) => `${name}:${value}`) : [];
+  return isField(name) ? (values[name] ?? []).filter((value) => value.toLowerCase().startsWith(begun) && value !== begun).slice(0, 8).map((value) => `${name}:${/\s/.test(value) ? `"${value}"` : value}`) : [];
 }
 
 export function accept(input: string, completion: string): string {

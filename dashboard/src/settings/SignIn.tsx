@@ -1,16 +1,17 @@
 // The door: OpenID Connect where it is configured, and a pasted token.
 
-import { useQuery } from "@tanstack/react-query";
-import { type ReactNode, useEffect, useMemo, useState } from "react";
+import { useMutation, useQuery } from "@tanstack/react-query";
+import { Dialog as RadixDialog } from "radix-ui";
+import { type ReactNode, useEffect, useMemo, useRef, useState } from "react";
 
-import type { AuthConfig } from "../api/contract";
+import type { AuthConfig, Me } from "../api/contract";
 import { asProblem } from "../api/problem";
 import { authConfig, me } from "../api/queries";
-import { currentToken, setToken, useSession } from "../api/session";
+import { currentToken, goOn, setToken, useSession } from "../api/session";
 import { useT } from "../i18n";
-import { Button, Field, Input } from "../ui/Controls";
+import { Button, DialogEnd, Field, Input } from "../ui/Controls";
 import { Skeleton } from "../ui/Page";
-import { BadReturn, finish, issuerOf, signIn } from "./oidc";
+import { BadReturn, type Came, finish, issuerOf, NoWindow, returnBeside, signIn, signInBeside } from "./oidc";
 
 /** Shows what is behind it to who is signed in, or where nobody has to be. */
 export function Door({ children }: { children: ReactNode }) {
@@ -23,12 +24,59 @@ export function Door({ children }: { children: ReactNode }) {
   // A server without sign-in has no such endpoint; one that does not answer is said so by every page.
   if (config.isError) return children;
   const unauthorized = who.isError && asProblem(who.error).kind === "unauthorized";
-  const why = !unauthorized || !signedIn ? null : who.data === undefined ? "refused" : "ended";
-  if ((config.data.mode !== "dev" && !signedIn) || unauthorized) return <SignIn config={config.data} why={why} />;
-  return children;
+  if ((config.data.mode !== "dev" && !signedIn) || (unauthorized && who.data === undefined)) return <SignIn config={config.data} refused={unauthorized && signedIn} />;
+  // A sign-in that has ended takes nothing away from who goes on: what is open, and what is written in it, stays.
+  return <>{children}{unauthorized && who.data && <SignInAgain config={config.data} as={who.data} />}</>;
 }
 
-function SignIn({ config, why }: { config: AuthConfig; why: "refused" | "ended" | null }) {
+/** Whoever it is that a token lets in. */
+async function whose(token: string): Promise<string> {
+  const response = await fetch("/auth/me", { headers: { authorization: `Bearer ${token}`, accept: "application/json" }, cache: "no-store" });
+  if (response.status === 401) throw new RefusedToken();
+  if (!response.ok) throw new Error(`/auth/me: HTTP ${response.status}`);
+  return ((await response.json()) as Me).principal;
+}
+
+class RefusedToken extends Error {}
+
+/** Over the page as it stands. The same person goes on with it; for somebody else it begins anew. */
+function SignInAgain({ config, as }: { config: AuthConfig; as: Me }) {
+  const t = useT();
+  const issuer = useMemo(() => issuerOf(config), [config]);
+  const given = useRef<AbortController>(null);
+  useEffect(() => () => given.current?.abort(), []);
+  const take = async ({ token, renew }: Came) => {
+    if (await whose(token) === as.principal) goOn(token, renew);
+    else setToken(token, renew);
+  };
+  const enter = useMutation({
+    mutationFn: async (pasted: string | null) => {
+      if (pasted !== null || issuer === null) return take({ token: pasted ?? "", renew: null });
+      given.current?.abort();
+      given.current = new AbortController();
+      return take(await signInBeside(issuer, given.current.signal));
+    },
+  });
+  const failed = enter.error === null || (enter.error instanceof DOMException && enter.error.name === "AbortError") ? null
+    : enter.error instanceof NoWindow ? t("signin.no_window") : enter.error instanceof RefusedToken ? t("signin.refused") : enter.error.message;
+  return (
+    <RadixDialog.Root open>
+      <RadixDialog.Portal>
+        <RadixDialog.Overlay className="overlay above" />
+        <RadixDialog.Content className="dialog above" onEscapeKeyDown={(event) => event.preventDefault()} onInteractOutside={(event) => event.preventDefault()}>
+          <RadixDialog.Title>{t("signin.again")}</RadixDialog.Title>
+          <RadixDialog.Description className="muted">{t("signin.again.about", { who: as.principal })}</RadixDialog.Description>
+          {failed !== null && <p role="alert" className="field-error">{t("signin.failed")} {failed}</p>}
+          {issuer && <Button kind="primary" onClick={() => enter.mutate(null)}>{t("signin.with", { issuer: new URL(issuer.issuer).host })}</Button>}
+          <TokenForm plain={issuer !== null} onToken={(token) => enter.mutate(token)} />
+          <DialogEnd><Button kind="ghost" onClick={() => setToken(null)}>{t("signout")}</Button></DialogEnd>
+        </RadixDialog.Content>
+      </RadixDialog.Portal>
+    </RadixDialog.Root>
+  );
+}
+
+function SignIn({ config, refused }: { config: AuthConfig; refused: boolean }) {
   const t = useT();
   const [failed, setFailed] = useState<string | null>(null);
   const issuer = useMemo(() => issuerOf(config), [config]);
@@ -39,14 +87,14 @@ function SignIn({ config, why }: { config: AuthConfig; why: "refused" | "ended" 
     // The code is of no use any more: it does not stay in the address.
     history.replaceState(null, "", "/ui/signed-in");
     if (came.size === 0) return;
-    finish(issuer, came, (back) => history.replaceState(null, "", back))
+    returnBeside(came).then((taken) => { if (taken) window.close(); else return finish(issuer, came, (back) => history.replaceState(null, "", back)); })
       .catch((error: unknown) => setFailed(error instanceof BadReturn ? t("signin.stray") : error instanceof Error ? error.message : String(error)));
   }, [issuer, returning, t]);
   return (
     <main className="door">
       <h1>Amends</h1>
       <p className="muted">{t("signin.lead")}</p>
-      {why !== null && <p role="alert" className="field-error">{t(`signin.${why}`)}</p>}
+      {refused && <p role="alert" className="field-error">{t("signin.refused")}</p>}
       {failed !== null && <p role="alert" className="field-error">{t("signin.failed")} {failed}</p>}
       {issuer && (
         <Button kind="primary" onClick={() => signIn(issuer, returning ? "/ui/" : location.pathname + location.search).catch((error: unknown) => setFailed(String(error)))}>
@@ -59,11 +107,11 @@ function SignIn({ config, why }: { config: AuthConfig; why: "refused" | "ended" 
 }
 
 /** A token or a key, pasted; it stays in memory only. */
-export function TokenForm({ plain = false }: { plain?: boolean }) {
+export function TokenForm({ plain = false, onToken = setToken }: { plain?: boolean; onToken?: (token: string) => void }) {
   const t = useT();
   const [pasted, setPasted] = useState("");
   return (
-    <form className="stack" onSubmit={(event) => { event.preventDefault(); if (pasted.trim() !== "") setToken(pasted.trim()); }}>
+    <form className="stack" onSubmit={(event) => { event.preventDefault(); if (pasted.trim() !== "") onToken(pasted.trim()); }}>
       <Field label={t("signin.token")} hint={t("signin.token.hint")}>
         {(id) => <Input id={id} type="password" autoComplete="off" value={pasted} onChange={(event) => setPasted(event.target.value)} />}
       </Field>

@@ -5,10 +5,17 @@ import type { AuthConfig } from "../api/contract";
 import { currentToken, renewed, replaceToken, setToken } from "../api/session";
 
 const PENDING = "amends.sign-in";
+/** Where a window that was opened for a sign-in tells the page that opened it how it ended. */
+const CHANNEL = "amends.sign-in";
+/** How such a sign-in is told from one of this tab, on return. */
+const BESIDE = "beside.";
+const WINDOW = "popup,width=520,height=680";
 const REDIRECT = "/ui/signed-in";
 /** So long before a token runs out its next one is asked for. */
 const EARLY_S = 30;
 const PAUSE_S_MIN = 5;
+/** The page that opened a window takes its return at once, or is not there. */
+const TAKEN_MS_MAX = 3_000;
 
 interface Provider { authorization_endpoint: string; token_endpoint: string; end_session_endpoint?: string }
 interface Pending { state: string; verifier: string; back: string }
@@ -45,6 +52,11 @@ export async function signIn(config: Issuer, back: string): Promise<void> {
   const provider = await discover(config);
   const pending: Pending = { state: random(), verifier: random(), back };
   sessionStorage.setItem(PENDING, JSON.stringify(pending));
+  location.assign(await askedAt(provider, config, pending));
+}
+
+/** Where the provider is asked for a code. */
+async function askedAt(provider: Provider, config: Issuer, pending: Pending): Promise<URL> {
   const url = new URL(provider.authorization_endpoint);
   url.search = new URLSearchParams({
     response_type: "code",
@@ -55,11 +67,57 @@ export async function signIn(config: Issuer, back: string): Promise<void> {
     code_challenge: await challenge(pending.verifier),
     code_challenge_method: "S256",
   }).toString();
-  location.assign(url);
+  return url;
+}
+
+/** A token, and how its next one is got. */
+export interface Came { token: string; renew: (() => Promise<boolean>) | null }
+
+/**
+ * Signs in in a window of its own, and leaves this page as it is. The window must be opened by a click, before anything is
+ * waited for: browsers keep others from opening.
+ */
+export async function signInBeside(config: Issuer, signal: AbortSignal): Promise<Came> {
+  const beside = window.open("about:blank", "amends-sign-in", WINDOW);
+  if (beside === null) throw new NoWindow();
+  const channel = new BroadcastChannel(CHANNEL);
+  try {
+    const provider = await discover(config);
+    const pending: Pending = { state: BESIDE + random(), verifier: random(), back: "" };
+    const returned = new Promise<URLSearchParams>((done, failed) => {
+      signal.addEventListener("abort", () => failed(new DOMException("given up", "AbortError")));
+      channel.addEventListener("message", (event: MessageEvent<{ returned?: string }>) => {
+        const search = new URLSearchParams(event.data.returned);
+        if (event.data.returned === undefined || search.get("state") !== pending.state) return;
+        channel.postMessage({ taken: pending.state });
+        done(search);
+      });
+    });
+    beside.location.assign(await askedAt(provider, config, pending));
+    return await tokenOf(config, provider, await returned, pending);
+  } finally {
+    channel.close();
+    beside.close();
+  }
+}
+
+/** In the window of a sign-in beside a page: gives that page what the provider said. False when this is no such return, or nobody takes it. */
+export async function returnBeside(search: URLSearchParams): Promise<boolean> {
+  const state = search.get("state");
+  if (!state?.startsWith(BESIDE)) return false;
+  const channel = new BroadcastChannel(CHANNEL);
+  const taken = new Promise<boolean>((done) => {
+    setTimeout(() => done(false), TAKEN_MS_MAX);
+    channel.addEventListener("message", (event: MessageEvent<{ taken?: string }>) => { if (event.data.taken === state) done(true); });
+  });
+  channel.postMessage({ returned: search.toString() });
+  return taken.finally(() => channel.close());
 }
 
 /** A return that no sign-in of this tab belongs to. */
 export class BadReturn extends Error {}
+/** The browser lets no window open. */
+export class NoWindow extends Error {}
 /** The provider answered, and said no. */
 class Refused extends Error {}
 
@@ -68,16 +126,26 @@ export async function finish(config: Issuer, search: URLSearchParams, back: (to:
   const stored = sessionStorage.getItem(PENDING);
   sessionStorage.removeItem(PENDING);
   const pending = stored === null ? null : (JSON.parse(stored) as Pending);
-  if (search.get("error")) throw new Error(search.get("error_description") ?? search.get("error") ?? "");
+  if (search.get("error")) throw refusal(search);
+  if (pending === null || search.get("code") === null || search.get("state") !== pending.state) throw new BadReturn();
+  const came = await tokenOf(config, await discover(config), search, pending);
+  back(pending.back);
+  setToken(came.token, came.renew);
+}
+
+function refusal(search: URLSearchParams): Error {
+  return new Error(search.get("error_description") ?? search.get("error") ?? "");
+}
+
+/** The code becomes a token. */
+async function tokenOf(config: Issuer, provider: Provider, search: URLSearchParams, pending: Pending): Promise<Came> {
   const code = search.get("code");
-  if (pending === null || code === null || search.get("state") !== pending.state) throw new BadReturn();
-  const provider = await discover(config);
+  if (code === null) throw refusal(search);
   const tokens = await exchange(provider, {
     grant_type: "authorization_code", code, redirect_uri: location.origin + REDIRECT, client_id: config.client_id, code_verifier: pending.verifier,
   });
-  back(pending.back);
   const keeper = new Keeper(provider, config.client_id, tokens);
-  setToken(tokens.access_token, tokens.refresh_token === undefined ? null : () => keeper.renew());
+  return { token: tokens.access_token, renew: tokens.refresh_token === undefined ? null : () => keeper.renew() };
 }
 
 async function exchange(provider: Provider, form: Record<string, string>): Promise<Tokens> {

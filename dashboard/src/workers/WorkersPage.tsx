@@ -10,12 +10,13 @@ import { send } from "../api/client";
 import { useInterval } from "../api/live";
 import type { Hold, WorkerView } from "../api/contract";
 import { holds, useRights, useStale, workers } from "../api/queries";
-import { useLanguage, useT } from "../i18n";
+import { term, useLanguage, useT } from "../i18n";
 import { number } from "../i18n/format";
 import { Ago, Lasting, Until } from "../ui/bits";
 import { Button, Dialog, DialogEnd, Field, Input } from "../ui/Controls";
 import { Icon } from "../ui/Icon";
 import { Await, Notice, Page, ProblemLine, Section } from "../ui/Page";
+import { type Breaker, breakersOf, throughputOf } from "./figures";
 import { HoldDialog, type HoldTarget } from "./HoldDialog";
 
 const LAG_LATE_MS = 5_000;
@@ -66,6 +67,8 @@ function Worker({ worker, onHold }: { worker: WorkerView; onHold: (target: HoldT
   const behind = worker.topics.filter((it) => (it.lag_ms ?? 0) > LAG_LATE_MS);
   const known = useQuery(holds);
   const held = (known.data?.holds ?? []).filter((it) => it.worker === worker.worker).map((it) => it.action ?? "*");
+  const perMinute = throughputOf(worker);
+  const breakers = breakersOf(worker);
   const versions = [...new Set(alive.map((it) => it.version))];
   return (
     <Section title={<span className="row wrap"><Icon name={alive.length > 0 ? "workers" : "abandoned"} />{worker.worker}
@@ -76,12 +79,14 @@ function Worker({ worker, onHold }: { worker: WorkerView; onHold: (target: HoldT
       <dl className="worker-facts">
         <div><dt>{t("lag")}</dt><dd className={lag > LAG_LATE_MS ? "tone-late" : ""}><Lasting ms={lag} /></dd></div>
         <div><dt>{t("in_flight")}</dt><dd><Link to="/sagas" search={{ worker: worker.worker, status: "running" }}>{number(language, worker.open)}</Link></dd></div>
+        <div><dt>{t("workers.throughput")}</dt><dd>{perMinute === null ? "–" : t("workers.per_minute", { count: number(language, perMinute) })}</dd></div>
+        <div><dt>{t("workers.breakers")}</dt><dd className={breakers.some((it) => it.state !== "closed") ? "tone-parked" : ""}><Breakers breakers={breakers} /></dd></div>
         <div className="grow"><dt>{t("actions")}</dt><dd>{worker.actions.map((it) => it.action).join(", ") || "–"}</dd></div>
       </dl>
       <div className="overview-two even">
         <div className="scroll-x">
-          <table className="plain"><thead><tr><th scope="col">{t("workers.instance")}</th><th scope="col">{t("version")}</th><th scope="col">{t("workers.heartbeat")}</th></tr></thead>
-            <tbody>{worker.instances.map((it) => <tr key={it.instance}><td className="mono break">{it.instance}{!it.alive && <> <span className="state tone-parked">{t("workers.dead")}</span></>}</td><td>{it.version}</td><td><Ago at={it.at} /></td></tr>)}</tbody></table>
+          <table className="plain"><thead><tr><th scope="col">{t("workers.instance")}</th><th scope="col">{t("version")}</th><th scope="col" className="right">{t("workers.answered")}</th><th scope="col">{t("workers.heartbeat")}</th></tr></thead>
+            <tbody>{worker.instances.map((it) => <tr key={it.instance}><td className="mono break">{it.instance}{!it.alive && <> <span className="state tone-parked">{t("workers.dead")}</span></>}</td><td>{it.version}</td><td className="right">{it.alive && it.answered_per_minute != null ? number(language, it.answered_per_minute) : "–"}</td><td><Ago at={it.at} /></td></tr>)}</tbody></table>
         </div>
         <details className="scroll-x" open={behind.length > 0}>
           <summary className="link">{behind.length > 0 ? t("workers.behind", { behind: behind.length, all: worker.topics.length }) : t("workers.caught_up", { count: worker.topics.length })}</summary>
@@ -90,6 +95,21 @@ function Worker({ worker, onHold }: { worker: WorkerView; onHold: (target: HoldT
         </details>
       </div>
     </Section>
+  );
+}
+
+/** Those that are open, or that all is well. */
+function Breakers({ breakers }: { breakers: Breaker[] }) {
+  const t = useT();
+  const open = breakers.filter((it) => it.state !== "closed");
+  if (breakers.length === 0) return <span className="muted">{t("workers.breakers.none")}</span>;
+  if (open.length === 0) return <span className="state tone-completed"><Icon name="completed" size={12} />{t("workers.breakers.closed")}</span>;
+  return (
+    <span className="row wrap">{open.map((it) => (
+      <span key={it.action + it.direction} className={`state tone-${it.state === "open" ? "parked" : "late"}`} title={t("workers.breakers.about")}>
+        <Icon name={it.state === "open" ? "abandoned" : "unknown"} size={12} />{it.action}: {term(t, "breaker", it.state)}{it.instances > 1 && ` ×${it.instances}`}{it.until && <> · {t("workers.breakers.until")} <Until at={it.until} /></>}
+      </span>
+    ))}</span>
   );
 }
 

@@ -7,6 +7,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use chrono::{DateTime, Utc};
 use saga_core::Millis;
+use saga_protocol::BreakerState;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -39,7 +40,7 @@ pub struct Overview {
     pub to_end: ToEnd,
     /// Where work is, the largest piles first.
     pub in_flight: Vec<PileView>,
-    /// The groups of failures that were seen last.
+    /// The groups of failures that were seen last; those that are mere refusals after the others.
     pub failures: Vec<FailureGroup>,
     /// The workers, those with the most lag first.
     pub workers: Vec<WorkerLag>,
@@ -207,7 +208,13 @@ pub async fn overview(
             oldest_since: words::instant(Millis(pile.oldest_ms)),
         })
         .collect();
-    let failures = groups(engine, engine.store.groups(None, true, None, None, FAILURES).await?).await?;
+    // A refused card is no trouble, and must not push trouble out of sight.
+    let mut failing = engine.store.groups(None, true, Some(false), None, None, FAILURES).await?;
+    let room = FAILURES.saturating_sub(u16::try_from(failing.len()).unwrap_or(FAILURES));
+    if room > 0 {
+        failing.extend(engine.store.groups(None, true, Some(true), None, None, room).await?);
+    }
+    let failures = groups(engine, failing).await?;
     Ok(Json(Overview {
         at: Utc::now(),
         lag_ms: engine.lag.ms(),
@@ -278,6 +285,26 @@ pub struct InstanceView {
     pub at: DateTime<Utc>,
     /// Whether it is taken to live.
     pub alive: bool,
+    /// Commands that it answered in the minute before; absent when it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered_per_minute: Option<u64>,
+    /// Its circuit breakers, one for each external action and direction.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub breakers: Vec<BreakerView>,
+}
+
+/// A circuit breaker: an action whose calls fail in a row is not called for a while.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BreakerView {
+    /// The action, or what undoes it.
+    pub action: String,
+    /// `execute` or `compensate`.
+    pub direction: String,
+    /// `closed`: calls go. `open`: none goes. `half_open`: one goes, and decides.
+    pub state: String,
+    /// When an open one lets a call through again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<DateTime<Utc>>,
 }
 
 /// A partition of a worker's command topics.
@@ -333,7 +360,25 @@ fn workers_of(engine: &Engine) -> Vec<WorkerView> {
         let alive = crate::workers::alive(&it);
         let view = views.entry(it.worker.clone()).or_insert_with(|| nobody(it.worker.clone()));
         let at = words::instant(Millis(it.at_ms));
-        view.instances.push(InstanceView { instance: it.instance, version: it.version, at, alive });
+        let breakers = it.breakers.into_iter().map(|it| BreakerView {
+            action: it.action,
+            direction: words::direction(it.direction).to_owned(),
+            state: match it.state {
+                BreakerState::Closed => "closed",
+                BreakerState::Open => "open",
+                BreakerState::HalfOpen => "half_open",
+            }
+            .to_owned(),
+            until: it.until_ms.map(|ms| words::instant(Millis(ms))),
+        });
+        view.instances.push(InstanceView {
+            instance: it.instance,
+            version: it.version,
+            at,
+            alive,
+            answered_per_minute: it.answered_per_minute,
+            breakers: breakers.collect(),
+        });
         if alive {
             let action = |it: saga_protocol::ActionInfo| ActionView {
                 action: it.action,

@@ -278,6 +278,10 @@ pub struct FailureGroup {
     /// `execute` or `compensate`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub direction: Option<String>,
+    /// What the worker answered: `rejected` (it said no, as the business has it: no outage), `retryable` or `undecidable`;
+    /// else what the engine says itself, such as `exhausted` (silence, until the budget was spent) or `deadline`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
     /// The code.
     pub code: String,
     /// The message, without what differs from saga to saga.
@@ -320,6 +324,7 @@ pub struct FailurePage {
 #[serde(deny_unknown_fields)]
 pub struct FailureQuery {
     open: Option<bool>,
+    refused: Option<bool>,
     definition: Option<String>,
     limit: Option<u16>,
     after: Option<String>,
@@ -330,6 +335,7 @@ pub struct FailureQuery {
     get, path = "/ops/failures", operation_id = "list_failures", tag = "operators",
     params(
         ("open" = Option<bool>, Query, description = "Only those with sagas that stand so now; true when absent"),
+        ("refused" = Option<bool>, Query, description = "Only what workers rejected going forward, as the business has it; or, when false, only the rest: trouble"),
         ("definition" = Option<String>, Query, description = "Only of this definition"),
         ("limit" = Option<u16>, Query, description = "1 to 500; 50 when absent"),
         ("after" = Option<String>, Query, description = "`next` of the page before"),
@@ -356,7 +362,8 @@ pub async fn failures(
     };
     let engine = api.engine();
     let open = asked.open.unwrap_or(true);
-    let mut rows = engine.store.groups(None, open, asked.definition.as_deref(), after, limit + 1).await?;
+    let definition = asked.definition.as_deref();
+    let mut rows = engine.store.groups(None, open, asked.refused, definition, after, limit + 1).await?;
     let more = rows.len() > usize::from(limit);
     rows.truncate(usize::from(limit));
     let next =
@@ -379,7 +386,7 @@ pub async fn failure(State(api): State<Api>, Path(id): Path<String>) -> Result<J
     if id.contains('\0') {
         return Err(none());
     }
-    let rows = api.engine().store.groups(Some(&id), false, None, None, 1).await?;
+    let rows = api.engine().store.groups(Some(&id), false, None, None, None, 1).await?;
     groups(api.engine(), rows).await?.into_iter().next().map(Json).ok_or_else(none)
 }
 
@@ -398,6 +405,7 @@ pub async fn groups(engine: &Engine, rows: Vec<Group>) -> Result<Vec<FailureGrou
             version: definition.map(|it| it.version.0.clone()).unwrap_or_default(),
             step: row.step,
             direction: row.direction.map(direction_word),
+            kind: row.kind,
             code: row.code,
             message: row.message,
             first_seen: row.first_seen,

@@ -29,6 +29,8 @@ pub struct FailureOf {
     pub step: Option<String>,
     /// Which of its directions.
     pub direction: Option<Direction>,
+    /// What the worker answered, or what the engine says itself.
+    pub kind: String,
     /// A stable code.
     pub code: String,
     /// In words.
@@ -54,6 +56,7 @@ pub fn failure(
             Some(said.unwrap_or_else(|| FailureOf {
                 step: parked.cell.and_then(|cell| words::step_name(definition, cell.step)),
                 direction: parked.cell.map(|cell| cell.direction),
+                kind: code.to_owned(),
                 code: code.to_owned(),
                 message: general.to_owned(),
                 revision: parked.revision,
@@ -83,6 +86,7 @@ fn turned(definition: &Definition, state: &State, errors: &[ErrorAt], cause: Cau
         found.unwrap_or_else(|| FailureOf {
             step: name,
             direction: Some(Direction::Execute),
+            kind: code.to_owned(),
             code: code.to_owned(),
             message: message.to_owned(),
             revision: 0,
@@ -92,6 +96,7 @@ fn turned(definition: &Definition, state: &State, errors: &[ErrorAt], cause: Cau
     let plain = |code: &str, message: &str, counts: bool| FailureOf {
         step: None,
         direction: None,
+        kind: code.to_owned(),
         code: code.to_owned(),
         message: message.to_owned(),
         revision: 0,
@@ -133,6 +138,7 @@ fn told(it: &ErrorAt) -> Option<FailureOf> {
     Some(FailureOf {
         step: Some(answer.step.as_str().to_owned()),
         direction: Some(answer.direction),
+        kind: words::outcome(answer.outcome).to_owned(),
         code: fault.code.clone(),
         message: fault.message.chars().take(MESSAGE_MAX).collect(),
         revision: it.revision,

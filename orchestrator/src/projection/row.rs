@@ -60,6 +60,7 @@ pub struct Row {
     /// The failure's message without what differs from saga to saga.
     pub failure_message: Option<String>,
     pub failure_revision: Option<i32>,
+    pub failure_kind: Option<String>,
     pub amount: Option<i64>,
     pub currency: Option<String>,
 }
@@ -194,6 +195,7 @@ pub fn row(
             row.failure = Some(id);
             row.failure_message = Some(message);
             row.failure_revision = i32::try_from(failure.revision).ok();
+            row.failure_kind = Some(failure.kind);
         }
         row.error_step = failure.step;
         row.error_code = Some(failure.code);

@@ -25,23 +25,23 @@ with new as (
     select * from unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::smallint[], $6::smallint[], $7::text[],
         $8::int[], $9::smallint[], $10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::bigint[],
         $15::bigint[], $16::int[], $17::int[], $18::text[], $19::int[], $20::text[], $21::text[], $22::text[],
-        $23::text[], $24::text[], $25::int[], $26::bigint[], $27::text[], $28::text[])
+        $23::text[], $24::text[], $25::int[], $26::bigint[], $27::text[], $28::text[], $31::text[])
         as n (saga_id, shard, definition, revision, status, run, step, item, direction, worker, action, sent_ms,
             late_ms, due_ms, since_ms, attempt, attempts_max, topic, partition, why, error_step, error_code,
-            error_message, failure, failure_revision, amount, currency, failure_message)
+            error_message, failure, failure_revision, amount, currency, failure_message, failure_kind)
 ), failed as (
     select n.failure, min(n.definition) as definition, min(n.error_step) as step, min(n.direction) as direction,
-        min(n.error_code) as code, min(n.failure_message) as message, count(*) as count, min(n.saga_id::text)::uuid as sample
+        min(n.error_code) as code, min(n.failure_kind) as kind, min(n.failure_message) as message, count(*) as count, min(n.saga_id::text)::uuid as sample
     from new n left join projection p on p.saga_id = n.saga_id
     where n.failure is not null and n.revision >= coalesce(p.revision, 0)
         and (p.failure is distinct from n.failure or n.failure_revision > p.failure_revision)
     group by n.failure order by n.failure
 ), groups as (
-    insert into failure as f (id, definition, step, direction, code, message, first_seen, since, last_seen, count, sample)
-    select failure, definition, step, direction, code, message, now(), now(), now(), count, sample from failed
+    insert into failure as f (id, definition, step, direction, code, kind, message, first_seen, since, last_seen, count, sample)
+    select failure, definition, step, direction, code, kind, message, now(), now(), now(), count, sample from failed
     on conflict on constraint failure_pk do update set last_seen = excluded.last_seen,
         since = case when f.last_seen < now() - $30 * interval '1 minute' then now() else f.since end,
-        count = f.count + excluded.count, sample = excluded.sample
+        count = f.count + excluded.count, sample = excluded.sample, kind = excluded.kind
 ), windows as (
     insert into failure_window as w (failure, at, count)
     select failure, date_bin($29 * interval '1 minute', now(), 'epoch'), count from failed
@@ -201,7 +201,8 @@ impl Store {
             currency,
             failure_message
         );
-        query.bind(WINDOW_MINUTES).bind(BREAK_MINUTES).execute(self.hot()).await?;
+        let kinds: Vec<_> = rows.iter().map(|row| row.failure_kind.clone()).collect();
+        query.bind(WINDOW_MINUTES).bind(BREAK_MINUTES).bind(kinds).execute(self.hot()).await?;
         Ok(())
     }
 

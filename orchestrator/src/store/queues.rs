@@ -142,6 +142,8 @@ pub struct Group {
     pub definition: i32,
     pub step: Option<String>,
     pub direction: Option<i16>,
+    /// None in a group that was last seen by a build that did not know it.
+    pub kind: Option<String>,
     pub code: String,
     pub message: String,
     pub first_seen: DateTime<Utc>,
@@ -255,7 +257,8 @@ impl Store {
         Ok(rows.into_iter().map(|(currency, amount, sagas)| AtRisk { currency, amount, sagas }).collect())
     }
 
-    /// Groups of failures, those seen last first; `open` leaves out those without a saga that still fails.
+    /// Groups of failures, those seen last first; `open` leaves out those without a saga that still fails. `refused`: only
+    /// those that a worker's answer says no to, as the business has it, or only the others.
     ///
     /// # Errors
     /// When the database fails.
@@ -263,6 +266,7 @@ impl Store {
         &self,
         id: Option<&str>,
         open: bool,
+        refused: Option<bool>,
         definition: Option<&str>,
         after: Option<(DateTime<Utc>, String)>,
         limit: u16,
@@ -280,7 +284,7 @@ impl Store {
         query.push_bind(WINDOW_MINUTES).push(
             " * interval '1 minute' order by g.ago desc),
                 (select j.id from job j where position('failure=' || f.id in j.request) > 0 order by j.created_at desc limit 1),
-                coalesce(f.since, f.first_seen) as since
+                coalesce(f.since, f.first_seen) as since, f.kind
              from failure f cross join lateral (
                 select count(*) filter (where p.status = 0) as retrying, count(*) filter (where p.status = 1) as parked,
                     count(*) filter (where p.status = 3) as compensated
@@ -292,6 +296,14 @@ impl Store {
         }
         if open {
             query.push(" and exists (select 1 from projection p where p.failure = f.id)");
+        }
+        if let Some(refused) = refused {
+            // An undoing that is refused is trouble.
+            query.push(" and (f.kind = 'rejected' and f.direction = 0) is ").push(if refused {
+                "true"
+            } else {
+                "not true"
+            });
         }
         if let Some(definition) = definition {
             query
@@ -410,6 +422,7 @@ fn group(row: &PgRow) -> Result<Group, StoreError> {
         message: row.try_get(5)?,
         first_seen: row.try_get(6)?,
         since: row.try_get("since")?,
+        kind: row.try_get("kind")?,
         last_seen: row.try_get(7)?,
         count: row.try_get(8)?,
         recovered: row.try_get(9)?,

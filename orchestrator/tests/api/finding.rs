@@ -199,6 +199,19 @@ async fn sagas_are_found_by_where_they_stand_and_what_went_wrong() {
     assert_eq!(group["trend"].as_array().unwrap().iter().map(|it| it.as_i64().unwrap()).sum::<i64>(), 2);
     let id = group["id"].as_str().unwrap();
     finds(&server, &format!("failure={id}"), &[second, first]).await;
+    // A refused card is no outage.
+    assert_eq!(group["kind"], "rejected");
+    for (refused, kind) in [("true", "rejected"), ("false", "retryable")] {
+        let page = server.get(&format!("/ops/failures?definition=cruise&refused={refused}")).await.body;
+        let kinds: Vec<&Value> = page["failures"].as_array().unwrap().iter().map(|it| &it["kind"]).collect();
+        assert_eq!(kinds, [&json!(kind)], "{page}");
+    }
+    let overview = server.get("/ops/overview").await.body;
+    assert_eq!(
+        overview["failures"].as_array().unwrap().last().unwrap()["id"],
+        json!(id),
+        "after what is trouble"
+    );
     assert_eq!(server.get(&format!("/ops/failures/{id}")).await.body["id"], json!(id));
     server.get("/ops/failures/nothing").await.is_problem(404, "not-found");
 

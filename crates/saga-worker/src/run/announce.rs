@@ -36,14 +36,17 @@ impl Announcer {
     /// Announces the worker once; `leaving` says that it goes on purpose.
     pub(crate) async fn announce(&self, leaving: bool) {
         let shared = &self.shared;
+        let at_ms = shared.clock.now_ms();
         let record = WorkerRecord::Announcement(Announcement {
             worker: shared.name.clone(),
             instance: self.instance.clone(),
             version: shared.version.clone(),
             actions: shared.actions.iter().map(|action| action.info.clone()).collect(),
             retention_ms: shared.retention_ms,
-            at_ms: shared.clock.now_ms(),
+            at_ms,
             leaving,
+            answered_per_minute: Some(shared.pulse.per_minute(at_ms)),
+            breakers: shared.pulse.breakers(),
         });
         say(&*self.bus, &self.topic, vec![record]).await;
     }

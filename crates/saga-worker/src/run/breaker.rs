@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use saga_protocol::Direction;
+use saga_protocol::{BreakerInfo, BreakerState, Direction};
 
 use super::meters;
 use crate::external::BreakerPolicy;
@@ -61,6 +61,22 @@ impl Breaker {
             State::Probing { open_ms } => return Err(open_ms.min(1_000)),
         };
         Ok(Admission { breaker: self.clone(), probe, judged: false })
+    }
+
+    /// Whether the other is of the same action and direction.
+    pub(crate) fn is_of(&self, other: &Self) -> bool {
+        self.action == other.action && self.direction == other.direction
+    }
+
+    /// How it stands, for people.
+    pub(crate) fn info(&self) -> BreakerInfo {
+        let (state, until_ms) = match *self.state.lock() {
+            State::Closed { .. } => (BreakerState::Closed, None),
+            // A probe that was dropped frees its place at once.
+            State::Open { until_ms, .. } => (BreakerState::Open, (until_ms > 0).then_some(until_ms)),
+            State::Probing { .. } => (BreakerState::HalfOpen, None),
+        };
+        BreakerInfo { action: self.action.clone(), direction: self.direction, state, until_ms }
     }
 
     fn tell(&self, state: u8) {
@@ -149,11 +165,14 @@ mod tests {
         trouble(&breaker, 0);
         let probe = breaker.admit(1_000).expect("half open");
         assert!(breaker.admit(1_000).is_err(), "one probe at a time");
+        assert_eq!(breaker.info().state, BreakerState::HalfOpen);
         probe.trouble(1_000);
+        assert_eq!((breaker.info().state, breaker.info().until_ms), (BreakerState::Open, Some(3_000)));
         assert_eq!(breaker.admit(1_000).unwrap_err(), 2_000);
         breaker.admit(3_000).expect("half open").trouble(3_000);
         assert_eq!(breaker.admit(3_000).unwrap_err(), 3_000, "doubled up to the bound");
         breaker.admit(6_000).expect("half open").good();
+        assert_eq!((breaker.info().state, breaker.info().until_ms), (BreakerState::Closed, None));
         assert!(breaker.admit(6_000).is_ok());
     }
 

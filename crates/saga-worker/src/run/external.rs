@@ -81,12 +81,16 @@ impl Lane {
             Kind::Transactional(_) => None,
             Kind::External(handler, policy) => {
                 let name = shared.action_name(index, direction);
-                let breaker = Breaker::new(&shared.name, name, direction, policy.breaker.clone());
+                let breaker = Arc::new(Breaker::new(&shared.name, name, direction, policy.breaker.clone()));
+                // What cannot be undone is never asked for.
+                if direction == Direction::Execute || action.info.compensation.is_some() {
+                    shared.pulse.watch(breaker.clone());
+                }
                 Some(Outlet {
                     handler: handler.clone(),
                     policy: policy.clone(),
                     permits: Arc::new(Semaphore::new(policy.concurrency)),
-                    breaker: Arc::new(breaker),
+                    breaker,
                     waiting: VecDeque::new(),
                 })
             }

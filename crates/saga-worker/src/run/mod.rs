@@ -10,6 +10,7 @@ mod failure;
 mod job;
 mod ledger;
 mod meters;
+pub(crate) mod pulse;
 mod replies;
 mod transactional;
 
@@ -41,6 +42,7 @@ pub(crate) async fn run(
     topics: Topics,
     shutdown: CancellationToken,
 ) -> Result<(), WorkerError> {
+    let shared = Arc::new(Shared { pulse: Arc::default(), ..Shared::clone(&shared) });
     tokio::select! {
         () = shutdown.cancelled() => return Ok(()),
         ready = prepare(&shared, &*bus, &topics) => ready?,

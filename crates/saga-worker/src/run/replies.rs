@@ -96,6 +96,7 @@ impl Replies {
         match one {
             Finished::Answered(job, answer) => {
                 self.meters.answered(job.meta.action, answer.outcome());
+                self.shared.pulse.answered();
                 if let Answer::Undecidable(fault) = answer {
                     self.meters.dead.increment(1);
                     tracing::error!(

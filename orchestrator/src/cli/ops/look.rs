@@ -1,5 +1,7 @@
 //! What needs people, and who did what: looking only.
 
+use std::collections::BTreeSet;
+
 use chrono::Utc;
 use clap::Subcommand;
 use saga_protocol::SagaId;
@@ -319,6 +321,7 @@ fn failures(all: &[FailureGroup]) -> String {
             f.id.clone(),
             format!("{}{}", f.definition, f.step.as_ref().map(|step| format!(" {step}")).unwrap_or_default()),
             f.code.clone(),
+            f.kind.clone().unwrap_or_else(|| "-".to_owned()),
             f.count.to_string(),
             format!("{}/{}/{}", f.now.retrying, f.now.parked, f.now.compensated),
             f.recovered.to_string(),
@@ -331,6 +334,7 @@ fn failures(all: &[FailureGroup]) -> String {
         "group",
         "where",
         "code",
+        "kind",
         "failures",
         "retry/parked/undone",
         "recovered",
@@ -373,15 +377,24 @@ fn workers(it: &WorkerList) -> String {
         let alive = w.instances.iter().filter(|it| it.alive).count();
         let lag = w.topics.iter().map(|it| it.lag_ms).max().unwrap_or(0);
         let actions: Vec<&str> = w.actions.iter().map(|it| it.action.as_str()).collect();
+        let living = || w.instances.iter().filter(|it| it.alive);
+        let answered = living().filter_map(|it| it.answered_per_minute).reduce(|a, b| a + b);
+        let breakers: BTreeSet<String> = living()
+            .flat_map(|it| &it.breakers)
+            .filter(|it| it.state != "closed")
+            .map(|it| format!("{} {}", it.action, it.state.replace('_', " ")))
+            .collect();
         vec![
             w.worker.clone(),
             format!("{alive} of {}", w.instances.len()),
             if lag > 0 { span(lag) } else { "none".to_owned() },
             w.open.to_string(),
+            answered.map_or_else(|| "-".to_owned(), |it| it.to_string()),
+            if breakers.is_empty() { "-".to_owned() } else { Vec::from_iter(breakers).join(", ") },
             actions.join(", "),
         ]
     });
-    table(&["worker", "alive", "lag", "open", "actions"], rows.collect())
+    table(&["worker", "alive", "lag", "open", "a minute", "breakers", "actions"], rows.collect())
 }
 
 fn anomalies(it: &AnomalyPage) -> String {
