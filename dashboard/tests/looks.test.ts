@@ -20,6 +20,9 @@ afterAll(async () => {
   await browser.close();
 });
 
+/** What a picture is about, where it is not at the top of its page. */
+const SHOWN: Record<string, string> = { "saga-letter": ".history-aside" };
+
 describe.each(LOOKS)("every page, %s", (name, looks, axe) => {
   test("is there, and can be used", async () => {
     const { page, go, close } = await visit(browser, looks);
@@ -27,6 +30,9 @@ describe.each(LOOKS)("every page, %s", (name, looks, axe) => {
     for (const [what, path] of Object.entries(pages)) {
       await go(path);
       expect(await page.evaluate(() => document.documentElement.lang)).toBe(looks.language ?? "en");
+      await page.locator(".live.on").waitFor();
+      const about = SHOWN[what];
+      if (about !== undefined) await page.locator(about).first().scrollIntoViewIfNeeded();
       await shot(page, `${what}-${name}`);
       await fits(page, `${what}, ${name}`);
       if (!axe) continue;

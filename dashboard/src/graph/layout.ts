@@ -32,6 +32,8 @@ async function run(steps: Shape[], direction: string): Promise<Placed> {
     layoutOptions: {
       "elk.algorithm": "layered",
       "elk.direction": direction,
+      // Steps that depend on none of the others stand above or below them on a narrow page: beside them all would be too small to read.
+      "elk.aspectRatio": direction === "DOWN" ? "0.3" : "1.6",
       "elk.layered.spacing.nodeNodeBetweenLayers": "44",
       "elk.spacing.nodeNode": "18",
       "elk.spacing.componentComponent": "28",

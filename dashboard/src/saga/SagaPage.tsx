@@ -156,7 +156,7 @@ function Facts({ saga }: { saga: SagaView }) {
         <dt>{t("amount")}</dt><dd><Amount amount={saga.amount} currency={saga.currency} /></dd>
         <dt>{t("started")}</dt><dd><Ago at={saga.started_at} /></dd>
         <dt>{saga.ended_at ? t("took") : t("runs_for")}</dt><dd><Span from={saga.started_at} {...(saga.ended_at ? { to: saga.ended_at } : {})} /></dd>
-        {saga.deadline && !saga.ended_at && <><dt>{t("deadline")}</dt><dd><Until at={saga.deadline} /></dd></>}
+        {saga.deadline && !saga.ended_at && saga.phase === "forward" && <><dt>{t("deadline")}</dt><dd><Until at={saga.deadline} /></dd></>}
         {saga.key && <><dt>{t("key")}</dt><dd>{saga.key} <Copy text={saga.key} /></dd></>}
         {Object.keys(saga.labels ?? {}).length > 0 && (
           <><dt>{t("labels")}</dt><dd className="row wrap">{Object.entries(saga.labels ?? {}).map(([name, value]) => <Link key={name} className="chip" to="/sagas" search={{ label: `${name}:${value}` }}><span className="muted">{name}:</span>{value}</Link>)}</dd></>

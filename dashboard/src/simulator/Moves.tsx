@@ -63,7 +63,7 @@ function Answer({ command, onMove }: { command: SentCommand; onMove: Make }) {
   return (
     <div className={`simulator-move tone-${undo ? "compensating" : "running"}`} role="group" aria-label={`${named(command)} ${command.work}`}>
       <div className="grow">
-        <strong><Icon name={undo ? "compensating" : "running"} size={12} /> {undo ? t("event.undo", { step: named(command) }) : named(command)}</strong>
+        <strong className="row"><Icon name={undo ? "compensating" : "running"} size={12} />{undo ? t("event.undo", { step: named(command) }) : named(command)}</strong>
         <span className="muted block">{command.work} · {t("waterfall.attempt", { attempt: command.attempt, round: command.round })}</span>
       </div>
       <div className="row wrap">
