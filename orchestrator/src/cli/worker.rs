@@ -1,26 +1,32 @@
-//! `amends worker NAME` and `amends sandbox`: a process each.
+//! `amends worker NAME`, `amends worker new` and `amends sandbox`: a process each.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, Subcommand};
 use toss_sandbox::{Sandbox, SandboxConfig};
 use worker_payment::deposit::EngineConfig;
 use worker_payment::toss;
 
+use super::Output;
 use super::exit::{Code, Failure};
 use super::process::{BusArgs, ListenArgs, node, until_asked_to_stop};
 use super::shop::{HTTP_ALLOW, HTTP_ROUTES, HttpSettings, Name, Service, Settings};
+use super::worker_new::{self, NewWorkerArgs};
 
 /// How long the bus may take to send what is queued, in ms.
 const CLOSE_TIMEOUT_MS: u64 = 10_000;
 
-/// Runs one of the shop's workers, or the one that makes the calls of `http` steps
+/// Runs one of the shop's workers, or the one that makes the calls of `http` steps; `new` writes one of your own
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct WorkerArgs {
+    #[command(subcommand)]
+    task: Option<Task>,
     /// Which one
-    name: Name,
+    #[arg(required = true)]
+    name: Option<Name>,
     #[command(flatten)]
     bus: BusArgs,
     /// Its database; AMENDS_ORDER_DATABASE_URL and so on when absent
@@ -69,12 +75,21 @@ pub struct WorkerArgs {
     engine_key: Option<String>,
 }
 
-/// Runs a worker until it is asked to stop.
+#[derive(Debug, Subcommand)]
+enum Task {
+    New(NewWorkerArgs),
+}
+
+/// Runs a worker until it is asked to stop, or writes a new one.
 ///
 /// # Errors
 /// When it cannot start, or ends by itself.
-pub async fn run(args: WorkerArgs) -> Result<Code, Failure> {
-    let name = args.name;
+pub async fn run(args: WorkerArgs, output: Output) -> Result<Code, Failure> {
+    let name = match (args.task, args.name) {
+        (Some(Task::New(new)), _) => return worker_new::run(&new, output),
+        (None, Some(name)) => name,
+        (None, None) => return Err(Failure::usage("say which worker")),
+    };
     let database_url = args.database_url.or_else(|| std::env::var(name.database_variable()).ok());
     let database_url = database_url.ok_or_else(|| {
         Failure::usage(format!("no database: give --database-url, or set {}", name.database_variable()))
