@@ -1,10 +1,12 @@
 //! `amends worker NAME`, `amends worker new` and `amends sandbox`: a process each.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
+use saga_worker::Limit;
 use toss_sandbox::{Sandbox, SandboxConfig};
 use worker_payment::deposit::EngineConfig;
 use worker_payment::toss;
@@ -41,6 +43,10 @@ pub struct WorkerArgs {
     /// How many partitions its command topics get when they do not exist yet
     #[arg(long, env = "AMENDS_COMMAND_PARTITIONS", default_value_t = 4, value_name = "COUNT")]
     command_partitions: u32,
+    /// Bounds the calls that an action makes of others, in each direction of this process: `confirm=20` at once,
+    /// `confirm=50/s` begun in a second; may be repeated. What waits is queued
+    #[arg(long, env = "AMENDS_WORKER_LIMITS", value_delimiter = ',', value_name = "ACTION=N", value_parser = limit)]
+    limit: Vec<(String, Limit)>,
     /// Where its read API listens; 127.0.0.1:8081 to 8085 when absent
     #[arg(long, env = "AMENDS_WORKER_LISTEN", value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
@@ -78,6 +84,16 @@ pub struct WorkerArgs {
 #[derive(Debug, Subcommand)]
 enum Task {
     New(NewWorkerArgs),
+}
+
+/// `confirm=20` or `confirm=50/s`.
+fn limit(text: &str) -> Result<(String, Limit), String> {
+    let wanted = || "write ACTION=20 (at once) or ACTION=50/s".to_owned();
+    let (action, count) = text.trim().split_once('=').ok_or_else(wanted)?;
+    let (count, a_second) = count.strip_suffix("/s").map_or((count, false), |it| (it, true));
+    let count: NonZeroU32 = count.parse().map_err(|_| wanted())?;
+    let limit = if a_second { Limit::PerSecond(count) } else { Limit::AtOnce(count) };
+    Ok((action.to_owned(), limit))
 }
 
 /// Runs a worker until it is asked to stop, or writes a new one.
@@ -120,6 +136,7 @@ pub async fn run(args: WorkerArgs, output: Output) -> Result<Code, Failure> {
     let shutdown = until_asked_to_stop()?;
     let service = Service::open(name, settings, args.migrate).await?;
     let service = service.with_command_partitions(args.command_partitions.max(1));
+    let service = service.with_limits(&args.limit).map_err(|it| Failure::usage(it.to_string()))?;
     let (bus, topics) = args.bus.connect(format!("amends-{}-{}", name.as_str(), std::process::id())).await?;
     tracing::info!(worker = name.as_str(), node = node(), %address, "a worker starts");
     let ended = service.run(bus.clone(), topics, listener, shutdown).await;

@@ -10,6 +10,7 @@ mod failure;
 mod job;
 mod ledger;
 mod meters;
+mod rate;
 mod replies;
 mod transactional;
 
