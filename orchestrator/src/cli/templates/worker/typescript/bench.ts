@@ -86,6 +86,10 @@ export class Bench {
     };
     const worker = spawn(process.execPath, [MAIN], { env, stdio: ["ignore", "inherit", "inherit"] });
     this.worker = worker;
+    worker.once("exit", (code) => {
+      // What a consumer cannot recover from ends the process, which is then started anew.
+      if (code === 1 && this.worker === worker) void this.start().catch(() => {});
+    });
     await until("the worker made its topics", async () => {
       if (worker.exitCode !== null) throw new Error("the worker ended early");
       const there = await this.admin.listTopics();
@@ -96,6 +100,7 @@ export class Bench {
   /** Kills the worker, as a crash would. */
   async crash(): Promise<void> {
     const worker = this.worker;
+    this.worker = null;
     if (worker === null || worker.exitCode !== null || worker.signalCode !== null) return;
     const ended = new Promise((resolve) => worker.once("exit", resolve));
     worker.kill("SIGKILL");
