@@ -4,8 +4,6 @@
 
 mod support;
 
-use std::sync::Arc;
-
 use amends::api::{Api, ApiConfig};
 use saga_bus::{Bus, Event, Kafka, KafkaConfig, Outgoing, Pace, Start, TopicSpec};
 use saga_protocol::{Headers, Message, Topics};
