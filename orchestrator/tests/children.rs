@@ -7,14 +7,17 @@ mod support;
 use std::sync::Arc;
 
 use amends::start::StartRequest;
-use saga_core::StepIx;
-use saga_core::child;
+use saga_bus::in_process::Faults;
+use saga_core::event::{Operator, OperatorAction};
 use saga_core::state::Parent;
+use saga_core::{Event, StepIx, What, child};
 use saga_protocol::{Command, Reply, SagaId};
 use serde_json::{Value, json};
 use support::{Node, Stage, Travel, rejected, succeeded};
-use test_support::eventually;
+use test_support::{eventually, until_some};
+use uuid::Uuid;
 
+const PARKED: i16 = 1;
 const COMPLETED: i16 = 2;
 const COMPENSATED: i16 = 3;
 
@@ -186,4 +189,136 @@ async fn nobody_is_a_child_of_itself_or_of_what_is_not_there() {
     assert!(publish(&circle).await.contains("child saga of itself"));
     node.stop().await;
     drop(stage);
+}
+
+/// Has an operator's action taken in, and says what came of it.
+async fn act(stage: &Stage, node: &Node, saga: SagaId, action: OperatorAction) -> String {
+    let revision: i32 = sqlx::query_scalar("select max(revision) from history where saga_id = $1")
+        .bind(saga.0)
+        .fetch_one(&stage.pool)
+        .await
+        .unwrap();
+    let revision = u32::try_from(revision).unwrap();
+    let operator = Operator { who: "kim".into(), why: "a test".into(), revision, action };
+    let id = Uuid::now_v7();
+    let event = Event::new(saga_core::Millis(0), 0, What::Operator(operator));
+    node.engine.store.post(id, saga, &event, None).await.unwrap();
+    until_some("the owner takes the mail in", 20_000, async || {
+        node.engine.store.mail_result(id).await.unwrap()
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_child_that_was_undone_is_retried_as_another_which_takes_its_key_over() {
+    let (stage, node, mut travel) = stage().await;
+    let patient = JOURNEY.replace("saga: stay,", "saga: stay, on_rejected: park,");
+    node.engine.publish(&patient).await.unwrap();
+    let journey = start(&node, "journey", json!({ "id": "j1", "stay": "s1" })).await;
+    let ticket = travel.expect("buy_ticket").await;
+    travel.succeed(&ticket).await;
+    let room = travel.expect("book_room").await;
+    travel.answer(&room, &rejected(&room.0, "full")).await;
+    stage.ends(journey, PARKED).await;
+    assert_eq!(stage.status(stay_of(journey, 1)).await, COMPENSATED);
+    assert_eq!(act(&stage, &node, journey, OperatorAction::Retry { cell: None }).await, "applied");
+    let room = travel.expect("book_room").await;
+    assert_eq!(room.0.saga, stay_of(journey, 2), "another child, of the second round");
+    travel.succeed(&room).await;
+    let board = travel.expect("board").await;
+    let keys = "select count(*) from start_key where key = 's1'";
+    assert_eq!(stage.count(keys).await, 1, "the key went over");
+    // What is done is not tried again.
+    let cell = saga_core::state::CellRef {
+        step: StepIx(1),
+        item: None,
+        direction: saga_protocol::Direction::Execute,
+    };
+    let refused = act(&stage, &node, journey, OperatorAction::Retry { cell: Some(cell) }).await;
+    assert!(refused.contains("the step is done"), "{refused}");
+    travel.succeed(&board).await;
+    stage.ends(journey, COMPLETED).await;
+    assert_eq!(
+        (stage.status(stay_of(journey, 1)).await, stage.status(stay_of(journey, 2)).await),
+        (COMPENSATED, COMPLETED)
+    );
+    stage.histories_are_whole().await;
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_retry_of_a_child_that_completes_meanwhile_starts_no_second_one() {
+    let (stage, node, mut travel) = stage().await;
+    let hasty = JOURNEY.replace("saga: stay,", "saga: stay, timeout: 300ms, on_exhausted: park,");
+    node.engine.publish(&hasty).await.unwrap();
+    let journey = start(&node, "journey", json!({ "id": "j1", "stay": "s1" })).await;
+    let ticket = travel.expect("buy_ticket").await;
+    travel.succeed(&ticket).await;
+    let room = travel.expect("book_room").await;
+    stage.ends(journey, PARKED).await;
+    // The child completes while its parent is parked, and an operator tries it again: whichever is first.
+    let ((), retried) = tokio::join!(
+        travel.succeed(&room),
+        act(&stage, &node, journey, OperatorAction::Retry { cell: None }),
+    );
+    assert!(retried == "applied" || retried.starts_with("refused"), "{retried}");
+    let board = travel.expect("board").await;
+    travel.succeed(&board).await;
+    stage.ends(journey, COMPLETED).await;
+    assert_eq!(stage.count("select count(*) from saga where parent is not null").await, 1);
+    stage.histories_are_whole().await;
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn a_saga_that_is_cancelled_before_its_childs_order_is_carried_out_leaves_nothing() {
+    let (stage, owner, travel) = stage().await;
+    travel.serve(|command: &Command| Some(succeeded(command)));
+    eventually("it owns the shards", 10_000, async || owner.engine.health.shards() == 2).await;
+    let other = stage.node("other").await;
+    eventually("they share", 10_000, async || other.engine.health.shards() == 1).await;
+    // Neither hears of what the other one starts: the order of the child stays in the outbox until the sweep.
+    stage.bus.set_faults(Faults { lose: 1.0, ..Faults::default() });
+    let mut weeks = Vec::new();
+    for n in 0..6 {
+        let node = if n % 2 == 0 { &owner } else { &other };
+        let week = start(node, "week", json!({ "id": format!("w{n}"), "days": ["mon", "tue"] })).await;
+        let operator = Operator {
+            who: "kim".into(),
+            why: "a mistake".into(),
+            revision: 1,
+            action: OperatorAction::Compensate,
+        };
+        let event = Event::new(saga_core::Millis(0), 0, What::Operator(operator));
+        node.engine.store.post(Uuid::now_v7(), week, &event, None).await.unwrap();
+        weeks.push(week);
+    }
+    // And the node that has started some of them is gone before it has carried anything out, as far as it goes.
+    other.kill();
+    stage.bus.set_faults(Faults::default());
+    for week in &weeks {
+        eventually("it has ended", 60_000, async || stage.status(*week).await >= COMPLETED).await;
+    }
+    eventually("every child has ended", 60_000, async || {
+        stage.count("select count(*) from saga where status < 2").await == 0
+    })
+    .await;
+    for week in &weeks {
+        // Cancelled in time, nothing of it stands; too late, all of it does.
+        let stands = if stage.status(*week).await == COMPLETED { 2 } else { 0 };
+        let completed: i64 = sqlx::query_scalar("select count(*) from saga where parent = $1 and status = 2")
+            .bind(week.0)
+            .fetch_one(&stage.pool)
+            .await
+            .unwrap();
+        assert_eq!(completed, stands);
+    }
+    assert!(
+        stage.count("select count(*) from saga where status = 3 and parent is null").await > 0,
+        "one at least was cancelled"
+    );
+    eventually("delivered rows go", 20_000, async || stage.count("select count(*) from outbox").await == 0)
+        .await;
+    stage.histories_are_whole().await;
+    owner.stop().await;
 }

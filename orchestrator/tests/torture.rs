@@ -1,12 +1,8 @@
-//! The engine in simulated worlds. A seed that once failed stands in `KEPT`, with what it had found; `amends torture`
-//! looks for more.
+//! The engine in simulated worlds; `amends torture` looks for more. What a seed finds gets a test of its own: the world
+//! of a seed is another one as soon as the engine takes another way, and reaches what it had found no more.
 
 use amends::torture::{self, Outcome};
 
-/// Seeds that have found something, each with how many definitions its world had:
-/// - 4049719965: a saga of another node, whose first command and `started` record got lost, was never looked at again.
-///   (The engine has changed since, and with it what the world of this seed comes by.)
-const KEPT: [(u64, usize); 1] = [(4_049_719_965, 3)];
 /// Worlds of one run. The same each time: a change is judged by what it breaks, not by the dice.
 const WORLDS: u64 = 500;
 
@@ -23,14 +19,6 @@ fn what_is_accepted_ends_once_whatever_happens() {
     // The storm has raged: sagas of both ends, and owners who came too late.
     assert!(summary.sagas[&2] > WORLDS && summary.sagas[&3] > WORLDS, "{:?}", summary.sagas);
     assert!(summary.commits.1 > WORLDS / 100, "{:?}", summary.commits);
-}
-
-#[test]
-fn seeds_that_have_found_something_do_so_no_more() {
-    for (seed, definitions) in KEPT {
-        let outcome = torture::run_among(seed, definitions);
-        assert!(outcome.broken.is_empty(), "seed {seed}: {:#?}", outcome.broken);
-    }
 }
 
 #[test]

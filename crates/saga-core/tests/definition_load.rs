@@ -287,7 +287,7 @@ fn mistakes_are_told_all_at_once_where_they_are() {
         seen += 1;
     }
     assert!(seen >= 8, "only {seen} goldens");
-    let all: Vec<String> = (1..=22).map(|code| format!("E{code:03}")).collect();
+    let all: Vec<String> = (1..=25).map(|code| format!("E{code:03}")).collect();
     assert!(codes.iter().copied().eq(all.iter().map(String::as_str)), "not every code is shown: {codes:?}");
 }
 
@@ -345,4 +345,36 @@ proptest! {
             prop_assert!(told.iter().all(|it| it.line >= 1 && it.column >= 1 && !it.remedy.is_empty()), "{told:?}");
         }
     }
+}
+
+#[test]
+fn what_may_go_well_is_no_mistake_and_what_was_published_is_read_again() {
+    let of = |input: &str, when: &str| {
+        format!(
+            "saga: t\ninput: {input}\nsteps:\n  a: {{ worker: w, action: a, compensation: u, when: \"${{{when}}}\" }}\n"
+        )
+    };
+    for (input, when) in [
+        ("{ type: object }", "input.any.thing[7] > 3"),
+        ("{ properties: { a: { type: string } } }", "input.b == 3"),
+        ("{ properties: { a: { type: [string, 'null'] } } }", "input.a != null && input.a.startsWith('x')"),
+        ("{ properties: { a: { type: [string, integer] } } }", "input.a + 1 > 2"),
+        ("{ properties: { a: { anyOf: [{ type: string }, { type: integer }] } } }", "input.a == 3"),
+        ("{ patternProperties: { '^x': {} }, additionalProperties: false }", "input.xy == 3"),
+        ("{ properties: { a: { $ref: '#/$defs/a' } }, $defs: { a: { type: integer } } }", "input.a % 2 == 0"),
+        ("{ properties: { a: { enum: [1, 2] } } }", "input.a in [1, 2]"),
+        (
+            "{ properties: { a: { items: { type: string } } } }",
+            "input.a.all(it, it != '') || size(input.a) == 0",
+        ),
+        ("{ type: object }", "has(input.a) ? input.a : true"),
+        ("{ type: object }", "{'a': [1, 2]}['a'].exists(it, it == 2) && saga.id != ''"),
+    ] {
+        must_load(&of(input, when));
+    }
+    let refused = of("{ properties: { a: { type: string } } }", "input.a > 3");
+    assert!(told(&refused)[0].contains("E024"), "{:?}", told(&refused));
+    // An earlier release may have published it: its sagas go on.
+    assert_eq!(saga_core::definition::load_published(&refused).unwrap().name, "t");
+    assert!(saga_core::definition::load_published("saga: t\nsteps: {}").is_err());
 }

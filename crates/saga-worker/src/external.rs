@@ -4,6 +4,7 @@
 //! unanswered one means and what is recorded is decided by the SDK, not by handlers.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -131,6 +132,9 @@ pub enum Inquiry {
 pub struct ExternalPolicy {
     /// How many calls of the action may be in the air at once, in each direction.
     pub concurrency: usize,
+    /// How many calls and inquiries of the action may begin in a second, in each direction of each process; as many as
+    /// there are when absent. What waits for its turn is unanswered, which the engine shows as queued.
+    pub per_second: Option<NonZeroU32>,
     /// How long one call or inquiry may take; longer is `Unknown`.
     pub client_timeout_ms: u32,
     /// For how long after it was sent the provider may still act on a call (10 minutes for a Toss
@@ -149,6 +153,7 @@ impl Default for ExternalPolicy {
     fn default() -> Self {
         Self {
             concurrency: 64,
+            per_second: None,
             client_timeout_ms: 30_000,
             window_ms: 600_000,
             not_after_ms: 60_000,

@@ -34,7 +34,7 @@ pub use command::Command;
 pub use external::{BreakerPolicy, Call, CallResult, External, ExternalPolicy, Inquiry};
 pub use handler::{HandlerError, Transactional};
 pub use inbox::migrate;
-pub use worker::{Tuning, Worker, WorkerBuilder, WorkerError};
+pub use worker::{Limit, NoSuchLimit, Tuning, Worker, WorkerBuilder, WorkerError};
 
 pub use async_trait::async_trait;
 pub use saga_protocol::{Direction, Fault, Topics};

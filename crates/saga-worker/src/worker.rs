@@ -1,6 +1,7 @@
 //! A worker: its name, its actions and its database, and how it is started.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -138,6 +139,26 @@ impl Worker {
         Self { shared: Arc::new(Shared { tuning, ..Shared::clone(&self.shared) }) }
     }
 
+    /// The same worker with another limit on an external action's calls: what its operator knows better than its author.
+    ///
+    /// # Errors
+    /// When it has no such action, or one that calls nobody.
+    pub fn with_limit(&self, action: &str, limit: Limit) -> Result<Self, NoSuchLimit> {
+        let mut shared = Shared::clone(&self.shared);
+        let found = shared.actions.iter_mut().find(|it| it.info.action == action);
+        match found.map(|it| &mut it.kind) {
+            Some(Kind::External(_, policy)) => match limit {
+                Limit::AtOnce(calls) => {
+                    policy.concurrency = usize::try_from(calls.get()).unwrap_or(usize::MAX)
+                }
+                Limit::PerSecond(calls) => policy.per_second = Some(calls),
+            },
+            Some(Kind::Transactional(_)) => return Err(NoSuchLimit::Transactional(action.to_owned())),
+            None => return Err(NoSuchLimit::Unknown(action.to_owned(), self.name().to_owned())),
+        }
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
     /// Its bounds and intervals.
     pub fn tuning(&self) -> &Tuning {
         &self.shared.tuning
@@ -158,6 +179,27 @@ impl Worker {
     ) -> Result<(), WorkerError> {
         crate::run::run(self.shared, bus, topics, shutdown).await
     }
+}
+
+/// A limit on the calls of an external action, in each direction of a process. What waits for its turn stays unanswered
+/// and in order; the engine sees it as queued, and neither sends it again nor charges it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// So many are in the air.
+    AtOnce(NonZeroU32),
+    /// So many begin in a second.
+    PerSecond(NonZeroU32),
+}
+
+/// Why there is no such limit.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoSuchLimit {
+    /// The worker does not have the action.
+    #[error("there is no action `{0}` of the worker `{1}`")]
+    Unknown(String, String),
+    /// It is done in batches in the worker's own database.
+    #[error("`{0}` calls nobody: it is done in the worker's database, a batch at a time")]
+    Transactional(String),
 }
 
 /// Collects a worker's actions.

@@ -400,6 +400,62 @@ async fn no_more_calls_are_in_the_air_than_the_policy_says_and_duplicates_wait()
 }
 
 #[tokio::test]
+async fn what_waits_for_its_second_is_queued_in_order_and_none_of_it_is_lost() {
+    const CALLS: u32 = 12;
+    let shop = Shop::open().await;
+    let per_second = std::num::NonZeroU32::new(8);
+    let bench = shop.bench_with(ExternalPolicy { concurrency: 1, per_second, ..policy() }).await;
+    let payments: Vec<_> = (0..CALLS).map(|_| payment(&shop, &[])).collect();
+    // Of one saga, so that all are in one partition.
+    let saga = payments[0].1.saga;
+    let commands: Vec<Command> = payments
+        .iter()
+        .zip(0_u32..)
+        .map(|((_, command), at)| {
+            let sent_at_ms = command.sent_at_ms + 10 * i64::from(at);
+            Command { saga, item: Some(at), sent_at_ms, ..command.clone() }
+        })
+        .collect();
+    let began = std::time::Instant::now();
+    bench.send(&commands.iter().collect::<Vec<_>>()).await;
+    let last = commands.last().unwrap();
+    while bench.heard_replies().len() < commands.len() {
+        assert!(began.elapsed().as_secs() < 60, "waited in vain");
+        // Claims are read before replies: what is claimed by now was answered before.
+        let claimed = bench.said().into_iter().filter_map(|it| match it {
+            saga_protocol::WorkerRecord::Progress(it) if it.topic.ends_with(".execute") => {
+                Some(it.reached_ms)
+            }
+            _ => None,
+        });
+        let claimed = claimed.max().unwrap_or(0);
+        let answered = bench.heard_replies().len();
+        if answered < commands.len() {
+            assert!(claimed < last.sent_at_ms, "a command that waits is not claimed, so it is queued");
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    // The first one has its token at once.
+    assert!(seconds >= f64::from(CALLS - 1) / 8.0 - 0.05, "12 calls of 8 a second took {seconds} s");
+    let replied: Vec<Option<u32>> = bench.heard_replies().iter().map(|it| it.item).collect();
+    assert_eq!(
+        replied,
+        (0..CALLS).map(Some).collect::<Vec<_>>(),
+        "in the order in which they came, each once"
+    );
+    for (id, _) in &payments {
+        assert_eq!((shop.provider.calls(*id), shop.provider.standing(*id)), (1, 1));
+    }
+    let limited = shop.worker().with_limit("pay", saga_worker::Limit::PerSecond(per_second.unwrap()));
+    assert!(limited.is_ok());
+    for (action, says) in [("book", "calls nobody"), ("fly", "no action `fly`")] {
+        let refused = shop.worker().with_limit(action, saga_worker::Limit::AtOnce(per_second.unwrap()));
+        assert!(refused.err().unwrap().to_string().contains(says));
+    }
+}
+
+#[tokio::test]
 async fn an_open_breaker_answers_uncharged_and_compensations_have_their_own() {
     let shop = Shop::open().await;
     let breaker = BreakerPolicy { failures: 3, open_ms: 60_000, open_max_ms: 60_000 };

@@ -121,6 +121,22 @@ fn again(engine: &Engine, letter: &DeadLetter) -> Option<Outgoing> {
         let message = Message { key: key.into(), headers: kept, data: letter.data.clone().into() };
         return Some(Outgoing { topic: topic.as_str().into(), partition: Some(partition), message });
     }
+    let kept = || {
+        let mut kept = Headers::default();
+        headers.iter().for_each(|(name, value)| kept.push(name, value.clone()));
+        let key = letter.saga.map(|saga| saga.to_string()).unwrap_or_default();
+        Message { key: key.into(), headers: kept, data: letter.data.clone().into() }
+    };
+    // A trigger's, on the topic that it came from, as long as that still starts something.
+    if let [topic, _log, partition, _offset] = letter.source.split('/').collect::<Vec<_>>()[..]
+        && engine
+            .definitions
+            .all_active()
+            .iter()
+            .any(|it| it.definition.kafka.as_ref().is_some_and(|kafka| kafka.topic == topic))
+    {
+        return Some(Outgoing { topic: topic.into(), partition: partition.parse().ok(), message: kept() });
+    }
     let shard = letter
         .source
         .strip_prefix(&format!("{}/", engine.topics.inbox()))?
@@ -133,12 +149,7 @@ fn again(engine: &Engine, letter: &DeadLetter) -> Option<Outgoing> {
         let reply: Reply = serde_json::from_slice(&letter.data).ok()?;
         reply.encode("operator", clock::now().0, None)
     } else {
-        let mut kept = Headers::default();
-        for (name, value) in &headers {
-            kept.push(name, value.clone());
-        }
-        let key = letter.saga.map(|saga| saga.to_string()).unwrap_or_default();
-        Message { key: key.into(), headers: kept, data: letter.data.clone().into() }
+        kept()
     };
     Some(Outgoing { topic: engine.topics.inbox().into(), partition: Some(shard), message })
 }

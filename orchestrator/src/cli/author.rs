@@ -71,7 +71,8 @@ pub fn new(args: &NewArgs, output: Output) -> Result<Code, Failure> {
     Ok(Code::Ok)
 }
 
-fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
+/// Writes a file that is not there yet, and the folders that it lies in.
+pub(super) fn write_new(path: &Path, text: &str) -> Result<(), Failure> {
     let told = |error: std::io::Error| {
         Failure::new(Code::Failed, format!("cannot write {}: {error}", path.display()))
     };

@@ -35,6 +35,7 @@ pub mod timeline;
 pub mod torture;
 pub mod versions;
 pub mod worker;
+pub mod worker_new;
 
 /// Amends: sagas that make amends when a step fails.
 #[derive(Debug, Parser)]
@@ -142,7 +143,7 @@ async fn dispatch(command: Command, output: Output) -> Result<Code, Failure> {
     match command {
         Command::Dev(args) => dev::run(args, output).await,
         Command::Serve(args) => serve::run(args).await,
-        Command::Worker(args) => worker::run(args).await,
+        Command::Worker(args) => worker::run(args, output).await,
         Command::Sandbox(args) => worker::sandbox(args).await,
         Command::Saga(args) => saga::run(args, output).await,
         Command::Ops(args) => ops::run(args, output).await,

@@ -12,7 +12,7 @@ use axum::Router;
 use axum::routing::get;
 use saga_bus::Bus;
 use saga_protocol::Topics;
-use saga_worker::{Tuning, Worker};
+use saga_worker::{Limit, NoSuchLimit, Tuning, Worker};
 use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use tokio::net::TcpListener;
@@ -271,6 +271,16 @@ impl Service {
     pub fn with_command_partitions(self, partitions: u32) -> Self {
         let tuning = Tuning { partitions, ..self.worker.tuning().clone() };
         Self { worker: self.worker.with_tuning(tuning), ..self }
+    }
+
+    /// With limits on the calls of its actions.
+    ///
+    /// # Errors
+    /// When it has no such action, or one that calls nobody.
+    pub fn with_limits(self, limits: &[(String, Limit)]) -> Result<Self, NoSuchLimit> {
+        let limited =
+            limits.iter().try_fold(self.worker, |worker, (action, limit)| worker.with_limit(action, *limit));
+        Ok(Self { worker: limited?, ..self })
     }
 
     fn routes(&self, shutdown: &CancellationToken) -> Router {

@@ -1,26 +1,34 @@
-//! `amends worker NAME` and `amends sandbox`: a process each.
+//! `amends worker NAME`, `amends worker new` and `amends sandbox`: a process each.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, Subcommand};
+use saga_worker::Limit;
 use toss_sandbox::{Sandbox, SandboxConfig};
 use worker_payment::deposit::EngineConfig;
 use worker_payment::toss;
 
+use super::Output;
 use super::exit::{Code, Failure};
 use super::process::{BusArgs, ListenArgs, node, until_asked_to_stop};
 use super::shop::{HTTP_ALLOW, HTTP_ROUTES, HttpSettings, Name, Service, Settings};
+use super::worker_new::{self, NewWorkerArgs};
 
 /// How long the bus may take to send what is queued, in ms.
 const CLOSE_TIMEOUT_MS: u64 = 10_000;
 
-/// Runs one of the shop's workers, or the one that makes the calls of `http` steps
+/// Runs one of the shop's workers, or the one that makes the calls of `http` steps; `new` writes one of your own
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct WorkerArgs {
+    #[command(subcommand)]
+    task: Option<Task>,
     /// Which one
-    name: Name,
+    #[arg(required = true)]
+    name: Option<Name>,
     #[command(flatten)]
     bus: BusArgs,
     /// Its database; AMENDS_ORDER_DATABASE_URL and so on when absent
@@ -35,6 +43,10 @@ pub struct WorkerArgs {
     /// How many partitions its command topics get when they do not exist yet
     #[arg(long, env = "AMENDS_COMMAND_PARTITIONS", default_value_t = 4, value_name = "COUNT")]
     command_partitions: u32,
+    /// Bounds the calls that an action makes of others, in each direction of this process: `confirm=20` at once,
+    /// `confirm=50/s` begun in a second; may be repeated. What waits is queued
+    #[arg(long, env = "AMENDS_WORKER_LIMITS", value_delimiter = ',', value_name = "ACTION=N", value_parser = limit)]
+    limit: Vec<(String, Limit)>,
     /// Where its read API listens; 127.0.0.1:8081 to 8085 when absent
     #[arg(long, env = "AMENDS_WORKER_LISTEN", value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
@@ -69,12 +81,31 @@ pub struct WorkerArgs {
     engine_key: Option<String>,
 }
 
-/// Runs a worker until it is asked to stop.
+#[derive(Debug, Subcommand)]
+enum Task {
+    New(NewWorkerArgs),
+}
+
+/// `confirm=20` or `confirm=50/s`.
+fn limit(text: &str) -> Result<(String, Limit), String> {
+    let wanted = || "write ACTION=20 (at once) or ACTION=50/s".to_owned();
+    let (action, count) = text.trim().split_once('=').ok_or_else(wanted)?;
+    let (count, a_second) = count.strip_suffix("/s").map_or((count, false), |it| (it, true));
+    let count: NonZeroU32 = count.parse().map_err(|_| wanted())?;
+    let limit = if a_second { Limit::PerSecond(count) } else { Limit::AtOnce(count) };
+    Ok((action.to_owned(), limit))
+}
+
+/// Runs a worker until it is asked to stop, or writes a new one.
 ///
 /// # Errors
 /// When it cannot start, or ends by itself.
-pub async fn run(args: WorkerArgs) -> Result<Code, Failure> {
-    let name = args.name;
+pub async fn run(args: WorkerArgs, output: Output) -> Result<Code, Failure> {
+    let name = match (args.task, args.name) {
+        (Some(Task::New(new)), _) => return worker_new::run(&new, output),
+        (None, Some(name)) => name,
+        (None, None) => return Err(Failure::usage("say which worker")),
+    };
     let database_url = args.database_url.or_else(|| std::env::var(name.database_variable()).ok());
     let database_url = database_url.ok_or_else(|| {
         Failure::usage(format!("no database: give --database-url, or set {}", name.database_variable()))
@@ -105,6 +136,7 @@ pub async fn run(args: WorkerArgs) -> Result<Code, Failure> {
     let shutdown = until_asked_to_stop()?;
     let service = Service::open(name, settings, args.migrate).await?;
     let service = service.with_command_partitions(args.command_partitions.max(1));
+    let service = service.with_limits(&args.limit).map_err(|it| Failure::usage(it.to_string()))?;
     let (bus, topics) = args.bus.connect(format!("amends-{}-{}", name.as_str(), std::process::id())).await?;
     tracing::info!(worker = name.as_str(), node = node(), %address, "a worker starts");
     let ended = service.run(bus.clone(), topics, listener, shutdown).await;

@@ -233,7 +233,7 @@ pub enum PublishError {
 }
 
 fn compile(id: i32, source: &str) -> Result<Published, String> {
-    let definition = saga_core::definition::load(source)
+    let definition = saga_core::definition::load_published(source)
         .map_err(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
     let validator = saga_core::definition::validator(&definition).map_err(|error| error.to_string())?;
     Ok(Published { id, definition, validator })

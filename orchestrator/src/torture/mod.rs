@@ -210,20 +210,12 @@ pub struct Summary {
 /// # Panics
 /// When the runtime cannot be made.
 pub fn run(seed: u64) -> Outcome {
-    run_with(seed, &definitions(DEFINITIONS.len()))
+    run_with(seed, &definitions())
 }
 
-/// The same in a world with the first definitions only: what a seed has found it finds among those that it knew.
-///
-/// # Panics
-/// When the runtime cannot be made.
-pub fn run_among(seed: u64, count: usize) -> Outcome {
-    run_with(seed, &definitions(count))
-}
-
-fn definitions(count: usize) -> Arc<Definitions> {
+fn definitions() -> Arc<Definitions> {
     let definitions = Definitions::default();
-    for (id, source) in (1..).zip(DEFINITIONS).take(count) {
+    for (id, source) in (1..).zip(DEFINITIONS) {
         definitions.keep(id, source).expect("the simulator's definitions are right");
     }
     Arc::new(definitions)
@@ -251,7 +243,7 @@ pub fn run_many(first: u64, count: u64, stop_at: usize, saw: impl Fn(&Outcome) +
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                let definitions = definitions(DEFINITIONS.len());
+                let definitions = definitions();
                 while !stop.load(Ordering::Relaxed) {
                     let n = next.fetch_add(1, Ordering::Relaxed);
                     if n >= count {

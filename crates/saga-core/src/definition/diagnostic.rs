@@ -36,6 +36,9 @@ pub(super) enum Code {
     WorkKind,
     OnlyInput,
     NeverApplies,
+    NoSuchValue,
+    BadOperand,
+    WrongKind,
 }
 
 impl Code {
@@ -63,6 +66,9 @@ impl Code {
             Self::WorkKind => "E020",
             Self::OnlyInput => "E021",
             Self::NeverApplies => "E022",
+            Self::NoSuchValue => "E023",
+            Self::BadOperand => "E024",
+            Self::WrongKind => "E025",
         }
     }
 }

@@ -32,6 +32,8 @@ pub(super) struct Draft<'n> {
     pub(super) work: Option<Work>,
     pub(super) input: Template,
     pub(super) input_node: Option<Cow<'n, Node>>,
+    /// What its author says of its output; expressions that read it are checked against it.
+    pub(super) output_schema: Option<serde_json::Value>,
     pub(super) undo: Undo,
     pub(super) retry: RetryPolicy,
     pub(super) timeout_ms: i64,
@@ -96,7 +98,16 @@ pub(super) fn read<'n>(
     } else {
         let why = "it runs by itself when the saga is undone or parked, and its failure is a warning";
         fields.refuse(
-            &["after", "pivot", "optional", "compensation", "foreach", "on_rejected", "on_exhausted"],
+            &[
+                "after",
+                "pivot",
+                "optional",
+                "compensation",
+                "foreach",
+                "on_rejected",
+                "on_exhausted",
+                "output_schema",
+            ],
             why,
             told,
         );
@@ -117,6 +128,9 @@ pub(super) fn read<'n>(
         when: fields.take("when").and_then(|it| Some((expression(it, "`when`", told)?, it.at))),
         foreach: fields.take("foreach").and_then(|it| Some((expression(it, "`foreach`", told)?, it.at))),
         work,
+        output_schema: fields
+            .take("output_schema")
+            .and_then(|it| super::load::schema(it, "`output_schema`", told)),
         input: input_node.as_deref().map_or_else(no_input, |it| template(it, told)),
         input_node,
         undo,
@@ -235,6 +249,9 @@ fn refuse_by_kind(work: Option<&Work>, fields: &mut Fields<'_>, told: &mut Diagn
         Some(Work::Sleep { .. } | Work::Signal { .. }) => {
             let why = "a wait asks no worker";
             fields.refuse(&["input", "retry", "compensation", "pivot"], why, told);
+            if matches!(work, Some(Work::Sleep { .. })) {
+                fields.refuse(&["output_schema"], "a pause has no output", told);
+            }
         }
         Some(Work::Child { .. }) => {
             fields.refuse(&["retry", "compensation"], "a child saga retries and is undone as one", told);

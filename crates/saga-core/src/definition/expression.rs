@@ -101,6 +101,14 @@ enum Kind {
     Cel(Arc<Program>),
 }
 
+/// What an expression computes.
+pub(super) enum Form<'e> {
+    /// It follows a path.
+    Plain(&'e Read),
+    /// Something else.
+    Program(&'e Program),
+}
+
 impl PartialEq for Expression {
     fn eq(&self, other: &Self) -> bool {
         self.text == other.text
@@ -134,6 +142,14 @@ impl Expression {
         }
         let (program, reads) = Program::parse(text)?;
         Ok(Self { text: text.into(), kind: Kind::Cel(Arc::new(program)), reads })
+    }
+
+    /// What there is to compute.
+    pub(super) fn form(&self) -> Form<'_> {
+        match &self.kind {
+            Kind::Plain(read) => Form::Plain(read),
+            Kind::Cel(program) => Form::Program(program),
+        }
     }
 
     /// Its text, without `${…}`.

@@ -59,12 +59,14 @@ impl<'n> Fields<'n> {
     pub(super) fn later(&mut self, names: &[&'static str], told: &mut Diagnostics) {
         for name in names {
             if let Some(node) = self.take(name) {
-                told.add(
-                    node.at,
-                    Code::NotYetSupported,
-                    format!("`{name}` is not yet supported"),
-                    "leave it away",
-                );
+                let (message, remedy) = match *name {
+                    "limit" | "limits" => (
+                        format!("`{name}` is no part of a definition: limits belong to the worker"),
+                        "start the worker with --limit ACTION=20 (calls at once) or ACTION=50/s",
+                    ),
+                    _ => (format!("`{name}` is not yet supported"), "leave it away"),
+                };
+                told.add(node.at, Code::NotYetSupported, message, remedy);
             }
             self.known.pop();
         }
@@ -218,7 +220,7 @@ fn tell_expression(at: Position, error: &ExpressionError, told: &mut Diagnostics
 }
 
 /// How many characters must change to make `a` into `b`; a number beyond 2 when many.
-fn distance(a: &str, b: &str) -> usize {
+pub(super) fn distance(a: &str, b: &str) -> usize {
     if a.len().abs_diff(b.len()) > 2 || b.len() > 60 {
         return usize::MAX;
     }

@@ -13,6 +13,7 @@ use super::diagnostic::{Code, Diagnostics};
 use super::draft::{self, Draft, Undo};
 use super::fields::{Fields, duration_ms, is_name, name, template, text};
 use super::source::{self, Kind, Node};
+use super::typed;
 use super::{About, Definition, HttpTrigger, KafkaTrigger, OnFailure, Step, StepIx, Turn, Version, Work};
 
 pub use super::diagnostic::Diagnostic;
@@ -36,6 +37,18 @@ pub fn load(text: &str) -> Result<Definition, Vec<Diagnostic>> {
     })
 }
 
+/// Compiles a definition that was published, maybe by an earlier release: what newer ones find fault with in its
+/// expressions keeps no saga of it waiting.
+///
+/// # Errors
+/// Every mistake in it, in the order of the text.
+pub fn load_published(text: &str) -> Result<Definition, Vec<Diagnostic>> {
+    let mut told = Diagnostics::default();
+    let definition = source::parse(text, &mut told).and_then(|root| definition(&root, &mut told));
+    let grave = !told.only(&[Code::NoSuchValue, Code::BadOperand, Code::WrongKind]);
+    definition.filter(|_| !grave).ok_or_else(|| told.into_result().err().unwrap_or_default())
+}
+
 /// Compiles a definition that is right, or wrong only in the company of its steps: what can still be explored, to show
 /// by a story why it is wrong.
 pub fn load_to_explore(text: &str) -> Option<Definition> {
@@ -48,6 +61,9 @@ pub fn load_to_explore(text: &str) -> Option<Definition> {
         Code::NeverCompensated,
         Code::NeverApplies,
         Code::MaybeNoOutput,
+        Code::NoSuchValue,
+        Code::BadOperand,
+        Code::WrongKind,
     ])
     .then_some(definition)
 }
@@ -62,7 +78,9 @@ fn definition(root: &Node, told: &mut Diagnostics) -> Option<Definition> {
     let (trigger, kafka) = fields.take("trigger").map_or((None, None), |it| triggers(it, told));
     let key_node = fields.take("key");
     let deadline_ms = fields.take("deadline").and_then(|it| duration_ms(it, "`deadline`", told));
-    let input_schema = fields.take("input").map_or_else(|| json!({"type": "object"}), |it| schema(it, told));
+    let input_schema = fields
+        .take("input")
+        .map_or_else(|| Some(json!({"type": "object"})), |it| schema(it, "`input`", told));
     let mut drafts = Vec::new();
     let Some(steps_node) = fields.need("steps", "a saga has at least one step", told) else {
         fields.finish(told);
@@ -79,7 +97,8 @@ fn definition(root: &Node, told: &mut Diagnostics) -> Option<Definition> {
     let owner = fields.take("owner").and_then(|it| text(it, "`owner`", told)).map(str::to_owned);
     let runbook = fields.take("runbook").and_then(|it| text(it, "`runbook`", told)).map(str::to_owned);
     let approval = fields.take("approval").and_then(|it| super::approval::read(it, told));
-    let labels = fields.take("labels").map(|it| super::labels::read(it, told)).unwrap_or_default();
+    let labels_node = fields.take("labels");
+    let labels = labels_node.map(|it| super::labels::read(it, told)).unwrap_or_default();
     fields.finish(told);
 
     let mut of_input = |node: Option<&Node>, what: &str| {
@@ -116,7 +135,8 @@ fn definition(root: &Node, told: &mut Diagnostics) -> Option<Definition> {
         kafka,
         key,
         deadline_ms,
-        input_schema,
+        // One that is none was told already.
+        input_schema: input_schema.unwrap_or(Value::Bool(true)),
         steps,
         graph,
         pivot,
@@ -127,6 +147,17 @@ fn definition(root: &Node, told: &mut Diagnostics) -> Option<Definition> {
     if let (Some(output), Some(node)) = (&definition.output, output_node) {
         check::output_reads(&definition, output, node, told);
     }
+    let about = &definition.about;
+    let top = typed::Top {
+        input_schema: &definition.input_schema,
+        key: definition.key.as_ref().zip(key_node),
+        amount: about.amount.as_ref().zip(amount_node),
+        currency: about.currency.as_ref().zip(currency_node),
+        output: definition.output.as_ref().zip(output_node),
+        labels: labels_node,
+        about,
+    };
+    typed::check(&drafts, &top, told);
     (!broken).then_some(definition)
 }
 
@@ -194,25 +225,29 @@ fn http_trigger(node: &Node, told: &mut Diagnostics) -> Option<HttpTrigger> {
     Some(HttpTrigger { method: method?.to_owned(), path: path?.to_owned(), role })
 }
 
-fn schema(node: &Node, told: &mut Diagnostics) -> Value {
+/// A JSON Schema, if it is one.
+pub(super) fn schema(node: &Node, what: &str, told: &mut Diagnostics) -> Option<Value> {
     let schema = node.to_value();
     if !matches!(node.kind, Kind::Map(_)) {
         told.add(
             node.at,
             Code::Schema,
-            format!("`input` must be a JSON Schema, not {}", node.kind_name()),
+            format!("{what} must be a JSON Schema, not {}", node.kind_name()),
             "write a map",
         );
-    } else if let Err(error) = super::door::compile(&schema) {
+        return None;
+    }
+    if let Err(error) = super::door::compile(&schema) {
         let at = node.at_pointer(&error.pointer).at;
         told.add(
             at,
             Code::Schema,
-            format!("`input` is not a JSON Schema: {}", error.reason),
+            format!("{what} is not a JSON Schema: {}", error.reason),
             "correct the schema (draft 2020-12)",
         );
+        return None;
     }
-    schema
+    Some(schema)
 }
 
 fn read_steps<'n>(

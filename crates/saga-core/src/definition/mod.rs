@@ -23,6 +23,7 @@ pub(crate) mod fields;
 pub mod format;
 pub mod graph;
 pub mod http;
+mod infer;
 pub mod labels;
 pub mod load;
 mod number;
@@ -31,11 +32,13 @@ mod program;
 pub mod snippet;
 pub mod source;
 pub mod template;
+mod typed;
+mod types;
 
 pub use approval::Approval;
 pub use door::validator;
 pub use expression::{EvalError, Expression, Scope};
-pub use load::{Diagnostic, load, load_to_explore};
+pub use load::{Diagnostic, load, load_published, load_to_explore};
 pub use template::Template;
 
 /// A step's place in its definition: the order of the file. It is what states refer to.

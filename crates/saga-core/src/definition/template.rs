@@ -85,20 +85,48 @@ impl Template {
 
     /// Its expressions with the JSON pointers of the strings that they stand in.
     pub(super) fn places(&self) -> Vec<(String, &Expression)> {
+        self.parts().into_iter().map(|(pointer, expression, _)| (pointer, expression)).collect()
+    }
+
+    /// The same, each with whether it is its whole string and keeps its type.
+    pub(super) fn parts(&self) -> Vec<Part<'_>> {
         let mut found = Vec::new();
         collect(&self.0, &mut String::new(), &mut found);
         found
     }
+
+    /// What it is on the outside.
+    pub(super) fn shape(&self) -> Shape<'_> {
+        match &self.0 {
+            Node::Literal(value) => Shape::Literal(value),
+            Node::Whole(expression) => Shape::Whole(expression),
+            Node::Text(_) => Shape::Text,
+            Node::List(_) => Shape::List,
+            Node::Object(_) => Shape::Object,
+        }
+    }
 }
 
-fn collect<'t>(node: &'t Node, pointer: &mut String, found: &mut Vec<(String, &'t Expression)>) {
+/// An expression with the JSON pointer of its string, and whether it is the whole of it.
+type Part<'t> = (String, &'t Expression, bool);
+
+/// What a template is on the outside.
+pub(super) enum Shape<'t> {
+    Literal(&'t Value),
+    Whole(&'t Expression),
+    Text,
+    List,
+    Object,
+}
+
+fn collect<'t>(node: &'t Node, pointer: &mut String, found: &mut Vec<Part<'t>>) {
     let here = pointer.len();
     match node {
         Node::Literal(_) => {}
-        Node::Whole(expression) => found.push((pointer.clone(), expression)),
+        Node::Whole(expression) => found.push((pointer.clone(), expression, true)),
         Node::Text(pieces) => found.extend(pieces.iter().filter_map(|piece| match piece {
             Piece::Literal(_) => None,
-            Piece::Expression(expression) => Some((pointer.clone(), expression)),
+            Piece::Expression(expression) => Some((pointer.clone(), expression, false)),
         })),
         Node::List(nodes) => {
             for (at, node) in nodes.iter().enumerate() {

@@ -11,6 +11,7 @@ use futures::FutureExt;
 use saga_protocol::{Direction, Fault};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::backoff::Backoff;
 use super::breaker::Breaker;
@@ -20,6 +21,7 @@ use super::calls::{
 use super::failure::{Failure, panic_message};
 use super::job::Job;
 use super::meters::Meters;
+use super::rate::Rate;
 use super::replies::{Finished, Replies};
 use super::transactional::BEGIN;
 use crate::answer::Answer;
@@ -50,8 +52,9 @@ struct Outlet {
     handler: Arc<dyn External>,
     policy: ExternalPolicy,
     permits: Arc<Semaphore>,
+    rate: Option<Rate>,
     breaker: Arc<Breaker>,
-    /// Commands that need a call, and there were too many in the air.
+    /// Commands that need a call, and there were too many in the air or too many in this second.
     waiting: VecDeque<Job>,
 }
 
@@ -67,6 +70,14 @@ enum Setback {
     /// The books of one call failed, for its data or the handler's own trouble.
     Books(usize, Answer),
     Failed(Failure),
+}
+
+/// Waits until then; for ever when there is nothing to wait for.
+async fn turn(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
 }
 
 impl Lane {
@@ -90,6 +101,7 @@ impl Lane {
                     handler: handler.clone(),
                     policy: policy.clone(),
                     permits: Arc::new(Semaphore::new(policy.concurrency)),
+                    rate: policy.per_second.map(Rate::new),
                     breaker,
                     waiting: VecDeque::new(),
                 })
@@ -118,6 +130,7 @@ impl Lane {
             let mut jobs = self.candidates(max);
             let mut landed = Vec::new();
             if jobs.is_empty() {
+                let next = self.next_turn();
                 tokio::select! {
                     count = self.jobs.recv_many(&mut jobs, max), if !self.closed => {
                         self.closed = count == 0;
@@ -125,6 +138,7 @@ impl Lane {
                     Some(flight) = self.flights.join_next(), if !self.flights.is_empty() => {
                         landed.push(flight.expect("a flight catches its handler's panics"));
                     }
+                    () = turn(next), if !self.closed && next.is_some() => {}
                     else => return,
                 }
             }
@@ -156,10 +170,21 @@ impl Lane {
         }
         let mut jobs: Vec<Job> = self.again.drain(..self.again.len().min(max)).collect();
         for outlet in self.outlets.iter_mut().flatten() {
-            let room = outlet.permits.available_permits().min(max.saturating_sub(jobs.len()));
+            let tokens = outlet.rate.as_ref().map_or(usize::MAX, Rate::available);
+            let room = outlet.permits.available_permits().min(tokens).min(max.saturating_sub(jobs.len()));
             jobs.extend(outlet.waiting.drain(..outlet.waiting.len().min(room)));
         }
         jobs
+    }
+
+    /// When a command that waits for nothing but its second may go on.
+    fn next_turn(&self) -> Option<Instant> {
+        let waiting = self
+            .outlets
+            .iter()
+            .flatten()
+            .filter(|it| !it.waiting.is_empty() && it.permits.available_permits() > 0);
+        waiting.filter_map(|it| Some(it.rate.as_ref()?.next())).min()
     }
 
     /// Decides commands, commits the intents, and lets the calls begin.
@@ -344,6 +369,10 @@ impl Lane {
             return Err(Plan::Answer(Answer::own_trouble("handler_bug", "not an external action")));
         };
         let permit = outlet.permits.clone().try_acquire_owned().map_err(|_| Plan::Wait)?;
+        // Before the breaker, whose probe must not get lost.
+        if outlet.rate.as_ref().is_some_and(|rate| !rate.take()) {
+            return Err(Plan::Wait);
+        }
         match outlet.breaker.admit(now_ms) {
             Ok(admission) => Ok((admission, permit)),
             Err(after_ms) => {

@@ -11,6 +11,7 @@ mod job;
 mod ledger;
 mod meters;
 pub(crate) mod pulse;
+mod rate;
 mod replies;
 mod transactional;
 

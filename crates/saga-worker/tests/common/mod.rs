@@ -65,6 +65,7 @@ impl Shop {
 pub fn policy() -> ExternalPolicy {
     ExternalPolicy {
         concurrency: 16,
+        per_second: None,
         client_timeout_ms: 10_000,
         window_ms: 600_000,
         not_after_ms: 60_000,

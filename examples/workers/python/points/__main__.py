@@ -24,7 +24,8 @@ def main(arguments: list[str]) -> int:
     with psycopg.connect(database) as connection:
         # One at a time: `create table if not exists` of two starters can collide.
         connection.execute("select pg_advisory_xact_lock(7301)")
-        connection.execute(resources.files(__package__).joinpath("schema.sql").read_text())
+        for file in ("inbox.sql", "schema.sql"):
+            connection.execute(resources.files(__package__).joinpath(file).read_text())
     if arguments:
         if len(arguments) != 3 or arguments[0] != "credit":
             print(__doc__, file=sys.stderr)

@@ -19,7 +19,9 @@ async function main([command, code, discount, minimum]: string[]): Promise<numbe
     await db.query("begin");
     // One at a time: `create table if not exists` of two starters can collide.
     await db.query("select pg_advisory_xact_lock(7302)");
-    await db.query(await readFile(new URL("../../schema.sql", import.meta.url), "utf8"));
+    for (const file of ["inbox.sql", "schema.sql"]) {
+      await db.query(await readFile(new URL(`../../${file}`, import.meta.url), "utf8"));
+    }
     await db.query("commit");
     if (command === "add" && code && discount) {
       await db.query("insert into coupon (code, discount, minimum) values ($1, $2, $3)", [code, discount, minimum ?? 0]);

@@ -1,7 +1,7 @@
 // The wire, as docs/protocol.md describes it: commands in, replies out. Knows no database.
 
-export const NAME = "coupon";
-export const VERSION = "0.1.0";
+import { NAME } from "./name.js";
+
 export const OUTPUT_BYTES_MAX = 64 * 1024;
 
 export type Direction = "execute" | "compensate";

@@ -10,14 +10,13 @@ import pg from "pg";
 
 import { ANNOUNCED, HANDLERS } from "./actions.js";
 import { RETENTION_MS, answer as barrier, prune } from "./barrier.js";
+import { NAME, VERSION } from "./name.js";
 import {
   type Answer,
   type Command,
   type Direction,
   type Headers,
-  NAME,
   Poison,
-  VERSION,
   decode,
   encode,
   isFinal,

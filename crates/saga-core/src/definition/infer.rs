@@ -1,0 +1,335 @@
+//! What an expression yields, and what is wrong with it whatever the data: told before any saga runs.
+//!
+//! Only what fails with every value that the schemas let in is wrong. What may go well is left alone.
+
+use serde_json::Value;
+
+use super::Expression;
+use super::diagnostic::Code;
+use super::expression::{Form, Read};
+use super::fields::distance;
+use super::path::{Path, Segment};
+use super::program::{Ast, Binary, Each, Function, Program, Root};
+use super::types::{Kinds, Type};
+
+/// What is wrong with an expression.
+pub(super) struct Fault {
+    pub(super) code: Code,
+    pub(super) message: String,
+    pub(super) remedy: String,
+}
+
+/// What an expression sees.
+pub(super) struct Scene<'t, 's> {
+    pub(super) input: Type<'s>,
+    pub(super) output: &'t dyn Fn(&str) -> Type<'s>,
+    /// The element of a `foreach`.
+    pub(super) item: Type<'s>,
+}
+
+impl<'s> Scene<'_, 's> {
+    /// The type of an expression's value.
+    pub(super) fn infer(&self, expression: &Expression, faults: &mut Vec<Fault>) -> Type<'s> {
+        let program = match expression.form() {
+            Form::Plain(read) => return self.read(read, faults),
+            Form::Program(program) => program,
+        };
+        Walk { scene: self, program, locals: Vec::new(), faults }.infer(&program.root)
+    }
+
+    fn read(&self, read: &Read, faults: &mut Vec<Fault>) -> Type<'s> {
+        match read {
+            Read::Input(path) => follow(self.input.clone(), "input", path, faults),
+            Read::Output { step, path, .. } => {
+                let root = format!("steps.{step}.output");
+                follow((self.output)(step.as_str()), &root, path, faults)
+            }
+            Read::Item(path) => follow(self.item.clone(), "item", path, faults),
+            Read::Index => Type::kind(Kinds::NUMBER),
+            Read::SagaId => Type::kind(Kinds::TEXT),
+        }
+    }
+}
+
+/// What a path leads to. A fault in it is told once, and what is behind it is unknown.
+fn follow<'s>(root: Type<'s>, name: &str, path: &Path, faults: &mut Vec<Fault>) -> Type<'s> {
+    let (mut here, mut text) = (root, name.to_owned());
+    for segment in &path.0 {
+        let (wanted, found) = match segment {
+            Segment::Key(key) => (Kinds::OBJECT, here.member(key)),
+            Segment::Index(at) => (Kinds::LIST, here.element(Some(*at))),
+        };
+        let whole = format!("{text}{}", Path(vec![segment.clone()]));
+        if !here.kinds().meets(wanted) {
+            faults.push(Fault {
+                code: Code::NoSuchValue,
+                message: format!("there is no `{whole}`: `{text}` is {}", here.kinds()),
+                remedy: format!("correct the path, or the schema of `{name}`"),
+            });
+            return Type::ANY;
+        }
+        let Some(next) = found else {
+            faults.push(Fault {
+                code: Code::NoSuchValue,
+                message: format!("there is no `{whole}`: the schema of `{name}` rules it out"),
+                remedy: near(&here, segment).map_or_else(
+                    || format!("correct the path, or add it to the schema of `{name}`"),
+                    |key| format!("did you mean `{text}.{key}`?"),
+                ),
+            });
+            return Type::ANY;
+        };
+        (here, text) = (next, whole);
+    }
+    here
+}
+
+fn near<'s>(of: &Type<'s>, segment: &Segment) -> Option<&'s str> {
+    let Segment::Key(key) = segment else { return None };
+    let all = of.members().into_iter().map(|known| (distance(known, key), known));
+    all.min().filter(|(distance, _)| *distance <= 2).map(|(_, known)| known)
+}
+
+struct Walk<'w, 't, 's> {
+    scene: &'w Scene<'t, 's>,
+    program: &'w Program,
+    locals: Vec<Type<'s>>,
+    faults: &'w mut Vec<Fault>,
+}
+
+impl<'s> Walk<'_, '_, 's> {
+    fn fault(&mut self, message: String, remedy: &str) -> Type<'s> {
+        self.faults.push(Fault { code: Code::BadOperand, message, remedy: remedy.to_owned() });
+        Type::ANY
+    }
+
+    /// The type of a part that must be able to be of some of these kinds.
+    fn want(&mut self, ast: &Ast, wanted: Kinds, what: &str) -> Type<'s> {
+        let found = self.infer(ast);
+        if found.kinds().meets(wanted) {
+            return found;
+        }
+        let message = format!("{what} {wanted}, and {} is {}", shown(ast), found.kinds());
+        self.fault(message, "correct the expression, or the schema")
+    }
+
+    fn infer(&mut self, ast: &Ast) -> Type<'s> {
+        let truth = Type::kind(Kinds::BOOL);
+        match ast {
+            Ast::Literal(value) => Type::kind(Kinds::of(value)),
+            Ast::Path { root, path, text } => self.path(*root, path, text),
+            Ast::Select(of, key) => {
+                let of = self.want(of, Kinds::OBJECT, "a member is asked of");
+                of.member(key).unwrap_or(Type::ANY)
+            }
+            Ast::Index(of, at) => self.index(of, at),
+            Ast::Has(of, _) => {
+                self.want(of, Kinds::OBJECT, "`has` asks");
+                truth
+            }
+            Ast::HasOutput(_) => truth,
+            Ast::List(elements) => {
+                let all: Vec<Type<'s>> = elements.iter().map(|it| self.infer(it)).collect();
+                Type::list_of(all.into_iter().reduce(Type::or).unwrap_or(Type::ANY))
+            }
+            Ast::Object(entries) => {
+                for (key, value) in entries {
+                    self.want(key, Kinds::TEXT, "a key is");
+                    self.infer(value);
+                }
+                Type::kind(Kinds::OBJECT)
+            }
+            Ast::Not(it) => {
+                self.want(it, Kinds::BOOL, "`!` takes");
+                truth
+            }
+            Ast::Negate(it) => {
+                self.want(it, Kinds::NUMBER, "`-` takes");
+                Type::kind(Kinds::NUMBER)
+            }
+            Ast::And(a, b) | Ast::Or(a, b) => {
+                let what = if matches!(ast, Ast::And(..)) { "`&&` takes" } else { "`||` takes" };
+                self.want(a, Kinds::BOOL, what);
+                self.want(b, Kinds::BOOL, what);
+                truth
+            }
+            Ast::Conditional(parts) => {
+                let [condition, then, otherwise] = &**parts;
+                self.want(condition, Kinds::BOOL, "`?` takes");
+                let (then, otherwise) = (self.infer(then), self.infer(otherwise));
+                then.or(otherwise)
+            }
+            Ast::Binary(operator, a, b) => self.binary(*operator, a, b),
+            Ast::Call(function, args) => self.call(*function, args),
+            Ast::Each { each, list, filter, body } => self.each(*each, list, filter.as_deref(), body),
+        }
+    }
+
+    fn path(&mut self, root: Root, path: &Path, text: &str) -> Type<'s> {
+        let read = match root {
+            Root::Input => Read::Input(path.clone()),
+            Root::Output(slot) => match self.program.outputs.get(slot) {
+                Some(step) => Read::Output { step: step.clone(), path: path.clone(), guarded: false },
+                None => return Type::ANY,
+            },
+            Root::Item => Read::Item(path.clone()),
+            Root::Index => Read::Index,
+            Root::SagaId => Read::SagaId,
+            Root::Local(at) => {
+                let name = text.split(['.', '[']).next().unwrap_or(text);
+                let local = self.locals.get(at).cloned().unwrap_or(Type::ANY);
+                return follow(local, name, path, self.faults);
+            }
+        };
+        self.scene.read(&read, self.faults)
+    }
+
+    fn index(&mut self, of: &Ast, at: &Ast) -> Type<'s> {
+        let of_type = self.want(of, Kinds::LIST.or(Kinds::OBJECT), "an index is asked of");
+        let at = self.want(at, Kinds::NUMBER.or(Kinds::TEXT), "an index is");
+        let fits = (at.kinds().meets(Kinds::NUMBER) && of_type.kinds().meets(Kinds::LIST))
+            || (at.kinds().meets(Kinds::TEXT) && of_type.kinds().meets(Kinds::OBJECT));
+        if !fits {
+            let message = format!("{} is {}, and its index is {}", shown(of), of_type.kinds(), at.kinds());
+            return self.fault(message, "a list is asked by a number, an object by a string");
+        }
+        match (of_type.kinds(), at.kinds()) {
+            (Kinds::LIST, Kinds::NUMBER) => of_type.element(None).unwrap_or(Type::ANY),
+            _ => Type::ANY,
+        }
+    }
+
+    fn binary(&mut self, operator: Binary, a: &Ast, b: &Ast) -> Type<'s> {
+        let (left, right) = (self.infer(a), self.infer(b));
+        let both = left.kinds().and(right.kinds());
+        let pair = || format!("{} is {}, and {} is {}", shown(a), left.kinds(), shown(b), right.kinds());
+        match operator {
+            Binary::Add => {
+                let sum = both.and(Kinds::NUMBER.or(Kinds::TEXT).or(Kinds::LIST));
+                if !sum.meets(Kinds::ANY) {
+                    let message = format!("these cannot be added: {}", pair());
+                    return self
+                        .fault(message, "add numbers, strings or lists; string(…) and int(…) convert");
+                }
+                Type::kind(sum)
+            }
+            Binary::Subtract | Binary::Multiply | Binary::Divide | Binary::Modulo => {
+                if !both.meets(Kinds::NUMBER) {
+                    let message = format!("these cannot be calculated with: {}", pair());
+                    return self.fault(message, "calculate with numbers; int(…) and double(…) convert");
+                }
+                Type::kind(Kinds::NUMBER)
+            }
+            Binary::Less | Binary::LessOrEqual | Binary::Greater | Binary::GreaterOrEqual => {
+                if !both.meets(Kinds::NUMBER.or(Kinds::TEXT).or(Kinds::BOOL)) {
+                    let message = format!("these have no order: {}", pair());
+                    self.fault(message, "compare numbers with numbers, and strings with strings");
+                }
+                Type::kind(Kinds::BOOL)
+            }
+            Binary::Equal | Binary::NotEqual => {
+                if !both.meets(Kinds::ANY) {
+                    let message = format!("these are never equal: {}", pair());
+                    let remedy = if left.kinds().or(right.kinds()).meets(Kinds::NULL) {
+                        "`has(…)` asks whether a member is there"
+                    } else {
+                        "compare values of one kind; string(…) and int(…) convert"
+                    };
+                    self.fault(message, remedy);
+                } else if let Some((text, other)) = with_literal(a, b, &left, &right)
+                    && !other.admits(text)
+                {
+                    let message = format!("these are never equal: the schema does not know {text:?}");
+                    self.fault(message, "compare with one of the values that the schema lists");
+                }
+                Type::kind(Kinds::BOOL)
+            }
+            Binary::In => {
+                let holds = Kinds::LIST.or(Kinds::OBJECT);
+                let element = right.element(None).unwrap_or(Type::ANY);
+                let never = right.kinds() == Kinds::LIST && !element.kinds().meets(left.kinds());
+                if !right.kinds().meets(holds) {
+                    let message = format!("nothing is in {}, which is {}", shown(b), right.kinds());
+                    self.fault(message, "ask for an element of a list, or a member of an object");
+                } else if never {
+                    let message =
+                        format!("{} is {}, and the list has {}", shown(a), left.kinds(), element.kinds());
+                    self.fault(message, "ask for a value of the kind that the list has");
+                }
+                Type::kind(Kinds::BOOL)
+            }
+        }
+    }
+
+    fn call(&mut self, function: Function, args: &[Ast]) -> Type<'s> {
+        let (wanted, yields) = match function {
+            Function::Size => (Kinds::TEXT.or(Kinds::LIST).or(Kinds::OBJECT), Kinds::NUMBER),
+            Function::Contains | Function::StartsWith | Function::EndsWith => (Kinds::TEXT, Kinds::BOOL),
+            Function::String => (Kinds::TEXT.or(Kinds::BOOL).or(Kinds::NUMBER), Kinds::TEXT),
+            Function::Int | Function::Double => (Kinds::TEXT.or(Kinds::NUMBER), Kinds::NUMBER),
+        };
+        let name = match function {
+            Function::Size => "size",
+            Function::Contains => "contains",
+            Function::StartsWith => "startsWith",
+            Function::EndsWith => "endsWith",
+            Function::String => "string",
+            Function::Int => "int",
+            Function::Double => "double",
+        };
+        for arg in args {
+            self.want(arg, wanted, &format!("`{name}` takes"));
+        }
+        Type::kind(yields)
+    }
+
+    fn each(&mut self, each: Each, list: &Ast, filter: Option<&Ast>, body: &Ast) -> Type<'s> {
+        let list = self.want(list, Kinds::LIST.or(Kinds::OBJECT), "elements are asked of");
+        let element = match list.kinds() {
+            Kinds::LIST => list.element(None).unwrap_or(Type::ANY),
+            Kinds::OBJECT => Type::kind(Kinds::TEXT),
+            _ => Type::ANY,
+        };
+        self.locals.push(element.clone());
+        if let Some(filter) = filter {
+            self.want(filter, Kinds::BOOL, "the filter of `map` is");
+        }
+        let made = match each {
+            Each::Map => Type::list_of(self.infer(body)),
+            Each::Filter => Type::list_of(element),
+            Each::All | Each::Exists | Each::ExistsOne => Type::kind(Kinds::BOOL),
+        };
+        if each != Each::Map {
+            self.want(body, Kinds::BOOL, "what is asked of each element is");
+        }
+        self.locals.pop();
+        made
+    }
+}
+
+/// A literal text that is compared, and the type of what it is compared with.
+fn with_literal<'a, 't, 's>(
+    a: &'a Ast,
+    b: &'a Ast,
+    left: &'t Type<'s>,
+    right: &'t Type<'s>,
+) -> Option<(&'a str, &'t Type<'s>)> {
+    match (a, b) {
+        (_, Ast::Literal(Value::String(text))) => Some((text, left)),
+        (Ast::Literal(Value::String(text)), _) => Some((text, right)),
+        _ => None,
+    }
+}
+
+/// A part of an expression, for messages.
+fn shown(ast: &Ast) -> String {
+    match ast {
+        Ast::Path { text, .. } => format!("`{text}`"),
+        Ast::Literal(value) => {
+            let text = value.to_string();
+            if text.chars().count() > 40 { "a literal".to_owned() } else { format!("`{text}`") }
+        }
+        Ast::Call(..) | Ast::Each { .. } => "what the function yields".to_owned(),
+        _ => "one side".to_owned(),
+    }
+}

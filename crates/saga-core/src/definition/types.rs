@@ -1,0 +1,299 @@
+//! What is known of a value before any saga runs: of which kinds it can be, and which schemas hold for it.
+//!
+//! Owns how far JSON Schema is understood. Every keyword that is read here only ever takes values away, and what is
+//! not read takes none away: a type never excludes a value that the schema lets in.
+
+use std::fmt;
+use std::rc::Rc;
+
+use serde_json::Value;
+
+/// The most schemas that are followed for one value.
+const SCHEMAS_MAX: usize = 32;
+
+/// Kinds of values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Kinds(u8);
+
+impl Kinds {
+    pub(super) const NULL: Self = Self(1);
+    pub(super) const BOOL: Self = Self(2);
+    pub(super) const NUMBER: Self = Self(4);
+    pub(super) const TEXT: Self = Self(8);
+    pub(super) const LIST: Self = Self(16);
+    pub(super) const OBJECT: Self = Self(32);
+    pub(super) const ANY: Self = Self(63);
+    const NONE: Self = Self(0);
+
+    pub(super) const fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    pub(super) const fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// Whether some kind is in both.
+    pub(super) const fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    pub(super) const fn of(value: &Value) -> Self {
+        match value {
+            Value::Null => Self::NULL,
+            Value::Bool(_) => Self::BOOL,
+            Value::Number(_) => Self::NUMBER,
+            Value::String(_) => Self::TEXT,
+            Value::Array(_) => Self::LIST,
+            Value::Object(_) => Self::OBJECT,
+        }
+    }
+
+    fn named(name: &str) -> Self {
+        match name {
+            "null" => Self::NULL,
+            "boolean" => Self::BOOL,
+            "integer" | "number" => Self::NUMBER,
+            "string" => Self::TEXT,
+            "array" => Self::LIST,
+            "object" => Self::OBJECT,
+            _ => Self::ANY,
+        }
+    }
+
+    fn any_of(all: impl Iterator<Item = Self>) -> Self {
+        all.fold(Self::NONE, Self::or)
+    }
+}
+
+impl fmt::Display for Kinds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = [
+            (Self::BOOL, "a boolean"),
+            (Self::NUMBER, "a number"),
+            (Self::TEXT, "a string"),
+            (Self::LIST, "a list"),
+            (Self::OBJECT, "an object"),
+            (Self::NULL, "null"),
+        ];
+        let words: Vec<&str> =
+            words.iter().filter(|(kind, _)| self.meets(*kind)).map(|(_, word)| *word).collect();
+        f.write_str(&words.join(" or "))
+    }
+}
+
+/// What is known of a value.
+#[derive(Clone, Debug)]
+pub(super) struct Type<'s> {
+    kinds: Kinds,
+    inside: Inside<'s>,
+}
+
+#[derive(Clone, Debug)]
+enum Inside<'s> {
+    Unknown,
+    /// All of these hold for it. References within them count from the root.
+    Schemas {
+        all: Rc<[&'s Value]>,
+        root: &'s Value,
+    },
+    /// It was made as a list of such elements.
+    Elements(Rc<Type<'s>>),
+}
+
+impl<'s> Type<'s> {
+    /// Nothing is known.
+    pub(super) const ANY: Self = Self { kinds: Kinds::ANY, inside: Inside::Unknown };
+
+    /// It is of one of these kinds.
+    pub(super) const fn kind(kinds: Kinds) -> Self {
+        Self { kinds, inside: Inside::Unknown }
+    }
+
+    /// A list of such elements.
+    pub(super) fn list_of(element: Self) -> Self {
+        Self { kinds: Kinds::LIST, inside: Inside::Elements(Rc::new(element)) }
+    }
+
+    /// What fits a whole schema.
+    pub(super) fn schema(root: &'s Value) -> Self {
+        Self::all_of(root, [root]).unwrap_or(Self::ANY)
+    }
+
+    /// What fits all of these schemas; nothing if one of them lets nothing in.
+    fn all_of(root: &'s Value, schemas: impl IntoIterator<Item = &'s Value>) -> Option<Self> {
+        let mut all = Vec::new();
+        schemas.into_iter().for_each(|it| gather(it, root, &mut all));
+        if all.iter().any(|it| matches!(it, Value::Bool(false))) {
+            return None;
+        }
+        let kinds = all.iter().fold(Kinds::ANY, |kinds, it| kinds.and(kinds_of(it)));
+        // Schemas that contradict each other are none of an expression's business.
+        let kinds = if kinds == Kinds::NONE { Kinds::ANY } else { kinds };
+        Some(Self { kinds, inside: Inside::Schemas { all: all.into(), root } })
+    }
+
+    pub(super) const fn kinds(&self) -> Kinds {
+        self.kinds
+    }
+
+    /// What is one of both.
+    pub(super) fn or(self, other: Self) -> Self {
+        Self::kind(self.kinds.or(other.kinds))
+    }
+
+    /// The member of that name, if the value is an object; nothing if it can have none.
+    pub(super) fn member(&self, name: &str) -> Option<Self> {
+        let Inside::Schemas { all, root } = &self.inside else { return Some(Self::ANY) };
+        let mut found = Vec::new();
+        for schema in all.iter() {
+            let patterns = schema.get("patternProperties").is_some();
+            match (schema.get("properties").and_then(|it| it.get(name)), schema.get("additionalProperties")) {
+                (Some(its), _) => found.push(its),
+                (None, Some(others)) if !patterns => found.push(others),
+                _ => {}
+            }
+        }
+        Self::all_of(root, found)
+    }
+
+    /// The element at a place, or at any, if the value is a list; nothing if it can have none there.
+    pub(super) fn element(&self, at: Option<usize>) -> Option<Self> {
+        let (all, root) = match &self.inside {
+            Inside::Unknown => return Some(Self::ANY),
+            Inside::Elements(element) => return Some(Type::clone(element)),
+            Inside::Schemas { all, root } => (all, root),
+        };
+        let mut found = Vec::new();
+        for schema in all.iter() {
+            let first = schema.get("prefixItems").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+            let longest = schema.get("maxItems").and_then(Value::as_u64).unwrap_or(u64::MAX);
+            if at.is_some_and(|at| at as u64 >= longest) {
+                return None;
+            }
+            match at.and_then(|at| first.get(at)) {
+                Some(its) => found.push(its),
+                // One that may be among the first ones is not only what `items` says.
+                None if at.is_some() || first.is_empty() => found.extend(schema.get("items")),
+                None => {}
+            }
+        }
+        Self::all_of(root, found)
+    }
+
+    /// Whether a schema's `enum` or `const` leaves room for this text.
+    pub(super) fn admits(&self, text: &str) -> bool {
+        let Inside::Schemas { all, .. } = &self.inside else { return true };
+        all.iter().all(|schema| {
+            let listed = schema.get("enum").and_then(Value::as_array);
+            listed.is_none_or(|it| it.iter().any(|it| it == text))
+                && schema.get("const").is_none_or(|it| it == text)
+        })
+    }
+
+    /// The members that its schemas name.
+    pub(super) fn members(&self) -> Vec<&'s str> {
+        let Inside::Schemas { all, .. } = &self.inside else { return Vec::new() };
+        let named = all.iter().filter_map(|it| it.get("properties")?.as_object());
+        named.flat_map(|it| it.keys().map(String::as_str)).collect()
+    }
+}
+
+/// A schema and all that hold with it.
+fn gather<'s>(schema: &'s Value, root: &'s Value, all: &mut Vec<&'s Value>) {
+    if all.len() >= SCHEMAS_MAX || all.iter().any(|it| std::ptr::eq(*it, schema)) {
+        return;
+    }
+    all.push(schema);
+    if let Some(parts) = schema.get("allOf").and_then(Value::as_array) {
+        parts.iter().for_each(|it| gather(it, root, all));
+    }
+    // A pointer below a schema with an `$id` counts from that one: such roots are not followed into.
+    let pointer = schema.get("$ref").and_then(Value::as_str).and_then(|it| it.strip_prefix('#'));
+    if let Some(pointer) = pointer.filter(|it| !it.contains('%') && !has_id(root))
+        && let Some(target) = root.pointer(pointer)
+    {
+        gather(target, root, all);
+    }
+}
+
+fn has_id(schema: &Value) -> bool {
+    match schema {
+        Value::Object(members) => members.contains_key("$id") || members.values().any(has_id),
+        Value::Array(values) => values.iter().any(has_id),
+        _ => false,
+    }
+}
+
+fn kinds_of(schema: &Value) -> Kinds {
+    let by_type = match schema.get("type") {
+        Some(Value::String(name)) => Kinds::named(name),
+        Some(Value::Array(names)) => {
+            Kinds::any_of(names.iter().map(|it| it.as_str().map_or(Kinds::ANY, Kinds::named)))
+        }
+        _ => Kinds::ANY,
+    };
+    let listed = schema.get("enum").and_then(Value::as_array);
+    let by_enum = listed.map_or(Kinds::ANY, |it| Kinds::any_of(it.iter().map(Kinds::of)));
+    by_type.and(by_enum).and(schema.get("const").map_or(Kinds::ANY, Kinds::of))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_schema_says_what_can_be_inside() {
+        let schema = json!({
+            "type": "object",
+            "additionalProperties": false,
+            "properties": {
+                "who": { "$ref": "#/$defs/who" },
+                "items": { "type": "array", "maxItems": 2, "items": { "type": "integer" } },
+                "pair": { "prefixItems": [{ "type": "string" }], "items": false },
+                "gone": false,
+                "kind": { "enum": ["gift", "plain", null] },
+            },
+            "$defs": { "who": { "allOf": [{ "type": ["object", "null"] }, { "properties": { "name": { "type": "string" } } }] } },
+        });
+        let input = Type::schema(&schema);
+        assert_eq!(input.kinds(), Kinds::OBJECT);
+        let who = input.member("who").unwrap();
+        assert_eq!(who.kinds().to_string(), "an object or null");
+        assert_eq!(who.member("name").unwrap().kinds(), Kinds::TEXT);
+        assert_eq!(who.member("age").unwrap().kinds(), Kinds::ANY, "it is open");
+        assert!(input.member("whom").is_none() && input.member("gone").is_none());
+        let items = input.member("items").unwrap();
+        assert_eq!(items.element(None).unwrap().kinds(), Kinds::NUMBER);
+        assert!(items.element(Some(1)).is_some() && items.element(Some(2)).is_none());
+        let pair = input.member("pair").unwrap();
+        assert_eq!(pair.element(Some(0)).unwrap().kinds(), Kinds::TEXT);
+        assert!(pair.element(Some(1)).is_none() && pair.element(None).is_some());
+        let kind = input.member("kind").unwrap();
+        assert!(kind.kinds() == Kinds::TEXT.or(Kinds::NULL) && kind.admits("gift") && !kind.admits("gfit"));
+    }
+
+    #[test]
+    fn what_is_not_understood_excludes_nothing() {
+        for schema in [
+            json!(true),
+            json!({ "patternProperties": { "^x": { "type": "string" } }, "additionalProperties": false }),
+            json!({ "anyOf": [{ "type": "string" }, { "required": ["x"] }] }),
+            json!({ "$ref": "#" }),
+            json!({ "$id": "https://e.x/a", "$ref": "#/$defs/a", "$defs": { "a": { "type": "string" } } }),
+            json!({ "$ref": "#/$defs/none" }),
+            json!({ "type": "soup" }),
+            json!({ "allOf": [{ "type": "string" }, { "type": "number" }] }),
+            json!({ "unevaluatedProperties": false }),
+        ] {
+            let input = Type::schema(&schema);
+            assert_eq!(input.kinds(), Kinds::ANY, "{schema}");
+            assert_eq!(input.member("x").unwrap().kinds(), Kinds::ANY, "{schema}");
+            assert_eq!(input.element(Some(7)).unwrap().kinds(), Kinds::ANY, "{schema}");
+        }
+    }
+}

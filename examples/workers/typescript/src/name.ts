@@ -1,0 +1,4 @@
+// What definitions and topics call this worker, and which version of it announces itself.
+
+export const NAME = "coupon";
+export const VERSION = "0.1.0";
