@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::account::actor;
+use super::personal::MASK;
 use super::problem::{FaultAt, Problem};
 use super::{Api, From, body, sagas};
 use crate::auth::Caller;
@@ -123,11 +124,23 @@ pub struct DecisionRequest {
 )]
 pub async fn list(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     asked: Result<Query<ApprovalQuery>, QueryRejection>,
 ) -> Result<Json<ApprovalList>, Problem> {
     let asked = sagas::query(asked)?;
     let found = api.engine().store.approvals(asked.open.unwrap_or(true), asked.saga).await?;
-    Ok(Json(ApprovalList { approvals: found.into_iter().map(Into::into).collect() }))
+    let mut approvals: Vec<ApprovalView> = found.into_iter().map(Into::into).collect();
+    if caller.masked() {
+        // Which of it is personal depends on the step; who need not know sees none of it.
+        for it in &mut approvals {
+            for name in ["input", "output"] {
+                if let Some(value) = it.action.get_mut(name).filter(|it| !it.is_null()) {
+                    *value = MASK.into();
+                }
+            }
+        }
+    }
+    Ok(Json(ApprovalList { approvals }))
 }
 
 /// Approves or rejects an action

@@ -6,8 +6,11 @@ use serde_json::Value;
 
 /// What stands in its place.
 pub const MASK: &str = "•••";
-/// Shorter numbers and texts are too common to be looked for elsewhere.
+/// Numbers of fewer digits and texts of fewer bytes are too common to be looked for elsewhere. A Hangul syllable has
+/// three bytes: a name of two is looked for.
 const TELLING_MIN: usize = 4;
+/// The same, within longer texts.
+const TELLING_WITHIN_MIN: usize = 6;
 
 /// One saga's personal data.
 #[derive(Debug, Default)]
@@ -44,11 +47,31 @@ impl Personal {
             return;
         }
         let length = pointer.len();
-        if let (Some(properties), Some(members)) =
-            (schema.get("properties").and_then(Value::as_object), value.as_object())
-        {
+        let properties = schema.get("properties").and_then(Value::as_object);
+        if let (Some(properties), Some(members)) = (properties, value.as_object()) {
             for (name, schema) in properties {
                 let Some(value) = members.get(name) else { continue };
+                pointer.push('/');
+                pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));
+                self.look(schema, value, pointer, depth + 1);
+                pointer.truncate(length);
+            }
+        }
+        for keyword in ["allOf", "anyOf", "oneOf"] {
+            for schema in schema.get(keyword).and_then(Value::as_array).into_iter().flatten() {
+                self.look(schema, value, pointer, depth + 1);
+            }
+        }
+        for keyword in ["if", "then", "else"] {
+            if let Some(schema) = schema.get(keyword) {
+                self.look(schema, value, pointer, depth + 1);
+            }
+        }
+        if let (Some(schema @ Value::Object(_)), Some(members)) =
+            (schema.get("additionalProperties"), value.as_object())
+        {
+            let named = |name: &String| properties.is_some_and(|it| it.contains_key(name));
+            for (name, value) in members.iter().filter(|(name, _)| !named(name)) {
                 pointer.push('/');
                 pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));
                 self.look(schema, value, pointer, depth + 1);
@@ -66,7 +89,7 @@ impl Personal {
 
     fn remember(&mut self, value: &Value) {
         match value {
-            Value::String(text) if text.chars().count() >= TELLING_MIN => {
+            Value::String(text) if text.len() >= TELLING_MIN => {
                 self.secrets.insert(text.clone());
             }
             Value::Number(number) if number.to_string().len() >= TELLING_MIN => {
@@ -91,6 +114,14 @@ impl Personal {
     pub fn hide(&self, value: &mut Value, by: &Value) {
         match value {
             Value::String(text) if self.secrets.contains(text.as_str()) => *value = by.clone(),
+            Value::String(text) => {
+                let mask = by.as_str().unwrap_or(MASK);
+                let told = |it: &&String| it.len() >= TELLING_WITHIN_MIN && text.contains(it.as_str());
+                let told: Vec<&String> = self.secrets.iter().filter(told).collect();
+                for secret in told {
+                    *text = text.replace(secret.as_str(), mask);
+                }
+            }
             Value::Number(number) if self.secrets.contains(&number.to_string()) => *value = by.clone(),
             Value::Array(items) => items.iter_mut().for_each(|item| self.hide(item, by)),
             Value::Object(members) => members.values_mut().for_each(|member| self.hide(member, by)),
@@ -121,5 +152,28 @@ mod tests {
         personal.hide(&mut output, &by);
         assert_eq!(output, json!({ "sent_to": [MASK], "order": "order-1" }));
         assert!(Personal::of(&json!({}), &input).is_empty());
+    }
+
+    #[test]
+    fn a_korean_name_is_hidden_also_within_a_text() {
+        let schema = json!({ "properties": { "name": { "personal": true } } });
+        let personal = Personal::of(&schema, &json!({ "name": "김민수" }));
+        let mut output = json!({ "who": "김민수", "greeting": "주문자 김민수 님" });
+        personal.hide(&mut output, &json!(MASK));
+        assert_eq!(output, json!({ "who": MASK, "greeting": format!("주문자 {MASK} 님") }));
+    }
+
+    #[test]
+    fn a_mark_below_other_keywords_of_a_schema_counts() {
+        let schema = json!({
+            "allOf": [{ "properties": { "nick": { "personal": true } } }],
+            "anyOf": [{ "properties": { "phone": { "personal": true } } }],
+            "properties": { "id": {} },
+            "additionalProperties": { "anyOf": [{ "personal": true }] },
+        });
+        let mut input = json!({ "nick": "mango", "phone": "010-1234", "id": 7, "other": "sesame" });
+        let personal = Personal::of(&schema, &input);
+        personal.hide_in_input(&mut input, &json!(MASK));
+        assert_eq!(input, json!({ "nick": MASK, "phone": MASK, "id": 7, "other": MASK }));
     }
 }

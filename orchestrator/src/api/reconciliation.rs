@@ -54,7 +54,7 @@ pub struct ReconciliationRun {
 /// What does not fit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FindingView {
-    /// `paid_but_cancelled`, `completed_but_unpaid`, `refunded_twice` or `stock_without_order`.
+    /// `paid_but_cancelled`, `completed_but_unpaid`, `charged_too_much`, `refunded_twice` or `stock_without_order`.
     pub kind: String,
     /// The order.
     pub order_id: String,

@@ -174,7 +174,12 @@ pub async fn plan(
     let Plan { published, mut input, fresh, steps, refused, replayed_by, warnings, .. } = plan;
     if caller.masked() {
         let by = Value::from(MASK);
-        Personal::of(&published.definition.input_schema, &input.clone()).hide_in_input(&mut input, &by);
+        // What either version calls personal: the input is the old one's.
+        let old = sagas::personal(&api, id).await?.unwrap_or_default();
+        for personal in [old, Personal::of(&published.definition.input_schema, &input)] {
+            personal.hide_in_input(&mut input, &by);
+            personal.hide(&mut input, &by);
+        }
     }
     let steps = steps
         .into_iter()
@@ -255,7 +260,10 @@ pub async fn start(
     let input = plan.input_with(&inputs).map_err(|faults| {
         Problem::invalid_input(faults.iter().map(|(pointer, detail)| FaultAt::at(pointer, detail)).collect())
     })?;
-    let key = key.map(|key| format!("replay:{id}:{key}"));
+    // Without a key of the caller's, two who press at once mean the same: the first replay, or the one after another.
+    let key = key
+        .unwrap_or_else(|| plan.replayed_by.map_or_else(|| "first".to_owned(), |by| format!("after {by}")));
+    let key = Some(format!("replay:{id}:{key}"));
     let started = plan.start(engine, id, input, key).await.map_err(|error| match error {
         StartError::KeyReused { saga } => {
             Problem::conflict(format!("Saga {saga} has the business key now. Replay that one instead."))

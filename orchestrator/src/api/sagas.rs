@@ -100,7 +100,7 @@ async fn mask(api: &Api, view: &mut SagaView) -> Result<(), Problem> {
 }
 
 /// A saga's personal data, if it has some.
-async fn personal(api: &Api, saga: SagaId) -> Result<Option<Personal>, Problem> {
+pub(super) async fn personal(api: &Api, saga: SagaId) -> Result<Option<Personal>, Problem> {
     let engine = api.engine();
     let Some(whole) = engine.store.whole(saga).await? else { return Ok(None) };
     let Some(published) = engine.definitions.get(&engine.store, whole.summary.definition_id).await? else {

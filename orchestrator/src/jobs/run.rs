@@ -369,9 +369,13 @@ fn verdict(outcome: &Outcome, goal: i16) -> Option<(&'static str, String)> {
     if status == "running" {
         return None;
     }
-    if Some(status) == wanted || status == "completed" {
+    if Some(status) == wanted {
         let words = if status == "completed" { "now succeeded".to_owned() } else { format!("now {status}") };
         return Some(("succeeded", words));
+    }
+    // Its pivot had been on its way, and succeeded: what was to be undone stands.
+    if status == "completed" {
+        return Some(("failed_again", "failed again: it completed instead".to_owned()));
     }
     let reason = outcome.reason.as_ref().map_or_else(|| status.to_owned(), |(code, _)| code.clone());
     Some(("failed_again", format!("failed again: {reason}")))
@@ -414,6 +418,9 @@ mod tests {
             verdict(&outcome("compensated", None), 3),
             Some(("succeeded", "now compensated".to_owned()))
         );
+        let stands = Some(("failed_again", "failed again: it completed instead".to_owned()));
+        assert_eq!(verdict(&outcome("completed", None), 3), stands, "the pivot was faster");
+        assert_eq!(verdict(&outcome("completed", None), 4), stands);
         let failed = verdict(&outcome("parked", Some(("pay: BUSY", "try later 17"))), 2);
         assert_eq!(failed, Some(("failed_again", "failed again: pay: BUSY".to_owned())));
         assert_eq!(verdict(&outcome("compensated", None), 2).map(|it| it.0), Some("failed_again"));

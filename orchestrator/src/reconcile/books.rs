@@ -18,6 +18,9 @@ const PAGE: u32 = 1_000;
 /// Transactions of one run, at most; beyond, the window is too large for one run.
 const TRANSACTIONS_MAX: usize = 5_000_000;
 
+/// Orders from before the window of whose money the vendor is asked one by one, at most.
+const ASKED_MAX: usize = 2_000;
+
 /// Where the books are.
 #[derive(Clone, Debug)]
 pub struct Sources {
@@ -40,6 +43,8 @@ pub struct Order {
     pub currency: String,
     /// When it came to stand so.
     pub at: DateTime<Utc>,
+    /// Whether all its money is in these books: it began within the window, or the vendor was asked for it.
+    pub whole: bool,
 }
 
 /// An order's money at the vendor.
@@ -80,11 +85,11 @@ pub struct Books {
     pub orders: BTreeMap<String, Order>,
     /// Money that moved within the window.
     pub money: BTreeMap<String, Money>,
-    /// Goods that are reserved or sold within the window.
+    /// Goods that are reserved, or were sold within the window.
     pub goods: BTreeMap<String, Goods>,
     /// The sagas of all these orders.
     pub sagas: BTreeMap<String, Saga>,
-    /// Orders whose beginning may lie before the window: their money is not whole here.
+    /// Where the window begins.
     pub since: DateTime<Utc>,
 }
 
@@ -109,6 +114,7 @@ impl Books {
         let read = books.read_orders(&order, since).await;
         order.close().await;
         read.context("the orders")?;
+        books.ask_of_older(sources).await.context("the vendor's payments of older orders")?;
         let keys: Vec<String> =
             books.orders.keys().chain(books.money.keys()).chain(books.goods.keys()).cloned().collect();
         for chunk in keys.chunks(5_000) {
@@ -156,10 +162,32 @@ impl Books {
         }
     }
 
+    /// Asks the vendor for the whole money of orders that changed now and began before the window.
+    async fn ask_of_older(&mut self, sources: &Sources) -> anyhow::Result<()> {
+        let client = toss::Client::new(sources.toss.clone())?;
+        let older = self.orders.iter_mut().filter(|(_, order)| !order.whole);
+        for (id, order) in older.take(ASKED_MAX) {
+            order.whole = true;
+            let Some(payment) = client.payment_of_order(id).await? else { continue };
+            let money = self.money.entry(id.clone()).or_default();
+            if matches!(
+                payment.status,
+                toss::Status::Done | toss::Status::Canceled | toss::Status::PartialCanceled
+            ) {
+                money.captured = money.captured.max(payment.total_amount);
+                money.refunded = money.refunded.max(payment.total_amount - payment.balance_amount);
+                let refunds = payment.cancels.as_ref().map_or(0, Vec::len);
+                money.refunds = money.refunds.max(u32::try_from(refunds).unwrap_or(u32::MAX));
+            }
+        }
+        Ok(())
+    }
+
     async fn read_goods(&mut self, stock: &PgPool, since: DateTime<Utc>) -> anyhow::Result<()> {
         let rows: Vec<(String, bool, DateTime<Utc>)> = sqlx::query_as(
             "select order_id, bool_or(status = 'sold'), max(coalesce(settled_at, reserved_at))
-             from amends_stock.reservations where status <> 'released' and reserved_at >= $1 group by order_id",
+             from amends_stock.reservations
+             where status = 'reserved' or (status = 'sold' and settled_at >= $1) group by order_id",
         )
         .bind(since)
         .fetch_all(stock)
@@ -172,10 +200,10 @@ impl Books {
         let named: Vec<String> = self.money.keys().chain(self.goods.keys()).cloned().collect();
         // Of an id's rows (cancelled and tried again) the one that stands counts, else the newest.
         let sql = "select distinct on (order_id) order_id, status, amount, currency,
-                greatest(created_at, completed_at, cancelled_at)
+                greatest(created_at, completed_at, cancelled_at), created_at
              from amends_order.orders where COND order by order_id, (status = 'cancelled'), id desc";
-        type Row = (String, String, i64, String, DateTime<Utc>);
-        let recent = sql.replace("COND", "created_at >= $1");
+        type Row = (String, String, i64, String, DateTime<Utc>, DateTime<Utc>);
+        let recent = sql.replace("COND", "(created_at >= $1 or completed_at >= $1 or cancelled_at >= $1)");
         let mut rows: Vec<Row> =
             sqlx::query_as(sqlx::AssertSqlSafe(recent)).bind(since).fetch_all(order).await?;
         let by_name = sql.replace("COND", "order_id = any($1)");
@@ -187,8 +215,9 @@ impl Books {
                     .await?,
             );
         }
-        for (id, status, amount, currency, at) in rows {
-            self.orders.insert(id, Order { status, amount, currency, at });
+        for (id, status, amount, currency, at, created_at) in rows {
+            let whole = created_at >= since;
+            self.orders.insert(id, Order { status, amount, currency, at, whole });
         }
         Ok(())
     }

@@ -33,8 +33,7 @@ fn of_order(books: &Books, id: &str, until: DateTime<Utc>) -> Vec<Finding> {
     }
     let status = order.map_or("absent", |it| it.status.as_str());
     let kept = money.captured - money.refunded;
-    // Of an order that began before the window the books are not whole here.
-    let whole = order.is_none_or(|it| it.at >= books.since);
+    let whole = order.is_none_or(|it| it.whole);
     let finding = |kind: Kind, amount: Option<i64>, words: String| Finding {
         kind,
         order_id: id.to_owned(),
@@ -50,12 +49,20 @@ fn of_order(books: &Books, id: &str, until: DateTime<Utc>) -> Vec<Finding> {
             format!("the order is {status}, and {kept} of {} that were charged are kept", money.captured);
         found.push(finding(Kind::PaidButCancelled, Some(kept), words));
     }
-    if let Some(order) = order.filter(|it| it.status == "completed" && whole)
-        && money.captured < order.amount
-    {
-        let words =
-            format!("the order is completed, and {} of {} were charged", money.captured, order.amount);
-        found.push(finding(Kind::CompletedButUnpaid, Some(order.amount - money.captured), words));
+    if let Some(order) = order.filter(|it| it.status == "completed" && whole) {
+        if money.captured < order.amount {
+            let words =
+                format!("the order is completed, and {} of {} were charged", money.captured, order.amount);
+            found.push(finding(Kind::CompletedButUnpaid, Some(order.amount - money.captured), words));
+        } else if kept <= 0 && order.amount > 0 {
+            // A part may have been given back for a return; all of it leaves an order that nobody paid.
+            let words = format!("the order is completed, and all of the {} were given back", money.captured);
+            found.push(finding(Kind::CompletedButUnpaid, Some(order.amount), words));
+        } else if kept > order.amount {
+            let over = kept - order.amount;
+            let words = format!("the order is completed for {}, and {kept} are kept", order.amount);
+            found.push(finding(Kind::ChargedTooMuch, Some(over), words));
+        }
     }
     let standing = order.filter(|it| it.status == "completed").map_or(0, |it| it.amount);
     // What an order is owed back at most: all that was charged beyond what it costs.
@@ -107,7 +114,8 @@ mod tests {
 
         fn order(mut self, status: &str, minutes: i64) -> Self {
             let at = self.ago(minutes);
-            let order = Order { status: status.into(), amount: 100, currency: "KRW".into(), at };
+            let whole = at >= self.books.since;
+            let order = Order { status: status.into(), amount: 100, currency: "KRW".into(), at, whole };
             self.books.orders.insert("o".into(), order);
             self
         }
@@ -147,6 +155,12 @@ mod tests {
         assert_eq!(nobodys.kinds(), [Kind::PaidButCancelled]);
         let unpaid = Case::new().order("completed", 30).saga(Some(29));
         assert_eq!(unpaid.kinds(), [Kind::CompletedButUnpaid]);
+        let back = Case::new().order("completed", 30).money(100, 100, 1, 31).saga(Some(29));
+        assert_eq!(back.kinds(), [Kind::CompletedButUnpaid], "all was given back");
+        let part = Case::new().order("completed", 30).money(100, 40, 1, 31).saga(Some(29));
+        assert_eq!(part.kinds(), [], "a part was given back, for a return");
+        let much = Case::new().order("completed", 30).money(200, 0, 0, 31).saga(Some(29));
+        assert_eq!(much.kinds(), [Kind::ChargedTooMuch]);
         let twice = Case::new().order("cancelled", 30).money(200, 200, 2, 31).saga(Some(29));
         assert_eq!(twice.kinds(), [], "charged twice and given back twice");
         let twice = Case::new().order("cancelled", 30).money(100, 200, 2, 31).saga(Some(29));

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use saga_core::{Definition, definition::Work};
 use saga_protocol::SagaId;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -60,6 +61,8 @@ pub enum Kind {
     PaidButCancelled,
     /// An order stands that was not paid.
     CompletedButUnpaid,
+    /// More was charged for an order than it costs, and kept.
+    ChargedTooMuch,
     /// More was given back than was to be.
     RefundedTwice,
     /// Goods are reserved or sold for an order that does not stand.
@@ -68,14 +71,20 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 4] =
-        [Self::PaidButCancelled, Self::CompletedButUnpaid, Self::RefundedTwice, Self::StockWithoutOrder];
+    pub const ALL: [Self; 5] = [
+        Self::PaidButCancelled,
+        Self::CompletedButUnpaid,
+        Self::ChargedTooMuch,
+        Self::RefundedTwice,
+        Self::StockWithoutOrder,
+    ];
 
     /// The kind as the API spells it.
     pub const fn word(self) -> &'static str {
         match self {
             Self::PaidButCancelled => "paid_but_cancelled",
             Self::CompletedButUnpaid => "completed_but_unpaid",
+            Self::ChargedTooMuch => "charged_too_much",
             Self::RefundedTwice => "refunded_twice",
             Self::StockWithoutOrder => "stock_without_order",
         }
@@ -87,6 +96,9 @@ impl Kind {
             Self::PaidButCancelled => "refund the payment at the vendor, and note the receipt on the saga",
             Self::CompletedButUnpaid => {
                 "ask the customer to pay, or cancel the order; look at the saga's payment step"
+            }
+            Self::ChargedTooMuch => {
+                "give the difference back at the vendor, and note the receipt on the saga"
             }
             Self::RefundedTwice => "ask the vendor to reverse the second refund, or claim it back",
             Self::StockWithoutOrder => "release the reservation in the stock's books",
@@ -123,7 +135,7 @@ struct Inner {
 }
 
 impl Reconciler {
-    /// With these books. `grace_ms` is twice the longest timeout of a step when absent.
+    /// With these books. `grace_ms` is twice the longest timeout of an action when absent.
     pub fn new(sources: Sources, grace_ms: Option<i64>) -> Self {
         Self(Arc::new(Inner { sources, grace_ms, running: tokio::sync::Mutex::new(()) }))
     }
@@ -135,7 +147,10 @@ impl Reconciler {
     pub async fn run(&self, engine: &Engine) -> Result<Option<Run>, StoreError> {
         let Ok(_running) = self.0.running.try_lock() else { return Ok(None) };
         let (began, now) = (Instant::now(), Utc::now());
-        let grace_ms = self.0.grace_ms.unwrap_or_else(|| grace_ms(engine));
+        let grace_ms = self.0.grace_ms.unwrap_or_else(|| {
+            let active = engine.definitions.all_active();
+            grace_ms(active.iter().map(|it| &it.definition))
+        });
         let until = now - TimeDelta::milliseconds(grace_ms);
         let compared = match Books::read(&self.0.sources, engine, now - WINDOW, now).await {
             Ok(books) => Ok((books.orders.len(), judge::judge(&books, until))),
@@ -181,9 +196,31 @@ impl Reconciler {
     }
 }
 
-/// Twice the longest timeout of a step.
-fn grace_ms(engine: &Engine) -> i64 {
-    let all = engine.definitions.all_active();
-    let timeouts = all.iter().flat_map(|it| it.definition.steps.iter().map(|step| step.timeout_ms));
+/// Twice the longest that one try of an action may take. Waits and children do not count: while they last, their saga
+/// has not ended, and is left alone whatever the grace.
+fn grace_ms<'d>(definitions: impl Iterator<Item = &'d Definition>) -> i64 {
+    let steps = definitions.flat_map(|it| &it.steps);
+    let actions = steps.filter(|step| matches!(step.work, Work::Action { .. }));
+    let timeouts = actions.map(|step| {
+        let undo = step.compensation.as_ref().map_or(0, |undo| undo.timeout_ms);
+        step.timeout_ms.max(undo)
+    });
     timeouts.max().unwrap_or(0).saturating_mul(2).max(GRACE_MIN_MS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grace_of_the_shops_definitions_is_minutes_and_not_days() {
+        let sources = [
+            include_str!("../../../saga-defs/order-checkout.yaml"),
+            include_str!("../../../saga-defs/order-delivery.yaml"),
+            include_str!("../../../saga-defs/order-virtual-account.yaml"),
+        ];
+        let all = sources.map(|it| saga_core::definition::load(it).unwrap_or_else(|told| panic!("{told:?}")));
+        let grace_ms = grace_ms(all.iter());
+        assert!((GRACE_MIN_MS..=600_000).contains(&grace_ms), "{grace_ms}");
+    }
 }

@@ -122,11 +122,14 @@ impl Store {
                     .await?;
             return Ok(row.filter(|(request, _)| *request == request_text).map(|(_, state)| state));
         }
-        let deed = Deed {
-            why: Some(why),
-            before: Some(request.clone()),
-            ..Deed::new("approval.ask", asked.saga.to_string())
-        };
+        // What the audit keeps is never erased: no inputs and outputs, which may be personal.
+        let mut told = request.clone();
+        if let Some(members) = told.as_object_mut() {
+            members.remove("input");
+            members.remove("output");
+        }
+        let deed =
+            Deed { why: Some(why), before: Some(told), ..Deed::new("approval.ask", asked.saga.to_string()) };
         audit::keep(&mut tx, actor, deed).await?;
         tx.commit().await?;
         Ok(Some("open".to_owned()))

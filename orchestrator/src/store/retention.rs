@@ -286,6 +286,10 @@ impl Store {
                 "select id::text, event, payload from approval where saga_id = $1",
                 "update approval set event = $2, payload = $3 where id = $1::uuid",
             ),
+            (
+                "select id::text, request, null from approval where saga_id = $1",
+                "update approval set request = $2 where id = $1::uuid",
+            ),
         ] {
             let rows: Vec<(String, Option<String>, Option<String>)> =
                 sqlx::query_as(select).bind(saga.0).fetch_all(&mut *tx).await?;

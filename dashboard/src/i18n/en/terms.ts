@@ -79,6 +79,7 @@ export const terms = {
   "parked.other": "It needs a human.",
   "finding.paid_but_cancelled": "Paid, but cancelled",
   "finding.completed_but_unpaid": "Completed, but not paid",
+  "finding.charged_too_much": "Charged too much",
   "finding.refunded_twice": "Refunded twice",
   "finding.stock_without_order": "Stock without an order",
   "job.canary": "canary first",

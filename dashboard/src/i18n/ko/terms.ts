@@ -79,6 +79,7 @@ export const terms = {
   "parked.other": "사람의 조치가 필요합니다.",
   "finding.paid_but_cancelled": "결제되었으나 취소됨",
   "finding.completed_but_unpaid": "완료되었으나 미결제",
+  "finding.charged_too_much": "초과 청구",
   "finding.refunded_twice": "이중 환불",
   "finding.stock_without_order": "주문 없는 재고 예약",
   "job.canary": "카나리 진행",
