@@ -25,7 +25,8 @@ use crate::shard::Claims;
 use crate::shard::lane::{Context, Doors, Lane};
 use crate::shard::stuck::Stuck;
 use crate::start::{Parts, Starter};
-use crate::store::definitions::{Definitions, Proof, PublishError, Published};
+use crate::store::audit::Actor;
+use crate::store::definitions::{Definitions, Proof, PublishError, Published, Share};
 use crate::store::sweep::{Look, Place, Swept};
 use crate::store::{Store, StoreError};
 use crate::workers::WorkerRegistry;
@@ -228,10 +229,13 @@ impl Engine {
     /// # Errors
     /// See [`Definitions::publish`].
     pub async fn publish(&self, source: &str) -> Result<(Arc<Published>, bool), PublishError> {
-        self.publish_with(source, None).await
+        let made = self.definitions.publish(&self.store, source, None).await?;
+        self.ensure_topics_of(&made.0).await;
+        Ok(made)
     }
 
-    /// Publishes a definition's text with what the check said of it, and makes its topics.
+    /// Publishes a definition's text with what the check said of it, for all starts or a share of them, and makes its
+    /// topics.
     ///
     /// # Errors
     /// See [`Definitions::publish`].
@@ -239,20 +243,35 @@ impl Engine {
         &self,
         source: &str,
         proof: &Proof,
+        share: Share,
+        actor: &Actor,
     ) -> Result<(Arc<Published>, bool), PublishError> {
-        self.publish_with(source, Some(proof)).await
+        let made = self.definitions.publish_to(&self.store, source, Some(proof), share, Some(actor)).await?;
+        self.ensure_topics_of(&made.0).await;
+        Ok(made)
     }
 
-    async fn publish_with(
+    /// Ends a canary; its version becomes the current one if it is promoted. False when it was none.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn end_canary(
         &self,
-        source: &str,
-        proof: Option<&Proof>,
-    ) -> Result<(Arc<Published>, bool), PublishError> {
-        let (published, fresh) = self.definitions.publish(&self.store, source, proof).await?;
-        if let Err(error) = self.ensure_command_topics(&published).await {
+        actor: &Actor,
+        published: &Published,
+        promote: bool,
+        why: Option<&str>,
+    ) -> Result<bool, StoreError> {
+        let name = &published.definition.name;
+        let ended = self.store.end_canary(actor, name, published, promote, why).await?;
+        self.definitions.refresh(&self.store).await?;
+        Ok(ended)
+    }
+
+    async fn ensure_topics_of(&self, published: &Published) {
+        if let Err(error) = self.ensure_command_topics(published).await {
             tracing::warn!(%error, "the definition's topics could not be made yet; its workers make them");
         }
-        Ok((published, fresh))
     }
 
     /// Tells a saga's owner that its mailbox holds something. Only a hint: the sweep finds it too.

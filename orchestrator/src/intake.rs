@@ -206,6 +206,8 @@ async fn begin(
     }
     let input: Value =
         serde_json::from_slice(data).map_err(|error| forever(format!("it is no JSON: {error}")))?;
+    let body_hash = body::hash(&published.definition.name, &input);
+    let published = &engine.definitions.for_start(Arc::clone(published), &body_hash, Some(place));
     let name = &published.definition.name;
     let mistakes: Vec<String> = body::faults(&published.validator, &input)
         .into_iter()
@@ -217,7 +219,7 @@ async fn begin(
     }
     let request = StartRequest {
         definition: Arc::clone(published),
-        body_hash: body::hash(name, &input),
+        body_hash,
         input: Arc::new(input),
         principal: format!("topic:{topic}"),
         idempotency_key: Some(place.to_owned()),

@@ -225,6 +225,8 @@ impl Api {
             .route("/ops/keys/{id}", delete(keys::revoke))
             .route("/definitions", get(definitions::list).post(definitions::publish))
             .route("/definitions/{name}", get(definitions::one))
+            .route("/definitions/{name}/promote", post(definitions::promote))
+            .route("/definitions/{name}/withdraw", post(definitions::withdraw))
             .route("/authoring/check", post(authoring::check))
             .route("/authoring/prove", post(authoring::prove))
             .route("/authoring/simulate", post(authoring::simulate))

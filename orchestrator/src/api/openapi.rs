@@ -28,7 +28,7 @@ use super::{
         reconciliation::get, reconciliation::run, retention::get, retention::set, retention::erase, holds::list, holds::set, holds::release,
         audit::list, audit::export, live::live,
         account::config, account::me, keys::list, keys::make, keys::revoke,
-        definitions::list, definitions::one, definitions::publish,
+        definitions::list, definitions::one, definitions::publish, definitions::promote, definitions::withdraw,
         authoring::check, authoring::prove, authoring::simulate, authoring::scenarios,
         ops::healthz, ops::readyz, ops::metrics, document,
     ),

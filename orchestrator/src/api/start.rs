@@ -128,10 +128,11 @@ async fn start(
         tokio::time::timeout(api.config().body_wait, input).await.map_err(|_| Problem::slow_body())??;
     // Only now: a client that takes its time must not hold a place.
     let Ok(permit) = api.starts().try_acquire() else { return Err(Problem::busy(1)) };
+    let body_hash = body::hash(&definition.definition.name, &input);
+    let definition = api.engine().definitions.for_start(definition, &body_hash, idempotency_key.as_deref());
     if !definition.validator.is_valid(&input) {
         return Err(Problem::invalid_input(body::faults(&definition.validator, &input)));
     }
-    let body_hash = body::hash(&definition.definition.name, &input);
     let request = StartRequest {
         definition: Arc::clone(&definition),
         input: Arc::new(input),

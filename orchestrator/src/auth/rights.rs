@@ -86,6 +86,8 @@ pub const RIGHTS: &[(&str, &str, Need)] = &[
     ("GET", "/definitions", Any(Roles::READ)),
     ("POST", "/definitions", Any(Roles::PUBLISH)),
     ("GET", "/definitions/{name}", Any(Roles::READ)),
+    ("POST", "/definitions/{name}/promote", Any(Roles::PUBLISH)),
+    ("POST", "/definitions/{name}/withdraw", Any(Roles::PUBLISH)),
     ("GET", "/ops/keys", Any(Roles::ADMIN)),
     ("POST", "/ops/keys", Any(Roles::ADMIN)),
     ("DELETE", "/ops/keys/{id}", Any(Roles::ADMIN)),

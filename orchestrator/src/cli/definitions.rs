@@ -12,7 +12,7 @@ use super::client::{Client, Sent};
 use super::exit::{Code, Failure};
 use super::style::table;
 use super::{Output, Server, author, say, versions};
-use crate::api::view::{DefinitionList, PublishedView};
+use crate::api::view::{CanaryRequest, DefinitionList, DefinitionSummary, PublishedView};
 use crate::store::definitions::children_of;
 
 /// Definitions: new, fmt, graph, diff, show, publish, list, schema
@@ -34,7 +34,15 @@ enum DefCommand {
         /// Publishes also what is not proved, for this reason, which is recorded
         #[arg(long, value_name = "REASON")]
         waive: Option<String>,
+        /// Publishes for a share of the starts, such as 10%: the current version takes the others, until the canary is
+        /// promoted or withdrawn
+        #[arg(long, value_name = "PERCENT", value_parser = percent)]
+        canary: Option<u8>,
     },
+    /// Makes a canary the current version: from now on it takes all starts
+    Promote(CanaryArgs),
+    /// Ends a canary: from now on the current version takes all starts
+    Withdraw(CanaryArgs),
     /// Lists the definitions that sagas can be started from
     List,
     /// Shows a definition with its versions, and how many sagas each still has
@@ -51,6 +59,23 @@ enum DefCommand {
     Schema,
 }
 
+#[derive(Debug, Args)]
+struct CanaryArgs {
+    /// The definition
+    name: String,
+    /// The canary's version, or at least 8 of its first digits, as `amends def show NAME` prints it
+    version: String,
+    /// Why; it stands in the audit
+    #[arg(long, value_name = "REASON")]
+    why: Option<String>,
+}
+
+/// `10` or `10%`.
+fn percent(text: &str) -> Result<u8, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).parse().ok().filter(|it| (1..=99).contains(it));
+    number.ok_or_else(|| "write 1% to 99%".to_owned())
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -58,7 +83,11 @@ enum DefCommand {
 pub async fn run(args: DefArgs, output: Output) -> Result<Code, Failure> {
     let client = args.server.client()?;
     match args.command {
-        DefCommand::Publish { files, waive } => publish(&client, &files, waive.as_deref(), output).await,
+        DefCommand::Publish { files, waive, canary } => {
+            publish(&client, &files, waive.as_deref(), canary, output).await
+        }
+        DefCommand::Promote(args) => end_canary(&client, &args, "promote", output).await,
+        DefCommand::Withdraw(args) => end_canary(&client, &args, "withdraw", output).await,
         DefCommand::List => list(&client, output).await,
         DefCommand::Show(args) => versions::show(&client, &args, output).await,
         DefCommand::New(args) => author::new(&args, output),
@@ -77,13 +106,14 @@ pub async fn publish(
     client: &Client,
     files: &[PathBuf],
     waive: Option<&str>,
+    canary: Option<u8>,
     output: Output,
 ) -> Result<Code, Failure> {
     let mut failed: Option<Failure> = None;
-    let path = match waive {
-        Some(reason) => with_query("/definitions", &[("waive", reason)])?,
-        None => "/definitions".to_owned(),
-    };
+    let canary = canary.map(|it| it.to_string());
+    let query = [("waive", waive), ("canary", canary.as_deref())];
+    let query: Vec<(&str, &str)> = query.into_iter().filter_map(|(name, it)| Some((name, it?))).collect();
+    let path = with_query("/definitions", &query)?;
     let mut sources = Vec::new();
     for file in files {
         let source = std::fs::read_to_string(file)
@@ -95,9 +125,13 @@ pub async fn publish(
             client.send(Method::POST, &path, &[], Sent::Yaml(&source)).await;
         match sent {
             Ok(view) if output.json => output.print(&view),
-            Ok(PublishedView { name, version, fresh, verdict, waiver }) => {
+            Ok(PublishedView { name, version, fresh, canary_percent, verdict, waiver }) => {
                 let version: String = version.chars().take(12).collect();
-                let word = if fresh { "published" } else { "active again, nothing new" };
+                let word = match (canary_percent, fresh) {
+                    (Some(percent), _) => format!("published for {percent}% of the starts"),
+                    (None, true) => "published".to_owned(),
+                    (None, false) => "active again, nothing new".to_owned(),
+                };
                 let waived = waiver.map(|it| format!(", waived: {it}")).unwrap_or_default();
                 say(&format!("{name} {version} {word}; {verdict}{waived}"));
             }
@@ -142,6 +176,20 @@ fn with_query(path: &str, query: &[(&str, &str)]) -> Result<String, Failure> {
     Ok(format!("{}?{}", url.path(), url.query().unwrap_or_default()))
 }
 
+async fn end_canary(client: &Client, args: &CanaryArgs, verb: &str, output: Output) -> Result<Code, Failure> {
+    let path = format!("/definitions/{}/{verb}", versions::plain_name(&args.name)?);
+    let request = CanaryRequest { version: args.version.clone(), why: args.why.clone() };
+    let body = serde_json::to_vec(&request).unwrap_or_default();
+    let now: DefinitionSummary = client.send(Method::POST, &path, &[], Sent::Json(&body)).await?;
+    if output.json {
+        output.print(&now);
+    } else {
+        let version: String = now.version.chars().take(12).collect();
+        say(&format!("{}: {version} takes all starts", now.name));
+    }
+    Ok(Code::Ok)
+}
+
 async fn list(client: &Client, output: Output) -> Result<Code, Failure> {
     let all: DefinitionList = client.get("/definitions").await?;
     if output.json {
@@ -149,11 +197,17 @@ async fn list(client: &Client, output: Output) -> Result<Code, Failure> {
     } else if all.definitions.is_empty() {
         say("no definitions; `amends def publish FILE` adds one");
     } else {
+        let canaries: Vec<String> = all
+            .definitions
+            .iter()
+            .filter_map(|it| Some(format!("{}: {}", it.name, versions::canary_line(it.canary.as_ref()?))))
+            .collect();
         let rows = all.definitions.into_iter().map(|it| {
             let version: String = it.version.chars().take(12).collect();
             vec![it.name, version, it.trigger.unwrap_or_default(), it.description.unwrap_or_default()]
         });
         say(&table(&["definition", "version", "trigger", "description"], rows.collect()));
+        canaries.iter().for_each(|line| say(line));
     }
     Ok(Code::Ok)
 }

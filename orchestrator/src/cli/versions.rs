@@ -16,7 +16,7 @@ use super::client::Client;
 use super::exit::{Code, Failure};
 use super::style::Tone;
 use super::{Output, say};
-use crate::api::view::{DefinitionView, VersionView};
+use crate::api::view::{CanaryView, DefinitionView, OutcomesView, VersionView};
 
 /// How `amends def show` is called.
 #[derive(Debug, Args)]
@@ -118,11 +118,31 @@ async fn find(client: &Client, given: &str) -> Result<Found, Failure> {
 }
 
 async fn ask(client: &Client, name: &str) -> Result<DefinitionView, Failure> {
+    client.get(&format!("/definitions/{}", plain_name(name)?)).await
+}
+
+/// A definition's name, as it stands in a path.
+///
+/// # Errors
+/// When it is none.
+pub fn plain_name(name: &str) -> Result<&str, Failure> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     if name.is_empty() || !name.chars().all(plain) {
         return Err(Failure::usage(format!("`{name}` is neither a file nor a definition's name")));
     }
-    client.get(&format!("/definitions/{name}")).await
+    Ok(name)
+}
+
+/// A canary beside the current version, side by side: how many of their sagas have failed.
+pub fn canary_line(canary: &CanaryView) -> String {
+    let side = |it: &OutcomesView| {
+        let failed = it.parked + it.compensated + it.abandoned;
+        let rate = it.failure_rate.map_or_else(|| "-".to_owned(), |it| format!("{:.1}%", it * 100.0));
+        format!("{failed} of {} failed ({rate})", failed + it.completed)
+    };
+    let (percent, version) = (canary.percent, short(&canary.version));
+    let (its, current) = (side(&canary.outcomes), side(&canary.current));
+    format!("canary {version} takes {percent}%: {its}; current: {current}")
 }
 
 fn short(version: &str) -> String {
@@ -158,8 +178,15 @@ pub async fn show(client: &Client, args: &ShowArgs, output: Output) -> Result<Co
         }
     }
     say(&format!("  {:<8} {}", "steps", about.steps.join(", ")));
+    if let Some(canary) = &about.canary {
+        say(&format!("  {}", canary_line(canary)));
+    }
     for it in &view.versions {
-        let mark = if it.active { style.paint(Tone::Good, "●") } else { " ".to_owned() };
+        let mark = match (it.active, it.canary_percent) {
+            (true, _) => style.paint(Tone::Good, "●"),
+            (false, Some(_)) => style.paint(Tone::Retrying, "◐"),
+            (false, None) => " ".to_owned(),
+        };
         let verdict = it.verdict.as_deref().unwrap_or("not checked");
         let waiver = it.waiver.as_ref().map(|why| format!(", waived: {why}")).unwrap_or_default();
         let at = it.published_at.format("%Y-%m-%d %H:%M");

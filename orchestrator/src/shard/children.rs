@@ -71,6 +71,7 @@ impl Lane {
         let principal = format!("saga:{id}/{}{item}", step.name);
         let published = self.context.definitions.active(name);
         let published = published.ok_or_else(|| format!("there is no definition `{name}`"))?;
+        let published = self.context.definitions.draw(published, &[child::id(parent).0.as_bytes()]);
         let mistakes: Vec<String> = published
             .validator
             .iter_errors(&input)

@@ -6,10 +6,14 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 use saga_core::Definition;
+use serde_json::json;
 use sqlx::Row;
 use tokio::time::Instant;
 
+use super::audit::{self, Actor, Deed};
+use super::canary::{self, Canary};
 use super::{Database, Store, StoreError};
+use crate::clock;
 
 /// How long a definition that could not be loaded is taken for missing.
 const UNREADABLE_FOR: Duration = Duration::from_secs(3);
@@ -30,6 +34,7 @@ pub struct Published {
 pub struct Definitions {
     by_id: RwLock<HashMap<i32, Arc<Published>>>,
     active: RwLock<HashMap<String, Arc<Published>>>,
+    canaries: RwLock<HashMap<String, Canary>>,
     /// Those that could not be loaded, and when: sagas that wait for one must not ask all the time.
     unreadable: RwLock<HashMap<i32, Instant>>,
     refreshing: tokio::sync::Mutex<()>,
@@ -39,6 +44,32 @@ impl Definitions {
     /// The active version of the definition of that name.
     pub fn active(&self, name: &str) -> Option<Arc<Published>> {
         self.active.read().get(name).cloned()
+    }
+
+    /// The version beside the active one that takes a share of the starts.
+    pub fn canary(&self, name: &str) -> Option<Canary> {
+        self.canaries.read().get(name).cloned()
+    }
+
+    /// The version that a start takes: the active one that was looked up for it, or its canary. The lot is what makes it
+    /// the same start when it is repeated, so that it takes the same version again.
+    pub(crate) fn draw(&self, active: Arc<Published>, lot: &[&[u8]]) -> Arc<Published> {
+        let canary = self.canaries.read().get(&active.definition.name).filter(|it| it.takes(lot)).cloned();
+        canary.map_or(active, |it| it.published)
+    }
+
+    /// The version that a request to start takes. Body and key make it the same request when it is repeated; where
+    /// neither does, chance decides.
+    pub(crate) fn for_start(
+        &self,
+        active: Arc<Published>,
+        body_hash: &[u8; 32],
+        key: Option<&str>,
+    ) -> Arc<Published> {
+        let chance = clock::random().to_le_bytes();
+        let repeatable = key.is_some() || active.definition.key.is_some();
+        let chance: &[u8] = if repeatable { &[] } else { &chance };
+        self.draw(active, &[body_hash, key.unwrap_or_default().as_bytes(), chance])
     }
 
     /// Every active definition, by name.
@@ -118,7 +149,14 @@ impl Definitions {
                 active.insert(name, published);
             }
         }
+        let mut canaries = HashMap::new();
+        for row in canary::all(store).await? {
+            if let Some(published) = self.get(store, row.definition).await? {
+                canaries.insert(row.name, Canary { published, percent: row.percent, since: row.since });
+            }
+        }
         *self.active.write() = active;
+        *self.canaries.write() = canaries;
         Ok(())
     }
 
@@ -143,6 +181,27 @@ impl Definitions {
         Ok(())
     }
 
+    /// A canary stands beside another version, and is reached as that one is.
+    fn check_canary(&self, definition: &Definition, percent: u8) -> Result<(), String> {
+        let name = &definition.name;
+        if !(1..=99).contains(&percent) {
+            return Err("a canary takes 1 to 99 starts of a hundred".to_owned());
+        }
+        let active = self.active(name).ok_or_else(|| {
+            format!("there is no current version of `{name}` for a canary to stand beside; publish it for all starts")
+        })?;
+        if active.definition.version == definition.version {
+            return Err(format!("this is the current version of `{name}`, which takes all starts"));
+        }
+        if (&active.definition.trigger, &active.definition.kafka) != (&definition.trigger, &definition.kafka)
+        {
+            return Err(
+                "a canary is started as the current version is: its trigger must be the same".to_owned()
+            );
+        }
+        Ok(())
+    }
+
     /// Publishes a definition's text: a new version when its content is new, and the active one from now
     /// on. Returns it, and whether it is new.
     ///
@@ -154,8 +213,27 @@ impl Definitions {
         source: &str,
         proof: Option<&Proof>,
     ) -> Result<(Arc<Published>, bool), PublishError> {
+        self.publish_to(store, source, proof, Share::All, None).await
+    }
+
+    /// The same for a share of the starts, and by whom.
+    ///
+    /// # Errors
+    /// As [`Self::publish`]; and when a canary has nothing to stand beside.
+    pub async fn publish_to(
+        &self,
+        store: &Store,
+        source: &str,
+        proof: Option<&Proof>,
+        share: Share,
+        actor: Option<&Actor>,
+    ) -> Result<(Arc<Published>, bool), PublishError> {
         let definition = saga_core::definition::load(source).map_err(PublishError::Mistakes)?;
         self.check_children(&definition).map_err(PublishError::Unsupported)?;
+        if let Share::Canary(percent) = share {
+            self.check_canary(&definition, percent).map_err(PublishError::Unsupported)?;
+        }
+        let mut tx = store.reads().begin().await.map_err(StoreError::from)?;
         let row = sqlx::query(
             "with made as (
                 insert into definition (name, version, source) values ($1, $2, $3)
@@ -166,7 +244,7 @@ impl Definitions {
         .bind(&definition.name)
         .bind(&definition.version.0)
         .bind(source)
-        .fetch_one(store.reads())
+        .fetch_one(&mut *tx)
         .await
         .map_err(StoreError::from)?;
         let (id, fresh): (i32, bool) =
@@ -177,19 +255,41 @@ impl Definitions {
                 .bind(id)
                 .bind(proof.verdict)
                 .bind(proof.waiver.as_deref())
-                .execute(store.reads())
+                .execute(&mut *tx)
                 .await
                 .map_err(StoreError::from)?;
         }
-        sqlx::query(
-            "insert into active_definition (name, definition) values ($1, $2)
-             on conflict on constraint active_definition_pk do update set definition = excluded.definition",
-        )
-        .bind(&definition.name)
-        .bind(id)
-        .execute(store.reads())
-        .await
-        .map_err(StoreError::from)?;
+        let name = &definition.name;
+        match share {
+            Share::Canary(percent) => {
+                let by = actor.map_or("", |it| it.who.as_str());
+                canary::begin(&mut tx, name, id, percent, by).await?;
+            }
+            Share::All => {
+                sqlx::query(
+                    "with ended as (delete from canary where name = $1)
+                     insert into active_definition (name, definition) values ($1, $2)
+                     on conflict on constraint active_definition_pk do update set definition = excluded.definition",
+                )
+                .bind(name)
+                .bind(id)
+                .execute(&mut *tx)
+                .await
+                .map_err(StoreError::from)?;
+            }
+        }
+        if let Some(actor) = actor {
+            let percent = match share {
+                Share::Canary(percent) => Some(percent),
+                Share::All => None,
+            };
+            let after = json!({ "version": definition.version.0, "canary": percent });
+            let why = proof.and_then(|it| it.waiver.as_deref());
+            let before = self.active(name).map(|it| json!({ "version": it.definition.version.0 }));
+            let deed = Deed { why, before, after: Some(after), ..Deed::new("definition.publish", name) };
+            audit::keep(&mut tx, actor, deed).await?;
+        }
+        tx.commit().await.map_err(StoreError::from)?;
         self.refresh(store).await?;
         // By its id: somebody else may have published another version since.
         let published = self.get(store, id).await?.ok_or_else(|| {
@@ -207,6 +307,15 @@ pub fn children_of(definition: &Definition) -> impl Iterator<Item = (&str, &str)
         saga_core::definition::Work::Child { definition } => Some((step.name.as_str(), definition.as_str())),
         _ => None,
     })
+}
+
+/// How many starts a version is published for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// All from now on. What canary there was ends.
+    All,
+    /// So many of a hundred; the others take the current version.
+    Canary(u8),
 }
 
 /// What the check said of a definition that is being published.

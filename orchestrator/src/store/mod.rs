@@ -14,6 +14,7 @@ pub(crate) use database::{Database, Purpose, Session};
 pub mod approvals;
 pub mod audit;
 pub mod batch;
+pub mod canary;
 pub mod care;
 pub mod children;
 pub mod claim;

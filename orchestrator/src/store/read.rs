@@ -292,6 +292,8 @@ pub struct VersionRow {
     pub waiver: Option<String>,
     /// How many of its sagas have not ended.
     pub unfinished: i64,
+    /// How many starts of a hundred it takes as a canary.
+    pub canary: Option<i16>,
 }
 
 impl Store {
@@ -317,8 +319,9 @@ impl Store {
     pub async fn versions(&self, name: &str) -> Result<Vec<VersionRow>, StoreError> {
         let rows = sqlx::query(
             "select d.name, d.version, a.definition is not null, d.published_at, d.source, d.verdict, d.waiver,
-                coalesce(open.sagas, 0)
+                coalesce(open.sagas, 0), c.percent
              from definition d left join active_definition a on a.definition = d.id
+             left join canary c on c.definition = d.id
              left join (select definition, count(*) as sagas from saga where status in (0, 1) group by 1) open
                 on open.definition = d.id
              where d.name = $1 order by d.id desc limit 100",
@@ -337,6 +340,7 @@ impl Store {
                     verdict: row.try_get(5)?,
                     waiver: row.try_get(6)?,
                     unfinished: row.try_get(7)?,
+                    canary: row.try_get(8)?,
                 })
             })
             .collect()

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod acting;
+mod canary;
 mod definitions;
 mod edges;
 mod finding;

@@ -26,6 +26,42 @@ pub struct DefinitionSummary {
     pub runbook: Option<String>,
     /// Its steps, in order.
     pub steps: Vec<String>,
+    /// A version beside it that takes a share of the starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanaryView>,
+}
+
+/// A version that takes a share of the starts, beside the current one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct CanaryView {
+    /// The version, a hash.
+    pub version: String,
+    /// How many starts of a hundred it takes.
+    pub percent: u8,
+    /// Since when.
+    pub since: DateTime<Utc>,
+    /// What has come of its sagas.
+    pub outcomes: OutcomesView,
+    /// What has come of the current version's sagas that were started since then.
+    pub current: OutcomesView,
+}
+
+/// What has come of a version's sagas.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct OutcomesView {
+    /// Still on their way.
+    pub running: i64,
+    /// Waiting for a human.
+    pub parked: i64,
+    /// Completed.
+    pub completed: i64,
+    /// Undone.
+    pub compensated: i64,
+    /// Given up.
+    pub abandoned: i64,
+    /// The share of those that are not on their way any more and have not completed; absent while there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_rate: Option<f64>,
 }
 
 /// The definitions that sagas can be started from.
@@ -54,6 +90,9 @@ pub struct VersionView {
     pub version: String,
     /// Whether new sagas take it.
     pub active: bool,
+    /// How many starts of a hundred it takes as a canary, beside the active version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary_percent: Option<u8>,
     /// When it was published first.
     pub published_at: DateTime<Utc>,
     /// What the check said when it was published: `proved`, `refuted` or `unproved`.
@@ -74,13 +113,27 @@ pub struct VersionView {
 pub struct PublishedView {
     /// The definition's name.
     pub name: String,
-    /// The version, now the active one.
+    /// The version, now the active one, or a canary.
     pub version: String,
     /// Whether its content is new.
     pub fresh: bool,
+    /// How many starts of a hundred it takes as a canary; absent when it takes all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary_percent: Option<u8>,
     /// What the check said: `proved`, `refuted` or `unproved`.
     pub verdict: String,
     /// Why it was published although it is not proved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiver: Option<String>,
+}
+
+/// Which canary is to end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CanaryRequest {
+    /// The canary's version, or at least 8 of its first digits: what its operator has looked at.
+    pub version: String,
+    /// Why; it stands in the audit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }

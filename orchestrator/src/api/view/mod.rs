@@ -9,7 +9,10 @@ mod history;
 mod saga;
 
 pub use answer::{Acted, Failure, HealthView, Links, Signalled, Started};
-pub use definition::{DefinitionList, DefinitionSummary, DefinitionView, PublishedView, VersionView};
+pub use definition::{
+    CanaryRequest, CanaryView, DefinitionList, DefinitionSummary, DefinitionView, OutcomesView,
+    PublishedView, VersionView,
+};
 pub use history::{Happening, HistoryEvent, HistoryPage, IgnoredPage, IgnoredView, LetterLine};
 pub use saga::{
     AnomalyView, Cause, Count, Counts, CountsByHealth, CountsByStatus, Next, NoteView, ParkedView, SagaPage,
