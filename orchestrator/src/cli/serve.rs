@@ -66,7 +66,7 @@ pub struct BookArgs {
     /// The stock's database, read only
     #[arg(long, env = "AMENDS_RECONCILE_STOCK_URL", hide_env_values = true, value_name = "URL")]
     reconcile_stock_url: Option<String>,
-    /// What is younger is left alone, in ms; twice the longest timeout of a step when absent
+    /// What is younger is left alone, in ms; twice the longest timeout of an action when absent
     #[arg(long, env = "AMENDS_RECONCILE_GRACE_MS", value_name = "MS")]
     reconcile_grace_ms: Option<i64>,
     /// Toss Payments, for the reconciliation
