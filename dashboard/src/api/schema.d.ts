@@ -131,7 +131,8 @@ export interface paths {
         /**
          * Publishes a definition
          * @description The body is its YAML text. It is checked: every combination of outcomes is explored, and what is not proved is
-         *     refused unless a reason to waive that is given. From now on new sagas take this version; running ones stay on theirs.
+         *     refused unless a reason to waive that is given. From now on new sagas take this version, or with `canary` a share of
+         *     them; running ones stay on theirs. A canary that there was ends.
          */
         post: operations["publish_definition"];
         delete?: never;
@@ -151,6 +152,40 @@ export interface paths {
         get: operations["get_definition"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/definitions/{name}/promote": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Makes a canary the current version: from now on it takes all starts */
+        post: operations["promote_canary"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/definitions/{name}/withdraw": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Ends a canary: from now on the current version takes all starts; the canary's sagas go on with it */
+        post: operations["withdraw_canary"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1384,6 +1419,20 @@ export interface components {
             /** @description What the engine did about it. */
             effects: components["schemas"]["EffectView"][];
         };
+        /** @description A circuit breaker: an action whose calls fail in a row is not called for a while. */
+        BreakerView: {
+            /** @description The action, or what undoes it. */
+            action: string;
+            /** @description `execute` or `compensate`. */
+            direction: string;
+            /** @description `closed`: calls go. `open`: none goes. `half_open`: one goes, and decides. */
+            state: string;
+            /**
+             * Format: date-time
+             * @description When an open one lets a call through again.
+             */
+            until?: string | null;
+        };
         /** @description Sagas at a step. */
         ByStep: {
             /**
@@ -1393,6 +1442,32 @@ export interface components {
             sagas: number;
             /** @description The step; `-` for none. */
             step: string;
+        };
+        /** @description Which canary is to end. */
+        CanaryRequest: {
+            /** @description The canary's version, or at least 8 of its first digits: what its operator has looked at. */
+            version: string;
+            /** @description Why; it stands in the audit. */
+            why?: string | null;
+        };
+        /** @description A version that takes a share of the starts, beside the current one. */
+        CanaryView: {
+            /** @description What has come of the current version's sagas that were started since then. */
+            current: components["schemas"]["OutcomesView"];
+            /** @description What has come of its sagas. */
+            outcomes: components["schemas"]["OutcomesView"];
+            /**
+             * Format: int32
+             * @description How many starts of a hundred it takes.
+             */
+            percent: number;
+            /**
+             * Format: date-time
+             * @description Since when.
+             */
+            since: string;
+            /** @description The version, a hash. */
+            version: string;
         };
         /** @description What turned a saga around. */
         Cause: {
@@ -1471,6 +1546,7 @@ export interface components {
         };
         /** @description A definition in a list. */
         DefinitionSummary: {
+            canary?: components["schemas"]["CanaryView"] | null;
             /** @description What it is for. */
             description?: string | null;
             /** @description Its name. */
@@ -1590,6 +1666,11 @@ export interface components {
              */
             job?: string | null;
             /**
+             * @description What the worker answered: `rejected` (it said no, as the business has it: no outage), `retryable` or `undecidable`;
+             *     else what the engine says itself, such as `exhausted` (silence, until the budget was spent) or `deadline`.
+             */
+            kind?: string | null;
+            /**
              * Format: date-time
              * @description When it was seen last.
              */
@@ -1619,11 +1700,6 @@ export interface components {
             trend: number[];
             /** @description Its version. */
             version: string;
-            /**
-             * @description What the worker answered: `rejected` (it said no, as the business has it: no outage), `retryable` or `undecidable`;
-             *     else what the engine says itself, such as `exhausted` (silence, until the budget was spent) or `deadline`.
-             */
-            kind?: string | null;
         };
         /** @description A page of failure groups. */
         FailurePage: {
@@ -1697,7 +1773,7 @@ export interface components {
             amount?: number | null;
             /** @description Its currency. */
             currency?: string | null;
-            /** @description `paid_but_cancelled`, `completed_but_unpaid`, `refunded_twice` or `stock_without_order`. */
+            /** @description `paid_but_cancelled`, `completed_but_unpaid`, `charged_too_much`, `refunded_twice` or `stock_without_order`. */
             kind: string;
             /** @description The order. */
             order_id: string;
@@ -1892,21 +1968,21 @@ export interface components {
             /** @description Whether it is taken to live. */
             alive: boolean;
             /**
-             * Format: date-time
-             * @description When it was heard of last.
-             */
-            at: string;
-            /** @description Its name. */
-            instance: string;
-            /** @description Its version. */
-            version: string;
-            /**
              * Format: int64
              * @description Commands that it answered in the minute before; absent when it does not say.
              */
             answered_per_minute?: number | null;
+            /**
+             * Format: date-time
+             * @description When it was heard of last.
+             */
+            at: string;
             /** @description Its circuit breakers, one for each external action and direction. */
             breakers?: components["schemas"]["BreakerView"][];
+            /** @description Its name. */
+            instance: string;
+            /** @description Its version. */
+            version: string;
         };
         /** @description How many sagas have which outcome. */
         JobCounts: {
@@ -2415,6 +2491,39 @@ export interface components {
             /** Format: int64 */
             waiting: number;
         };
+        /** @description What has come of a version's sagas. */
+        OutcomesView: {
+            /**
+             * Format: int64
+             * @description Given up.
+             */
+            abandoned: number;
+            /**
+             * Format: int64
+             * @description Undone.
+             */
+            compensated: number;
+            /**
+             * Format: int64
+             * @description Completed.
+             */
+            completed: number;
+            /**
+             * Format: double
+             * @description The share of those that are not on their way any more and have not completed; absent while there are none.
+             */
+            failure_rate?: number | null;
+            /**
+             * Format: int64
+             * @description Waiting for a human.
+             */
+            parked: number;
+            /**
+             * Format: int64
+             * @description Still on their way.
+             */
+            running: number;
+        };
         /** @description How things are. */
         Overview: {
             /**
@@ -2434,7 +2543,7 @@ export interface components {
              * @description Dead letters that nobody settled.
              */
             dead_letters: number;
-            /** @description The groups of failures that were seen last. */
+            /** @description The groups of failures that were seen last; those that are mere refusals after the others. */
             failures: components["schemas"]["FailureGroup"][];
             /** @description What is held. */
             holds: components["schemas"]["HoldView"][];
@@ -2606,13 +2715,18 @@ export interface components {
         };
         /** @description The answer to a publication. */
         PublishedView: {
+            /**
+             * Format: int32
+             * @description How many starts of a hundred it takes as a canary; absent when it takes all.
+             */
+            canary_percent?: number | null;
             /** @description Whether its content is new. */
             fresh: boolean;
             /** @description The definition's name. */
             name: string;
             /** @description What the check said: `proved`, `refuted` or `unproved`. */
             verdict: string;
-            /** @description The version, now the active one. */
+            /** @description The version, now the active one, or a canary. */
             version: string;
             /** @description Why it was published although it is not proved. */
             waiver?: string | null;
@@ -3241,6 +3355,11 @@ export interface components {
             /** @description Whether new sagas take it. */
             active: boolean;
             /**
+             * Format: int32
+             * @description How many starts of a hundred it takes as a canary, beside the active version.
+             */
+            canary_percent?: number | null;
+            /**
              * Format: date-time
              * @description When it was published first.
              */
@@ -3455,20 +3574,6 @@ export interface components {
             /** Format: int64 */
             unknown: number;
         };
-        /** @description A circuit breaker: an action whose calls fail in a row is not called for a while. */
-        BreakerView: {
-            /** @description The action, or what undoes it. */
-            action: string;
-            /** @description `execute` or `compensate`. */
-            direction: string;
-            /** @description `closed`: calls go. `open`: none goes. `half_open`: one goes, and decides. */
-            state: string;
-            /**
-             * Format: date-time
-             * @description When an open one lets a call through again.
-             */
-            until?: string | null;
-        };
     };
     responses: never;
     parameters: never;
@@ -3492,7 +3597,10 @@ export type AtRiskView = components['schemas']['AtRiskView'];
 export type AuditPage = components['schemas']['AuditPage'];
 export type AuditView = components['schemas']['AuditView'];
 export type BeatView = components['schemas']['BeatView'];
+export type BreakerView = components['schemas']['BreakerView'];
 export type ByStep = components['schemas']['ByStep'];
+export type CanaryRequest = components['schemas']['CanaryRequest'];
+export type CanaryView = components['schemas']['CanaryView'];
 export type Cause = components['schemas']['Cause'];
 export type CheckedView = components['schemas']['CheckedView'];
 export type Count = components['schemas']['Count'];
@@ -3551,6 +3659,7 @@ export type Next = components['schemas']['Next'];
 export type NoteRequest = components['schemas']['NoteRequest'];
 export type NoteView = components['schemas']['NoteView'];
 export type Now = components['schemas']['Now'];
+export type OutcomesView = components['schemas']['OutcomesView'];
 export type Overview = components['schemas']['Overview'];
 export type OwnerRequest = components['schemas']['OwnerRequest'];
 export type OwnerView = components['schemas']['OwnerView'];
@@ -3604,7 +3713,6 @@ export type WorkerLag = components['schemas']['WorkerLag'];
 export type WorkerList = components['schemas']['WorkerList'];
 export type WorkerView = components['schemas']['WorkerView'];
 export type WouldCounts = components['schemas']['WouldCounts'];
-export type BreakerView = components['schemas']['BreakerView'];
 export type $defs = Record<string, never>;
 export interface operations {
     sign_in: {
@@ -3853,6 +3961,11 @@ export interface operations {
             path: {
                 /** @description Publishes a definition that is not proved, for this reason, which is recorded with the version. */
                 waive: string | null;
+                /**
+                 * @description Publishes it as a canary: it takes so many starts of a hundred (1 to 99), the current version the others, until it
+                 *     is promoted or withdrawn.
+                 */
+                canary: number | null;
             };
             cookie?: never;
         };
@@ -3933,6 +4046,132 @@ export interface operations {
             };
             /** @description No such definition */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    promote_canary: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The definition's name */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CanaryRequest"];
+            };
+        };
+        responses: {
+            /** @description It is the current version */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DefinitionSummary"];
+                };
+            };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such definition */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description This version is no canary */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has faults */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    withdraw_canary: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The definition's name */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CanaryRequest"];
+            };
+        };
+        responses: {
+            /** @description It takes no starts any more */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DefinitionSummary"];
+                };
+            };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such definition */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description This version is no canary */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The request has faults */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4546,6 +4785,8 @@ export interface operations {
             query?: {
                 /** @description Only those with sagas that stand so now; true when absent */
                 open?: boolean;
+                /** @description Only what workers rejected going forward, as the business has it; or, when false, only the rest: trouble */
+                refused?: boolean;
                 /** @description Only of this definition */
                 definition?: string;
                 /** @description 1 to 500; 50 when absent */
