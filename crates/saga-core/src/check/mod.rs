@@ -2,7 +2,7 @@
 //!
 //! Owns the model of the world around [`crate::step`]: workers with their barrier, a channel that loses, repeats and
 //! delays, time, signals, an operator's cancel. It must not decide anything that `step` decides: every state that it
-//! visits was made by the same function that runs in production. docs/check.md says what is modelled and what not.
+//! visits was made by the same function that runs in production. What is modelled and what is not stands in `model`.
 
 mod explore;
 mod laws;
