@@ -35,7 +35,7 @@ export function FailureLine({ group, minutes }: { group: FailureGroup; minutes: 
       <div className="grow">
         <p className="row wrap"><Link to="/failures" search={{ group: group.id }}>{group.step && <><strong>{group.step}</strong> · </>}<code>{group.code}</code></Link><span className={`state tone-${TONES[state]}`}><Icon name={SHAPES[state]} size={12} />{t(`failures.${state}` as Key)}</span></p>
         <p className="muted ellipsis" title={group.message}>{group.message}</p>
-        <p className="muted">{t("failures.since")} <Since at={group.since} /></p>
+        <p className="muted">{group.definition} · {t("failures.since")} <Since at={group.since} /></p>
         {group.now.parked + group.now.retrying > 0 && (
           <p className="row wrap failure-now">
             {group.now.parked > 0 && <Link to="/sagas" search={{ failure: group.id, status: "parked" }}>{t("state.parked")} {number(language, group.now.parked)}</Link>}
