@@ -37,6 +37,19 @@ pub struct Wanted {
     pub payload: Option<Value>,
     /// As it was asked for, for who has to approve it.
     pub request: Value,
+    /// Where the second person is to be found, if one is needed.
+    pub second: Second,
+}
+
+/// The second person of an action that needs two.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Second {
+    /// Is asked: the action is kept until they decide.
+    Asked,
+    /// Decides elsewhere, and has not yet: nothing is kept.
+    Missing,
+    /// This one has approved it.
+    Is(String),
 }
 
 /// What came of it.
@@ -75,7 +88,7 @@ pub async fn act(engine: &Engine, wanted: Wanted, actor: &Actor) -> Result<Came,
 /// # Errors
 /// When the database fails; repeating with the same id tells what happened.
 pub async fn ask(engine: &Engine, wanted: Wanted, actor: &Actor) -> Result<Came, StoreError> {
-    let Wanted { saga, id, operator, payload, request } = wanted;
+    let Wanted { saga, id, mut operator, payload, request, second } = wanted;
     let Some(whole) = engine.store.whole(saga).await? else { return Ok(Came::NoSaga) };
     let published = engine.definitions.get(&engine.store, whole.summary.definition_id).await?;
     let (word, _) = words::action(&operator.action);
@@ -86,9 +99,14 @@ pub async fn ask(engine: &Engine, wanted: Wanted, actor: &Actor) -> Result<Came,
         "status": whole.summary.status,
         "revision": whole.state.as_ref().map_or(0, |state| state.revision),
     });
+    match &second {
+        Second::Missing if needs_approval => return Ok(Came::AwaitingApproval),
+        Second::Is(by) if needs_approval => operator.who = approved(&who, by),
+        _ => {}
+    }
     let event = Event::new(clock::now(), rand::random(), What::Operator(operator));
     let asked = Asked { id, saga, event: &event, payload: payload.as_ref() };
-    if needs_approval {
+    if needs_approval && second == Second::Asked {
         let state = engine.store.ask_approval(asked, &request, actor, &who, &why).await?;
         return Ok(match state.as_deref() {
             None => Came::Reused,
@@ -107,6 +125,11 @@ pub async fn ask(engine: &Engine, wanted: Wanted, actor: &Actor) -> Result<Came,
         Delivery::Accepted | Delivery::Duplicate => engine.nudge(saga, shard, id).await,
     }
     Ok(Came::Accepted)
+}
+
+/// Who acts when two did, as the history names them.
+pub fn approved(who: &str, by: &str) -> String {
+    format!("{who}, approved by {by}")
 }
 
 /// Waits for what the owner makes of a piece of mail, within a bound.

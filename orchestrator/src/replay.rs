@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use saga_core::Run;
-use saga_core::definition::Turn;
+use saga_core::definition::{Approval, Turn};
 use saga_protocol::SagaId;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -47,6 +47,10 @@ pub struct Plan {
     pub replayed_by: Option<SagaId>,
     /// What an operator should know before.
     pub warnings: Vec<String>,
+    /// The old saga's amount.
+    amount: Option<i64>,
+    /// What both versions want of a second person.
+    approvals: Vec<Approval>,
 }
 
 /// Why there is no plan.
@@ -154,7 +158,10 @@ pub async fn plan(engine: &Engine, saga: SagaId, version: Option<&str>) -> Resul
     if !store.anomalies(saga).await?.iter().all(|it| it.resolved_at.is_some()) {
         warnings.push("the old saga has open anomalies: effects that nobody undid".to_owned());
     }
+    let approvals = [&old, &published].into_iter().filter_map(|it| it.definition.about.approval.clone());
     Ok(Plan {
+        amount: whole.summary.amount,
+        approvals: approvals.collect(),
         fresh: fresh_pointers(&published.definition.input_schema),
         published,
         principal: whole.summary.principal.unwrap_or_else(|| "anonymous".to_owned()),
@@ -229,6 +236,20 @@ impl Plan {
             faults.push((fault.pointer.unwrap_or_default(), fault.detail));
         }
         if faults.is_empty() { Ok(input) } else { Err(faults) }
+    }
+
+    /// Whether a second person is needed. An input that is `edited` may be about any amount.
+    pub fn needs_second(&self, edited: bool) -> bool {
+        let amount = self.amount.filter(|_| !edited);
+        self.approvals.iter().any(|it| it.needed("replay", amount))
+    }
+
+    /// The saga that a request with this key has started.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn started_by(&self, engine: &Engine, key: &str) -> Result<Option<SagaId>, StoreError> {
+        engine.store.saga_of_key(&format!("request:{}", self.principal), key).await
     }
 
     /// Starts the replay. The key makes a repetition the same saga.

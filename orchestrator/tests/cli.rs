@@ -335,7 +335,7 @@ async fn every_operators_command_prints_what_can_be_acted_on() {
     run(&format!("ops job show {job}"), "fixed").await;
     run(&format!("ops job items {job}"), &id).await;
 
-    let late = amends(&server.url, &["saga", "signal", &id, "go"]).await;
+    let late = amends(&server.url, &["saga", "signal", &id, "go", "--why", "it went"]).await;
     assert_eq!(code(&late), 6, "{}", out(&late));
     assert!(out(&late).contains("the saga has ended"), "{}", out(&late));
     let blind = amends(&server.url, &["saga", "act", &id, "retry", "--why", "x"]).await;

@@ -19,9 +19,10 @@ export function SignalDialog({ saga, onClose }: { saga: SagaView; onClose: () =>
   const awaited = saga.steps.find((step) => step.state === "waiting" && step.action.startsWith(PREFIX));
   const [name, setName] = useState(awaited?.action.slice(PREFIX.length) ?? "");
   const [payload, setPayload] = useState("");
+  const [why, setWhy] = useState("");
   const [key] = useState(() => crypto.randomUUID());
   const post = useMutation({
-    mutationFn: () => call(`/sagas/${saga.saga}/signals/${encodeURIComponent(name.trim())}`, {
+    mutationFn: () => call(`/sagas/${saga.saga}/signals/${encodeURIComponent(name.trim())}?${new URLSearchParams({ why })}`, {
       method: "POST", headers: { "idempotency-key": key }, ...(payload.trim() === "" ? {} : { text: payload, type: "application/json" }),
     }),
     onSuccess: () => { toast(t("signal.kept", { name })); stale("saga"); onClose(); },
@@ -31,8 +32,9 @@ export function SignalDialog({ saga, onClose }: { saga: SagaView; onClose: () =>
       <form className="stack" onSubmit={(event) => { event.preventDefault(); post.mutate(); }}>
         <Field label={t("signal.name")}>{(id) => <Input id={id} required pattern="[A-Za-z][A-Za-z0-9_.\-]*" value={name} onChange={(event) => setName(event.target.value)} />}</Field>
         <Field label={t("signal.payload")} hint={t("signal.payload.hint")}>{(id) => <Textarea id={id} className="mono" spellCheck={false} value={payload} onChange={(event) => setPayload(event.target.value)} />}</Field>
+        <Field label={t("act.why")} hint={t("act.why.hint")}>{(id) => <Input id={id} required maxLength={1_000} value={why} onChange={(event) => setWhy(event.target.value)} />}</Field>
         <ProblemLine error={post.error} />
-        <DialogEnd><Button onClick={onClose}>{t("cancel")}</Button><Button type="submit" kind="primary" disabled={name.trim() === ""} busy={post.isPending}>{t("signal.go", { name })}</Button></DialogEnd>
+        <DialogEnd><Button onClick={onClose}>{t("cancel")}</Button><Button type="submit" kind="primary" disabled={name.trim() === "" || why.trim() === ""} busy={post.isPending}>{t("signal.go", { name })}</Button></DialogEnd>
       </form>
     </Dialog>
   );

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
@@ -26,7 +26,7 @@ use super::view::{Acted, Links, Signalled};
 use super::{Api, From, body, headers, sagas, words};
 use crate::auth::{Caller, Kind};
 use crate::clock;
-use crate::deeds::{self, Came, Wanted};
+use crate::deeds::{self, Came, Second, Wanted};
 use crate::settle::{self, Outcome};
 use crate::store::audit::{Actor, Deed};
 use crate::store::mail::{Asked, Delivery};
@@ -40,6 +40,13 @@ const WORDS_MAX: usize = 1_000;
 /// The longest time that what follows from an action is waited for, in s.
 const WAIT_MAX_S: u32 = 60;
 
+/// What is said beside a signal.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignalQuery {
+    why: Option<String>,
+}
+
 /// Signals a saga
 ///
 /// The body, if there is one, is the signal's payload. A 202 means that the signal is kept; one signal
@@ -49,6 +56,7 @@ const WAIT_MAX_S: u32 = 60;
     params(
         ("id" = uuid::Uuid, Path, description = "The saga"),
         ("name" = String, Path, description = "The signal's name"),
+        ("why" = Option<String>, Query, description = "Why, where a human sends it; it stands in the audit"),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless"),
     ),
     request_body(content = Option<serde_json::Value>, description = "The payload"),
@@ -65,10 +73,16 @@ pub async fn signal(
     Extension(caller): Extension<Caller>,
     Extension(from): Extension<From>,
     path: Result<Path<(SagaId, String)>, PathRejection>,
+    asked: Result<Query<SignalQuery>, QueryRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
     let Path((saga, name)) = path.map_err(|_| Problem::no_saga())?;
+    let SignalQuery { why } = sagas::query(asked)?;
+    if let Some(fault) = why.as_deref().and_then(body::reason) {
+        return Err(Problem::bad_request(format!("`why` {}.", fault.detail)));
+    }
+    let why = why.map(|it| it.replace('\0', "\u{fffd}"));
     let mut bytes = name.bytes();
     let spelled = bytes.next().is_some_and(|first| first.is_ascii_alphabetic())
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
@@ -87,7 +101,7 @@ pub async fn signal(
     let signal = Signal { name: name.clone(), payload: None, ttl_ms: SIGNAL_TTL_MS };
     let event = Event::new(clock::now(), rand::random(), What::Signal(signal));
     let what = format!("saga.signal.{name}");
-    let deed = Deed { mail: Some(id), ..Deed::new(&what, saga.to_string()) };
+    let deed = Deed { mail: Some(id), why: why.as_deref(), ..Deed::new(&what, saga.to_string()) };
     let asked = Asked { id, saga, event: &event, payload: payload.as_ref() };
     let delivery = deliver(&api, asked, &actor(&caller, from), deed).await?;
     let answer = Signalled { id, repeated: delivery == Delivery::Duplicate, links: Links::of(saga) };
@@ -261,7 +275,7 @@ pub async fn act(
     let (operator, payload) = request.resolve(&published.definition, &caller)?;
     let id = mail_id("action", saga, &headers)?;
     let (_, cell) = words::action(&operator.action);
-    let wanted = Wanted { saga, id, operator, payload, request: asked };
+    let wanted = Wanted { saga, id, operator, payload, request: asked, second: Second::Asked };
     let came = deeds::act(engine, wanted, &actor(&caller, from)).await?;
     if came == Came::AwaitingApproval {
         api.live().tell("approvals");

@@ -143,6 +143,12 @@ pub async fn list(
     Ok(Json(ApprovalList { approvals }))
 }
 
+/// Whoever asked for something cannot approve it.
+pub(super) fn own_one(what: &str) -> Problem {
+    Problem::new(StatusCode::FORBIDDEN, "own-approval", "A second person must approve")
+        .detail(format!("You asked for this {what} yourself. Somebody else has to approve it."))
+}
+
 /// Approves or rejects an action
 ///
 /// An approved action goes to its saga at once; `result` says what the saga made of it. Whoever asked cannot approve.
@@ -198,8 +204,7 @@ pub async fn decide(
             ));
         }
         Decided::OwnOne => {
-            return Err(Problem::new(StatusCode::FORBIDDEN, "own-approval", "A second person must approve")
-                .detail("You asked for this action yourself. Somebody else has to approve it."));
+            return Err(own_one("action"));
         }
         Decided::Now(shard) => {
             let saga = engine.store.approval(id).await?.ok_or_else(none)?.saga;

@@ -1,8 +1,10 @@
-//! The request headers that mean something here: `Idempotency-Key` and `Prefer`.
+//! The request headers that mean something here: `Idempotency-Key`, `Prefer` and `X-Forwarded-For`.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::http::HeaderMap;
+use ipnet::IpNet;
 
 use super::problem::Problem;
 
@@ -47,6 +49,27 @@ pub fn wait(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_secs(seconds.min(WAIT_MAX_S)))
 }
 
+/// Who asks: the other end of the connection, or, where that is a trusted proxy, whom it names. Each proxy adds
+/// whom it was asked by at the end of `X-Forwarded-For`, so that only what trusted ones have added counts; what a
+/// client writes there itself does not.
+pub fn client(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> IpAddr {
+    let trusts = |address: &IpAddr| trusted.iter().any(|network| network.contains(&address.to_canonical()));
+    let mut client = peer;
+    if !trusts(&client) {
+        return client;
+    }
+    let named = headers.get_all("x-forwarded-for").iter();
+    let named: Vec<&str> = named.filter_map(|it| it.to_str().ok()).flat_map(|it| it.split(',')).collect();
+    for name in named.into_iter().rev() {
+        let Ok(address) = name.trim().parse::<IpAddr>() else { break };
+        client = address;
+        if !trusts(&client) {
+            break;
+        }
+    }
+    client
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -70,6 +93,25 @@ mod tests {
         assert_eq!(wait_of(&["wait=0"]), Some(0));
         assert_eq!(wait_of(&["wait=soon"]), None);
         assert_eq!(wait_of(&[]), None);
+    }
+
+    #[test]
+    fn only_trusted_proxies_say_who_asks() {
+        let trusted: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap()];
+        let who = |peer: &str, values: &[&str]| {
+            client(&with("x-forwarded-for", values), peer.parse().unwrap(), &trusted).to_string()
+        };
+        assert_eq!(who("203.0.113.9", &["198.51.100.1"]), "203.0.113.9", "a client's own word");
+        assert_eq!(who("10.0.0.1", &["198.51.100.1"]), "198.51.100.1");
+        assert_eq!(who("::ffff:10.0.0.1", &["198.51.100.1"]), "198.51.100.1");
+        assert_eq!(who("10.0.0.1", &["127.0.0.1, 198.51.100.1"]), "198.51.100.1", "forged in front");
+        assert_eq!(
+            who("10.0.0.1", &["198.51.100.1", "10.0.0.2"]),
+            "198.51.100.1",
+            "two proxies, two headers"
+        );
+        assert_eq!(who("10.0.0.1", &["198.51.100.1, nobody"]), "10.0.0.1", "nothing is made up");
+        assert_eq!(who("10.0.0.1", &[]), "10.0.0.1");
     }
 
     #[test]

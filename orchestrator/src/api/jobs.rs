@@ -11,6 +11,7 @@ use axum::{Extension, Json};
 use chrono::{DateTime, Utc};
 use saga_protocol::SagaId;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -19,12 +20,12 @@ use super::find::{FilterQuery, reached};
 use super::problem::{FaultAt, Problem};
 use super::queues::AtRiskView;
 use super::view::SagaSummary;
-use super::{Api, From, body, find, sagas};
+use super::{Api, From, body, find, headers, sagas};
 use crate::auth::Caller;
 use crate::jobs::select::{Meant, Selected, select};
 use crate::jobs::{Doing, JobRequest, SET_MAX};
 use crate::store::find::Filter;
-use crate::store::jobs::{Item, Job};
+use crate::store::jobs::{Item, Job, JobApproval};
 
 const SAGAS_MAX: usize = 10_000;
 const SAMPLE: usize = 10;
@@ -109,6 +110,9 @@ pub struct JobView {
     pub rate_per_s: i32,
     /// Stops when the same failure comes so many times in a row.
     pub stop_after_same: i32,
+    /// The second person, who has approved what needs one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved_by: Option<String>,
     /// How many sagas have which outcome.
     pub counts: JobCounts,
     /// Why sagas did not succeed, the most frequent first.
@@ -327,8 +331,10 @@ pub async fn preview(
 /// The set is frozen now; a saga that has changed by its turn is skipped. The job runs on the server.
 #[utoipa::path(
     post, path = "/ops/jobs", operation_id = "make_job", tag = "operators",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless")),
     request_body = JobRequest,
     responses(
+        (status = 200, description = "The same request came before: its job", body = JobView),
         (status = 201, description = "Made", body = JobView),
         (status = 400, description = "The filter cannot be understood", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The request has faults, or there is nothing to do", body = Problem, content_type = "application/problem+json"),
@@ -342,6 +348,16 @@ pub async fn make(
     sent: Body,
 ) -> Result<Response, Problem> {
     let asked = read(&api, &caller, &headers, sent).await?;
+    let id = match headers::idempotency_key(&headers)? {
+        Some(key) => {
+            let id = crate::jobs::id_of(&caller.principal, &key);
+            if let Some(job) = api.engine().store.job(id).await? {
+                return repeated(&api, job, asked.request).await;
+            }
+            id
+        }
+        None => Uuid::now_v7(),
+    };
     let selected = chosen(&api, &asked).await?;
     if selected.set.is_empty() {
         let reasons: Vec<String> =
@@ -358,7 +374,7 @@ pub async fn make(
     let canary = number(request.canary.unwrap_or(CANARY)).min(total);
     let why = request.why.replace('\0', "\u{fffd}");
     let job = Job {
-        id: Uuid::now_v7(),
+        id,
         name: request.name.clone().map(|it| it.replace('\0', "\u{fffd}")),
         kind: request.kind.clone(),
         by: caller.principal.clone(),
@@ -374,14 +390,42 @@ pub async fn make(
         total,
         last_reason: None,
         last_count: 0,
+        approved_by: None,
         // The set is kept by itself.
-        request: serde_json::to_value(JobRequest { sagas: None, ..request }).unwrap_or_default(),
+        request: kept(request.clone()),
     };
     let engine = api.engine();
-    engine.store.make_job(&actor(&caller, from), &job, &selected.set).await?;
+    if !engine.store.make_job(&actor(&caller, from), &job, &selected.set).await? {
+        // Made a moment ago, by a request with the same key.
+        let job = engine.store.job(job.id).await?.ok_or_else(none)?;
+        return repeated(&api, job, request).await;
+    }
     api.live().tell("jobs");
     let view = view(&api, engine.store.job(job.id).await?.ok_or_else(none)?).await?;
     Ok((StatusCode::CREATED, Json(view)).into_response())
+}
+
+/// A job's request as it is kept.
+fn kept(request: JobRequest) -> Value {
+    serde_json::to_value(JobRequest { sagas: None, ..request }).unwrap_or_default()
+}
+
+/// The job that a request with the same key has made, if it is the same request.
+async fn repeated(api: &Api, job: Job, request: JobRequest) -> Result<Response, Problem> {
+    let mut same = job.request == kept(request.clone());
+    if let (true, Some(sagas)) = (same, &request.sagas) {
+        let set = api.engine().store.job_items(job.id, None, 0, i64::MAX).await?;
+        same = set.iter().all(|item| sagas.contains(&item.saga));
+    }
+    if !same {
+        return Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "key-reused",
+            "The key was used for another job",
+        )
+        .detail(format!("Job {} has this Idempotency-Key. Use another key for another job.", job.id)));
+    }
+    Ok(Json(view(api, job).await?).into_response())
 }
 
 fn none() -> Problem {
@@ -409,6 +453,7 @@ async fn view(api: &Api, job: Job) -> Result<JobView, Problem> {
         canary: job.canary,
         rate_per_s: job.rate_per_s,
         stop_after_same: job.stop_after_same,
+        approved_by: job.approved_by,
         counts: JobCounts {
             total: i64::from(job.total),
             waiting: count("waiting"),
@@ -526,7 +571,7 @@ async fn steer(
         _ => {
             let job = view(api, store.job(id).await?.ok_or_else(none)?).await?;
             let counts = job.counts;
-            let tried = counts.succeeded + counts.failed_again + counts.refused + counts.awaiting_approval;
+            let tried = counts.succeeded + counts.failed_again + counts.refused;
             // What stopped after its canary goes on without another one.
             let canary = tried + counts.acting < i64::from(job.canary);
             (&["paused", "stopped"], if canary { "canary" } else { "running" })
@@ -599,6 +644,50 @@ pub async fn resume(
     sent: Body,
 ) -> Result<Json<JobView>, Problem> {
     steer(&api, &caller, from, path, &headers, sent, "resume").await
+}
+
+/// Approves a job
+///
+/// As a second person, where a definition asks for one: the job goes on with what waited for it. Whoever made the job
+/// cannot approve it.
+#[utoipa::path(
+    post, path = "/ops/jobs/{id}/approve", operation_id = "approve_job", tag = "operators",
+    params(("id" = Uuid, Path, description = "The job")), request_body = SteerRequest,
+    responses(
+        (status = 200, description = "Approved", body = JobView),
+        (status = 403, description = "One cannot approve one's own job", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "No such job", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It was approved before, has ended, or is too old", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The reason is missing", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub async fn approve(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Extension(from): Extension<From>,
+    path: Result<Path<Uuid>, PathRejection>,
+    headers: HeaderMap,
+    sent: Body,
+) -> Result<Json<JobView>, Problem> {
+    let Path(id) = path.map_err(|_| none())?;
+    let request: SteerRequest = body::of(&api, &headers, sent).await?;
+    if let Some(fault) = body::reason(&request.why) {
+        return Err(Problem::invalid_input(vec![fault]));
+    }
+    let store = &api.engine().store;
+    let why = request.why.replace('\0', "\u{fffd}");
+    match store.approve_job(&actor(&caller, from), id, &why).await? {
+        JobApproval::Now => {}
+        JobApproval::Nothing => return Err(none()),
+        JobApproval::Before(reason) => {
+            return Err(Problem::conflict(format!(
+                "It cannot be approved: {reason}. Make a new job if it is needed."
+            )));
+        }
+        JobApproval::OwnOne => return Err(super::approvals::own_one("job")),
+    }
+    api.live().tell("jobs");
+    view(&api, store.job(id).await?.ok_or_else(none)?).await.map(Json)
 }
 
 /// Ends a job; what it has begun is still looked at

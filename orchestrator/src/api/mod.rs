@@ -39,6 +39,8 @@ use crate::auth::role::Roles;
 use crate::auth::{Auth, AuthConfig, Denied, dev::DevKey};
 use crate::engine::Engine;
 use crate::reconcile::Reconciler;
+use ipnet::IpNet;
+use limit::shared::Exchange;
 use limit::{Limiter, Rate};
 use problem::Problem;
 
@@ -88,6 +90,12 @@ pub struct ApiConfig {
     pub body_wait: Duration,
     /// How fast one address may ask.
     pub rate: Rate,
+    /// How fast one principal may ask, at all processes together.
+    pub principal_rate: Rate,
+    /// The Redis by which processes tell each other what they let through, and their common prefix there.
+    pub redis: Option<(String, String)>,
+    /// Whose word about the client's address counts: the balancers in front of this port.
+    pub trusted_proxies: Vec<IpNet>,
     /// Starts in the making at one time; beyond, they are refused.
     pub starts_max: usize,
     /// Requests that wait for their saga's end at one time; beyond, they are answered at once.
@@ -103,7 +111,10 @@ impl Default for ApiConfig {
         Self {
             body_bytes_max: 1024 * 1024,
             body_wait: Duration::from_secs(15),
-            rate: Rate { per_s: 20_000.0, burst: 40_000.0 },
+            rate: Rate::per_s(20_000),
+            principal_rate: Rate::per_s(10_000),
+            redis: None,
+            trusted_proxies: Vec::new(),
             starts_max: 4_096,
             waits_max: 20_000,
             auth: DevKey::fresh()
@@ -124,7 +135,8 @@ struct Shared {
     config: ApiConfig,
     starts: Semaphore,
     waits: Semaphore,
-    limiter: Limiter,
+    addresses: Limiter<IpAddr>,
+    principals: Limiter<String>,
     live: live::Live,
     closing: CancellationToken,
 }
@@ -137,7 +149,8 @@ impl Api {
         Self(Arc::new(Shared {
             starts: Semaphore::new(config.starts_max),
             waits: Semaphore::new(config.waits_max),
-            limiter: Limiter::new(config.rate),
+            addresses: Limiter::new(config.rate),
+            principals: Limiter::new(config.principal_rate),
             live: live::Live::default(),
             engine,
             config,
@@ -211,6 +224,7 @@ impl Api {
             .route("/ops/jobs/{id}/pause", post(jobs::pause))
             .route("/ops/jobs/{id}/resume", post(jobs::resume))
             .route("/ops/jobs/{id}/cancel", post(jobs::cancel))
+            .route("/ops/jobs/{id}/approve", post(jobs::approve))
             .route("/ops/what-if", post(what_if::what_if))
             .route("/ops/reconciliation", get(reconciliation::get).post(reconciliation::run))
             .route("/ops/retention", get(retention::get))
@@ -251,6 +265,13 @@ impl Api {
     /// When the listener fails.
     pub async fn serve(self, listener: TcpListener) -> std::io::Result<()> {
         let closing = self.closing().clone();
+        let exchange = self.config().redis.as_ref();
+        let exchange = exchange.map(|(url, prefix)| Exchange::open(url, prefix)).transpose();
+        let exchange = exchange.map_err(|error| std::io::Error::other(format!("Redis's URL: {error}")))?;
+        let exchanging = exchange.map(|it| {
+            let (api, closing) = (self.clone(), closing.clone());
+            tokio::spawn(async move { it.follow(&api.0.principals, closing).await })
+        });
         let upkeep = tokio::spawn(ops::upkeep(closing.clone()));
         let live = self.live().clone().follow(self.engine().clone(), closing.clone());
         let live = tokio::spawn(live);
@@ -262,8 +283,8 @@ impl Api {
             axum::serve(NoDelay(listener), service).with_graceful_shutdown(closing.cancelled_owned()).await;
         upkeep.abort();
         live.abort();
-        if let Some(reconciling) = reconciling {
-            reconciling.abort();
+        for task in [reconciling, exchanging].into_iter().flatten() {
+            task.abort();
         }
         served
     }
@@ -304,7 +325,8 @@ async fn gate(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let mut response = match admit(&api, &mut request, peer.ip()).await {
+    let client = headers::client(request.headers(), peer.ip(), &api.config().trusted_proxies);
+    let mut response = match admit(&api, &mut request, peer.ip(), client).await {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     };
@@ -321,20 +343,22 @@ async fn gate(
     response
 }
 
-async fn admit(api: &Api, request: &mut Request, client: IpAddr) -> Result<(), Problem> {
+async fn admit(api: &Api, request: &mut Request, peer: IpAddr, client: IpAddr) -> Result<(), Problem> {
     let headers = request.headers();
     // In dev mode the loopback interface is the wall. A page of a foreign site whose name was made to resolve
     // to 127.0.0.1 would climb over it; it cannot forge this header.
-    let loopback = client.is_loopback();
+    let loopback = peer.is_loopback() && client == peer;
     if loopback && api.auth().is_dev() && !host_is_local(headers) {
         return Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, "host", "The request is for another host")
             .detail("Over the loopback interface, ask for `localhost`, 127.0.0.1 or [::1]."));
     }
-    api.0.limiter.take(client, Instant::now()).map_err(|retry_after_s| {
+    let too_many = |who: &str, retry_after_s: u32| {
         Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests")
-            .detail("This address asks faster than it may. Nothing was written.")
+            .detail(format!("{who} asks faster than it may. Nothing was written."))
             .retry_after(retry_after_s)
-    })?;
+    };
+    let address = limit::network(client);
+    api.0.addresses.take(&address, Instant::now()).map_err(|wait_s| too_many("This address", wait_s))?;
     let needed = match request.extensions().get::<MatchedPath>() {
         Some(path) => rights::need(request.method(), path.as_str()),
         // A trigger, whose definition says who may use it; or nothing at all.
@@ -351,6 +375,8 @@ async fn admit(api: &Api, request: &mut Request, client: IpAddr) -> Result<(), P
             Denied::Refused(reason) => Problem::unauthorized(&format!("{}.", problem::sentence(&reason))),
             Denied::Unavailable(error) => error.into(),
         })?;
+    let principal = &caller.principal;
+    api.0.principals.take(principal, Instant::now()).map_err(|wait_s| too_many(principal, wait_s))?;
     if !caller.roles.meets(roles) {
         return Err(Problem::forbidden(roles));
     }
@@ -362,7 +388,7 @@ async fn admit(api: &Api, request: &mut Request, client: IpAddr) -> Result<(), P
 /// Where a request came from, for the audit.
 #[derive(Clone, Copy, Debug)]
 pub struct From {
-    /// The other end of the connection.
+    /// The client's, as [`headers::client`] finds it.
     pub address: IpAddr,
 }
 

@@ -24,7 +24,7 @@ use super::{
         letters::anomalies, letters::resolve, letters::list, letters::one, letters::resend, letters::discard,
         care::add_note, care::set_owner, care::filters, care::save_filter, care::drop_filter,
         can::actions, replay::plan, replay::start, approvals::list, approvals::decide, jobs::preview, jobs::make,
-        jobs::list, jobs::one, jobs::items, jobs::pause, jobs::resume, jobs::cancel, what_if::what_if,
+        jobs::list, jobs::one, jobs::items, jobs::pause, jobs::resume, jobs::cancel, jobs::approve, what_if::what_if,
         reconciliation::get, reconciliation::run, retention::get, retention::set, retention::erase, holds::list, holds::set, holds::release,
         audit::list, audit::export, live::live,
         account::config, account::me, keys::list, keys::make, keys::revoke,

@@ -231,7 +231,7 @@ pub async fn overview(
         workers: lags(engine),
         dead_letters,
         holds: super::holds::all(&api, true).await?.holds,
-        approvals: engine.store.open_approvals().await?,
+        approvals: engine.store.open_approvals().await? + engine.store.unapproved_jobs().await?,
     }))
 }
 

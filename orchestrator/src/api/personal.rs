@@ -23,7 +23,7 @@ impl Personal {
     /// Finds it in an input.
     pub fn of(schema: &Value, input: &Value) -> Self {
         let mut found = Self::default();
-        found.look(schema, input, &mut String::new(), 0);
+        found.look(schema, &mut HashSet::new(), schema, input, &mut String::new());
         found
     }
 
@@ -37,53 +37,67 @@ impl Personal {
         self.pointers.len()
     }
 
-    fn look(&mut self, schema: &Value, value: &Value, pointer: &mut String, depth: usize) {
-        if depth > 32 {
+    /// Looks by one schema at one value, once: references may lead in a circle.
+    fn look<'s>(
+        &mut self,
+        root: &'s Value,
+        seen: &mut HashSet<(*const Value, String)>,
+        schema: &'s Value,
+        value: &Value,
+        pointer: &mut String,
+    ) {
+        if !seen.insert((std::ptr::from_ref(schema), pointer.clone())) {
             return;
         }
         if schema.get("personal") == Some(&Value::Bool(true)) {
-            self.pointers.push(pointer.clone());
-            self.remember(value);
+            if !self.pointers.contains(pointer) {
+                self.pointers.push(pointer.clone());
+                self.remember(value);
+            }
             return;
         }
+        let of_the_same = ["allOf", "anyOf", "oneOf"]
+            .iter()
+            .filter_map(|keyword| schema.get(keyword)?.as_array())
+            .flatten()
+            .chain(["if", "then", "else"].iter().filter_map(|keyword| schema.get(keyword)))
+            .chain(
+                schema
+                    .get("dependentSchemas")
+                    .and_then(Value::as_object)
+                    .into_iter()
+                    .flat_map(|it| it.values()),
+            );
+        for schema in of_the_same {
+            self.look(root, seen, schema, value, pointer);
+        }
+        // A pointer below a schema with an `$id` of its own counts from that one; none of ours has one.
+        let reference = schema.get("$ref").and_then(Value::as_str).and_then(|it| it.strip_prefix('#'));
+        if let Some(schema) = reference.and_then(|it| root.pointer(it)) {
+            self.look(root, seen, schema, value, pointer);
+        }
         let length = pointer.len();
-        let properties = schema.get("properties").and_then(Value::as_object);
-        if let (Some(properties), Some(members)) = (properties, value.as_object()) {
-            for (name, schema) in properties {
-                let Some(value) = members.get(name) else { continue };
-                pointer.push('/');
-                pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));
-                self.look(schema, value, pointer, depth + 1);
-                pointer.truncate(length);
+        let named = |keyword: &str| schema.get(keyword).and_then(Value::as_object);
+        for (name, value) in value.as_object().into_iter().flatten() {
+            pointer.push('/');
+            pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));
+            let its = named("properties").and_then(|it| it.get(name));
+            // Whichever pattern fits: hidden too much is better than too little.
+            let patterns = named("patternProperties").into_iter().flat_map(|it| it.values());
+            let others = schema.get("additionalProperties").filter(|_| its.is_none());
+            for schema in its.into_iter().chain(patterns).chain(others) {
+                self.look(root, seen, schema, value, pointer);
             }
+            pointer.truncate(length);
         }
-        for keyword in ["allOf", "anyOf", "oneOf"] {
-            for schema in schema.get(keyword).and_then(Value::as_array).into_iter().flatten() {
-                self.look(schema, value, pointer, depth + 1);
+        let first = schema.get("prefixItems").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        for (index, value) in value.as_array().into_iter().flatten().enumerate() {
+            pointer.push_str(&format!("/{index}"));
+            let its = first.get(index).or_else(|| schema.get("items"));
+            for schema in its.into_iter().chain(schema.get("contains")) {
+                self.look(root, seen, schema, value, pointer);
             }
-        }
-        for keyword in ["if", "then", "else"] {
-            if let Some(schema) = schema.get(keyword) {
-                self.look(schema, value, pointer, depth + 1);
-            }
-        }
-        if let (Some(schema @ Value::Object(_)), Some(members)) =
-            (schema.get("additionalProperties"), value.as_object())
-        {
-            let named = |name: &String| properties.is_some_and(|it| it.contains_key(name));
-            for (name, value) in members.iter().filter(|(name, _)| !named(name)) {
-                pointer.push('/');
-                pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));
-                self.look(schema, value, pointer, depth + 1);
-                pointer.truncate(length);
-            }
-        }
-        if let (Some(schema), Some(items)) = (schema.get("items"), value.as_array()) {
-            for (index, value) in items.iter().enumerate() {
-                pointer.push_str(&format!("/{index}"));
-                self.look(schema, value, pointer, depth + 1);
-                pointer.truncate(length);
-            }
+            pointer.truncate(length);
         }
     }
 
@@ -175,5 +189,22 @@ mod tests {
         let personal = Personal::of(&schema, &input);
         personal.hide_in_input(&mut input, &json!(MASK));
         assert_eq!(input, json!({ "nick": MASK, "phone": MASK, "id": 7, "other": MASK }));
+    }
+
+    #[test]
+    fn a_mark_behind_a_reference_counts_also_in_a_circle() {
+        let schema = json!({
+            "$ref": "#/$defs/guest",
+            "$defs": { "guest": {
+                "allOf": [{ "$ref": "#" }, { "$ref": "#/$defs/guest" }],
+                "properties": { "name": { "personal": true }, "friends": { "items": { "$ref": "#/$defs/guest" } } },
+                "patternProperties": { "^phone": { "personal": true } },
+            } },
+        });
+        let mut input = json!({ "name": "kim", "age": 7, "friends": [{ "name": "lee", "phone2": "010" }] });
+        let personal = Personal::of(&schema, &input);
+        assert_eq!(personal.places(), 3);
+        personal.hide_in_input(&mut input, &json!(MASK));
+        assert_eq!(input, json!({ "name": MASK, "age": 7, "friends": [{ "name": MASK, "phone2": MASK }] }));
     }
 }

@@ -52,6 +52,9 @@ pub struct ReplayPlan {
     pub input: Value,
     /// What to know before.
     pub warnings: Vec<String>,
+    /// It needs a second person: only a bulk job does it, which somebody else approves.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub approval: bool,
 }
 
 /// A version that a replay can take.
@@ -171,6 +174,7 @@ pub async fn plan(
 ) -> Result<Json<ReplayPlan>, Problem> {
     let (id, asked) = (sagas::id(path)?, sagas::query(asked)?);
     let plan = replay::plan(api.engine(), id, asked.version.as_deref()).await?;
+    let approval = plan.needs_second(false);
     let Plan { published, mut input, fresh, steps, refused, replayed_by, warnings, .. } = plan;
     if caller.masked() {
         let by = Value::from(MASK);
@@ -206,6 +210,7 @@ pub async fn plan(
         versions,
         input,
         warnings,
+        approval,
     }))
 }
 
@@ -247,7 +252,15 @@ pub async fn start(
     if let Some(reason) = &plan.refused {
         return Err(Problem::conflict(format!("Saga {id} cannot be replayed: {reason}.")));
     }
-    if let (Some(by), false, None) = (plan.replayed_by, request.acknowledged, &key) {
+    // Without a key of the caller's, two who press at once mean the same: the first replay, or the one after another.
+    let own = key.is_some();
+    let key = key
+        .unwrap_or_else(|| plan.replayed_by.map_or_else(|| "first".to_owned(), |by| format!("after {by}")));
+    let key = format!("replay:{id}:{key}");
+    if let (Some(by), false) = (plan.replayed_by, request.acknowledged)
+        // A repetition of a request with a key gets what it got.
+        && !(own && plan.started_by(engine, &key).await?.is_some())
+    {
         return Err(Problem::conflict(format!(
             "Saga {by} replays it already; replay that one, or acknowledge it."
         )));
@@ -256,15 +269,17 @@ pub async fn start(
         let warned = plan.warnings.join("; ");
         return Err(Problem::conflict(format!("Acknowledge first: {warned}.")));
     }
+    if plan.needs_second(request.input.is_some()) {
+        return Err(Problem::conflict(format!(
+            "A second person must approve this replay: make a bulk job of this one saga (`POST /ops/jobs` with \
+             `\"kind\": \"replay\", \"sagas\": [\"{id}\"]`), and let somebody else approve the job."
+        )));
+    }
     let inputs = Inputs { input: request.input, merge: None, fresh: request.fresh.into_iter().collect() };
     let input = plan.input_with(&inputs).map_err(|faults| {
         Problem::invalid_input(faults.iter().map(|(pointer, detail)| FaultAt::at(pointer, detail)).collect())
     })?;
-    // Without a key of the caller's, two who press at once mean the same: the first replay, or the one after another.
-    let key = key
-        .unwrap_or_else(|| plan.replayed_by.map_or_else(|| "first".to_owned(), |by| format!("after {by}")));
-    let key = Some(format!("replay:{id}:{key}"));
-    let started = plan.start(engine, id, input, key).await.map_err(|error| match error {
+    let started = plan.start(engine, id, input, Some(key)).await.map_err(|error| match error {
         StartError::KeyReused { saga } => {
             Problem::conflict(format!("Saga {saga} has the business key now. Replay that one instead."))
         }

@@ -79,7 +79,7 @@ pub struct Erased {
     /// The saga.
     #[schema(value_type = uuid::Uuid)]
     pub saga: SagaId,
-    /// How many places of its input were personal.
+    /// How many places of its input were personal; of a saga whose retention is over, how many rows were left of it.
     pub places: usize,
 }
 
@@ -180,14 +180,21 @@ pub async fn erase(
         return Err(Problem::invalid_input(vec![fault]));
     }
     let engine = api.engine();
-    let whole = engine.store.whole(id).await?.ok_or_else(Problem::no_saga)?;
+    let why = request.why.replace('\0', "\u{fffd}");
+    let Some(whole) = engine.store.whole(id).await? else {
+        // Its row may be gone, and its week of history not.
+        let rows = engine.store.erase_remains(&actor(&caller, from), id, &why).await?;
+        if rows == 0 {
+            return Err(Problem::no_saga());
+        }
+        return Ok(Json(Erased { saga: id, places: usize::try_from(rows).unwrap_or(usize::MAX) }));
+    };
     let published = engine.definitions.get(&engine.store, whole.summary.definition_id).await?;
     let published = published.ok_or_else(Problem::unavailable)?;
     let start = engine.store.history(id, 0, 1).await?;
     let input = start.into_iter().next().and_then(|row| row.payload).unwrap_or_default();
     let personal = Personal::of(&published.definition.input_schema, &input);
     let by = Value::from(ERASED);
-    let why = request.why.replace('\0', "\u{fffd}");
     let hide = |is_input: bool, value: &mut Value| {
         if is_input {
             personal.hide_in_input(value, &by);

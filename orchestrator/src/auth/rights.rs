@@ -70,6 +70,7 @@ pub const RIGHTS: &[(&str, &str, Need)] = &[
     ("POST", "/ops/jobs/{id}/pause", Any(Roles::ACT)),
     ("POST", "/ops/jobs/{id}/resume", Any(Roles::ACT)),
     ("POST", "/ops/jobs/{id}/cancel", Any(Roles::ACT)),
+    ("POST", "/ops/jobs/{id}/approve", Any(Roles::ACT)),
     ("POST", "/ops/what-if", Any(Roles::READ)),
     ("GET", "/ops/reconciliation", Any(Roles::READ)),
     ("POST", "/ops/reconciliation", Any(Roles::ACT)),

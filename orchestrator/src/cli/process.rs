@@ -39,6 +39,11 @@ pub struct BusArgs {
 }
 
 impl BusArgs {
+    /// What separates installations.
+    pub fn prefix(&self) -> &str {
+        &self.topic_prefix
+    }
+
     /// Connects.
     ///
     /// # Errors

@@ -74,6 +74,9 @@ pub enum More {
         /// Its payload: a file, `-` or JSON
         #[arg(long)]
         payload: Option<String>,
+        /// Why; it stands in the audit
+        #[arg(long)]
+        why: String,
         /// Makes a repetition harmless
         #[arg(long, value_name = "KEY")]
         idempotency_key: Option<String>,
@@ -145,10 +148,10 @@ pub async fn run(more: More, client: &Client, output: Output) -> Result<Code, Fa
                     .map_or_else(|| "nobody looks after it".to_owned(), |who| format!("{who} looks after it"))
             });
         }
-        More::Signal { id, name, payload, idempotency_key } => {
+        More::Signal { id, name, payload, why, idempotency_key } => {
             let body = payload.as_deref().map(parsed).transpose()?.map(|it| bytes(&it)).transpose()?;
             let sent = body.as_deref().map_or(Sent::Nothing, Sent::Json);
-            let path = format!("/sagas/{id}/signals/{name}");
+            let path = format!("/sagas/{id}/signals/{name}?{}", query_of(&[("why", &why)]));
             let it: Signalled = client.send(Method::POST, &path, &key_header(idempotency_key), sent).await?;
             let saga = client.saga(id).await?;
             let status = &saga.summary.status;

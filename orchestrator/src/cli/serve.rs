@@ -1,10 +1,11 @@
 //! `amends serve`: the engine and its API.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
+use ipnet::IpNet;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use worker_payment::toss;
@@ -97,9 +98,19 @@ pub struct LimitArgs {
     /// The largest body of a start, in bytes
     #[arg(long, env = "AMENDS_BODY_BYTES_MAX", default_value_t = 1024 * 1024, value_name = "BYTES")]
     body_bytes_max: usize,
-    /// Requests a second that one address may make; 0 for no limit
+    /// Requests a second that one address may make of this process; 0 for no limit
     #[arg(long, env = "AMENDS_RATE_PER_S", default_value_t = 20_000, value_name = "N")]
     rate_per_s: u32,
+    /// Requests a second that one principal may make, of all processes together where --redis-url is given; 0 for
+    /// no limit
+    #[arg(long, env = "AMENDS_PRINCIPAL_RATE_PER_S", default_value_t = 10_000, value_name = "N")]
+    principal_rate_per_s: u32,
+    /// The Redis by which processes count a principal's requests together; without it each counts for itself
+    #[arg(long, env = "AMENDS_REDIS_URL", hide_env_values = true, value_name = "URL")]
+    redis_url: Option<String>,
+    /// Balancers in front of the API, whose `X-Forwarded-For` counts: addresses or networks such as 10.0.0.0/8
+    #[arg(long, env = "AMENDS_TRUSTED_PROXIES", value_delimiter = ',', value_name = "NETWORK", value_parser = network)]
+    trusted_proxies: Vec<IpNet>,
     /// Starts in the making at one time
     #[arg(long, env = "AMENDS_STARTS_MAX", default_value_t = 4_096, value_name = "N")]
     starts_max: usize,
@@ -107,14 +118,27 @@ pub struct LimitArgs {
 
 impl LimitArgs {
     /// The bounds.
-    pub fn config(&self) -> ApiConfig {
+    /// Processes with the same `prefix` count together.
+    pub fn config(&self, prefix: &str) -> ApiConfig {
         ApiConfig {
             body_bytes_max: self.body_bytes_max,
-            rate: Rate { per_s: f64::from(self.rate_per_s), burst: 2.0 * f64::from(self.rate_per_s) },
+            rate: Rate::per_s(self.rate_per_s),
+            principal_rate: Rate::per_s(self.principal_rate_per_s),
+            redis: self.redis_url.clone().map(|url| (url, prefix.to_owned())),
+            trusted_proxies: self.trusted_proxies.clone(),
             starts_max: self.starts_max,
             ..ApiConfig::default()
         }
     }
+}
+
+/// A network, or one address.
+fn network(text: &str) -> Result<IpNet, String> {
+    let text = text.trim();
+    let address = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse()
+        .or_else(|_| address())
+        .map_err(|_| "neither an address nor a network such as 10.0.0.0/8".to_owned())
 }
 
 /// Runs until it is asked to stop: the API first, then the engine.
@@ -153,7 +177,8 @@ pub async fn run(args: ServeArgs) -> Result<Code, Failure> {
 
     engine.health.watch(Duration::from_secs(args.watchdog_s));
     let closing = asked.child_token();
-    let config = ApiConfig { auth, reconciler: args.books.reconciler(), ..args.limits.config() };
+    let config =
+        ApiConfig { auth, reconciler: args.books.reconciler(), ..args.limits.config(args.bus.prefix()) };
     let api = Api::new(engine, config, closing.clone());
     tracing::info!(node, address = %args.listen, "the engine runs and its API listens");
     let serving = api.serve(listener);

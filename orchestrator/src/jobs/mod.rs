@@ -112,7 +112,17 @@ impl Doing {
 
 /// The id of the mail that a job's item becomes: the same however often it is tried.
 pub fn mail_id(job: Uuid, number: i32) -> Uuid {
-    let hash = Sha256::digest(format!("job/{job}/{number}"));
+    made_of(&format!("job/{job}/{number}"))
+}
+
+/// The id of the job that somebody asks for under a key: the same however often they ask.
+pub fn id_of(principal: &str, key: &str) -> Uuid {
+    // The length keeps apart what would read the same.
+    made_of(&format!("job of/{}/{principal}/{key}", principal.len()))
+}
+
+fn made_of(text: &str) -> Uuid {
+    let hash = Sha256::digest(text);
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&hash[..16]);
     uuid::Builder::from_custom_bytes(bytes).into_uuid()

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{Doing, JobRequest, mail_id};
-use crate::deeds::{self, Came, Wanted};
+use crate::deeds::{self, Came, Second, Wanted};
 use crate::engine::Engine;
 use crate::replay::{self, Inputs};
 use crate::settle::{self, Outcome};
@@ -94,8 +94,8 @@ async fn turn(engine: &Engine, job: &mut Job, pace: &mut Pace) -> Result<(), Sto
     let repeated = note(job, &finished);
     let counts: HashMap<String, i64> = engine.store.job_counts(job.id).await?.into_iter().collect();
     let count = |outcome: &str| counts.get(outcome).copied().unwrap_or(0);
-    let (waiting, acting) = (count("waiting"), count("acting"));
-    let tried = count("succeeded") + count("failed_again") + count("refused") + count("awaiting_approval");
+    let (waiting, acting, unapproved) = (count("waiting"), count("acting"), count("awaiting_approval"));
+    let tried = count("succeeded") + count("failed_again") + count("refused");
     let failed = count("failed_again") + count("refused");
     let canary = i64::from(job.canary);
     let tell = || drop(engine.news.send("jobs"));
@@ -114,6 +114,12 @@ async fn turn(engine: &Engine, job: &mut Job, pace: &mut Pace) -> Result<(), Sto
         engine.store.advance_job(&engine.node, job, "stopped", Some(&because)).await?;
         tell();
         return Ok(());
+    }
+    if unapproved > 0 && job.approved_by.is_some() {
+        return engine.store.release_items(job.id).await;
+    }
+    if waiting == 0 && acting == 0 && unapproved > 0 {
+        return engine.store.expire_job(job.id).await;
     }
     if waiting == 0 && acting == 0 {
         engine.store.advance_job(&engine.node, job, "done", None).await?;
@@ -220,9 +226,13 @@ async fn ask(
         asked["acknowledged"] = json!(true);
     }
     let id = mail_id(job.id, item.number);
-    let wanted = Wanted { saga: item.saga, id, operator, payload: None, request: asked };
+    // The second person looks at the job as a whole, not at each of its sagas.
+    let second = job.approved_by.clone().map_or(Second::Missing, Second::Is);
+    let wanted = Wanted { saga: item.saga, id, operator, payload: None, request: asked, second };
     Ok(match deeds::ask(engine, wanted, &actor(job)).await? {
-        Came::AwaitingApproval => Some(("awaiting_approval", "a second person must approve it".to_owned())),
+        Came::AwaitingApproval => {
+            Some(("awaiting_approval", "a second person must approve the job".to_owned()))
+        }
         Came::NoSaga => Some(("refused", "there is no such saga".to_owned())),
         Came::Reused => Some(("refused", "its id was used for something else".to_owned())),
         _ => None,
@@ -250,8 +260,11 @@ async fn repeat(
     if !request.acknowledged && !plan.warnings.is_empty() {
         return refused(plan.warnings.join("; "));
     }
+    if job.approved_by.is_none() && plan.needs_second(request.merge.is_some()) {
+        return Ok(Some(("awaiting_approval", "a second person must approve the job".to_owned())));
+    }
     let key = format!("job:{}:{}", job.id, item.number);
-    let own = engine.store.saga_of_key(&format!("request:{}", plan.principal), &key).await?;
+    let own = plan.started_by(engine, &key).await?;
     if let (Some(by), false) = (plan.replayed_by, request.acknowledged)
         && own != Some(by)
     {
@@ -276,7 +289,7 @@ async fn repeat(
         Ok(started) => {
             engine.store.note_new_saga(job.id, item.number, started.saga).await?;
             if started.fresh {
-                let after = json!({ "saga": started.saga, "job": job.id });
+                let after = json!({ "saga": started.saga, "job": job.id, "approved_by": job.approved_by });
                 let deed = Deed {
                     why: Some(&job.why),
                     after: Some(after),

@@ -110,8 +110,9 @@ async fn look(engine: &Engine, doing: Doing, it: &Read, selected: &mut Selected)
     if doing == Doing::Replay {
         selected.needs_fresh.extend(fresh_pointers(&definition.input_schema));
     }
-    if let (Some(approval), Some(action)) = (&definition.about.approval, doing.action(true)) {
-        selected.approval += i64::from(approval.needed(words::action(&action).0, it.amount));
+    if let Some(approval) = &definition.about.approval {
+        let word = doing.action(true).map_or("replay", |action| words::action(&action).0);
+        selected.approval += i64::from(approval.needed(word, it.amount));
     }
     let at = match it.state.as_ref().map(|state| &state.status) {
         Ok(Status::Parked(parked)) => parked.cell.and_then(|cell| words::step_name(definition, cell.step)),

@@ -136,6 +136,9 @@ impl Projector {
                 "completed" => Word::Completed,
                 _ => Word::Other,
             };
+            if changed.status == "compensated" {
+                self.statistics.sample_undone(changed.saga);
+            }
             if status == Word::Completed && !self.shown.contains(&changed.saga) {
                 // Nobody will ask where it stood.
                 self.pending.remove(&changed.saga);

@@ -1,7 +1,7 @@
 //! What is counted a minute, and how long steps take.
 //!
 //! Counts come from hints: what a process counted in its last second before a crash is lost. Steps' times are
-//! sampled from histories of sagas that completed.
+//! sampled from histories of sagas that completed or were compensated.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::store::{Store, StoreError};
 
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
 const LEARN_EVERY: Duration = Duration::from_secs(30);
-/// Histories that are read in a second, at most.
+/// Histories of completed sagas, and of compensated ones, that are read in a second, at most.
 const SAMPLES_A_SECOND: usize = 20;
 /// From how many samples on the 99th percentile means anything.
 const SAMPLES_MIN: i64 = 100;
@@ -49,6 +49,7 @@ pub(super) struct Statistics {
     minutes: BTreeMap<DateTime<Utc>, Minute>,
     steps: HashMap<(StepKey, DateTime<Utc>), Histogram>,
     samples: Vec<SagaId>,
+    undone: Vec<SagaId>,
     usual_ms: HashMap<StepKey, i64>,
     flushed: Option<Instant>,
     learnt: Option<Instant>,
@@ -61,6 +62,7 @@ impl Statistics {
             minutes: BTreeMap::new(),
             steps: HashMap::new(),
             samples: Vec::new(),
+            undone: Vec::new(),
             usual_ms: HashMap::new(),
             flushed: None,
             learnt: None,
@@ -93,6 +95,13 @@ impl Statistics {
         }
     }
 
+    /// Notes a saga that was compensated: how long undoing takes is learnt from these alone.
+    pub(super) fn sample_undone(&mut self, saga: SagaId) {
+        if self.undone.len() < SAMPLES_A_SECOND {
+            self.undone.push(saga);
+        }
+    }
+
     /// The usual time of a step, in ms, when enough of them were seen.
     pub(super) fn usual_ms(&self, definition: i32, step: &str, direction: Direction) -> Option<i64> {
         self.usual_ms.get(&(definition, step.to_owned(), direction_number(direction))).copied()
@@ -103,7 +112,10 @@ impl Statistics {
             return Ok(());
         }
         self.flushed = Some(Instant::now());
-        let samples: Vec<Uuid> = std::mem::take(&mut self.samples).into_iter().map(|id| id.0).collect();
+        let mut samples: Vec<Uuid> =
+            self.samples.drain(..).chain(self.undone.drain(..)).map(|id| id.0).collect();
+        samples.sort_unstable();
+        samples.dedup();
         if !samples.is_empty() {
             self.learn_from(engine, &samples).await?;
         }

@@ -14,9 +14,10 @@ use uuid::Uuid;
 use super::audit::{self, Actor, Deed};
 use super::mail::{self, Asked, Delivery};
 use super::{Store, StoreError};
+use crate::deeds;
 
 /// For how long an approval may be given, in hours.
-const OPEN_HOURS: i32 = 24;
+pub(super) const OPEN_HOURS: i32 = 24;
 
 /// An action that waits, or waited, for a second person.
 #[derive(Clone, Debug)]
@@ -227,7 +228,7 @@ impl Store {
             let mut event: Event =
                 serde_json::from_str(&event).map_err(|error| StoreError::Unreadable(error.to_string()))?;
             if let What::Operator(operator) = &mut event.what {
-                operator.who = format!("{asked_by}, approved by {}", actor.who);
+                operator.who = deeds::approved(&asked_by, &actor.who);
             }
             let payload = payload.as_deref().map(serde_json::from_str::<Value>).transpose();
             let payload = payload.map_err(|error| StoreError::Unreadable(error.to_string()))?;
@@ -241,7 +242,8 @@ impl Store {
         let what = if approve { "approval.approve" } else { "approval.reject" };
         let deed = Deed {
             why: Some(why),
-            after: Some(json!({ "approval": id, "asked_by": asked_by })),
+            // What came of it is the mail's, once its saga's owner has taken it.
+            before: Some(json!({ "approval": id, "asked_by": asked_by })),
             mail: approve.then_some(id),
             ..Deed::new(what, saga.to_string())
         };

@@ -11,6 +11,7 @@ use sqlx::Row;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
+use super::approvals::OPEN_HOURS;
 use super::audit::{self, Actor, Deed};
 use super::{Store, StoreError};
 
@@ -40,6 +41,7 @@ pub struct Job {
     pub total: i32,
     pub last_reason: Option<String>,
     pub last_count: i32,
+    pub approved_by: Option<String>,
 }
 
 /// One saga of a frozen set.
@@ -68,6 +70,19 @@ pub struct Item {
     pub at: Option<DateTime<Utc>>,
 }
 
+/// What came of a job's approval.
+#[derive(Debug, PartialEq, Eq)]
+pub enum JobApproval {
+    /// It stands.
+    Now,
+    /// There is no such job.
+    Nothing,
+    /// It cannot be given any more, for this reason.
+    Before(String),
+    /// Whoever made the job cannot approve it.
+    OwnOne,
+}
+
 /// What became of an item.
 #[derive(Clone, Debug)]
 pub struct Finished {
@@ -80,7 +95,7 @@ pub struct Finished {
 }
 
 const JOB: &str = "id, name, kind, request, by, roles, why, created_at, ended_at, state, stopped_because, canary, rate_per_s,
-    stop_after_same, total, last_reason, last_count";
+    stop_after_same, total, last_reason, last_count, approved_by";
 
 fn job(row: &PgRow) -> Result<Job, StoreError> {
     let request: &str = row.try_get(3)?;
@@ -102,6 +117,7 @@ fn job(row: &PgRow) -> Result<Job, StoreError> {
         total: row.try_get(14)?,
         last_reason: row.try_get(15)?,
         last_count: row.try_get(16)?,
+        approved_by: row.try_get(17)?,
     })
 }
 
@@ -124,15 +140,16 @@ fn item(row: &PgRow) -> Result<Item, StoreError> {
 }
 
 impl Store {
-    /// Makes a job with its frozen set.
+    /// Makes a job with its frozen set. `false` when there is one of that id.
     ///
     /// # Errors
     /// When the database fails; nothing was made then.
-    pub async fn make_job(&self, actor: &Actor, job: &Job, set: &[Frozen]) -> Result<(), StoreError> {
+    pub async fn make_job(&self, actor: &Actor, job: &Job, set: &[Frozen]) -> Result<bool, StoreError> {
         let mut tx = self.reads().begin().await?;
-        sqlx::query(
+        let made = sqlx::query(
             "insert into job (id, name, kind, request, by, roles, why, state, canary, rate_per_s, stop_after_same, total, ended_at)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, case when $12 = 0 then now() end)",
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, case when $12 = 0 then now() end)
+             on conflict do nothing",
         )
         .bind(job.id)
         .bind(&job.name)
@@ -148,6 +165,9 @@ impl Store {
         .bind(job.total)
         .execute(&mut *tx)
         .await?;
+        if made.rows_affected() == 0 {
+            return Ok(false);
+        }
         let mut number = 0;
         for chunk in set.chunks(CHUNK) {
             let numbers: Vec<i32> = chunk
@@ -180,6 +200,91 @@ impl Store {
             Deed { why: Some(&job.why), after: Some(request), ..Deed::new("job.create", job.id.to_string()) };
         audit::keep(&mut tx, actor, deed).await?;
         tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Approves a job as a whole. A repetition changes nothing.
+    ///
+    /// # Errors
+    /// When the database fails; nothing was approved then.
+    pub async fn approve_job(&self, actor: &Actor, id: Uuid, why: &str) -> Result<JobApproval, StoreError> {
+        let mut tx = self.reads().begin().await?;
+        let row: Option<(String, Option<String>, String, bool)> = sqlx::query_as(
+            "select by, approved_by, state, created_at < now() - make_interval(hours => $2) from job where id = $1 for update",
+        )
+        .bind(id)
+        .bind(OPEN_HOURS)
+        .fetch_optional(&mut *tx)
+        .await?;
+        let Some((by, approved_by, state, old)) = row else { return Ok(JobApproval::Nothing) };
+        match approved_by {
+            Some(before) if before == actor.who => return Ok(JobApproval::Now),
+            Some(before) => return Ok(JobApproval::Before(format!("{before} has approved it already"))),
+            None if by == actor.who => return Ok(JobApproval::OwnOne),
+            None if matches!(state.as_str(), "done" | "cancelled") => {
+                return Ok(JobApproval::Before(format!("the job is {state}")));
+            }
+            None if old => {
+                let hours = format!("it was asked for more than {OPEN_HOURS} h ago");
+                return Ok(JobApproval::Before(hours));
+            }
+            None => {}
+        }
+        sqlx::query("update job set approved_by = $2, approved_at = now(), approval_why = $3 where id = $1")
+            .bind(id)
+            .bind(&actor.who)
+            .bind(why)
+            .execute(&mut *tx)
+            .await?;
+        let after = serde_json::json!({ "asked_by": by });
+        let deed = Deed { why: Some(why), after: Some(after), ..Deed::new("job.approve", id.to_string()) };
+        audit::keep(&mut tx, actor, deed).await?;
+        tx.commit().await?;
+        Ok(JobApproval::Now)
+    }
+
+    /// Jobs of which something waits for a second person.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn unapproved_jobs(&self) -> Result<i64, StoreError> {
+        Ok(sqlx::query_scalar(
+            "select count(*) from job j where ended_at is null and approved_by is null
+                and exists (select from job_item i where i.job = j.id and i.outcome = 'awaiting_approval')",
+        )
+        .fetch_one(self.reads())
+        .await?)
+    }
+
+    /// What waited for a second person waits for its turn.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn release_items(&self, id: Uuid) -> Result<(), StoreError> {
+        sqlx::query(
+            "update job_item set outcome = 'waiting', words = null, at = null
+             where job = $1 and outcome = 'awaiting_approval'",
+        )
+        .bind(id)
+        .execute(self.reads())
+        .await?;
+        Ok(())
+    }
+
+    /// Refuses what nobody has approved in time.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn expire_job(&self, id: Uuid) -> Result<(), StoreError> {
+        sqlx::query(
+            "update job_item i set outcome = 'refused', words = 'nobody has approved it in time', at = now()
+             from job j where j.id = $1 and j.created_at < now() - make_interval(hours => $2)
+                and i.job = j.id and i.outcome = 'awaiting_approval'",
+        )
+        .bind(id)
+        .bind(OPEN_HOURS)
+        .execute(self.reads())
+        .await?;
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
 use saga_protocol::SagaId;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Row};
+use uuid::Uuid;
 
 use super::audit::{self, Actor, Deed};
 use super::projection::before;
@@ -232,6 +233,28 @@ impl Store {
         Ok(true)
     }
 
+    /// Deletes what is left of a saga whose retention is over, whose week of history has not gone yet. Returns how
+    /// many rows.
+    ///
+    /// # Errors
+    /// When the database fails; nothing is deleted then.
+    pub async fn erase_remains(&self, actor: &Actor, saga: SagaId, why: &str) -> Result<u64, StoreError> {
+        let mut tx = self.reads().begin().await?;
+        let mut rows = 0;
+        for table in ["history", "ignored", "mailbox", "approval", "anomaly", "dead_letter"] {
+            let sql = format!(
+                "delete from {table} where saga_id = $1 and not exists (select from saga where id = $1)"
+            );
+            rows += sqlx::query(AssertSqlSafe(sql)).bind(saga.0).execute(&mut *tx).await?.rows_affected();
+        }
+        if rows > 0 {
+            let deed = Deed { why: Some(why), ..Deed::new("saga.erase", saga.to_string()) };
+            audit::keep(&mut tx, actor, deed).await?;
+        }
+        tx.commit().await?;
+        Ok(rows)
+    }
+
     /// Replaces a saga's personal data, wherever the engine keeps it, by what `hide` makes of each document. The
     /// first argument says whether it is the input. `false` when it has not ended.
     ///
@@ -315,6 +338,45 @@ impl Store {
             .execute(&mut *tx)
             .await?;
         }
+        let notes: Vec<(i64, String)> = sqlx::query_as("select id, body from note where saga_id = $1")
+            .bind(saga.0)
+            .fetch_all(&mut *tx)
+            .await?;
+        for (id, body) in notes {
+            let mut body = Value::String(body);
+            hide(false, &mut body);
+            sqlx::query("update note set body = $2 where id = $1")
+                .bind(id)
+                .bind(body.as_str().unwrap_or_default())
+                .execute(&mut *tx)
+                .await?;
+        }
+        // What a job was told for this saga alone.
+        let jobs: Vec<(Uuid, String)> = sqlx::query_as(
+            "select distinct j.id, j.request from job_item i join job j on j.id = i.job where i.saga_id = $1",
+        )
+        .bind(saga.0)
+        .fetch_all(&mut *tx)
+        .await?;
+        for (id, request) in jobs {
+            let Ok(mut request) = serde_json::from_str::<Value>(&request) else { continue };
+            if let Some(fresh) = request.get_mut("fresh").and_then(Value::as_object_mut) {
+                fresh.remove(&saga.to_string());
+            }
+            if let Some(merge) = request.get_mut("merge") {
+                hide(true, merge);
+            }
+            sqlx::query("update job set request = $2 where id = $1")
+                .bind(id)
+                .bind(request.to_string())
+                .execute(&mut *tx)
+                .await?;
+        }
+        // Nobody could read them: what is in there is not known, and the saga has ended without it.
+        sqlx::query("update dead_letter set data = null where saga_id = $1")
+            .bind(saga.0)
+            .execute(&mut *tx)
+            .await?;
         // A message may quote anything.
         sqlx::query("update projection set error_message = null where saga_id = $1")
             .bind(saga.0)

@@ -233,6 +233,8 @@ async fn a_compensated_saga_is_replayed_with_a_fresh_key() {
     // Once more is asked for by name only; a completed one is not repeated at all.
     let fresh = json!({ "why": "twice?", "fresh": { "/payment_key": "good-2" } });
     server.post(&path, &[], &fresh).await.is_problem(409, "conflict");
+    let other = server.post(&path, &[("idempotency-key", "r-2")], &fresh).await;
+    other.is_problem(409, "conflict");
     server.post(&format!("/sagas/{}/replay", new.saga()), &[], &fresh).await.is_problem(409, "conflict");
     // The newest is what the key means.
     eventually("the key finds both", 20_000, async || {

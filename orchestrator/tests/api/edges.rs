@@ -1,7 +1,10 @@
 //! The edges of the API: probes, metrics, limits, foreign hosts.
 
+use std::time::Instant;
+
 use amends::api::ApiConfig;
-use amends::api::limit::Rate;
+use amends::api::limit::shared::Exchange;
+use amends::api::limit::{Limiter, Rate};
 use reqwest::Method;
 use serde_json::json;
 use test_support::eventually;
@@ -48,6 +51,80 @@ async fn who_asks_too_fast_is_told_when_to_come_back() {
     let after_s = refused.body["retry_after_s"].as_u64().unwrap();
     assert!((1..=2).contains(&after_s) && refused.header("retry-after") == after_s.to_string(), "{after_s}");
     assert_eq!(server.stage.count("select count(*) from saga").await, 1);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_too_fast_does_not_slow_down_others() {
+    let principal_rate = Rate { per_s: 0.1, burst: 3.0 };
+    let server = Server::with(ApiConfig { principal_rate, ..ApiConfig::default() }).await;
+    let made =
+        server.post("/ops/keys", &[], &json!({ "name": "shop", "roles": ["customer"], "why": "x" })).await;
+    let shop = format!("Bearer {}", made.body["key"].as_str().unwrap());
+    let headers = [("authorization", shop.as_str())];
+    for id in ["tour-1", "tour-2", "tour-3"] {
+        assert_eq!(server.tour(id, &headers).await.status, 202);
+    }
+    let refused = server.tour("tour-4", &headers).await;
+    refused.is_problem(429, "too-many-requests");
+    assert!(refused.body["detail"].as_str().unwrap().starts_with("key:shop asks faster"), "{}", refused.body);
+    assert_eq!(server.get("/auth/me").await.status, 200, "another principal from the same address");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn processes_count_a_principals_requests_together_in_redis() {
+    let prefix = format!("test-{}", uuid::Uuid::now_v7());
+    let process = || {
+        let rate = Rate { per_s: 0.001, burst: 10.0 };
+        (Limiter::<String>::new(rate), Exchange::open(&test_support::redis_url(), &prefix).unwrap())
+    };
+    let ((one, mut from_one), (two, mut from_two)) = (process(), process());
+    let (kim, lee) = ("kim".to_owned(), "lee".to_owned());
+    let take = |limiter: &Limiter<String>, who: &String| limiter.take(who, Instant::now()).is_ok();
+    assert!(take(&one, &kim) && take(&two, &kim));
+    from_one.turn(&one).await.unwrap();
+    from_two.turn(&two).await.unwrap();
+    // The first process lets through all that it may; the other learns it with its next exchange.
+    assert_eq!((0..20).filter(|_| take(&one, &kim)).count(), 9);
+    from_one.turn(&one).await.unwrap();
+    assert!(take(&two, &kim), "it cannot know yet");
+    from_two.turn(&two).await.unwrap();
+    assert!(!take(&two, &kim), "now it does");
+    assert!(take(&two, &lee), "another one");
+}
+
+#[tokio::test]
+async fn without_redis_each_process_limits_for_itself() {
+    // Nobody listens there.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut exchange = Exchange::open(&format!("redis://{closed}"), "test").unwrap();
+    let limiter = Limiter::<String>::new(Rate { per_s: 0.001, burst: 2.0 });
+    let kim = "kim".to_owned();
+    for _ in 0..2 {
+        assert!(limiter.take(&kim, Instant::now()).is_ok());
+        assert!(exchange.turn(&limiter).await.is_err());
+    }
+    assert!(limiter.take(&kim, Instant::now()).is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_audit_keeps_whom_a_trusted_proxy_names() {
+    let trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    let config = || ApiConfig { trusted_proxies: trusted_proxies.clone(), ..ApiConfig::default() };
+    let server = Server::with(config()).await;
+    let made =
+        server.post("/ops/keys", &[], &json!({ "name": "kim", "roles": ["operator"], "why": "x" })).await;
+    let kim = format!("Bearer {}", made.body["key"].as_str().unwrap());
+    let headers = [("authorization", kim.as_str()), ("x-forwarded-for", "127.0.0.1, 203.0.113.9")];
+    let hold = json!({ "kind": "starts", "why": "an incident" });
+    let held = server.post("/ops/holds", &headers, &hold).await;
+    assert!(held.status.is_success(), "{}", held.body);
+    let audit = server.get("/ops/audit").await.body;
+    assert_eq!(audit["entries"][0]["address"], "203.0.113.9", "{audit}");
+    // In dev mode nobody needs to sign in over loopback; who was forwarded does.
+    let forwarded = server.request(Method::GET, "/sagas", &[("x-forwarded-for", "203.0.113.9")], "").await;
+    assert_eq!(forwarded.status, 401, "{}", forwarded.body);
     server.stop().await;
 }
 

@@ -1,6 +1,6 @@
 //! Bulk jobs: an outage leaves many sagas parked and many compensated, and jobs bring them home.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -291,5 +291,127 @@ async fn a_job_stops_when_the_same_failure_repeats_and_can_be_paused_and_cancell
     }
     let bad = json!({ "kind": "action", "action": "retry", "filter": "colour=red", "why": "x" });
     server.post("/ops/jobs/preview", &[], &bad).await.is_problem(400, "bad-request");
+    server.stop().await;
+}
+
+/// An operator with a key of their own.
+async fn operator(server: &Server, name: &str) -> String {
+    let made =
+        server.post("/ops/keys", &[], &json!({ "name": name, "roles": ["operator"], "why": "a test" })).await;
+    format!("Bearer {}", made.body["key"].as_str().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_needs_four_eyes_waits_for_one_approval_of_it_all() {
+    let server = Server::start().await;
+    // More than 500 needs a second person: all of these do.
+    server.publish(&parking().replace("[skip, abandon], above: 50000", "[compensate], above: 500")).await;
+    let books = Books::default();
+    books.open(&server).await;
+    books.broken.store(true, Ordering::SeqCst);
+    start(&server, "deposits", 12).await;
+    until_counted(&server, "definition=deposit", "parked", 12).await;
+    let undo = json!({ "kind": "action", "action": "compensate", "filter": "definition=deposit", "why": "the shop closes",
+        "canary": 3, "rate_per_s": 1_000 });
+    assert_eq!(server.post("/ops/jobs/preview", &[], &undo).await.body["approval"], 12);
+    let kim = operator(&server, "kim").await;
+    let lee = operator(&server, "lee").await;
+    let job = server.post("/ops/jobs", &[("authorization", &kim)], &undo).await;
+    let path = format!("/ops/jobs/{}", job.body["id"].as_str().unwrap());
+    until_some("all wait for a second person", 30_000, async || {
+        let body = server.get(&path).await.body;
+        (body["counts"]["awaiting_approval"] == 12).then_some(body)
+    })
+    .await;
+    assert_eq!(books.now()[1], 0, "nothing is undone before");
+    assert_eq!(server.get("/ops/overview").await.body["approvals"], 1, "it is seen");
+    let approve = format!("{path}/approve");
+    let why = json!({ "why": "I have looked at the set" });
+    let own = server.post(&approve, &[("authorization", &kim)], &why).await;
+    own.is_problem(403, "own-approval");
+    server
+        .post(&approve, &[("authorization", &lee)], &json!({ "why": "" }))
+        .await
+        .is_problem(422, "invalid-input");
+    let approved = server.post(&approve, &[("authorization", &lee)], &why).await;
+    assert_eq!(approved.body["approved_by"], "key:lee", "{}", approved.body);
+    let again = server.post(&approve, &[("authorization", &lee)], &why).await;
+    assert_eq!(again.status, 200, "a repetition: {}", again.body);
+    server.post(&approve, &[], &why).await.is_problem(409, "conflict");
+    let done = job_until(&server, &job, "done").await;
+    assert_eq!(done["counts"]["succeeded"], 12, "{done}");
+    assert_eq!(books.now()[..2], [12, 12], "what was held is free again");
+    let items = server.get(&format!("{path}/items")).await.body;
+    let saga = items["items"][0]["saga"].as_str().unwrap();
+    let history = server.get(&format!("/sagas/{saga}/history")).await.body;
+    let who = history["events"].as_array().unwrap().iter().find_map(|it| it["who"].as_str()).unwrap();
+    assert_eq!(who, "key:kim, approved by key:lee");
+    let audit = server.get(&format!("/ops/audit?target={}", job.body["id"].as_str().unwrap())).await.body;
+    let what: Vec<&str> =
+        audit["entries"].as_array().unwrap().iter().map(|it| it["what"].as_str().unwrap()).collect();
+    assert_eq!(what, ["job.approve", "job.create"]);
+    assert_eq!(server.get("/ops/overview").await.body["approvals"], 0);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_is_asked_for_twice_with_one_key_is_one() {
+    let server = Server::start().await;
+    server.publish(&parking()).await;
+    let books = Books::default();
+    books.open(&server).await;
+    books.broken.store(true, Ordering::SeqCst);
+    let sagas = start(&server, "deposits", 3).await;
+    until_counted(&server, "definition=deposit", "parked", 3).await;
+    let undo = json!({ "kind": "action", "action": "compensate", "sagas": sagas, "why": "the shop closes" });
+    let key: &[(&str, &str)] = &[("idempotency-key", "close-1")];
+    let (one, two) = tokio::join!(server.post("/ops/jobs", key, &undo), server.post("/ops/jobs", key, &undo));
+    assert_eq!(one.body["id"], two.body["id"], "{} {}", one.body, two.body);
+    let mut statuses = [one.status.as_u16(), two.status.as_u16()];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 201]);
+    until_counted(&server, "definition=deposit", "compensated", 3).await;
+    // Nothing is left to do, and the repetition is told what was done all the same.
+    let again = server.post("/ops/jobs", key, &undo).await;
+    assert_eq!((again.status.as_u16(), &again.body["id"]), (200, &one.body["id"]), "{}", again.body);
+    let other = json!({ "kind": "action", "action": "compensate", "sagas": sagas, "why": "for fun" });
+    server.post("/ops/jobs", key, &other).await.is_problem(422, "key-reused");
+    let others =
+        json!({ "kind": "action", "action": "compensate", "sagas": [sagas[0]], "why": "the shop closes" });
+    server.post("/ops/jobs", key, &others).await.is_problem(422, "key-reused");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_that_needs_four_eyes_is_a_job_that_somebody_else_approves() {
+    let server = Server::start().await;
+    server.publish(&PURCHASE.replace("[skip, abandon], above: 50000", "[replay], above: 500")).await;
+    let books = Books::default();
+    books.open(&server).await;
+    books.broken.store(true, Ordering::SeqCst);
+    let saga = start(&server, "purchases", 1).await[0];
+    server.until(saga, "compensated").await;
+    books.broken.store(false, Ordering::SeqCst);
+    let path = format!("/sagas/{saga}/replay");
+    assert_eq!(server.get(&path).await.body["approval"], true);
+    let fresh = json!({ "/payment_key": "fresh" });
+    let alone = server.post(&path, &[], &json!({ "why": "again", "fresh": fresh })).await;
+    alone.is_problem(409, "conflict");
+    assert!(alone.body["detail"].as_str().unwrap().contains("second person"), "{}", alone.body);
+    let fresh = BTreeMap::from([(saga.to_string(), fresh)]);
+    let again = json!({ "kind": "replay", "sagas": [saga], "why": "again", "fresh": fresh });
+    assert_eq!(server.post("/ops/jobs/preview", &[], &again).await.body["approval"], 1);
+    let job = server.post("/ops/jobs", &[], &again).await;
+    let job_path = format!("/ops/jobs/{}", job.body["id"].as_str().unwrap());
+    eventually("it waits for a second person", 30_000, async || {
+        server.get(&job_path).await.body["counts"]["awaiting_approval"] == 1
+    })
+    .await;
+    assert_eq!(server.stage.count("select count(*) from saga").await, 1);
+    let lee = operator(&server, "lee").await;
+    let why = json!({ "why": "the card was topped up" });
+    let approved = server.post(&format!("{job_path}/approve"), &[("authorization", &lee)], &why).await;
+    assert_eq!(approved.status, 200, "{}", approved.body);
+    assert_eq!(job_until(&server, &job, "done").await["counts"]["succeeded"], 1);
     server.stop().await;
 }

@@ -105,10 +105,14 @@ async fn personal_data_is_erased_wherever_the_engine_keeps_it() {
     let done = server.post(&format!("/sagas/{saga}/actions"), &[], &abandon).await;
     assert_eq!(done.body["result"], "applied", "{}", done.body);
     server.until(saga, "abandoned").await;
+    let note = json!({ "text": "he gave card-of-kim-minsu on the phone" });
+    let noted = server.post(&format!("/sagas/{saga}/notes"), &[], &note).await;
+    assert!(noted.status.is_success(), "{}", noted.body);
     let erased = server.post(&path, &[], &why).await;
     assert_eq!((erased.status.as_u16(), &erased.body["places"]), (200, &json!(1)), "{}", erased.body);
     let left = "select (select count(*) from history where coalesce(event, '') || coalesce(payload, '') || coalesce(inputs, '')
-            like '%kim-minsu%') + (select count(*) from mailbox where coalesce(body, '') || coalesce(payload, '') like '%kim-minsu%')";
+            like '%kim-minsu%') + (select count(*) from mailbox where coalesce(body, '') || coalesce(payload, '') like '%kim-minsu%')
+        + (select count(*) from note where body like '%kim-minsu%')";
     assert_eq!(server.stage.count(left).await, 0);
     let page = server.get(&format!("/sagas/{saga}")).await.body;
     assert_eq!(
@@ -116,6 +120,26 @@ async fn personal_data_is_erased_wherever_the_engine_keeps_it() {
         (&json!("[erased]"), &json!(1_000))
     );
     server.stage.histories_are_whole().await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_left_of_a_retired_saga_is_erased_on_demand() {
+    let server = Server::start().await;
+    server.publish(PURCHASE).await;
+    server.travel_succeeds().await;
+    let saga = server.post("/purchases", &[], &purchase("p-1", "card-of-kim-minsu")).await.saga();
+    server.until(saga, "completed").await;
+    // Its retention was short, another definition's is long: the row has gone, the week of history stays for others.
+    sqlx::query("delete from saga where id = $1").bind(saga.0).execute(&server.stage.pool).await.unwrap();
+    let left = "select count(*) from history";
+    assert!(server.stage.count(left).await > 0);
+    let path = format!("/sagas/{saga}/erase");
+    let erased = server.post(&path, &[], &json!({ "why": "they asked for it" })).await;
+    assert_eq!(erased.status, 200, "{}", erased.body);
+    assert_eq!(server.stage.count(left).await, 0);
+    let audit = server.get(&format!("/ops/audit?target={saga}")).await.body;
+    assert_eq!(audit["entries"][0]["what"], "saga.erase", "{audit}");
     server.stop().await;
 }
 
@@ -166,6 +190,8 @@ async fn weeks_of_history_go_whole_and_what_has_not_ended_stays() {
     let page = server.get(&format!("/sagas/{open}")).await;
     assert_eq!((page.status.as_u16(), &page.body["input"]["id"]), (200, &json!("p-open")), "{}", page.body);
     server.get(&format!("/sagas/{ended}")).await.is_problem(404, "not-found");
+    let why = json!({ "why": "they asked for it" });
+    server.post(&format!("/sagas/{ended}/erase"), &[], &why).await.is_problem(404, "not-found");
     // Its key still means it: no second order under an old key.
     assert_eq!(server.stage.count("select count(*) from start_key where key = 'p-1'").await, 1);
     server.stop().await;

@@ -5,8 +5,16 @@ use super::fields::{Fields, text};
 use super::source::{Kind, Node};
 
 /// The actions that can need one.
-const ACTIONS: [&str; 7] =
-    ["retry", "retry_edited", "skip", "compensate", "resume_compensation", "mark_compensated", "abandon"];
+const ACTIONS: [&str; 8] = [
+    "retry",
+    "retry_edited",
+    "skip",
+    "compensate",
+    "resume_compensation",
+    "mark_compensated",
+    "abandon",
+    "replay",
+];
 
 /// Which actions need a second person.
 #[derive(Clone, Debug, PartialEq, Eq)]

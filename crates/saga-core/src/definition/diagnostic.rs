@@ -39,6 +39,7 @@ pub(super) enum Code {
     NoSuchValue,
     BadOperand,
     WrongKind,
+    Personal,
 }
 
 impl Code {
@@ -69,6 +70,7 @@ impl Code {
             Self::NoSuchValue => "E023",
             Self::BadOperand => "E024",
             Self::WrongKind => "E025",
+            Self::Personal => "E026",
         }
     }
 }

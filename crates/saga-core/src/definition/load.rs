@@ -45,7 +45,7 @@ pub fn load(text: &str) -> Result<Definition, Vec<Diagnostic>> {
 pub fn load_published(text: &str) -> Result<Definition, Vec<Diagnostic>> {
     let mut told = Diagnostics::default();
     let definition = source::parse(text, &mut told).and_then(|root| definition(&root, &mut told));
-    let grave = !told.only(&[Code::NoSuchValue, Code::BadOperand, Code::WrongKind]);
+    let grave = !told.only(&[Code::NoSuchValue, Code::BadOperand, Code::WrongKind, Code::Personal]);
     definition.filter(|_| !grave).ok_or_else(|| told.into_result().err().unwrap_or_default())
 }
 
@@ -64,6 +64,7 @@ pub fn load_to_explore(text: &str) -> Option<Definition> {
         Code::NoSuchValue,
         Code::BadOperand,
         Code::WrongKind,
+        Code::Personal,
     ])
     .then_some(definition)
 }

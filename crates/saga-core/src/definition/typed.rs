@@ -7,7 +7,9 @@ use serde_json::Value;
 
 use super::diagnostic::{Code, Diagnostics, Position};
 use super::draft::Draft;
+use super::expression::Read;
 use super::infer::Scene;
+use super::path::Segment;
 use super::source::Node;
 use super::template::{Shape, Template};
 use super::types::{Kinds, Type};
@@ -55,6 +57,9 @@ pub(super) fn check(drafts: &[Draft<'_>], top: &Top<'_, '_>, told: &mut Diagnost
         within(&scene, template, node, told);
         yields(&scene, template, node, wanted, what, told);
     }
+    if let Some((template, node)) = top.key {
+        not_personal(&scene, template, node, "`key`", told);
+    }
     if let Some((template, node)) = top.amount {
         literal(
             template,
@@ -82,7 +87,9 @@ pub(super) fn check(drafts: &[Draft<'_>], top: &Top<'_, '_>, told: &mut Diagnost
         let Some(node) = top.labels.map(|it| it.at_pointer(&format!("/{name}"))) else { continue };
         within(&scene, template, node, told);
         let wanted = text_or_number.or(Kinds::BOOL);
-        yields(&scene, template, node, wanted, &format!("the label `{name}`"), told);
+        let what = format!("the label `{name}`");
+        yields(&scene, template, node, wanted, &what, told);
+        not_personal(&scene, template, node, &what, told);
     }
 }
 
@@ -123,6 +130,30 @@ fn yields(
             format!("{what} must be {wanted}, not {found}"),
             "correct it, or the schema",
         );
+    }
+}
+
+/// Keys and labels are shown to everybody, stand in indexes and links, and are not erased.
+fn not_personal(scene: &Scene<'_, '_>, template: &Template, node: &Node, what: &str, told: &mut Diagnostics) {
+    for read in template.reads() {
+        let Read::Input(path) = read else { continue };
+        let mut found = Some(scene.input.clone());
+        let mut personal = scene.input.personal();
+        for segment in &path.0 {
+            found = found.and_then(|it| match segment {
+                Segment::Key(name) => it.member(name.as_ref()),
+                Segment::Index(at) => it.element(Some(*at)),
+            });
+            personal |= found.as_ref().is_some_and(Type::personal);
+        }
+        if personal {
+            told.add(
+                node.at,
+                Code::Personal,
+                format!("{what} reads `input{path}`, which is personal"),
+                "take an id of yours instead: keys and labels are shown to every operator and are not erased",
+            );
+        }
     }
 }
 

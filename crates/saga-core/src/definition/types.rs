@@ -191,6 +191,12 @@ impl<'s> Type<'s> {
         })
     }
 
+    /// Whether a schema marks it `personal: true`.
+    pub(super) fn personal(&self) -> bool {
+        let Inside::Schemas { all, .. } = &self.inside else { return false };
+        all.iter().any(|schema| schema.get("personal") == Some(&Value::Bool(true)))
+    }
+
     /// The members that its schemas name.
     pub(super) fn members(&self) -> Vec<&'s str> {
         let Inside::Schemas { all, .. } = &self.inside else { return Vec::new() };

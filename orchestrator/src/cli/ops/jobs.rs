@@ -49,7 +49,7 @@ enum JobCommand {
         #[arg(long, default_value_t = 0)]
         after: i32,
     },
-    /// Follows a job until it has ended or stopped; exit code 4 unless every saga succeeded
+    /// Follows a job until it has ended, stopped, or waits for a second person; exit code 4 unless every saga succeeded
     Watch {
         /// The job
         id: Uuid,
@@ -60,6 +60,8 @@ enum JobCommand {
     Resume(SteerArgs),
     /// Ends it
     Cancel(SteerArgs),
+    /// As a second person, lets it act where a definition asks for two
+    Approve(SteerArgs),
 }
 
 #[derive(Debug, Args)]
@@ -204,6 +206,7 @@ pub(super) async fn run(args: JobArgs, client: &Client, output: Output) -> Resul
         JobCommand::Pause(args) => steer(client, args, "pause", output).await?,
         JobCommand::Resume(args) => steer(client, args, "resume", output).await?,
         JobCommand::Cancel(args) => steer(client, args, "cancel", output).await?,
+        JobCommand::Approve(args) => steer(client, args, "approve", output).await?,
     }
     Ok(Code::Ok)
 }
@@ -219,7 +222,8 @@ async fn watch(client: &Client, id: Uuid, output: Output) -> Result<Code, Failur
     let mut said = String::new();
     loop {
         let it: JobView = client.get(&format!("/ops/jobs/{id}")).await?;
-        let over = matches!(it.state.as_str(), "done" | "cancelled" | "stopped" | "paused");
+        let over = matches!(it.state.as_str(), "done" | "cancelled" | "stopped" | "paused")
+            || waits_for_approval(&it);
         let line = progress(&it);
         if line != said && !output.json {
             say(&line);
@@ -263,8 +267,24 @@ fn job(it: &JobView) -> String {
             it.id
         ));
     }
+    if waits_for_approval(it) {
+        lines.push(format!(
+            "somebody else than {} lets it go on: amends ops job approve {} --why …",
+            it.by, it.id
+        ));
+    }
     lines.extend(it.reasons.iter().map(|reason| format!("  {} × {}", reason.sagas, reason.reason)));
     lines.join("\n")
+}
+
+/// Whether nothing goes on until a second person has approved it.
+fn waits_for_approval(it: &JobView) -> bool {
+    let c = &it.counts;
+    matches!(it.state.as_str(), "canary" | "running")
+        && c.awaiting_approval > 0
+        && c.waiting == 0
+        && c.acting == 0
+        && it.approved_by.is_none()
 }
 
 fn list(it: &JobList) -> String {
