@@ -21,6 +21,8 @@ const FLUSH_EVERY: Duration = Duration::from_secs(1);
 const LEARN_EVERY: Duration = Duration::from_secs(30);
 /// Histories of completed sagas, and of compensated ones, that are read in a second, at most.
 const SAMPLES_A_SECOND: usize = 20;
+/// Fewer differences of the standing than this are left alone: they cost nobody anything.
+const CHANGES_MIN: i64 = 500;
 /// From how many samples on the 99th percentile means anything.
 const SAMPLES_MIN: i64 = 100;
 
@@ -120,6 +122,7 @@ impl Statistics {
             self.learn_from(engine, &samples).await?;
         }
         self.flush(&engine.store).await?;
+        engine.store.sum_standing(CHANGES_MIN).await?;
         if self.learnt.is_none_or(|at| at.elapsed() >= LEARN_EVERY) {
             self.learnt = Some(Instant::now());
             let all = engine.store.step_times().await?;

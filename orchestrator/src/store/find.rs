@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::projection::before;
 use super::read::{Summary, summary};
+use super::standing::SENT;
 use super::text::TEXT_MAX;
 use super::{Store, StoreError};
 use crate::projection::row::started_ms;
@@ -24,7 +25,7 @@ const LABELLED_MAX: i64 = 20_000;
 /// Where a count stops.
 pub const COUNT_MAX: i64 = 10_000;
 
-/// How a running saga does.
+/// How a running saga does; its number is that of [`HEALTH`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Health {
     /// As usual.
@@ -122,6 +123,33 @@ impl Filter {
             || self.failure.is_some()
             || self.attempts_min.is_some()
     }
+
+    /// Whether it asks for nothing but where sagas stand.
+    const fn is_place(&self) -> bool {
+        self.key.is_none()
+            && self.text.is_none()
+            && self.owner.is_none()
+            && self.label.is_none()
+            && self.started_after.is_none()
+            && self.started_before.is_none()
+            && self.older_than_s.is_none()
+            && self.attempts_min.is_none()
+            && self.replay_of.is_none()
+            && self.principal.is_none()
+            && self.after.is_none()
+    }
+
+    /// Where they stand, by the projection's columns.
+    pub(super) fn places(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        [
+            ("step", &self.step),
+            ("error_code", &self.error_code),
+            ("worker", &self.worker),
+            ("failure", &self.failure),
+        ]
+        .into_iter()
+        .filter_map(|(column, text)| Some((column, text.as_deref()?)))
+    }
 }
 
 /// What a filter's words mean.
@@ -135,6 +163,8 @@ struct Among {
     versions: Option<Vec<i32>>,
     /// A label that too many have to be read first.
     label: Option<String>,
+    /// The statuses in which sagas stand that may fit.
+    statuses: Option<Vec<i16>>,
 }
 
 /// How many there are, each at most [`COUNT_MAX`] and one more.
@@ -190,7 +220,11 @@ const HEALTH: &str = "case when p.status = 1 then 5 when p.status > 1 then null 
     when p.run in (3, 4) then 3 when p.run = 0 and p.sent_ms > r.ms then 2
     when p.late_ms < (extract(epoch from now()) * 1000)::bigint then 1 else 0 end";
 
-fn with_reached(query: &mut QueryBuilder<Postgres>, reached: &[Reached]) {
+/// The same of those whose command is on its way.
+pub(super) const HEALTH_SENT: &str = "case when p.sent_ms > r.ms then 2
+    when p.late_ms < (extract(epoch from now()) * 1000)::bigint then 1 else 0 end";
+
+pub(super) fn with_reached(query: &mut QueryBuilder<Postgres>, reached: &[Reached]) {
     query
         .push("with reached as (select * from unnest(")
         .push_bind(reached.iter().map(|it| it.topic.clone()).collect::<Vec<_>>())
@@ -201,7 +235,7 @@ fn with_reached(query: &mut QueryBuilder<Postgres>, reached: &[Reached]) {
         .push("::bigint[]) as r (topic, partition, ms)) ");
 }
 
-const REACHED: &str = " left join reached r on r.topic = p.topic and r.partition = p.partition";
+pub(super) const REACHED: &str = " left join reached r on r.topic = p.topic and r.partition = p.partition";
 
 /// What the API shows beside a coarse row.
 const DETAILS: &str =
@@ -221,7 +255,7 @@ impl Store {
         reached: &[Reached],
         limit: u16,
     ) -> Result<Vec<Found>, StoreError> {
-        let among = self.among(filter).await?;
+        let among = self.among_these(filter).await?;
         let mut query = QueryBuilder::new("");
         with_reached(&mut query, reached);
         query.push(", page as (");
@@ -248,7 +282,7 @@ impl Store {
         reached: &[Reached],
         limit: i64,
     ) -> Result<Vec<SagaId>, StoreError> {
-        let among = self.among(filter).await?;
+        let among = self.among_these(filter).await?;
         let mut query = QueryBuilder::new("");
         with_reached(&mut query, reached);
         query.push("select id from (");
@@ -266,6 +300,13 @@ impl Store {
     pub async fn count(&self, filter: &Filter, reached: &[Reached]) -> Result<Counted, StoreError> {
         let among = self.among(filter).await?;
         let mut counted = Counted { bounded: among.bounded, ..Counted::default() };
+        if filter.is_place() {
+            let standing = self.count_standing(filter, among.versions.as_deref(), reached).await?;
+            if filter.needs_projection() {
+                return Ok(standing);
+            }
+            counted.by_health = standing.by_health;
+        }
         for (status, count) in (0..).zip(&mut counted.by_status) {
             if filter.status.is_some_and(|it| it != status) {
                 continue;
@@ -277,6 +318,9 @@ impl Store {
             push_ids(&mut query, &filter, &among, COUNT_MAX + 1, false);
             query.push(") page");
             *count = query.build().fetch_one(self.reads()).await?.try_get(0)?;
+        }
+        if filter.is_place() {
+            return Ok(counted);
         }
         let mut query = QueryBuilder::new("");
         with_reached(&mut query, reached);
@@ -295,6 +339,16 @@ impl Store {
             }
         }
         Ok(counted)
+    }
+
+    /// The same for a list, with the statuses in which there is anything at all: where nothing stands, an index would
+    /// be read to its end for nothing.
+    async fn among_these(&self, filter: &Filter) -> Result<Among, StoreError> {
+        let mut among = self.among(filter).await?;
+        if among.ids.is_none() && filter.needs_projection() {
+            among.statuses = Some(self.stood_statuses(filter, among.versions.as_deref()).await?);
+        }
+        Ok(among)
     }
 
     /// What a filter's words mean, asked once.
@@ -371,7 +425,8 @@ fn push_ids(query: &mut QueryBuilder<Postgres>, filter: &Filter, among: &Among, 
         return push_end(query, "s.id", limit, newest);
     }
     if filter.needs_projection() {
-        return push_from_projection(query, filter, among, shown_statuses(filter), limit, newest);
+        let statuses = among.statuses.clone().unwrap_or_else(|| shown_statuses(filter));
+        return push_from_projection(query, filter, among, statuses, limit, newest);
     }
     if filter.status.is_none() && among.versions.is_none() {
         if let Some(label) = &among.label {
@@ -410,23 +465,32 @@ fn push_from_projection(
     limit: i64,
     newest: bool,
 ) {
-    query.push("select l.id from unnest(").push_bind(statuses);
-    query.push("::smallint[]) as w (status) cross join lateral (select p.saga_id as id from projection p");
-    if filter.principal.is_some() || filter.replay_of.is_some() {
-        query.push(" join saga s on s.id = p.saga_id");
+    query.push("select l.id from (");
+    // Written out, so that each is planned for what is known of it.
+    for (at, status) in statuses.iter().enumerate() {
+        query
+            .push(if at == 0 { "(" } else { " union all (" })
+            .push("select p.saga_id as id from projection p");
+        if filter.principal.is_some() || filter.replay_of.is_some() {
+            query.push(" join saga s on s.id = p.saga_id");
+        }
+        query.push(REACHED).push(format!(" where p.status = {status}"));
+        if let Some(ids) = &among.ids {
+            query.push(" and p.saga_id = any(").push_bind(ids.clone()).push(")");
+        }
+        if let Some(versions) = &among.versions {
+            query.push(" and p.definition = any(").push_bind(versions.clone()).push(")");
+        }
+        push_started_by(query, filter);
+        push_label(query, among.label.as_deref(), "p.saga_id");
+        push_range(query, filter, "p.saga_id");
+        push_fine(query, filter);
+        push_end(query, "p.saga_id", limit, newest);
+        query.push(")");
     }
-    query.push(REACHED).push(" where p.status = w.status");
-    if let Some(ids) = &among.ids {
-        query.push(" and p.saga_id = any(").push_bind(ids.clone()).push(")");
+    if statuses.is_empty() {
+        query.push("select null::uuid as id where false");
     }
-    if let Some(versions) = &among.versions {
-        query.push(" and p.definition = any(").push_bind(versions.clone()).push(")");
-    }
-    push_started_by(query, filter);
-    push_label(query, among.label.as_deref(), "p.saga_id");
-    push_range(query, filter, "p.saga_id");
-    push_fine(query, filter);
-    push_end(query, "p.saga_id", limit, newest);
     query.push(") l");
     push_end(query, "l.id", limit, newest);
 }
@@ -489,26 +553,28 @@ pub(super) fn push_range(query: &mut QueryBuilder<Postgres>, filter: &Filter, id
 
 /// Conditions on `p`.
 pub(super) fn push_fine(query: &mut QueryBuilder<Postgres>, filter: &Filter) {
-    let texts = [
-        ("p.step", &filter.step),
-        ("p.error_code", &filter.error_code),
-        ("p.worker", &filter.worker),
-        ("p.failure", &filter.failure),
-    ];
-    for (column, text) in texts {
-        if let Some(text) = text {
-            query.push(" and ").push(column).push(" = ").push_bind(text.clone());
-        }
+    for (column, text) in filter.places() {
+        query.push(" and p.").push(column).push(" = ").push_bind(text.to_owned());
     }
     if let Some(attempts) = filter.attempts_min {
         // The status makes an index of it.
         query.push(" and p.status in (0, 1) and p.attempt >= ").push_bind(i32::from(attempts));
     }
     if let Some(health) = filter.health {
-        let at = Health::ALL.iter().position(|it| *it == health).unwrap_or_default();
-        // The status makes an index of it.
-        query.push(if health == Health::Parked { " and p.status = 1" } else { " and p.status = 0" });
-        query.push(" and ").push(HEALTH).push(" = ").push_bind(i32::try_from(at).unwrap_or_default());
+        // The status makes an index of it, and so does what is on its way.
+        match health {
+            Health::Parked => query.push(" and p.status = 1"),
+            Health::OnTime | Health::Late | Health::Queued => query
+                .push(" and ")
+                .push(SENT)
+                .push(" and ")
+                .push(HEALTH_SENT)
+                .push(" = ")
+                .push_bind(health as i32),
+            Health::Waiting | Health::Retrying => {
+                query.push(" and p.status = 0 and ").push(HEALTH).push(" = ").push_bind(health as i32)
+            }
+        };
     }
 }
 

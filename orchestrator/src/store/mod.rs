@@ -30,6 +30,7 @@ pub mod queues;
 pub mod read;
 pub mod reconciliation;
 pub mod retention;
+mod standing;
 pub mod start;
 pub mod sweep;
 mod text;

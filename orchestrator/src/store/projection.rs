@@ -98,7 +98,7 @@ impl Store {
     /// When the database fails.
     pub async fn waiting_for_a_human(&self) -> Result<WaitingForAHuman, StoreError> {
         let waiting = sqlx::query_as(
-            "select count(*) as parked,
+            "select (select coalesce(sum(sagas), 0)::bigint from standing_now where status = 1) as parked,
                 coalesce((extract(epoch from now()) * 1000)::bigint - min(since_ms), 0) as oldest_ms,
                 (select count(*) from anomaly where resolved_at is null) as anomalies
              from projection where status = 1",

@@ -12,8 +12,6 @@ use super::{Store, StoreError};
 
 /// How many windows a trend has.
 pub const TREND_WINDOWS: usize = 12;
-/// Where counts of a group stop.
-const GROUP_COUNT_MAX: i64 = 10_000;
 
 /// Where a page of the parked queue ended: whoever settles it in the meantime moves nobody past the next one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -248,9 +246,10 @@ impl Store {
     /// When the database fails.
     pub async fn at_risk(&self) -> Result<Vec<AtRisk>, StoreError> {
         let rows: Vec<(Option<String>, i64, i64)> = sqlx::query_as(
-            "select currency, coalesce(sum(amount), 0)::bigint, count(*) from (
-                select currency, amount from projection where status = 1
-                union all select currency, amount from anomaly where resolved_at is null) w group by 1 order by 2 desc",
+            "select currency, coalesce(sum(amount), 0)::bigint, sum(sagas)::bigint from (
+                select currency, amount, sagas from standing_now where status = 1
+                union all select currency, amount, 1 from anomaly where resolved_at is null) w
+             group by 1 having sum(sagas) > 0 order by 2 desc",
         )
         .fetch_all(self.reads())
         .await?;
@@ -273,7 +272,7 @@ impl Store {
     ) -> Result<Vec<Group>, StoreError> {
         let mut query = QueryBuilder::new(
             "select f.id, f.definition, f.step, f.direction, f.code, f.message, f.first_seen, f.last_seen, f.count,
-                f.recovered, f.sample, n.retrying, n.parked, n.compensated,
+                f.recovered, f.sample, coalesce(n.retrying, 0), coalesce(n.parked, 0), coalesce(n.compensated, 0),
                 array(select coalesce(w.count, 0) from generate_series(0, ",
         );
         let windows = i32::try_from(TREND_WINDOWS).unwrap_or(12) - 1;
@@ -285,17 +284,17 @@ impl Store {
             " * interval '1 minute' order by g.ago desc),
                 (select j.id from job j where position('failure=' || f.id in j.request) > 0 order by j.created_at desc limit 1),
                 coalesce(f.since, f.first_seen) as since, f.kind
-             from failure f cross join lateral (
-                select count(*) filter (where p.status = 0) as retrying, count(*) filter (where p.status = 1) as parked,
-                    count(*) filter (where p.status = 3) as compensated
-                from (select status from projection p where p.failure = f.id limit ",
+             from failure f left join (
+                select failure, sum(sagas) as sagas, coalesce(sum(sagas) filter (where status = 0), 0)::bigint as retrying,
+                    coalesce(sum(sagas) filter (where status = 1), 0)::bigint as parked,
+                    coalesce(sum(sagas) filter (where status = 3), 0)::bigint as compensated
+                from standing_now where failure is not null group by 1) n on n.failure = f.id where true",
         );
-        query.push_bind(GROUP_COUNT_MAX).push(") p) n where true");
         if let Some(id) = id {
             query.push(" and f.id = ").push_bind(id);
         }
         if open {
-            query.push(" and exists (select 1 from projection p where p.failure = f.id)");
+            query.push(" and n.sagas > 0");
         }
         if let Some(refused) = refused {
             // An undoing that is refused is trouble.
@@ -326,15 +325,28 @@ impl Store {
     pub async fn piles(&self, reached: &[Reached]) -> Result<Vec<Pile>, StoreError> {
         let rows = sqlx::query(
             "with reached as (select * from unnest($1::text[], $2::int[], $3::bigint[]) as r (topic, partition, ms))
-             select d.name, p.step, p.direction, min(p.worker), count(*),
-                count(*) filter (where p.status = 0 and p.run = 0 and p.late_ms < (extract(epoch from now()) * 1000)::bigint
-                    and not coalesce(p.sent_ms > r.ms, false)),
-                count(*) filter (where p.status = 0 and p.run in (1, 2)), count(*) filter (where p.status = 1),
-                count(*) filter (where p.status = 0 and p.run = 0 and p.sent_ms > r.ms),
-                count(*) filter (where p.status = 0 and p.run in (3, 4)), min(p.since_ms)
-             from projection p join definition d on d.id = p.definition
-             left join reached r on r.topic = p.topic and r.partition = p.partition
-             where p.status < 2 and p.step is not null and p.direction is not null
+             , sent as (
+                select p.definition, p.step, p.direction, count(*) filter (where p.sent_ms > r.ms) as queued,
+                    count(*) filter (where p.late_ms < (extract(epoch from now()) * 1000)::bigint
+                        and not coalesce(p.sent_ms > r.ms, false)) as late
+                from projection p left join reached r on r.topic = p.topic and r.partition = p.partition
+                where p.status = 0 and coalesce(p.run, 0) = 0 group by 1, 2, 3
+             ), stood as (
+                select definition, step, direction, min(worker) as worker, sum(sagas) as sagas,
+                    sum(sagas) filter (where status = 0 and run in (1, 2)) as retrying,
+                    sum(sagas) filter (where status = 1) as parked,
+                    sum(sagas) filter (where status = 0 and run in (3, 4)) as waiting
+                from standing_now where status < 2 and step is not null and direction is not null
+                group by 1, 2, 3 having sum(sagas) > 0
+             )
+             select d.name, t.step, t.direction, min(t.worker), sum(t.sagas)::bigint, coalesce(sum(s.late), 0)::bigint,
+                coalesce(sum(t.retrying), 0)::bigint, coalesce(sum(t.parked), 0)::bigint,
+                coalesce(sum(s.queued), 0)::bigint, coalesce(sum(t.waiting), 0)::bigint, coalesce(min(o.since_ms), 0)
+             from stood t join definition d on d.id = t.definition
+             left join sent s using (definition, step, direction)
+             cross join lateral (
+                select min(p.since_ms) as since_ms from projection p
+                where p.definition = t.definition and p.step = t.step and p.direction = t.direction and p.status < 2) o
              group by 1, 2, 3 order by 5 desc limit 200",
         )
         .bind(reached.iter().map(|it| it.topic.as_str()).collect::<Vec<_>>())
@@ -380,7 +392,8 @@ impl Store {
     /// When the database fails.
     pub async fn open_by_worker(&self) -> Result<Vec<(String, i64)>, StoreError> {
         Ok(sqlx::query_as(
-            "select worker, count(*) from projection where status = 0 and worker is not null group by 1 order by 1",
+            "select worker, sum(sagas)::bigint from standing_now where status = 0 and worker is not null
+             group by 1 having sum(sagas) > 0 order by 1",
         )
         .fetch_all(self.reads())
         .await?)

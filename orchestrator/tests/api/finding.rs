@@ -153,6 +153,37 @@ async fn sagas_are_found_by_where_they_stand_and_what_went_wrong() {
         (&json!(2), &json!(1)),
         "{counts}"
     );
+    // What is counted from sums is the same whether or not they were added up.
+    let by_place = async || {
+        let mut all = Vec::new();
+        for filter in [
+            "",
+            "step=pay",
+            "step=pay&worker=travel&error_code=card_refused",
+            "health=retrying",
+            "step=nowhere",
+        ] {
+            let counts = server.get(&format!("/ops/counts?{filter}")).await.body;
+            all.push(json!([
+                counts["total"]["count"],
+                counts["by_status"]["parked"]["count"],
+                counts["by_health"]
+            ]));
+        }
+        all
+    };
+    let before = by_place().await;
+    let health = |parked: i64, retrying: i64| json!({ "on_time": 0, "late": 0, "queued": 0, "waiting": 0, "retrying": retrying, "parked": parked });
+    let wanted = [(4, 2, 2, 1), (3, 2, 2, 1), (2, 2, 2, 0), (1, 0, 0, 1), (0, 0, 0, 0)];
+    let wanted: Vec<Value> = wanted
+        .into_iter()
+        .map(|(total, parked, at, retrying)| json!([total, parked, health(at, retrying)]))
+        .collect();
+    assert_eq!(before, wanted);
+    server.node.engine.store.sum_standing(0).await.unwrap();
+    assert!(server.stage.count("select count(*) from standing").await > 0);
+    assert_eq!(by_place().await, before);
+    server.stage.standing_is_true().await;
 
     // The parked queue: the worst first.
     let queue = server.get("/ops/parked").await.body;

@@ -153,6 +153,23 @@ impl Stage {
             .count("select count(*) from (select saga_id from history group by saga_id having count(*) <> max(revision) or min(revision) <> 1) as it")
             .await;
         assert_eq!(broken, 0, "a history has a gap or a double");
+        self.standing_is_true().await;
+    }
+
+    /// What counts are answered from is what the rows add up to.
+    pub async fn standing_is_true(&self) {
+        let wrong = self
+            .count(
+                "select count(*) from (
+                    select definition, status, run, step, direction, worker, error_code, failure, currency,
+                        sum(sagas) as sagas, sum(amount) as amount
+                    from (select * from standing_now union all
+                        select definition, status, run, step, direction, worker, error_code, failure, currency, -1,
+                            -coalesce(amount, 0) from projection) all_of_it
+                    group by 1, 2, 3, 4, 5, 6, 7, 8, 9) it where sagas <> 0 or amount <> 0",
+            )
+            .await;
+        assert_eq!(wrong, 0, "the sums are not those of the rows");
     }
 }
 
