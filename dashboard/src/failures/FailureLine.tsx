@@ -10,6 +10,7 @@ import type { FailureGroup } from "../api/contract";
 import { jobs } from "../api/queries";
 import { type Key, useLanguage, useT } from "../i18n";
 import { number } from "../i18n/format";
+import { meaning, useExplained } from "../i18n/said";
 import { Ago, Since } from "../ui/bits";
 import { Icon, type IconName } from "../ui/Icon";
 import { type GroupStanding, lately, standingOf } from "./standing";
@@ -27,14 +28,15 @@ const SHAPES: Record<GroupStanding, IconName> = {
 export function FailureLine({ group, minutes }: { group: FailureGroup; minutes: number }) {
   const t = useT();
   const language = useLanguage();
+  const explain = useExplained();
   // Of the newest job over it one must know when it began.
   const retried = useQuery({ ...jobs, enabled: group.job != null && lately(group) > 0 });
   const state = standingOf(group, retried.data?.jobs.find((job) => job.id === group.job)?.created_at);
   return (
     <li className="line failure-line">
       <div className="grow">
-        <p className="row wrap"><Link to="/failures" search={{ group: group.id }}>{group.step && <><strong>{group.step}</strong> · </>}<code>{group.code}</code></Link><span className={`state tone-${TONES[state]}`}><Icon name={SHAPES[state]} size={12} />{t(`failures.${state}` as Key)}</span></p>
-        <p className="muted ellipsis" title={group.message}>{group.message}</p>
+        <p className="row wrap"><Link to="/failures" search={{ group: group.id }}>{group.step && <><strong>{group.step}</strong> · </>}<code title={meaning(t, group.code)}>{group.code}</code></Link><span className={`state tone-${TONES[state]}`}><Icon name={SHAPES[state]} size={12} />{t(`failures.${state}` as Key)}</span></p>
+        <p className="muted ellipsis" title={group.message}>{explain(group.code, group.message)}</p>
         <p className="muted">{group.definition} · {t("failures.since")} <Since at={group.since} /></p>
         {group.now.parked + group.now.retrying > 0 && (
           <p className="row wrap failure-now">

@@ -9,6 +9,7 @@ import {
 import { useEffect, useMemo, useState } from "react";
 
 import { term, useT } from "../i18n";
+import { useSaid } from "../i18n/said";
 import { IconButton } from "../ui/Controls";
 import { Icon } from "../ui/Icon";
 import { look } from "../ui/State";
@@ -104,6 +105,7 @@ function Drawn({ steps, selected, onSelect, label, height }: GraphProps) {
 
 function Step({ data: { step, vertical }, selected }: NodeProps<StepNode>) {
   const t = useT();
+  const said = useSaid();
   const { tone, icon } = look(step.state ?? "pending");
   return (
     <div className={`graph-step tone-${tone}${selected ? " selected" : ""}${step.pivot ? " pivot" : ""}${step.turn ? " turn" : ""}${step.change ? ` change-${step.change}` : ""}`}>
@@ -115,7 +117,7 @@ function Step({ data: { step, vertical }, selected }: NodeProps<StepNode>) {
       <div className="graph-state">
         {step.change ? <span>{t(`change.${step.change}`)}</span>
           : step.state ? <><Icon name={icon} size={11} /><span>{term(t, "state", step.state)}</span></>
-          : <span className="graph-work ellipsis">{step.work}</span>}
+          : <span className="graph-work ellipsis">{step.work && said(step.work)}</span>}
         {step.note ? <span className="graph-note ellipsis" title={step.note}>{step.note}</span>
           : step.turn ? <span className="graph-note ellipsis">{term(t, "turn", step.turn)}</span>
           : step.optional ? <span className="graph-note">{t("optional")}</span> : null}
