@@ -39,14 +39,15 @@ interface GraphProps {
   selected?: string | null;
   onSelect?: (id: string) => void;
   label: string;
-  height?: number;
+  /** Of a graph that goes to the right; one that goes down takes its room. */
+  heightMax?: number;
 }
 
 export default function Graph(props: GraphProps) {
   return <ReactFlowProvider><Drawn {...props} /></ReactFlowProvider>;
 }
 
-function Drawn({ steps, selected, onSelect, label, height }: GraphProps) {
+function Drawn({ steps, selected, onSelect, label, heightMax = 340 }: GraphProps) {
   const t = useT();
   const vertical = useNarrow();
   const [placed, setPlaced] = useState<Placed | null>(null);
@@ -86,9 +87,9 @@ function Drawn({ steps, selected, onSelect, label, height }: GraphProps) {
       };
     }));
   }, [steps]);
-  const natural = placed === null ? 160 : Math.min(vertical ? 520 : 340, Math.max(110, placed.height * (vertical ? 0.9 : 1) + 36));
+  const natural = placed === null ? 160 : Math.min(vertical ? 520 : heightMax, Math.max(110, placed.height * (vertical ? 0.9 : 1) + 36));
   return (
-    <div className="graph" aria-busy={placed === null || undefined} style={{ height: height ?? natural }} role="group" aria-label={label}>
+    <div className="graph" aria-busy={placed === null || undefined} style={{ height: natural }} role="group" aria-label={label}>
       <ReactFlow nodes={nodes} edges={edges} nodeTypes={NODE_TYPES} fitView minZoom={0.2} maxZoom={1.6} nodesDraggable={false} nodesConnectable={false}
         edgesFocusable={false} elementsSelectable={onSelect !== undefined} nodesFocusable={onSelect !== undefined} panOnScroll={false} zoomOnScroll={false} preventScrolling={false}
         deleteKeyCode={null} selectionKeyCode={null} multiSelectionKeyCode={null}
