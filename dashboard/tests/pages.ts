@@ -3,6 +3,8 @@
 import { ask, deadLetter, fresh, parking, place, publishCheckout, status, trouble, unrefunded, until } from "./engine";
 
 const NAME = "dashboard-looks";
+/** It is tried for longer than all pages are looked at. */
+const PATIENT = "dashboard-retrying";
 
 /** A bulk job that stops because its first saga fails again, of a definition that has two versions; answers their addresses. */
 async function bulk(): Promise<{ job: string; diff: string }> {
@@ -23,7 +25,8 @@ export async function furnish(): Promise<Record<string, string>> {
   const parked = await unrefunded(39_000);
   const retrying = fresh("slow");
   await trouble({ error: "FAILED_INTERNAL_SYSTEM_PROCESSING" }, { operation: "confirm", order_id: retrying });
-  const again = await place(retrying, "ok", 64_000);
+  await publishCheckout(PATIENT, (yaml) => yaml.replace("deadline: 10m", "deadline: 10h").replace("retry: { attempts: 8, initial: 500ms, max: 15s }", "retry: { attempts: 100, initial: 4s, max: 40s }"));
+  const again = await place(retrying, "ok", 64_000, `/${PATIENT}`);
   const done = await place(fresh("order"));
   await Promise.all([status(rejected, "compensated"), status(done, "completed")]);
   await ask(`/sagas/${parked}/notes`, "POST", { text: "Toss says the account is closed; asked the customer for another one." });
