@@ -30,12 +30,12 @@ export function Canary({ name, current, canary }: { name: string; current: strin
       actions={rights.author && <><Button onClick={() => setEnding("withdraw")}>{t("canary.withdraw")}</Button><Button kind="primary" onClick={() => setEnding("promote")}>{t("canary.promote")}</Button></>}>
       <div className="scroll-x">
         <table className="plain">
-          <thead><tr><th scope="col">{t("version")}</th>{OUTCOMES.map((it) => <th key={it} scope="col" className="right"><StateBadge state={it} quiet /></th>)}<th scope="col" className="right">{t("canary.failed")}</th></tr></thead>
+          <thead><tr><th scope="col">{t("version")}</th><th scope="col" className="right">{t("canary.failed")}</th>{OUTCOMES.map((it) => <th key={it} scope="col" className="right"><StateBadge state={it} quiet /></th>)}</tr></thead>
           <tbody>{sides.map(([words, version, of]) => (
             <tr key={version}>
               <td>{words} <span className="mono muted">{version.slice(0, 8)}</span></td>
-              {OUTCOMES.map((it) => <td key={it} className="right">{of[it] === 0 ? <span className="muted">0</span> : <Link to="/sagas" search={{ definition: name, version, status: it, started_after: canary.since }}>{number(language, of[it])}</Link>}</td>)}
               <td className="right"><strong>{of.failure_rate == null ? "–" : percent(language, of.failure_rate)}</strong></td>
+              {OUTCOMES.map((it) => <td key={it} className="right">{of[it] === 0 ? <span className="muted">0</span> : <Link to="/sagas" search={{ definition: name, version, status: it, started_after: canary.since }}>{number(language, of[it])}</Link>}</td>)}
             </tr>
           ))}</tbody>
         </table>

@@ -105,7 +105,7 @@ function Version({ name, version, shown, onShow }: { name: string; version: Vers
       {version.active && <span className="state tone-completed"><Icon name="completed" size={12} />{t("active")}</span>}
       {version.canary_percent != null && <span className="state tone-retrying"><Icon name="simulator" size={12} />{t("canary.share", { share: percent(language, version.canary_percent / 100) })}</span>}
       <span className="grow" />
-      {running.data && <Link to="/sagas" search={{ definition: name, version: version.version, status: "running" }}>{t("definitions.running.count", { count: number(language, running.data.total.count) })}</Link>}
+      {running.data && <Link className="nowrap" to="/sagas" search={{ definition: name, version: version.version, status: "running" }}>{t("definitions.running.count", { count: number(language, running.data.total.count) })}</Link>}
       <span className="muted"><Ago at={version.published_at} /></span>
     </li>
   );

@@ -113,7 +113,7 @@ function Writing({ initial, published }: { initial: string; published: Definitio
           )}
         </div>
         <div className="stack">
-          <Section flush title={t("saga.graph")}>{steps.length > 0 ? <LazyGraph steps={steps} label={t("saga.graph")} /> : <Notice icon="definitions" title={t("editor.no_steps")} />}</Section>
+          <Section flush title={t("saga.graph")}>{steps.length > 0 ? <LazyGraph steps={steps} label={t("saga.graph")} down /> : <Notice icon="definitions" title={t("editor.no_steps")} />}</Section>
           {asked.isError && <Section><ProblemNotice problem={asProblem(asked.error)} onRetry={() => void asked.refetch()} /></Section>}
           {version !== undefined && <ProofPanel source={source} version={version} onPlay={setPlaying} />}
           {version !== undefined && asked.data?.name !== undefined && <ScenariosPanel key={asked.data.name} source={source} name={asked.data.name} sample={sample(published?.input ?? {})} />}

@@ -47,7 +47,7 @@ export function FailureLine({ group, minutes, dense = false }: { group: FailureG
         {dense ? <p className="muted ellipsis" title={group.message}>{group.definition} · {t("failures.since")} <Since at={group.since} /> · {words}</p> : (
           <>
             <p className="muted ellipsis" title={group.message}>{words}</p>
-            <p className="muted">{group.definition} · {t("failures.since")} <Since at={group.since} /></p>
+            <p className="muted">{group.definition} <span className="mono">{group.version.slice(0, 8)}</span> · {t("failures.since")} <Since at={group.since} /></p>
             {now && <p className="row wrap">{now}</p>}
           </>
         )}

@@ -41,15 +41,18 @@ interface GraphProps {
   label: string;
   /** Of a graph that goes to the right; one that goes down takes its room. */
   heightMax?: number;
+  /** Goes down although the page is wide: where its place is not. */
+  down?: boolean;
 }
 
 export default function Graph(props: GraphProps) {
   return <ReactFlowProvider><Drawn {...props} /></ReactFlowProvider>;
 }
 
-function Drawn({ steps, selected, onSelect, label, heightMax = 340 }: GraphProps) {
+function Drawn({ steps, selected, onSelect, label, heightMax = 340, down = false }: GraphProps) {
   const t = useT();
-  const vertical = useNarrow();
+  const narrow = useNarrow();
+  const vertical = narrow || down;
   const [placed, setPlaced] = useState<Placed | null>(null);
   const flow = useReactFlow();
   // Known once it has been drawn, later than the graph's own size.

@@ -90,8 +90,13 @@ const HANGUL = /\p{Script=Hangul}/u;
 
 /** An error's message as the reader can understand it: a worker's own words in another language come behind what its code means. */
 export function explained(language: Language, code: string, message: string): string {
-  const [, what, remedy] = /^(.+?) What to do: (.+)$/s.exec(message) ?? [];
-  if (language === "ko" && what !== undefined && remedy !== undefined) return said(language, `${explained(language, code, what)} What to do: ${remedy}`);
+  if (language === "ko") {
+    const [, what, remedy] = /^(.+?) What to do: (.+)$/s.exec(message) ?? [];
+    if (what !== undefined && remedy !== undefined) return `${explained(language, code, what)} 조치: ${said(language, remedy)}`;
+    // What the engine says of it, and then the worker's error.
+    const [, general, its, rest] = /^(.+?\.) (\w{3,}): (.+)$/s.exec(message) ?? [];
+    if (general !== undefined && its !== undefined && rest !== undefined && said(language, general) !== general) return `${said(language, general)} ${its}: ${explained(language, its, rest)}`;
+  }
   const words = said(language, message);
   const readable = language === "ko" ? HANGUL.test(words) : !HANGUL.test(words);
   const means = meaning((key, values) => translate(language, key, values), code);

@@ -213,7 +213,6 @@ const books: [string, string][] = [
 
 /** Of the payment, order, stock and HTTP workers that come with the engine. */
 const workers: [string, string][] = [
-  ["{message} What to do: {remedy}", "{message} 조치: {remedy}"],
   ["look the payment up in Toss's shop console; if it holds no money, mark the step compensated with that as evidence, else refund by bank transfer.", "토스 상점 관리자에서 결제를 조회하세요. 남은 금액이 없으면 그것을 증빙으로 보상됨으로 표시하고, 있으면 계좌로 환불하세요."],
   ["the period for refunds is over: refund by bank transfer, then mark the step compensated with its receipt.", "환불 가능 기간이 지났습니다. 계좌로 환불한 뒤 영수증과 함께 보상됨으로 표시하세요."],
   ["ask the card company or Toss why, then retry, or refund by bank transfer.", "카드사나 토스에 이유를 확인한 뒤 재시도하거나 계좌로 환불하세요."],
@@ -270,5 +269,5 @@ export const WORDS: Record<string, string> = {
   running: "진행 중", parked: "조치 필요", completed: "완료", compensated: "보상 완료", abandoned: "중단됨", cancelled: "취소됨", absent: "없음", created: "생성됨", pending: "대기 중",
   reserved: "예약됨", sold: "판매됨", nothing: "없음", rejected: "거절", succeeded: "성공", undecidable: "판단 불가", retrying: "재시도 중",
   approved: "승인됨", expired: "만료됨", sent: "다시 보냄", discarded: "버림", paused: "일시 정지", stopped: "정지됨", done: "끝남",
-  operator: "운영자", author: "작성자", admin: "관리자", viewer: "조회자",
+  operator: "운영자", author: "작성자", admin: "관리자", viewer: "조회자", customer: "고객", worker: "워커",
 };
