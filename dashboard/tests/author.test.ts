@@ -1,13 +1,17 @@
 // An author's afternoon: a definition with a mistake is corrected, proved, tested by a scenario, played by hand, published and run.
 
-import { readFile } from "node:fs/promises";
-import { resolve } from "node:path";
+import { execFile } from "node:child_process";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { promisify } from "node:util";
 
 import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
 import { accessible, type Page, settled, start, visit } from "./browser";
-import { ask, fresh, order, status } from "./engine";
+import { ask, fresh, order, publishCheckout, status, until } from "./engine";
+import { engineBinary } from "./stack";
 
 let browser: Browser;
 beforeAll(async () => { browser = await start(); });
@@ -121,9 +125,105 @@ test("a saga is played by hand, back and forth, and saved as a scenario that pas
   await page.getByText("It has ended.").waitFor();
   const download = page.waitForEvent("download");
   await page.getByRole("button", { name: "Save as a scenario" }).click();
-  const scenarios = await readFile(await (await download).path(), "utf8");
-  const source = (await ask<{ versions: { active: boolean; source: string }[] }>("/definitions/order-checkout")).versions.find((it) => it.active)?.source;
-  const came = await ask<{ scenarios: { passed: boolean }[] }>("/authoring/scenarios", "POST", { source, scenarios });
-  expect(came.scenarios.map((it) => it.passed)).toEqual([true]);
+  expect(await tested(await (await download).path())).toEqual(["passed"]);
+  await close();
+});
+
+/** What comes of each scenario of a file by `amends test`, with the definition as it is published. */
+async function tested(file: string): Promise<string[]> {
+  const folder = await mkdtemp(join(tmpdir(), "amends-scenario-"));
+  try {
+    const source = (await ask<{ versions: { active: boolean; source: string }[] }>("/definitions/order-checkout")).versions.find((it) => it.active)?.source ?? "";
+    await writeFile(join(folder, "order-checkout.yaml"), source);
+    const { stdout } = await promisify(execFile)(engineBinary(), ["test", file, "--defs", folder, "--json"]);
+    return stdout.trim().split("\n").flatMap((line) => (JSON.parse(line) as { outcome?: string }).outcome ?? []);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
+
+test("the engine crashes, a command is answered late and once more, and the play is saved as it was", async () => {
+  const { page, go, close } = await visit(browser);
+  await go("/simulator?definition=order-checkout");
+  const happened = page.getByRole("list").filter({ hasText: "Started" }).first();
+  const command = (step: string) => page.getByRole("group", { name: new RegExp(`^${step} `) });
+  await command("create_order").getByRole("button", { name: "Succeeds" }).click();
+  await command("reserve_stock").waitFor();
+  // The log is lost: what was in flight is sent again.
+  await page.getByRole("button", { name: "Crash" }).click();
+  await happened.getByText("The engine crashes and its log is lost").waitFor();
+  await expect.poll(() => happened.getByText("sends reserve_stock", { exact: true }).count()).toBe(2);
+  // Nobody answers in time, so it is tried again; then the first try's answer comes after all, and counts.
+  const moves = () => happened.getByText("Time passed").count();
+  await expect.poll(async () => {
+    const again = await happened.getByText("sends reserve_stock (try 2)").count();
+    if (again > 0) return again;
+    const before = await moves();
+    await page.getByRole("button", { name: "Let it pass" }).click();
+    await expect.poll(moves).toBe(before + 1);
+    return 0;
+  }, { timeout: 60_000 }).toBe(1);
+  await page.getByText("A late answer…").click();
+  const late = page.getByRole("group").filter({ has: page.getByRole("combobox", { name: "A late answer…" }) }).last();
+  await late.getByRole("combobox").selectOption({ label: "reserve_stock · attempt 1, round 1" });
+  await late.getByRole("button", { name: "succeeded" }).click();
+  await command("pay").waitFor();
+  // The second try's answer is one too many.
+  await late.getByRole("combobox").selectOption({ label: "reserve_stock · attempt 2, round 1" });
+  await late.getByRole("button", { name: "succeeded" }).click();
+  await happened.getByText("ignored: a duplicate").waitFor();
+  await accessible(page, "the simulator with a late answer");
+  await command("pay").getByRole("button", { name: "Is rejected" }).click();
+  for (const step of ["reserve_stock", "create_order", "notify_cancelled"]) await command(step).getByRole("button", { name: "Succeeds" }).click();
+  await page.getByText("It has ended.").waitFor();
+  const download = page.waitForEvent("download");
+  await page.getByRole("button", { name: "Save as a scenario" }).click();
+  expect(await tested(await (await download).path())).toEqual(["passed"]);
+  await close();
+});
+
+test("a version is published for a share of new sagas, looked at beside the current one, and promoted; another is withdrawn", async () => {
+  const name = "dashboard-canary";
+  await publishCheckout(name);
+  const { version: before } = await ask<{ version: string }>(`/definitions/${name}`);
+  const { page, go, close } = await visit(browser);
+  const bolder = async (description: string, share: number) => {
+    await go(`/editor?definition=${name}`);
+    await page.getByRole("status").filter({ hasText: "No mistakes" }).waitFor();
+    const source = (await ask<{ versions: { version: string; active: boolean; source: string }[] }>(`/definitions/${name}`)).versions.find((it) => it.active)?.source ?? "";
+    await paste(page, "The definition's text", source.replace(/^description: .*$/m, `description: ${description}`));
+    await page.getByRole("status").filter({ hasText: "No mistakes" }).waitFor();
+    await page.getByRole("button", { name: "Publish" }).click();
+    await page.getByRole("dialog").getByLabel("Share of new sagas, in %").fill(String(share));
+    await page.getByRole("dialog").getByRole("button", { name: `Publish ${name} for ${share}% of new sagas` }).click();
+    await page.waitForURL(new RegExp(`/ui/definitions/${name}`));
+    await page.getByRole("heading", { name: `takes ${share}% of new sagas` }).waitFor();
+  };
+  await bolder("A bolder one.", 99);
+  const { canary, version } = await ask<{ version: string; canary: { version: string; percent: number } }>(`/definitions/${name}`);
+  expect([version, canary.percent]).toEqual([before, 99]);
+  // One of a hundred is the other's: with some more, one is the canary's for certain.
+  const sagas = await Promise.all([1, 2, 3, 4].map(async () => ask<{ saga: string }>(`/${name}`, "POST", order(fresh("canary")))));
+  for (const { saga } of sagas) await status(saga, "completed");
+  const took = (await Promise.all(sagas.map(async ({ saga }) => ask<{ version: string }>(`/sagas/${saga}`)))).filter((it) => it.version === canary.version).length;
+  await until("the canary's sagas are counted", async () => (await ask<{ canary: { outcomes: { completed: number } } }>(`/definitions/${name}`)).canary.outcomes.completed === took);
+  const line = page.getByRole("row").filter({ hasText: canary.version.slice(0, 8) });
+  await line.getByRole("link", { name: String(took), exact: true }).waitFor();
+  await accessible(page, "a definition with a canary");
+  await page.getByRole("button", { name: "Promote" }).click();
+  await page.getByRole("dialog").getByLabel("Why").fill("nothing failed");
+  await accessible(page, "the dialog of a canary");
+  await page.getByRole("dialog").getByRole("button", { name: /^Let .* take all new sagas/ }).click();
+  await expect.poll(() => page.getByRole("dialog").count()).toBe(0);
+  await expect.poll(() => page.getByRole("button", { name: "Promote" }).count()).toBe(0);
+  expect((await ask<{ version: string }>(`/definitions/${name}`)).version).toBe(canary.version);
+  await bolder("Another one.", 5);
+  await page.getByRole("button", { name: "Withdraw" }).click();
+  await page.getByRole("dialog").getByLabel("Why").fill("not needed after all");
+  await page.getByRole("dialog").getByRole("button", { name: /take no new sagas$/ }).click();
+  await expect.poll(() => page.getByRole("dialog").count()).toBe(0);
+  await expect.poll(() => page.getByRole("button", { name: "Withdraw" }).count()).toBe(0);
+  const after = await ask<{ version: string; canary?: unknown }>(`/definitions/${name}`);
+  expect([after.version, after.canary]).toEqual([canary.version, undefined]);
   await close();
 });

@@ -23,12 +23,15 @@ const TABS_MAX = 300;
 /** `at` is another server than the stack's. */
 export interface Looks { language?: "en" | "ko"; dark?: boolean; narrow?: boolean; at?: string }
 
-/** How every page is looked at. axe says the same of the last as of the others. */
-export const LOOKS: [name: string, looks: Looks, axe: boolean][] = [
-  ["desktop-light-en", {}, true],
-  ["narrow-dark-ko", { dark: true, narrow: true, language: "ko" }, true],
-  ["desktop-dark-ko", { dark: true, language: "ko" }, true],
-  ["narrow-light-en", { narrow: true }, false],
+/** How axe looks: as the page is, or so and with light and dark the other way round. */
+export type Axe = "none" | "as it is" | "light and dark";
+
+/** How every page is photographed, and what axe looks at: each theme in each language. It says the same of the last as of the others. */
+export const LOOKS: [name: string, looks: Looks, axe: Axe][] = [
+  ["desktop-light-en", {}, "light and dark"],
+  ["narrow-dark-ko", { dark: true, narrow: true, language: "ko" }, "light and dark"],
+  ["desktop-dark-ko", { dark: true, language: "ko" }, "as it is"],
+  ["narrow-light-en", { narrow: true }, "none"],
 ];
 
 export async function start(): Promise<Browser> {
@@ -86,15 +89,26 @@ export async function settled(page: Page): Promise<void> {
   await page.evaluate(() => document.fonts.ready.then(() => undefined));
 }
 
+/** Light where it was dark, and the other way round, as when the system changes in the evening. */
+export async function inTheme(page: Page, dark: boolean): Promise<void> {
+  await page.emulateMedia({ colorScheme: dark ? "dark" : "light", reducedMotion: "reduce" });
+  await page.waitForFunction((it) => document.documentElement.dataset["theme"] === it, dark ? "dark" : "light");
+}
+
 declare const axe: { run: (options: unknown) => Promise<AxeResults> };
 
 export async function accessible(page: Page, what: string): Promise<void> {
   expect(await violations(page), `axe on ${what}`).toEqual([]);
 }
 
-/** What axe finds, each with where and why. */
-export async function violations(page: Page): Promise<string[]> {
-  const found = await page.evaluate(() => axe.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }));
+/** All that a theme changes is colours. */
+export const OF_COLOURS = ["color-contrast", "link-in-text-block"];
+const ALL = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"];
+
+/** What axe finds, by these rules or all, each with where and why. */
+export async function violations(page: Page, rules?: string[]): Promise<string[]> {
+  const runOnly = rules === undefined ? ALL : { type: "rule", values: rules };
+  const found = await page.evaluate((it) => axe.run({ runOnly: it }), runOnly);
   return found.violations.map((it) => `${it.id}: ${it.help}\n${it.nodes.slice(0, 3).map((node) => `    ${node.html.slice(0, 160)}\n    ${node.failureSummary?.replaceAll("\n", " ") ?? ""}`).join("\n")}`);
 }
 

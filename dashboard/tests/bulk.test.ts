@@ -36,7 +36,14 @@ test("the keyboard alone: from the overview to the failure's group, which is ret
   });
   await peace();
   await go("/");
-  await tabTo(page, "the group", (it) => it.href.endsWith(`/failures?group=${group.id}`));
+  const itself = `/failures?group=${group.id}`;
+  // The overview has the newest few; the others are one step further.
+  if (await page.locator(`a[href$="${itself}"]`).count() === 0) {
+    await tabTo(page, "all groups", (it) => it.name.startsWith("All") && it.href.endsWith("/failures"));
+    await page.keyboard.press("Enter");
+    await page.getByRole("heading", { level: 1, name: "Failures" }).waitFor();
+  }
+  await tabTo(page, "the group", (it) => it.href.endsWith(itself));
   await page.keyboard.press("Enter");
   await page.waitForURL(/group=/);
   await page.getByRole("button", { name: "Retry 3 parked" }).waitFor();

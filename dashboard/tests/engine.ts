@@ -69,11 +69,11 @@ export async function peace(): Promise<void> {
   await fetch(`${urls().sandbox}/sandbox/faults`, { method: "DELETE" });
 }
 
-/** The shop's checkout under another name, with these changes; published without a proof. */
-export async function publishCheckout(name: string, change: (yaml: string) => string = (it) => it): Promise<void> {
+/** The shop's checkout under another name, with these changes; published without a proof, as a canary where a share of a hundred is given. */
+export async function publishCheckout(name: string, change: (yaml: string) => string = (it) => it, canary?: number): Promise<void> {
   const checkout = await readFile(resolve(import.meta.dirname, "../../saga-defs/order-checkout.yaml"), "utf8");
   const yaml = change(checkout.replace(/^saga: .*$/m, `saga: ${name}`).replace("path: /orders", `path: /${name}`));
-  await ask(`/definitions?${new URLSearchParams({ waive: "a definition of the dashboard's tests" })}`, "POST", yaml);
+  await ask(`/definitions?${new URLSearchParams({ waive: "a definition of the dashboard's tests", ...(canary === undefined ? {} : { canary: String(canary) }) })}`, "POST", yaml);
 }
 
 /** Payment is tried once, and whatever goes wrong a human decides. */

@@ -4,7 +4,7 @@
 import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
-import { accessible, fits, LOOKS, shot, start, violations, visit } from "./browser";
+import { accessible, fits, inTheme, LOOKS, OF_COLOURS, shot, start, violations, visit } from "./browser";
 import { peace } from "./engine";
 import { furnish } from "./pages";
 
@@ -35,9 +35,14 @@ describe.each(LOOKS)("every page, %s", (name, looks, axe) => {
       if (about !== undefined) await page.locator(about).first().scrollIntoViewIfNeeded();
       await shot(page, `${what}-${name}`);
       await fits(page, `${what}, ${name}`);
-      if (!axe) continue;
+      if (axe === "none") continue;
       const told = await violations(page);
       if (told.length > 0) found[what] = told;
+      if (axe === "as it is") continue;
+      await inTheme(page, looks.dark !== true);
+      const other = await violations(page, OF_COLOURS);
+      if (other.length > 0) found[`${what}, ${looks.dark === true ? "light" : "dark"}`] = other;
+      await inTheme(page, looks.dark === true);
     }
     expect(found, "axe").toEqual({});
     await close();

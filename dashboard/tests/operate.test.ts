@@ -35,6 +35,36 @@ test("an order is watched until it is finished", async () => {
   await close();
 });
 
+test("an answer that comes when nobody waits for it any more is seen in the history, with why it did nothing", async () => {
+  const { page, go, close } = await visit(browser);
+  // Toss keeps the request; meanwhile somebody takes the step as done, and the saga goes on to its end.
+  const order_id = fresh("late");
+  await trouble({ hold: true }, { operation: "confirm", order_id });
+  const id = await place(order_id, "reject_card");
+  const revision = await until("pay is with Toss", async () => {
+    const saga = await ask<{ revision: number; steps: { step: string; state: string }[] }>(`/sagas/${id}`);
+    return saga.steps.some((it) => it.step === "pay" && it.state === "running") && saga.revision;
+  });
+  await ask(`/sagas/${id}/actions`, "POST", { action: "skip", step: "pay", output: {}, acknowledged: true, why: "paid in cash", who: "kim", revision });
+  await status(id, "completed");
+  await go(`/sagas/${id}`);
+  await page.getByRole("status").filter({ hasText: "Completed." }).waitFor();
+  expect(await page.locator(".history-aside").count()).toBe(0);
+  await release();
+  const late = page.locator(".history-aside").filter({ hasText: "pay: rejected" });
+  await expect.poll(async () => {
+    // A saga that has ended is asked for rarely.
+    if (await late.count() === 0) await page.reload();
+    await settled(page);
+    return late.count();
+  }, { timeout: 60_000, interval: 1_000 }).toBe(1);
+  await late.getByText("the round is settled").waitFor();
+  await page.getByRole("tab", { name: "Ignored" }).click();
+  await page.getByRole("tabpanel").getByText("the round is settled").waitFor();
+  await accessible(page, "a late answer");
+  await close();
+});
+
 test("new sagas wait behind a number and do not move the rows", async () => {
   const { page, go, close } = await visit(browser);
   await go("/sagas");

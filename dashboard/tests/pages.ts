@@ -3,6 +3,8 @@
 import { ask, deadLetter, fresh, parking, place, publishCheckout, status, trouble, unrefunded, until } from "./engine";
 
 const NAME = "dashboard-looks";
+/** It is tried for longer than all pages are looked at. */
+const PATIENT = "dashboard-retrying";
 
 /** A bulk job that stops because its first saga fails again, of a definition that has two versions; answers their addresses. */
 async function bulk(): Promise<{ job: string; diff: string }> {
@@ -16,19 +18,30 @@ async function bulk(): Promise<{ job: string; diff: string }> {
   return { job: `/jobs/${id}`, diff: `/definitions/${NAME}?tab=diff&with=${version}` };
 }
 
+/** A definition with a canary that does no better, and some sagas of both. */
+async function canary(): Promise<string> {
+  const name = "dashboard-bolder";
+  await publishCheckout(name);
+  await publishCheckout(name, (yaml) => yaml.replace("attempts: 5", "attempts: 7"), 30);
+  await Promise.all(Array.from({ length: 12 }, (_, at) => place(fresh("share"), at % 4 === 0 ? "reject_card" : "ok", 18_000 + at * 500, `/${name}`)));
+  return `/definitions/${name}`;
+}
+
 /** Real data for all pages: orders that completed, went back, retry, and are parked; a job over some of them. */
 export async function furnish(): Promise<Record<string, string>> {
   const bulked = bulk();
+  const beside = canary();
   const rejected = await place(fresh("card"), "reject_card", 28_000);
   const parked = await unrefunded(39_000);
   const retrying = fresh("slow");
   await trouble({ error: "FAILED_INTERNAL_SYSTEM_PROCESSING" }, { operation: "confirm", order_id: retrying });
-  const again = await place(retrying, "ok", 64_000);
+  await publishCheckout(PATIENT, (yaml) => yaml.replace("deadline: 10m", "deadline: 10h").replace("retry: { attempts: 8, initial: 500ms, max: 15s }", "retry: { attempts: 100, initial: 4s, max: 40s }"));
+  const again = await place(retrying, "ok", 64_000, `/${PATIENT}`);
   const done = await place(fresh("order"));
   await Promise.all([status(rejected, "compensated"), status(done, "completed")]);
   await ask(`/sagas/${parked}/notes`, "POST", { text: "Toss says the account is closed; asked the customer for another one." });
   await ask("/ops/filters/Refused%20cards", "PUT", { query: "status=compensated&error_code=REJECT_CARD_COMPANY", shared: true });
-  const { job, diff } = await bulked;
+  const [{ job, diff }, shared] = await Promise.all([bulked, beside]);
   const letter = await deadLetter(NAME);
   const kept = letter === null ? [] : (await ask<{ dead_letters: { id: number }[] }>(`/ops/dead-letters?saga=${letter}`)).dead_letters;
   return {
@@ -37,7 +50,7 @@ export async function furnish(): Promise<Record<string, string>> {
     job, diff,
     "overview": "/", "sagas": "/sagas", "saga-parked": `/sagas/${parked}`, "saga-compensated": `/sagas/${rejected}?step=pay`, "saga-retrying": `/sagas/${again}`,
     "parked": "/parked", "failures": "/failures", "workers": "/workers", "jobs": "/jobs", "dead-letters": "/dead-letters", "audit": "/audit",
-    "reconciliation": "/reconciliation", "definitions": "/definitions", "definition": "/definitions/order-checkout", "what-if": "/definitions/order-checkout?tab=what-if", "editor": "/editor?definition=order-checkout",
+    "reconciliation": "/reconciliation", "definitions": "/definitions", "definition": "/definitions/order-checkout", "canary": shared, "what-if": "/definitions/order-checkout?tab=what-if", "editor": "/editor?definition=order-checkout",
     "simulator": "/simulator?definition=order-checkout", "settings": "/settings",
   };
 }

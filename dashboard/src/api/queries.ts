@@ -83,6 +83,12 @@ export const parked = (filter: SagaFilter) =>
     placeholderData: keepPreviousData,
   });
 
+/** The few with the most money. */
+export const parkedFirst = queryOptions({
+  queryKey: ["parked", "first"],
+  queryFn: ({ signal }) => get<ParkedPage>(`/ops/parked${query({ sort: "amount", limit: "3" })}`, signal),
+});
+
 export const failures = (filter: SagaFilter) =>
   queryOptions({
     queryKey: ["failures", filter],

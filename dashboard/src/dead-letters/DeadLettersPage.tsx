@@ -12,6 +12,7 @@ import type { DeadLetter } from "../api/contract";
 import { deadLetter, deadLetters, useRights, useStale } from "../api/queries";
 import { type Key, useLanguage, useT } from "../i18n";
 import { bytes } from "../i18n/format";
+import { useBecause } from "../i18n/said";
 import { SagaLink } from "../saga/SagaLink";
 import { Ago } from "../ui/bits";
 import { Button, Dialog, DialogEnd, Field, Input, Select } from "../ui/Controls";
@@ -24,6 +25,7 @@ const STATES = ["kept", "sent", "discarded"] as const;
 export function DeadLettersPage() {
   const t = useT();
   const language = useLanguage();
+  const because = useBecause();
   const navigate = useNavigate();
   const search = useSearch({ from: "/dead-letters" });
   const state = search["state"] ?? "kept";
@@ -33,11 +35,11 @@ export function DeadLettersPage() {
   const set = (name: string, value: string | undefined) => void navigate({ to: "/dead-letters", search: { ...search, [name]: value }, replace: true });
   const columns = useMemo<Column<DeadLetter>[]>(() => [
     { id: "at", head: t("when"), width: "96px", cell: (row) => <Ago at={row.at} /> },
-    { id: "reason", head: t("jobs.reason"), width: "minmax(150px, 3fr)", cell: (row) => <><span className="cell-two" title={row.reason}>{row.reason}</span><span className="cell-two mono">{row.source}</span></> },
+    { id: "reason", head: t("jobs.reason"), width: "minmax(150px, 3fr)", cell: (row) => <><span className="cell-two" title={row.reason}>{because(row.reason)}</span><span className="cell-two mono">{row.source}</span></> },
     { id: "saga", head: t("saga"), width: "130px", wide: true, cell: (row) => row.saga ? <SagaLink id={row.saga} /> : <span className="muted">–</span> },
     { id: "size", head: t("size"), width: "80px", right: true, wide: true, cell: (row) => bytes(language, row.bytes) },
     { id: "state", head: t("state"), width: "92px", cell: (row) => t(`letter.${row.state}` as Key) },
-  ], [t, language]);
+  ], [t, language, because]);
   const filtered = state !== "kept" || search["saga"] !== undefined || search["text"] !== undefined;
   const open = search["letter"] ? Number(search["letter"]) : null;
   return (
@@ -61,6 +63,7 @@ export function DeadLettersPage() {
 
 function Letter({ id, onClose }: { id: number; onClose: () => void }) {
   const t = useT();
+  const because = useBecause();
   const rights = useRights();
   const stale = useStale();
   const [why, setWhy] = useState("");
@@ -73,7 +76,7 @@ function Letter({ id, onClose }: { id: number; onClose: () => void }) {
     <Dialog open onClose={onClose} wide title={t("letters.one", { id })}>
       <Await of={asked}>{(letter) => (
         <div className="stack">
-          <p><strong>{letter.reason}</strong></p>
+          <p><strong>{because(letter.reason)}</strong></p>
           <dl className="facts">
             <dt>{t("when")}</dt><dd><Ago at={letter.at} /></dd>
             <dt>{t("letters.source")}</dt><dd className="mono">{letter.source}</dd>

@@ -11,7 +11,7 @@ import { definition as definitionQuery, counts, useRights } from "../api/queries
 import type { DefinitionView, VersionView } from "../api/schema";
 import { type GraphStep, LazyGraph } from "../graph/LazyGraph";
 import { useLanguage, useT } from "../i18n";
-import { number } from "../i18n/format";
+import { number, percent } from "../i18n/format";
 import { useCommands } from "../layout/commands";
 import { Ago } from "../ui/bits";
 import { Button, Select, Tabs } from "../ui/Controls";
@@ -19,6 +19,7 @@ import { Icon } from "../ui/Icon";
 import { Json } from "../ui/Json";
 import { Await, Page, Section, Skeleton } from "../ui/Page";
 import { HoldDialog } from "../workers/HoldDialog";
+import { Canary } from "./Canary";
 import { changedKeys, compare } from "./compare";
 import { beside, outline } from "./outline";
 import { WhatIfPanel } from "./WhatIfPanel";
@@ -26,12 +27,15 @@ import { WhatIfPanel } from "./WhatIfPanel";
 const Yaml = lazy(() => import("./Yaml").then((it) => ({ default: it.YamlView })));
 const Merge = lazy(() => import("./Yaml").then((it) => ({ default: it.YamlDiff })));
 
+/** What comes of a canary is counted anew. */
+const CANARY_EVERY_MS = 5_000;
+
 export function DefinitionPage() {
   const t = useT();
   const { name } = useParams({ from: "/definitions/$name" });
   const rights = useRights();
   const [hold, setHold] = useState(false);
-  const asked = useQuery(definitionQuery(name));
+  const asked = useQuery({ ...definitionQuery(name), refetchInterval: (query) => (query.state.data?.canary ? CANARY_EVERY_MS : false) });
   const navigate = useNavigate();
   useCommands([
     ...(rights.author ? [{ id: "c/edit", label: `${t("edit")}: ${name}`, icon: "definitions" as const, go: () => void navigate({ to: "/editor", search: { definition: name } }) }] : []),
@@ -62,6 +66,7 @@ function Whole({ data }: { data: DefinitionView }) {
   if (!shown) return null;
   return (
     <>
+      {data.canary && <Canary name={data.name} current={data.version} canary={data.canary} />}
       <Section flush title={other ? t("diff.graph") : t("saga.graph")}><Drawn shown={shown} other={other} /></Section>
       <div className="saga-grid">
         <Section>
@@ -98,8 +103,9 @@ function Version({ name, version, shown, onShow }: { name: string; version: Vers
     <li className={`line spread${shown ? " version-shown" : ""}`}>
       <button type="button" className="link mono" aria-pressed={shown} onClick={onShow}>{version.version.slice(0, 8)}</button>
       {version.active && <span className="state tone-completed"><Icon name="completed" size={12} />{t("active")}</span>}
+      {version.canary_percent != null && <span className="state tone-retrying"><Icon name="simulator" size={12} />{t("canary.share", { share: percent(language, version.canary_percent / 100) })}</span>}
       <span className="grow" />
-      {running.data && <Link to="/sagas" search={{ definition: name, version: version.version, status: "running" }}>{t("definitions.running.count", { count: number(language, running.data.total.count) })}</Link>}
+      {running.data && <Link className="nowrap" to="/sagas" search={{ definition: name, version: version.version, status: "running" }}>{t("definitions.running.count", { count: number(language, running.data.total.count) })}</Link>}
       <span className="muted"><Ago at={version.published_at} /></span>
     </li>
   );

@@ -6,12 +6,13 @@ import { Link } from "@tanstack/react-router";
 import { useInterval } from "../api/live";
 import { counts, definitions, useRights } from "../api/queries";
 import { useLanguage, useT } from "../i18n";
-import { number } from "../i18n/format";
+import { number, percent } from "../i18n/format";
 import { Icon } from "../ui/Icon";
 import { Await, Notice, Page, Section } from "../ui/Page";
 
 export function DefinitionsPage() {
   const t = useT();
+  const language = useLanguage();
   const rights = useRights();
   const asked = useQuery({ ...definitions, refetchInterval: useInterval(10_000) });
   return (
@@ -21,7 +22,7 @@ export function DefinitionsPage() {
           <ul>{list.map((it) => (
             <li key={it.name} className="line spread">
               <div className="grow">
-                <p className="row wrap"><Link to="/definitions/$name" params={{ name: it.name }}><strong>{it.name}</strong></Link><span className="mono muted" title={it.version}>{it.version.slice(0, 8)}</span>{it.trigger && <code>{it.trigger}</code>}{it.owner && <span className="muted">{it.owner}</span>}</p>
+                <p className="row wrap"><Link to="/definitions/$name" params={{ name: it.name }}><strong>{it.name}</strong></Link><span className="mono muted" title={it.version}>{it.version.slice(0, 8)}</span>{it.canary && <span className="state tone-retrying"><Icon name="simulator" size={12} />{t("canary.share", { share: percent(language, it.canary.percent / 100) })}</span>}{it.trigger && <code>{it.trigger}</code>}{it.owner && <span className="muted">{it.owner}</span>}</p>
                 {it.description && <p className="muted">{it.description}</p>}
                 <p className="muted ellipsis">{it.steps.join(" · ")}</p>
               </div>

@@ -12,7 +12,8 @@ import { definition as definitionQuery, useRights, useStale, workers } from "../
 import type { DefinitionView, PublishedView } from "../api/schema";
 import { LazyGraph } from "../graph/LazyGraph";
 import { type T, useLanguage, useT } from "../i18n";
-import { number } from "../i18n/format";
+import { number, percent } from "../i18n/format";
+import { diagnosed } from "../i18n/said";
 import { toast } from "../layout/Toasts";
 import { Ago } from "../ui/bits";
 import { Button, Confirm, Dialog, DialogEnd, Field, Input } from "../ui/Controls";
@@ -31,6 +32,7 @@ import type { EditorHandle } from "./Yaml";
 
 const Editor = lazy(() => import("./Yaml").then((it) => ({ default: it.YamlEditor })));
 const PAUSE_MS = 350;
+const SHARE_ALL = 100;
 
 export function EditorPage() {
   const t = useT();
@@ -44,6 +46,7 @@ export function EditorPage() {
 
 function Writing({ initial, published }: { initial: string; published: DefinitionView | null }) {
   const t = useT();
+  const language = useLanguage();
   const rights = useRights();
   const navigate = useNavigate();
   const name = published?.name ?? null;
@@ -103,14 +106,14 @@ function Writing({ initial, published }: { initial: string; published: Definitio
             <div className="problems" role="region" aria-label={t("editor.problems")}>
               {mistakes.map((it, at) => (
                 <button key={at} type="button" className="problem" onClick={() => handle.current?.reveal(it.line ?? 1, it.column ?? 1)}>
-                  <Icon name="rejected" size={12} /><span className="grow"><code>{it.code} {it.line !== undefined && `${it.line}:${it.column ?? 1}`}</code> {it.detail}{it.remedy && <span className="muted"> {it.remedy}</span>}</span>
+                  <Icon name="rejected" size={12} /><span className="grow"><code>{it.code} {it.line !== undefined && `${it.line}:${it.column ?? 1}`}</code> {it.code && language === "ko" && <strong>{diagnosed(t, it.code)} </strong>}{it.detail}{it.remedy && <span className="muted"> {it.remedy}</span>}</span>
                 </button>
               ))}
             </div>
           )}
         </div>
         <div className="stack">
-          <Section flush title={t("saga.graph")}>{steps.length > 0 ? <LazyGraph steps={steps} label={t("saga.graph")} /> : <Notice icon="definitions" title={t("editor.no_steps")} />}</Section>
+          <Section flush title={t("saga.graph")}>{steps.length > 0 ? <LazyGraph steps={steps} label={t("saga.graph")} down /> : <Notice icon="definitions" title={t("editor.no_steps")} />}</Section>
           {asked.isError && <Section><ProblemNotice problem={asProblem(asked.error)} onRetry={() => void asked.refetch()} /></Section>}
           {version !== undefined && <ProofPanel source={source} version={version} onPlay={setPlaying} />}
           {version !== undefined && asked.data?.name !== undefined && <ScenariosPanel key={asked.data.name} source={source} name={asked.data.name} sample={sample(published?.input ?? {})} />}
@@ -145,15 +148,17 @@ function PublishDialog({ source, published, onDone, onClose, onRefused }: { sour
   const navigate = useNavigate();
   const stale = useStale();
   const [waive, setWaive] = useState("");
+  const [share, setShare] = useState(SHARE_ALL);
+  const canary = published !== null && share < SHARE_ALL;
   // What each version has to finish is asked anew: the editor may have been open for an hour.
   const versions = useQuery({ ...definitionQuery(published?.name ?? ""), enabled: published !== null, retry: false });
   const unfinished = versions.data?.versions.filter((it) => (it.unfinished ?? 0) > 0) ?? [];
   const publish = useMutation({
-    mutationFn: async () => (await (await call(`/definitions${query({ waive: waive.trim() })}`, { method: "POST", text: source, type: "application/yaml" })).json()) as PublishedView,
+    mutationFn: async () => (await (await call(`/definitions${query({ waive: waive.trim(), canary: canary ? String(share) : undefined })}`, { method: "POST", text: source, type: "application/yaml" })).json()) as PublishedView,
     onSuccess: (done) => {
       onDone();
       stale("definitions", "outline");
-      toast(t(done.fresh ? "publish.done" : "publish.same", { name: done.name, version: done.version.slice(0, 8) }));
+      toast(t(done.canary_percent != null ? "publish.done.canary" : done.fresh ? "publish.done" : "publish.same", { name: done.name, version: done.version.slice(0, 8) }));
       void navigate({ to: "/definitions/$name", params: { name: done.name } });
     },
     onError: (error) => {
@@ -164,7 +169,7 @@ function PublishDialog({ source, published, onDone, onClose, onRefused }: { sour
   // A definition that is not proved can be published all the same, for a reason that is kept with the version.
   const refused = publish.isError && unproved(publish.error);
   return (
-    <Dialog open onClose={onClose} title={t("publish")} description={<p>{t("publish.about")}</p>}>
+    <Dialog open onClose={onClose} title={t("publish")} description={<p>{t(canary ? "publish.share.hint" : "publish.about")}</p>}>
       {published && versions.data && (
         <div>
           <p><strong>{t(unfinished.length === 0 ? "publish.impact.none" : "publish.impact")}</strong></p>
@@ -174,9 +179,13 @@ function PublishDialog({ source, published, onDone, onClose, onRefused }: { sour
           )}
         </div>
       )}
+      {published && (
+        <Field label={t("publish.share")} hint={t("publish.share.hint")}>{(id) => <Input id={id} type="number" min={1} max={SHARE_ALL} value={share} onChange={(event) => setShare(Math.min(SHARE_ALL, Math.max(1, Math.round(Number(event.target.value)))))} />}</Field>
+      )}
+      {versions.data?.canary && <p className="state tone-late" style={{ whiteSpace: "normal" }}><Icon name="late" size={12} />{t("publish.canary.ends", { version: versions.data.canary.version.slice(0, 8) })}</p>}
       <ProblemLine error={publish.error} />
       {refused && <Field label={t("publish.waive")} hint={t("publish.waive.hint")}>{(id) => <Input id={id} maxLength={1000} value={waive} onChange={(event) => setWaive(event.target.value)} />}</Field>}
-      <DialogEnd><Button onClick={onClose}>{t("cancel")}</Button><Button kind={refused ? "danger" : "primary"} disabled={refused && waive.trim() === ""} busy={publish.isPending} onClick={() => publish.mutate()}>{refused ? t("publish.anyway") : published ? t("publish.go", { name: published.name }) : t("publish")}</Button></DialogEnd>
+      <DialogEnd><Button onClick={onClose}>{t("cancel")}</Button><Button kind={refused ? "danger" : "primary"} disabled={refused && waive.trim() === ""} busy={publish.isPending} onClick={() => publish.mutate()}>{refused ? t("publish.anyway") : canary ? t("publish.go.canary", { name: published.name, share: percent(language, share / SHARE_ALL) }) : published ? t("publish.go", { name: published.name }) : t("publish")}</Button></DialogEnd>
     </Dialog>
   );
 }

@@ -9,6 +9,7 @@ import { asProblem } from "../api/problem";
 import type { ProofView, RefutationView } from "../api/schema";
 import { term, useLanguage, useT } from "../i18n";
 import { number } from "../i18n/format";
+import { useSaid } from "../i18n/said";
 import { Button } from "../ui/Controls";
 import { Icon, type IconName } from "../ui/Icon";
 import { ProblemNotice, Section } from "../ui/Page";
@@ -50,6 +51,7 @@ function Found({ proof, onPlay }: { proof: ProofView; onPlay: Play }) {
 
 function Story({ refutation, onPlay }: { refutation: RefutationView; onPlay: Play }) {
   const t = useT();
+  const said = useSaid();
   const [at, setAt] = useState<number | null>(null);
   const [playing, setPlaying] = useState(false);
   const { story } = refutation;
@@ -66,7 +68,7 @@ function Story({ refutation, onPlay }: { refutation: RefutationView; onPlay: Pla
   return (
     <div className="data-part">
       <p><strong>{term(t, "property", refutation.property)}</strong></p>
-      <p className="muted">{refutation.message}</p>
+      <p className="muted">{said(refutation.message)}</p>
       {story.length > 0 && (
         <>
           <div className="row">
@@ -77,8 +79,8 @@ function Story({ refutation, onPlay }: { refutation: RefutationView; onPlay: Pla
             <li key={index} className={`history-line${at === index ? " version-shown" : ""}`}>
               <span className="history-at">{index + 1}</span>
               <div className="grow">
-                <button type="button" className="link break" aria-pressed={at === index} onClick={() => { setPlaying(false); setAt(index); }}>{beat.happens}</button>
-                {beat.follows.length > 0 && <div className="muted break">{beat.follows.join(", ")}</div>}
+                <button type="button" className="link break" aria-pressed={at === index} onClick={() => { setPlaying(false); setAt(index); }}>{said(beat.happens)}</button>
+                {beat.follows.length > 0 && <div className="muted break">{beat.follows.map(said).join(", ")}</div>}
               </div>
             </li>
           ))}</ol>

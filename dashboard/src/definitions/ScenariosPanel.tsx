@@ -9,6 +9,7 @@ import { send } from "../api/client";
 import type { ScenariosRequest, ScenariosView, ScenarioView, TimelineLine } from "../api/schema";
 import { useLanguage, useT } from "../i18n";
 import { duration } from "../i18n/format";
+import { useSaid } from "../i18n/said";
 import { Button } from "../ui/Controls";
 import { Icon, type IconName } from "../ui/Icon";
 import { ProblemLine, Section, Skeleton } from "../ui/Page";
@@ -43,24 +44,26 @@ export function ScenariosPanel({ source, name, sample }: { source: string; name:
 
 function Results({ came }: { came: ScenariosView }) {
   const t = useT();
+  const said = useSaid();
   const passed = came.scenarios.filter((it) => it.passed).length;
   return (
     <div role="status">
       <p><strong>{t("scenarios.came", { passed, count: came.scenarios.length })}</strong> <span className="muted">{t("scenarios.reached", { reached: came.total - came.missing.length, total: came.total })}</span></p>
       <ul>{came.scenarios.map((it) => <Result key={it.name} of={it} />)}</ul>
-      {came.missing.length > 0 && <details><summary className="link">{t("scenarios.missing", { count: came.missing.length })}</summary><p className="muted break">{came.missing.join("; ")}</p></details>}
+      {came.missing.length > 0 && <details><summary className="link">{t("scenarios.missing", { count: came.missing.length })}</summary><p className="muted break">{came.missing.map(said).join("; ")}</p></details>}
     </div>
   );
 }
 
 function Result({ of }: { of: ScenarioView }) {
   const t = useT();
+  const said = useSaid();
   const language = useLanguage();
   return (
     <li className="line">
       <details open={!of.passed}>
         <summary><span className={`state tone-${of.passed ? "completed" : "parked"}`}><Icon name={of.passed ? "completed" : "rejected"} size={12} />{t(of.passed ? "scenarios.passed" : "scenarios.failed")}</span> {of.name} <span className="muted">{duration(language, of.took_ms)}</span></summary>
-        {of.wrong.map((it) => <p key={it} className="history-error break">{it}</p>)}
+        {of.wrong.map((it) => <p key={it} className="history-error break">{said(it)}</p>)}
         <ol className="history">{of.timeline.map((line, at) => <Line key={at} line={line} />)}</ol>
       </details>
     </li>

@@ -9,6 +9,7 @@ import type { WhatIf, WhatIfItem, WhatIfRequest } from "../api/schema";
 import { fromSearch, typed } from "../sagas/filter";
 import { term, useLanguage, useT } from "../i18n";
 import { number } from "../i18n/format";
+import { useSaid } from "../i18n/said";
 import { short } from "../ui/bits";
 import { Button, Field, Input } from "../ui/Controls";
 import { Await, Figure, Notice, ProblemLine } from "../ui/Page";
@@ -65,13 +66,14 @@ function Came({ came }: { came: WhatIf }) {
 
 function Line({ item }: { item: WhatIfItem }) {
   const t = useT();
+  const said = useSaid();
   const assumed = item.assumed ?? [];
   return (
     <tr>
       <td><Link className="mono" to="/sagas/$id" params={{ id: item.saga }}>{short(item.saga)}</Link></td>
       <td><StateBadge state={item.was} quiet /></td>
       <td><StateBadge state={item.would} quiet={item.was === item.would} /></td>
-      <td className="break">{item.because}{assumed.length > 0 && <span className="muted"> {t("what_if.assumed", { steps: assumed.join(", ") })}</span>}</td>
+      <td className="break">{said(item.because)}{assumed.length > 0 && <span className="muted"> {t("what_if.assumed", { steps: assumed.join(", ") })}</span>}</td>
     </tr>
   );
 }

@@ -9,6 +9,7 @@ import type { FailureGroup } from "../api/contract";
 import { failure, failures, useRights } from "../api/queries";
 import { term, useLanguage, useT } from "../i18n";
 import { number } from "../i18n/format";
+import { useExplained } from "../i18n/said";
 import { BulkDialog, type BulkSet } from "../jobs/BulkDialog";
 import { useCommands } from "../layout/commands";
 import { SagaLink } from "../saga/SagaLink";
@@ -62,6 +63,7 @@ function Details({ group }: { group: FailureGroup }) {
   const t = useT();
   const language = useLanguage();
   const rights = useRights();
+  const explain = useExplained();
   const [bulk, setBulk] = useState<BulkSet | null>(null);
   const parked = { filter: `status=parked&failure=${group.id}`, name: [group.step, group.code].filter(Boolean).join(": ") };
   useCommands(rights.operate && group.now.parked > 0 ? [
@@ -70,7 +72,7 @@ function Details({ group }: { group: FailureGroup }) {
   ] : []);
   return (
     <div className="stack">
-      <p className="break failure-message">{group.message}</p>
+      <p className="break failure-message">{explain(group.code, group.message)}</p>
       {group.kind && <p className="muted">{t("failures.kind")} {term(t, "failure", group.kind)}</p>}
       <p className="muted row wrap"><Link to="/definitions/$name" params={{ name: group.definition }}>{group.definition}</Link><span className="mono">{group.version.slice(0, 8)}</span><span>{t("failures.first")} <Since at={group.first_seen} /></span><span>{t("failures.last")} <Since at={group.last_seen} /></span><span>{t("failures.sample")} <SagaLink id={group.sample} /></span></p>
       <dl className="figures">

@@ -9,6 +9,7 @@ import {
 import { useEffect, useMemo, useState } from "react";
 
 import { term, useT } from "../i18n";
+import { useSaid } from "../i18n/said";
 import { IconButton } from "../ui/Controls";
 import { Icon } from "../ui/Icon";
 import { look } from "../ui/State";
@@ -38,16 +39,20 @@ interface GraphProps {
   selected?: string | null;
   onSelect?: (id: string) => void;
   label: string;
-  height?: number;
+  /** Of a graph that goes to the right; one that goes down takes its room. */
+  heightMax?: number;
+  /** Goes down although the page is wide: where its place is not. */
+  down?: boolean;
 }
 
 export default function Graph(props: GraphProps) {
   return <ReactFlowProvider><Drawn {...props} /></ReactFlowProvider>;
 }
 
-function Drawn({ steps, selected, onSelect, label, height }: GraphProps) {
+function Drawn({ steps, selected, onSelect, label, heightMax = 340, down = false }: GraphProps) {
   const t = useT();
-  const vertical = useNarrow();
+  const narrow = useNarrow();
+  const vertical = narrow || down;
   const [placed, setPlaced] = useState<Placed | null>(null);
   const flow = useReactFlow();
   // Known once it has been drawn, later than the graph's own size.
@@ -85,9 +90,9 @@ function Drawn({ steps, selected, onSelect, label, height }: GraphProps) {
       };
     }));
   }, [steps]);
-  const natural = placed === null ? 160 : Math.min(vertical ? 520 : 340, Math.max(110, placed.height * (vertical ? 0.9 : 1) + 36));
+  const natural = placed === null ? 160 : Math.min(vertical ? 520 : heightMax, Math.max(110, placed.height * (vertical ? 0.9 : 1) + 36));
   return (
-    <div className="graph" aria-busy={placed === null || undefined} style={{ height: height ?? natural }} role="group" aria-label={label}>
+    <div className="graph" aria-busy={placed === null || undefined} style={{ height: natural }} role="group" aria-label={label}>
       <ReactFlow nodes={nodes} edges={edges} nodeTypes={NODE_TYPES} fitView minZoom={0.2} maxZoom={1.6} nodesDraggable={false} nodesConnectable={false}
         edgesFocusable={false} elementsSelectable={onSelect !== undefined} nodesFocusable={onSelect !== undefined} panOnScroll={false} zoomOnScroll={false} preventScrolling={false}
         deleteKeyCode={null} selectionKeyCode={null} multiSelectionKeyCode={null}
@@ -104,6 +109,7 @@ function Drawn({ steps, selected, onSelect, label, height }: GraphProps) {
 
 function Step({ data: { step, vertical }, selected }: NodeProps<StepNode>) {
   const t = useT();
+  const said = useSaid();
   const { tone, icon } = look(step.state ?? "pending");
   return (
     <div className={`graph-step tone-${tone}${selected ? " selected" : ""}${step.pivot ? " pivot" : ""}${step.turn ? " turn" : ""}${step.change ? ` change-${step.change}` : ""}`}>
@@ -115,7 +121,7 @@ function Step({ data: { step, vertical }, selected }: NodeProps<StepNode>) {
       <div className="graph-state">
         {step.change ? <span>{t(`change.${step.change}`)}</span>
           : step.state ? <><Icon name={icon} size={11} /><span>{term(t, "state", step.state)}</span></>
-          : <span className="graph-work ellipsis">{step.work}</span>}
+          : <span className="graph-work ellipsis">{step.work && said(step.work)}</span>}
         {step.note ? <span className="graph-note ellipsis" title={step.note}>{step.note}</span>
           : step.turn ? <span className="graph-note ellipsis">{term(t, "turn", step.turn)}</span>
           : step.optional ? <span className="graph-note">{t("optional")}</span> : null}

@@ -7,6 +7,6 @@ import type { GraphStep } from "./Graph";
 const Graph = lazy(() => import("./Graph"));
 export type { GraphStep };
 
-export function LazyGraph(props: { steps: GraphStep[]; selected?: string | null; onSelect?: (id: string) => void; label: string; height?: number }) {
-  return <Suspense fallback={<div aria-busy="true" style={{ height: props.height ?? 160 }} />}><Graph {...props} /></Suspense>;
+export function LazyGraph(props: { steps: GraphStep[]; selected?: string | null; onSelect?: (id: string) => void; label: string; heightMax?: number; down?: boolean }) {
+  return <Suspense fallback={<div aria-busy="true" style={{ height: 160 }} />}><Graph {...props} /></Suspense>;
 }

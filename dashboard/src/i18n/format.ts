@@ -25,6 +25,11 @@ export function number(language: Language, value: number): string {
   return value.toLocaleString(language);
 }
 
+/** A share from 0 to 1. */
+export function percent(language: Language, share: number): string {
+  return share.toLocaleString(language, { style: "percent", maximumFractionDigits: share < 0.1 ? 1 : 0 });
+}
+
 /** A duration in ms, as short as it can be read: `74 ms`, `3.2 s`, `4 min 10 s`, `2 h 5 min`, `3 d`. */
 export function duration(language: Language, ms: number): string {
   const unit = language === "ko" ? { s: "초", m: "분", h: "시간", d: "일" } : { s: " s", m: " min", h: " h", d: " d" };

@@ -10,7 +10,7 @@ import { ko } from "./ko";
 
 const HERE = resolve(import.meta.dirname, "..");
 const sources = readdirSync(HERE, { recursive: true, encoding: "utf8" })
-  .filter((name) => /\.tsx?$/.test(name) && !name.endsWith(".test.ts") && !name.startsWith("i18n/") && !name.startsWith("api/schema"))
+  .filter((name) => /\.tsx?$/.test(name) && !name.endsWith(".test.ts") && !/^i18n\/(en|ko)/.test(name) && !name.startsWith("api/schema"))
   .map((name) => readFileSync(join(HERE, name), "utf8")).join("\n");
 
 /** Beginnings that a page completes with a word of the engine's: `` t(`state.${…}`) `` and `term(t, "state", …)`. */

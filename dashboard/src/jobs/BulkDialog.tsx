@@ -9,6 +9,7 @@ import type { ActionName, Job, JobPreview, JobRequest } from "../api/contract";
 import { useStale } from "../api/queries";
 import { useLanguage, useT } from "../i18n";
 import { money } from "../i18n/format";
+import { useSaid } from "../i18n/said";
 import { Button, Check, Dialog, DialogEnd, Field, Input, Select, Textarea } from "../ui/Controls";
 import { Await, ProblemLine } from "../ui/Page";
 
@@ -22,6 +23,7 @@ const STOP_AFTER_SAME = 5;
 export function BulkDialog({ set, onClose }: { set: BulkSet; onClose: () => void }) {
   const t = useT();
   const language = useLanguage();
+  const said = useSaid();
   const navigate = useNavigate();
   const stale = useStale();
   const [kind, setKind] = useState(set.kind ?? "action");
@@ -71,7 +73,7 @@ export function BulkDialog({ set, onClose }: { set: BulkSet; onClose: () => void
           <div className="stack tight">
             <p><strong>{t("bulk.sagas", { count: it.sagas })}</strong>{it.amount.length > 0 && ` · ${amounts}`}</p>
             {it.by_step.length > 0 && <p className="muted">{it.by_step.map((by) => `${by.step} ${by.sagas}`).join(" · ")}</p>}
-            {it.excluded.map((out) => <p key={out.reason} className="muted">{t("bulk.excluded", { count: out.sagas, reason: out.reason })}</p>)}
+            {it.excluded.map((out) => <p key={out.reason} className="muted">{t("bulk.excluded", { count: out.sagas, reason: said(out.reason) })}</p>)}
             {it.approval > 0 && <p className="state tone-late" style={{ whiteSpace: "normal" }}>{t("bulk.approval", { count: it.approval })}</p>}
             {it.sample.length > 0 && <p className="muted ellipsis">{t("bulk.sample")} {it.sample.map((row) => row.key ?? row.saga.slice(-12)).join(", ")}</p>}
           </div>

@@ -11,6 +11,7 @@ import { useInterval } from "../api/live";
 import type { Job, JobItem } from "../api/contract";
 import { job as jobQuery, jobItems, useRights, useStale } from "../api/queries";
 import { term, useT } from "../i18n";
+import { useBecause } from "../i18n/said";
 import { Ago, Lasting, short } from "../ui/bits";
 import { Button, Dialog, DialogEnd, Field, Input } from "../ui/Controls";
 import { Await, Notice, Page, ProblemLine, Section } from "../ui/Page";
@@ -31,16 +32,17 @@ export function JobPage() {
 
 function Whole({ job }: { job: Job }) {
   const t = useT();
+  const because = useBecause();
   return (
     <>
       <Section title={<JobBadge job={job} />} actions={<span className="muted">{t("jobs.settings", { canary: job.canary, rate: job.rate_per_s, stop: job.stop_after_same })}</span>}>
         <div className="stack">
           <Progress job={job} />
           {(job.state === "canary" || job.state === "running") && job.counts.waiting > 0 && <p className="muted">{t("jobs.left")} <Lasting ms={(job.counts.waiting / Math.max(1, job.rate_per_s)) * 1_000} /></p>}
-          {job.stopped_because && <p className="job-stopped" role="status">{t("jobs.stopped")} {job.stopped_because}</p>}
+          {job.stopped_because && <p className="job-stopped" role="status">{t("jobs.stopped")} {because(job.stopped_because)}</p>}
           {job.reasons.length > 0 && (
             <table className="plain"><thead><tr><th scope="col">{t("jobs.outcome")}</th><th scope="col">{t("jobs.reason")}</th><th scope="col" className="right">{t("sagas")}</th></tr></thead>
-              <tbody>{job.reasons.map((it) => <tr key={it.outcome + it.reason}><td className="nowrap">{term(t, "outcome", it.outcome)}</td><td className="break">{it.reason}</td><td className="right">{it.sagas}</td></tr>)}</tbody></table>
+              <tbody>{job.reasons.map((it) => <tr key={it.outcome + it.reason}><td className="nowrap">{term(t, "outcome", it.outcome)}</td><td className="break">{because(it.reason)}</td><td className="right">{it.sagas}</td></tr>)}</tbody></table>
           )}
         </div>
       </Section>
@@ -51,6 +53,7 @@ function Whole({ job }: { job: Job }) {
 
 function Items({ job }: { job: Job }) {
   const t = useT();
+  const because = useBecause();
   const navigate = useNavigate();
   const { outcome } = useSearch({ from: "/jobs/$id" });
   const asked = useInfiniteQuery({ ...jobItems(job.id, outcome), refetchInterval: job.ended_at ? false : 2_000 });
@@ -58,10 +61,10 @@ function Items({ job }: { job: Job }) {
   const columns = useMemo<Column<JobItem>[]>(() => [
     { id: "number", head: "#", width: "52px", right: true, wide: true, cell: (row) => row.number },
     { id: "key", head: t("key"), width: "minmax(110px, 1fr)", cell: (row) => <Link to="/sagas/$id" params={{ id: row.saga }}>{row.key ?? short(row.saga)}</Link> },
-    { id: "words", head: t("jobs.outcome"), width: "minmax(140px, 2fr)", cell: (row) => <span title={row.words ?? undefined}>{row.words || term(t, "outcome", row.outcome)}</span> },
+    { id: "words", head: t("jobs.outcome"), width: "minmax(140px, 2fr)", cell: (row) => <span title={row.words ?? undefined}>{row.words ? because(row.words) : term(t, "outcome", row.outcome)}</span> },
     { id: "new", head: t("jobs.new"), width: "130px", wide: true, cell: (row) => row.new_saga ? <Link className="mono" to="/sagas/$id" params={{ id: row.new_saga }}>{short(row.new_saga)}</Link> : "" },
     { id: "at", head: t("when"), width: "100px", right: true, wide: true, cell: (row) => row.at ? <Ago at={row.at} /> : "" },
-  ], [t]);
+  ], [t, because]);
   return (
     <Section flush title={t("sagas")} actions={(["", ...OUTCOMES] as const).map((it) => (
       <button key={it} type="button" className="link" aria-pressed={(outcome ?? "") === it} onClick={() => void navigate({ to: "/jobs/$id", params: { id: job.id }, search: it ? { outcome: it } : {}, replace: true })}>

@@ -10,6 +10,7 @@ import type { Job, Outcome } from "../api/contract";
 import { jobs } from "../api/queries";
 import { term, useLanguage, useT } from "../i18n";
 import { number } from "../i18n/format";
+import { useBecause } from "../i18n/said";
 import { Ago } from "../ui/bits";
 import { Await, Notice, Page, Section } from "../ui/Page";
 import { StateBadge } from "../ui/State";
@@ -32,6 +33,7 @@ export function JobsPage() {
 
 function Line({ job }: { job: Job }) {
   const t = useT();
+  const because = useBecause();
   return (
     <li className="job-line">
       <div className="spread wrap">
@@ -39,7 +41,7 @@ function Line({ job }: { job: Job }) {
         <Ago at={job.created_at} />
       </div>
       <Progress job={job} />
-      {job.stopped_because && <p className="job-stopped">{job.stopped_because}</p>}
+      {job.stopped_because && <p className="job-stopped">{because(job.stopped_because)}</p>}
     </li>
   );
 }

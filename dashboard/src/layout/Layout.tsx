@@ -10,7 +10,7 @@ import { useEffect, useRef, useState, useSyncExternalStore } from "react";
 import { reach } from "../api/client";
 import { useInterval, useLive } from "../api/live";
 import { holds, overview, useRights } from "../api/queries";
-import { setLanguage, useLanguage, useT } from "../i18n";
+import { setLanguage, term, useLanguage, useT } from "../i18n";
 import { setTheme, useDark } from "../settings/theme";
 import { Ago, Kbd } from "../ui/bits";
 import { Button, IconButton } from "../ui/Controls";
@@ -104,7 +104,7 @@ function Side() {
           </div>
         </div>
       ))}
-      <div className="side-end">{rights.me ? <>{rights.me.dev ? t("dev_mode") : rights.me.principal}<br />{rights.me.roles.join(", ")}</> : rights.operate ? t("no_sign_in") : "…"}</div>
+      <div className="side-end">{rights.me ? <>{rights.me.dev ? t("dev_mode") : rights.me.principal}<br />{rights.me.roles.map((role) => term(t, "role", role)).join(", ")}</> : rights.operate ? t("no_sign_in") : "…"}</div>
     </nav>
   );
 }

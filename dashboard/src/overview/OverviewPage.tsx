@@ -19,7 +19,11 @@ import { Icon } from "../ui/Icon";
 import { Await, Figure, Notice, Page, Section } from "../ui/Page";
 import { PileUp } from "./PileUp";
 import { Plain } from "./Plain";
+import { TopParked } from "./TopParked";
 import { behind, tooOld } from "./verdict";
+
+/** The worst ones: with more, where the work is would be below the first screen. */
+const FAILURES_SHOWN = 3;
 
 const Chart = lazy(() => import("../ui/Chart").then((it) => ({ default: it.Chart })));
 
@@ -54,22 +58,13 @@ function Whole({ data, readAt }: { data: Overview; readAt: number }) {
         <Figure label={t("to_end")} note={t("to_end.p99", { p99: data.to_end.p99_ms == null ? "–" : duration(language, data.to_end.p99_ms) })}><Lasting ms={data.to_end.p50_ms} /></Figure>
       </dl>
       <div className="overview-two">
-        <Section title={t("overview.failures")} flush actions={<Link to="/failures">{t("all")}</Link>}>
+        <TopParked />
+        <Section title={t("overview.failures")} flush actions={<Link to="/failures">{t("all")}{data.failures.length > FAILURES_SHOWN && ` (${number(language, data.failures.length)})`}</Link>}>
           {data.failures.length === 0 ? <Notice icon="completed" tone="completed" title={t("failures.none")}>{t("failures.none.short")}</Notice>
-            : <ul>{data.failures.map((group) => <FailureLine key={group.id} group={group} minutes={5} />)}</ul>}
-        </Section>
-        <Section title={t("workers")} flush actions={<Link to="/workers">{t("all")}</Link>}>
-          {data.workers.length === 0 ? <Notice icon="workers" title={t("workers.none")}>{t("workers.none.do")}</Notice> : (
-            <ul>{data.workers.map((worker) => (
-              <li key={worker.worker} className="line spread">
-                <span className="row"><Icon name={worker.instances === 0 ? "abandoned" : "workers"} /><strong>{worker.worker}</strong>{worker.instances === 0 ? <span className="state tone-parked">{t("workers.gone")}</span> : <span className="muted">{t("workers.instances", { count: worker.instances })}</span>}</span>
-                <span className={(worker.lag_ms ?? 0) > 5_000 ? "state tone-late" : "muted"}>{t("lag")} <Lasting ms={worker.lag_ms} /></span>
-              </li>
-            ))}</ul>
-          )}
+            : <ul>{data.failures.slice(0, FAILURES_SHOWN).map((group) => <FailureLine key={group.id} group={group} minutes={5} dense />)}</ul>}
         </Section>
       </div>
-      <Section title={t("overview.pile")} flush><PileUp inFlight={data.in_flight} /></Section>
+      <PileUp inFlight={data.in_flight} />
       <div className="overview-two even">
         <Section title={t("overview.throughput")} actions={<span className="muted">{t("overview.hour", { started: last.started, completed: last.completed, compensated: last.compensated })}</span>}>
           <Suspense fallback={<div aria-busy="true" style={{ height: 172 }} />}><Chart {...throughput(data, t)} label={t("overview.throughput")} format={(value) => number(language, Math.round(value))} /></Suspense>
@@ -78,6 +73,16 @@ function Whole({ data, readAt }: { data: Overview; readAt: number }) {
           <Suspense fallback={<div aria-busy="true" style={{ height: 172 }} />}><Chart {...latency(data, t)} label={t("overview.to_end")} format={(value) => duration(language, value)} /></Suspense>
         </Section>
       </div>
+      <Section title={t("workers")} flush actions={<Link to="/workers">{t("all")}</Link>}>
+        {data.workers.length === 0 ? <Notice icon="workers" title={t("workers.none")}>{t("workers.none.do")}</Notice> : (
+          <ul>{data.workers.map((worker) => (
+            <li key={worker.worker} className="line spread">
+              <span className="row"><Icon name={worker.instances === 0 ? "abandoned" : "workers"} /><strong>{worker.worker}</strong>{worker.instances === 0 ? <span className="state tone-parked">{t("workers.gone")}</span> : <span className="muted">{t("workers.instances", { count: worker.instances })}</span>}</span>
+              <span className={(worker.lag_ms ?? 0) > 5_000 ? "state tone-late" : "muted"}>{t("lag")} <Lasting ms={worker.lag_ms} /></span>
+            </li>
+          ))}</ul>
+        )}
+      </Section>
       <p className="muted">{t("as_of")} <Ago at={data.at} />{data.lag_ms > 2_000 && ` · ${t("list.lag", { s: Math.round(data.lag_ms / 1_000) })}`}</p>
     </>
   );

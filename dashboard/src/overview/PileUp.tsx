@@ -11,7 +11,10 @@ import { type GraphStep, LazyGraph } from "../graph/LazyGraph";
 import { useT } from "../i18n";
 import { Ago } from "../ui/bits";
 import { Select } from "../ui/Controls";
-import { Notice } from "../ui/Page";
+import { Notice, Section } from "../ui/Page";
+
+/** So that it is in the first screen, below what is worse. */
+const GRAPH_HEIGHT_MAX = 190;
 
 export function PileUp({ inFlight }: { inFlight: InFlight[] }) {
   const t = useT();
@@ -24,12 +27,10 @@ export function PileUp({ inFlight }: { inFlight: InFlight[] }) {
   const names = [...new Set([...busiest, ...(known.data?.definitions.map((it) => it.name) ?? [])])];
   const [chosen, setChosen] = useState<string | null>(null);
   const name = chosen ?? names[0];
-  if (!name) return <Notice icon="list" title={t("overview.pile.none")} />;
   return (
-    <div>
-      {names.length > 1 && <div className="line"><Select aria-label={t("definition")} value={name} onChange={(event) => setChosen(event.target.value)}>{names.map((it) => <option key={it}>{it}</option>)}</Select></div>}
-      <Drawn name={name} inFlight={inFlight.filter((it) => it.definition === name)} />
-    </div>
+    <Section title={t("overview.pile")} flush actions={name && names.length > 1 && <Select aria-label={t("definition")} value={name} onChange={(event) => setChosen(event.target.value)}>{names.map((it) => <option key={it}>{it}</option>)}</Select>}>
+      {name ? <Drawn name={name} inFlight={inFlight.filter((it) => it.definition === name)} /> : <Notice icon="list" title={t("overview.pile.none")} />}
+    </Section>
   );
 }
 
@@ -47,7 +48,7 @@ function Drawn({ name, inFlight }: { name: string; inFlight: InFlight[] }) {
   }), [outline, inFlight, t]);
   return (
     <>
-      {steps.length > 0 && <LazyGraph steps={steps} label={t("overview.pile")} onSelect={(step) => void navigate({ to: "/sagas", search: { definition: name, step } })} />}
+      {steps.length > 0 && <LazyGraph steps={steps} label={t("overview.pile")} heightMax={GRAPH_HEIGHT_MAX} onSelect={(step) => void navigate({ to: "/sagas", search: { definition: name, step } })} />}
       {inFlight.length > 0 && (
         <div className="scroll-x pile-table">
           <table className="plain">

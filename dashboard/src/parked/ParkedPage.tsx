@@ -12,6 +12,7 @@ import type { ParkedItem } from "../api/contract";
 import { asProblem } from "../api/problem";
 import { definitions, parked, sagas, useRights } from "../api/queries";
 import { type Key, term, useT } from "../i18n";
+import { useBecause } from "../i18n/said";
 import { BulkDialog, type BulkSet } from "../jobs/BulkDialog";
 import { Ago, Amount, short } from "../ui/bits";
 import { Button, Select } from "../ui/Controls";
@@ -87,6 +88,7 @@ export function ParkedPage() {
 
 function Line({ row, selectable, selected, onSelect, onResolve }: { row: ParkedItem; selectable: boolean; selected: boolean; onSelect: () => void; onResolve: () => void }) {
   const t = useT();
+  const because = useBecause();
   const anomaly = row.kind === "anomaly";
   return (
     <li className={`line parked-line${selected ? " selected" : ""}`}>
@@ -99,7 +101,7 @@ function Line({ row, selectable, selected, onSelect, onResolve }: { row: ParkedI
           {row.step && <span>{row.direction === "compensate" ? "⤺ " : ""}{row.step}{row.item == null ? "" : `[${row.item}]`}</span>}
           {row.team && <span className="muted">{row.team}</span>}
         </p>
-        <p className="break parked-why">{anomaly ? `${t("state.anomaly")}: ${term(t, "anomaly", row.anomaly?.kind ?? "")}` : row.message ?? term(t, "parked", row.why ?? "")}</p>
+        <p className="break parked-why">{anomaly ? `${t("state.anomaly")}: ${term(t, "anomaly", row.anomaly?.kind ?? "")}` : because(row.message)}</p>
         {row.note && <p className="muted break">“{row.note}”</p>}
         <p className="row wrap parked-care"><span className="muted">{t("owner")}:</span> {row.owner ?? <span className="muted">{t("owner.none")}</span>}{selectable && !row.owner && <Take id={row.saga} />}{row.runbook && <><span className="muted">{t("runbook")}:</span> <Runbook at={row.runbook} /></>}</p>
       </div>

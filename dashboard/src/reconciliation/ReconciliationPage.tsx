@@ -11,6 +11,7 @@ import type { Reconciliation } from "../api/contract";
 import { reconciliation, useRights, useStale } from "../api/queries";
 import { term, useLanguage, useT } from "../i18n";
 import { number } from "../i18n/format";
+import { useSaid } from "../i18n/said";
 import { SagaLink } from "../saga/SagaLink";
 import { Ago, Amount, Lasting } from "../ui/bits";
 import { Button } from "../ui/Controls";
@@ -32,6 +33,7 @@ export function ReconciliationPage() {
 
 function Whole({ data }: { data: Reconciliation }) {
   const t = useT();
+  const said = useSaid();
   const language = useLanguage();
   return (
     <>
@@ -50,7 +52,7 @@ function Whole({ data }: { data: Reconciliation }) {
           : <ul>{data.findings.map((it) => (
             <li key={it.kind + it.order_id} className="line parked-line">
               <span className="parked-amount"><Amount amount={it.amount} currency={it.currency} /></span>
-              <div className="grow"><p className="row wrap"><strong>{term(t, "finding", it.kind)}</strong><span className="mono">{it.order_id}</span>{it.saga && <SagaLink id={it.saga} />}</p><p className="break">{it.words}</p><p className="muted">{t("suggested")} {it.suggested}</p></div>
+              <div className="grow"><p className="row wrap"><strong>{term(t, "finding", it.kind)}</strong><span className="mono">{it.order_id}</span>{it.saga && <SagaLink id={it.saga} />}</p><p className="break">{said(it.words)}</p><p className="muted">{t("suggested")} {said(it.suggested)}</p></div>
               {it.since && <span className="muted"><Ago at={it.since} /></span>}
             </li>
           ))}</ul>}

@@ -9,6 +9,7 @@ import { asProblem } from "../api/problem";
 import { useRights, useStale } from "../api/queries";
 import { term, useLanguage, useT } from "../i18n";
 import { money } from "../i18n/format";
+import { useSaid } from "../i18n/said";
 import { toast } from "../layout/Toasts";
 import { Button, Check, Dialog, DialogEnd, Field, Input, Textarea } from "../ui/Controls";
 import { ProblemLine } from "../ui/Page";
@@ -26,6 +27,7 @@ const WAIT_S = 5;
 export function ActDialog({ saga: now, plan: chosen, revision: of, onClose }: { saga: SagaView; plan: ActionPlan; revision: number; onClose: () => void }) {
   const t = useT();
   const language = useLanguage();
+  const said = useSaid();
   const rights = useRights();
   const stale = useStale();
   // What is decided on. The saga may move on behind the dialog; then it is looked at, and decided, again.
@@ -59,7 +61,7 @@ export function ActDialog({ saga: now, plan: chosen, revision: of, onClose }: { 
     onSuccess: (acted) => {
       stale("saga", "sagas", "parked", "overview", "counts", "approvals");
       const words = t(`acted.${acted.result}` as "acted.applied", { action: t(`action.${plan.action}`) });
-      toast([words, acted.happened ?? acted.reason].filter(Boolean).join(" "), acted.result === "applied" ? "completed" : "retrying", acted.result === "applied" ? "completed" : "waiting");
+      toast([words, said(acted.happened ?? acted.reason ?? "")].filter(Boolean).join(" "), acted.result === "applied" ? "completed" : "retrying", acted.result === "applied" ? "completed" : "waiting");
       onClose();
     },
     onError: (error) => {
@@ -72,7 +74,7 @@ export function ActDialog({ saga: now, plan: chosen, revision: of, onClose }: { 
   const target = plan.step ? laneId({ step: plan.step, ...(plan.item === undefined ? {} : { item: plan.item }) }) : null;
   return (
     <Dialog open onClose={onClose} wide={edits} title={target ? `${t(`action.${plan.action}`)}: ${target}` : t(`action.${plan.action}`)}
-      description={<p>{plan.consequence ?? t(`action.${plan.action}.about`)}</p>}>
+      description={<p>{plan.consequence ? said(plan.consequence) : t(`action.${plan.action}.about`)}</p>}>
       <form className="stack" onSubmit={(event) => { event.preventDefault(); if (!missing) act.mutate(); }}>
         {plan.approval && <p className="state tone-late" style={{ whiteSpace: "normal" }}>{t("act.approval")}</p>}
         {plan.action === "compensate" && <Undone saga={saga} />}
@@ -123,6 +125,7 @@ function useMoved(now: SagaView, looked: Looked, setLooked: (looked: Looked) => 
 /** What changed since it was looked at, and whether the deed can still be decided on. */
 function Moved({ moves, again, onAgain }: { moves: Move[]; again: Again; onAgain: () => void }) {
   const t = useT();
+  const said = useSaid();
   const tried = (attempt: number) => (attempt > 1 ? ` (${t("try_number", { attempt })})` : "");
   return (
     <div className="moved tone-late" role="alert">
@@ -133,7 +136,7 @@ function Moved({ moves, again, onAgain }: { moves: Move[]; again: Again; onAgain
         </li>
       ))}</ul>
       {again.state === "asking" && <p>{t("loading")}</p>}
-      {again.state === "gone" && <p>{t("moved.gone")} {again.why}</p>}
+      {again.state === "gone" && <p>{t("moved.gone")} {said(again.why ?? "")}</p>}
       {again.state === "allowed" && <p className="row wrap"><span>{t("moved.again")}</span><Button onClick={() => { onAgain(); again.decide(); }}>{t("moved.look")}</Button></p>}
     </div>
   );

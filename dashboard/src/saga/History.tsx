@@ -7,6 +7,7 @@ import type { DeadLetter, HistoryEvent } from "../api/contract";
 import type { IgnoredPage, IgnoredView } from "../api/schema";
 import { term, type T, useLanguage, useT } from "../i18n";
 import { duration } from "../i18n/format";
+import { useBecause, useExplained, useSaid } from "../i18n/said";
 import { Exactly } from "../ui/bits";
 import { Icon } from "../ui/Icon";
 import { Json } from "../ui/Json";
@@ -75,23 +76,25 @@ function After({ at, startedAt }: { at: string; startedAt: string }) {
 /** A late or repeated answer: it stands where it came, and did nothing. */
 function Late({ late, startedAt }: { late: IgnoredView; startedAt: string }) {
   const t = useT();
+  const said = useSaid();
   const [, words] = describe({ revision: 0, ...late }, t);
   return (
     <li className="history-line history-aside tone-pending">
       <After at={late.at} startedAt={startedAt} /><span className="history-icon"><Icon name="skipped" size={12} /></span>
-      <div className="grow"><div className="break">{t("history.ignored")} {words}</div><div className="muted break">{late.reason}</div></div>
+      <div className="grow"><div className="break">{t("history.ignored")} {words}</div><div className="muted break">{said(late.reason)}</div></div>
     </li>
   );
 }
 
 function Letter({ letter, startedAt }: { letter: DeadLetter; startedAt: string }) {
   const t = useT();
+  const because = useBecause();
   return (
     <li className="history-line history-aside tone-parked">
       <After at={letter.at} startedAt={startedAt} /><span className="history-icon"><Icon name="letters" size={12} /></span>
       <div className="grow">
         <div><Link to="/dead-letters" search={{ state: "all", saga: letter.saga ?? undefined, letter: String(letter.id) }}>{t("letters.one", { id: letter.id })}</Link> <span className="muted">{t(`letter.${letter.state}` as "letter.kept")}</span></div>
-        <div className="break">{letter.reason}</div>
+        <div className="break">{because(letter.reason)}</div>
       </div>
     </li>
   );
@@ -100,6 +103,7 @@ function Letter({ letter, startedAt }: { letter: DeadLetter; startedAt: string }
 function Line({ event, startedAt }: { event: HistoryEvent; startedAt: string }) {
   const t = useT();
   const [open, setOpen] = useState(false);
+  const [said, explain] = [useSaid(), useExplained()];
   const [state, words] = describe(event, t);
   const { tone, icon } = look(state);
   const hasMore = event.payload != null;
@@ -109,9 +113,9 @@ function Line({ event, startedAt }: { event: HistoryEvent; startedAt: string }) 
       <span className="history-icon"><Icon name={icon} size={12} /></span>
       <div className="grow">
         <div className="break">{words}</div>
-        {event.error && <div className="break history-error"><code>{event.error.code}</code> {event.error.message}</div>}
+        {event.error && <div className="break history-error"><code>{event.error.code}</code> {explain(event.error.code, event.error.message)}</div>}
         {event.why && <div className="break muted">“{event.why}” — {event.who}</div>}
-        {event.detail && <div className="break muted">{event.detail}</div>}
+        {event.detail && <div className="break muted">{said(event.detail)}</div>}
         {open && (
           <div className="history-body">
             <p className="muted">r{event.revision} · <Exactly at={event.at} /></p>
@@ -146,6 +150,7 @@ function describe(event: HistoryEvent, t: T): [string, string] {
 
 export function Ignored({ page }: { page: IgnoredPage }) {
   const t = useT();
+  const said = useSaid();
   if (page.ignored.length === 0) return <Notice icon="completed" title={t("ignored.none")}>{t("ignored.about")}</Notice>;
   return (
     <div>
@@ -157,7 +162,7 @@ export function Ignored({ page }: { page: IgnoredPage }) {
           return (
             <li key={it.id} className={`history-line tone-${tone}`}>
               <span className="history-at"><Exactly at={it.at} /></span><span className="history-icon"><Icon name={icon} size={12} /></span>
-              <div className="grow"><div>{words}</div><div className="muted">{it.reason}</div></div>
+              <div className="grow"><div>{words}</div><div className="muted">{said(it.reason)}</div></div>
             </li>
           );
         })}

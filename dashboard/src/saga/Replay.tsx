@@ -8,6 +8,7 @@ import { send } from "../api/client";
 import type { ReplayPlan, SagaView } from "../api/contract";
 import { definition, replayPlan, useStale } from "../api/queries";
 import { term, useT } from "../i18n";
+import { useSaid } from "../i18n/said";
 import { Button, Check, Dialog, DialogEnd, Field, Input, Select, Textarea } from "../ui/Controls";
 import { Await, ProblemLine } from "../ui/Page";
 
@@ -24,6 +25,7 @@ export function ReplayDialog({ saga, onClose }: { saga: SagaView; onClose: () =>
 
 function Plan({ plan, onVersion, onClose }: { plan: ReplayPlan; onVersion: (version: string) => void; onClose: () => void }) {
   const t = useT();
+  const said = useSaid();
   const navigate = useNavigate();
   const stale = useStale();
   const [why, setWhy] = useState("");
@@ -44,7 +46,7 @@ function Plan({ plan, onVersion, onClose }: { plan: ReplayPlan; onVersion: (vers
   const missing = why.trim() === "" || plan.fresh.some((it) => !fresh[it.pointer]?.trim());
   return (
     <form className="stack" onSubmit={(event) => { event.preventDefault(); start.mutate(); }}>
-      {!plan.allowed && <p className="saga-anomaly">{plan.refused}</p>}
+      {!plan.allowed && <p className="saga-anomaly">{said(plan.refused ?? "")}</p>}
       <Field label={t("replay.version")}>{(id) => (
         <Select id={id} value={plan.version} onChange={(event) => onVersion(event.target.value)}>
           {versions.map((it) => <option key={it.version} value={it.version}>{it.version.slice(0, 8)}{it.active ? ` (${t("active")})` : ""}</option>)}
@@ -53,7 +55,7 @@ function Plan({ plan, onVersion, onClose }: { plan: ReplayPlan; onVersion: (vers
       <table className="plain"><thead><tr><th scope="col">{t("step")}</th><th scope="col">{t("replay.was")}</th><th scope="col">{t("replay.plan")}</th></tr></thead>
         <tbody>{plan.steps.map((step) => <tr key={step.step}><td>{step.step}</td><td>{step.was ? term(t, "state", step.was) : "–"}</td><td>{term(t, "replay", step.plan)}</td></tr>)}</tbody>
       </table>
-      {warnings.map((warning) => <p key={warning} className="state tone-late" style={{ whiteSpace: "normal" }}>{warning}</p>)}
+      {warnings.map((warning) => <p key={warning} className="state tone-late" style={{ whiteSpace: "normal" }}>{said(warning)}</p>)}
       {plan.fresh.map((it) => (
         <Field key={it.pointer} label={t("replay.fresh", { pointer: it.pointer })}>
           {(id) => <Input id={id} required value={fresh[it.pointer] ?? ""} onChange={(event) => setFresh({ ...fresh, [it.pointer]: event.target.value })} />}

@@ -12,6 +12,7 @@ import type { ActionPlan, SagaView } from "../api/contract";
 import { deadLetters, ignored, saga as sagaQuery, useRights } from "../api/queries";
 import { type GraphStep, LazyGraph } from "../graph/LazyGraph";
 import { type T, term, useT } from "../i18n";
+import { useExplained, useSaid } from "../i18n/said";
 import { useCommands } from "../layout/commands";
 import { traceAddress } from "../settings/trace";
 import { Ago, Amount, Copy, Id, Span, Until } from "../ui/bits";
@@ -70,7 +71,8 @@ function Whole({ saga, onAct }: { saga: SagaView; onAct: OnAct }) {
   const earlier = useEarlier(saga.saga);
   const beside = useBeside(saga);
   const select = (step: string) => void navigate({ search: (before) => ({ ...before, step: before["step"] === step ? undefined : step }), replace: true });
-  const steps = useMemo<GraphStep[]>(() => graphSteps(saga.steps, t), [saga.steps, t]);
+  const said = useSaid();
+  const steps = useMemo<GraphStep[]>(() => graphSteps(saga.steps, t, said), [saga.steps, t, said]);
   return (
     <>
       <Say saga={saga} onAct={onAct} />
@@ -118,8 +120,9 @@ function IgnoredTab({ id }: { id: string }) {
 function Say({ saga, onAct }: { saga: SagaView; onAct: OnAct }) {
   const t = useT();
   const state = standing(saga);
-  const { key, values } = sentence(saga);
-  const why = cause(saga, t);
+  const said = useSaid();
+  const { key, values } = sentence(saga, said);
+  const why = cause(saga, t, useExplained());
   const means = remedy(saga);
   const trying = saga.steps.find((step) => step.step === saga.next?.step);
   const track = trying?.compensate ?? trying?.execute;
@@ -207,6 +210,7 @@ function Actions({ saga, onAct }: { saga: SagaView; onAct: OnAct }) {
   const [replay, setReplay] = useState(false);
   const [signal, setSignal] = useState(false);
   const [erase, setErase] = useState(false);
+  const said = useSaid();
   // A list that suggests an action leads here with it, once: it is not opened again by going back.
   const search = useSearch({ from: "/sagas/$id" });
   const navigate = useNavigate({ from: "/sagas/$id" });
@@ -231,7 +235,7 @@ function Actions({ saga, onAct }: { saga: SagaView; onAct: OnAct }) {
     onSelect: () => onAct({ plan, revision }),
     danger: plan.action === "abandon",
     disabled: !plan.allowed,
-    note: plan.allowed ? undefined : plan.refused ?? undefined,
+    note: plan.allowed || plan.refused == null ? undefined : said(plan.refused),
   }));
   const waits = saga.steps.some((step) => step.state === "waiting" && step.action.startsWith("wait for signal"));
   if (!saga.ended_at) items.push("line", { label: t("signal.send"), onSelect: () => setSignal(true) });

@@ -5,7 +5,7 @@ import type { GraphStep } from "../graph/LazyGraph";
 import type { T } from "../i18n";
 import { laneId } from "./spans";
 
-export function graphSteps(steps: StepView[], t: T): GraphStep[] {
+export function graphSteps(steps: StepView[], t: T, said: (text: string) => string): GraphStep[] {
   // A `foreach` is one node: its items are in the waterfall.
   const names = [...new Set(steps.map((step) => step.step))];
   return names.flatMap((name) => {
@@ -15,7 +15,7 @@ export function graphSteps(steps: StepView[], t: T): GraphStep[] {
     const track = worst.compensate ?? worst.execute;
     const tried = track && track.attempt > 1 ? t("graph.attempt", { attempt: track.attempt }) : undefined;
     return [{
-      id: items.length > 1 ? laneId(worst) : name, label: name, work: worst.worker ? `${worst.worker}.${worst.action}` : worst.action, after: worst.after ?? [], state: worst.state,
+      id: items.length > 1 ? laneId(worst) : name, label: name, work: worst.worker ? `${worst.worker}.${worst.action}` : said(worst.action), after: worst.after ?? [], state: worst.state,
       pivot: worst.pivot ?? false, optional: worst.optional ?? false, turn: worst.turn ?? undefined, note: items.length > 1 ? `×${items.length}` : tried,
     }];
   });

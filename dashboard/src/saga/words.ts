@@ -12,10 +12,12 @@ export function active(saga: Pick<SagaView, "steps">): StepView[] {
   return saga.steps.filter((step) => AT_WORK.includes(step.state) || (step.state === "compensating"));
 }
 
-export function cause(saga: SagaView, t: T): string | null {
+/** `explain` words an error by its code and message. */
+export function cause(saga: SagaView, t: T, explain: (code: string, message: string) => string): string | null {
   if (saga.error) {
     const step = saga.error.step;
-    const said = `${saga.error.code}${saga.error.message && saga.error.message !== saga.error.code ? ` — ${saga.error.message}` : ""}`;
+    const words = explain(saga.error.code, saga.error.message);
+    const said = `${saga.error.code}${words && words !== saga.error.code ? ` — ${words}` : ""}`;
     return step ? `${step}: ${said}` : said;
   }
   if (saga.cause) return [term(t, "cause", saga.cause.kind), saga.cause.step].filter(Boolean).join(": ");
@@ -42,7 +44,7 @@ export function deeds(saga: SagaView): string {
 export interface Sentence { key: Key; values?: Record<string, string | number> }
 
 /** The first words of the page. */
-export function sentence(saga: Pick<SagaView, "status" | "steps" | "phase" | "parked">): Sentence {
+export function sentence(saga: Pick<SagaView, "status" | "steps" | "phase" | "parked">, said: (text: string) => string): Sentence {
   const undone = saga.steps.filter((step) => step.state === "compensated").length;
   switch (saga.status) {
     case "completed": return { key: "say.completed" };
@@ -67,7 +69,7 @@ export function sentence(saga: Pick<SagaView, "status" | "steps" | "phase" | "pa
   switch (track?.state ?? first.state) {
     case "retrying": return { key: "say.retrying", values: { step, attempt: (track?.attempt ?? 0) + 1, max: track?.attempts_max ?? 0 } };
     case "unknown": return { key: "say.unknown", values: { step } };
-    case "waiting": return { key: "say.waiting", values: { step, what: first.action } };
+    case "waiting": return { key: "say.waiting", values: { step, what: said(first.action) } };
     case "held": return { key: "say.held", values: { step } };
     default: return { key: "say.step", values: { step, work: first.worker ? `${first.worker}.${first.action}` : first.action } };
   }

@@ -12,6 +12,7 @@ import { asProblem } from "../api/problem";
 import { counts, type SagaFilter, sagas, useRights } from "../api/queries";
 import { useLanguage, useT } from "../i18n";
 import { number } from "../i18n/format";
+import { useExplained } from "../i18n/said";
 import { BulkDialog, type BulkSet } from "../jobs/BulkDialog";
 import { Ago, Amount, short, Until } from "../ui/bits";
 import { Button } from "../ui/Controls";
@@ -142,11 +143,12 @@ function useColumns(): Column<SagaSummary>[] {
 
 function Where({ row }: { row: SagaSummary }) {
   const t = useT();
+  const explain = useExplained();
   if (!row.step && !row.error) return <span className="muted">–</span>;
   return (
     <>
       <span className="cell-two">{row.step}{(row.attempt ?? 0) > 1 ? ` · ${t("list.try", { attempt: row.attempt, max: row.attempts_max ?? "–" })}` : ""}{row.owner ? ` · ${row.owner}` : ""}</span>
-      {row.error && <span className="cell-two" title={row.error.message}>{row.error.code}: {row.error.message}</span>}
+      {row.error && <span className="cell-two" title={row.error.message}>{row.error.code}: {explain(row.error.code, row.error.message)}</span>}
     </>
   );
 }

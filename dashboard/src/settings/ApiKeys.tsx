@@ -6,7 +6,7 @@ import { useState } from "react";
 import { get, send } from "../api/client";
 import type { Role } from "../api/contract";
 import { useStale } from "../api/queries";
-import { useT } from "../i18n";
+import { term, useT } from "../i18n";
 import { Ago, Copy } from "../ui/bits";
 import { Button, Check, Dialog, DialogEnd, Field, Input } from "../ui/Controls";
 import { Await, ProblemLine, Section } from "../ui/Page";
@@ -34,7 +34,7 @@ export function Keys() {
       <Await of={asked}>{({ keys }) => keys.length === 0 ? <p className="muted">{t("keys.none")}</p> : (
         <div className="scroll-x"><table className="plain"><thead><tr><th scope="col">{t("name")}</th><th scope="col">{t("settings.roles")}</th><th scope="col">{t("keys.used")}</th><th scope="col">{t("keys.made")}</th><th scope="col"><span className="hidden-visually">{t("act.more")}</span></th></tr></thead>
           <tbody>{keys.map((key) => (
-            <tr key={key.id}><td>{key.name} <span className="mono muted">{key.prefix}…</span></td><td>{key.roles.join(", ")}</td><td><Ago at={key.last_used_at} /></td><td><Ago at={key.created_at} /></td>
+            <tr key={key.id}><td>{key.name} <span className="mono muted">{key.prefix}…</span></td><td>{key.roles.map((role) => term(t, "role", role)).join(", ")}</td><td><Ago at={key.last_used_at} /></td><td><Ago at={key.created_at} /></td>
               <td className="right">{key.revoked_at ? <span className="muted">{t("keys.revoked")}</span> : <Button onClick={() => revoke.mutate(key.id)}>{t("keys.revoke")}</Button>}</td></tr>
           ))}</tbody></table></div>
       )}</Await>
@@ -44,7 +44,7 @@ export function Keys() {
         ) : (
           <form className="stack" onSubmit={(event) => { event.preventDefault(); make.mutate(); }}>
             <Field label={t("name")}>{(id) => <Input id={id} required maxLength={100} value={name} onChange={(event) => setName(event.target.value)} />}</Field>
-            <fieldset className="fieldset"><legend>{t("settings.roles")}</legend>{ROLES.map((role) => <Check key={role} label={role} checked={roles.includes(role)} onChange={() => setRoles(roles.includes(role) ? roles.filter((it) => it !== role) : [...roles, role])} />)}</fieldset>
+            <fieldset className="fieldset"><legend>{t("settings.roles")}</legend>{ROLES.map((role) => <Check key={role} label={term(t, "role", role)} checked={roles.includes(role)} onChange={() => setRoles(roles.includes(role) ? roles.filter((it) => it !== role) : [...roles, role])} />)}</fieldset>
             <Field label={t("act.why")}>{(id) => <Input id={id} required value={why} onChange={(event) => setWhy(event.target.value)} />}</Field>
             <ProblemLine error={make.error} />
             <DialogEnd><Button onClick={close}>{t("cancel")}</Button><Button type="submit" kind="primary" disabled={name.trim() === "" || why.trim() === "" || roles.length === 0} busy={make.isPending}>{t("keys.make")}</Button></DialogEnd>

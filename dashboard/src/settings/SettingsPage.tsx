@@ -4,7 +4,7 @@ import { useQuery } from "@tanstack/react-query";
 
 import { authConfig, useRights } from "../api/queries";
 import { setToken, useSession } from "../api/session";
-import { type Language, setLanguage, useLanguage, useT } from "../i18n";
+import { type Language, setLanguage, term, useLanguage, useT } from "../i18n";
 import { Button, Field, Select } from "../ui/Controls";
 import { Page, Section } from "../ui/Page";
 import { Keys } from "./ApiKeys";
@@ -33,7 +33,7 @@ export function SettingsPage() {
         {rights.me ? (
           <dl className="facts">
             <dt>{t("settings.principal")}</dt><dd>{rights.me.principal}</dd>
-            <dt>{t("settings.roles")}</dt><dd>{rights.me.roles.join(", ")}</dd>
+            <dt>{t("settings.roles")}</dt><dd>{rights.me.roles.map((role) => term(t, "role", role)).join(", ")}</dd>
             {rights.me.dev && <><dt>{t("settings.mode")}</dt><dd>{t("dev_mode.long")}</dd></>}
           </dl>
         ) : <p className="muted">{config.isError ? t("no_sign_in.long") : rights.unknown ? t("rights.unknown") : t("loading")}</p>}

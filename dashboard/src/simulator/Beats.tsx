@@ -3,6 +3,7 @@
 import type { BeatView, EffectView, Move, Played } from "../api/schema";
 import { term, type T, useLanguage, useT } from "../i18n";
 import { duration } from "../i18n/format";
+import { useSaid } from "../i18n/said";
 import { Icon } from "../ui/Icon";
 import { look } from "../ui/State";
 
@@ -14,6 +15,7 @@ export function Beats({ played, moves }: { played: Played; moves: Move[] }) {
 function Beat({ beat, move }: { beat: BeatView; move: Move | null | undefined }) {
   const t = useT();
   const language = useLanguage();
+  const say = useSaid();
   const { tone, icon } = look(stateOf(move));
   return (
     <li className={`history-line tone-${beat.changed ? tone : "pending"}`}>
@@ -21,7 +23,7 @@ function Beat({ beat, move }: { beat: BeatView; move: Move | null | undefined })
       <span className="history-icon"><Icon name={icon} size={12} /></span>
       <div className="grow">
         <div className="break">{move ? said(move, t) : t("event.start")}</div>
-        {beat.effects.length > 0 && <ul className="simulator-effects">{beat.effects.map((effect, at) => <li key={at} className="muted break">{did(effect, t)}</li>)}</ul>}
+        {beat.effects.length > 0 && <ul className="simulator-effects">{beat.effects.map((effect, at) => <li key={at} className="muted break">{did(effect, t, say)}</li>)}</ul>}
         {beat.effects.length === 0 && !beat.changed && <div className="muted">{t("simulator.nothing")}</div>}
       </div>
     </li>
@@ -51,15 +53,15 @@ function said(move: Move, t: T): string {
   }
 }
 
-function did(effect: EffectView, t: T): string {
+function did(effect: EffectView, t: T, say: (text: string) => string): string {
   const step = effect.step ?? "";
   const undo = effect.direction === "compensate";
   switch (effect.kind) {
     case "send": return t(undo ? "effect.undo" : "effect.send", { step }) + ((effect.attempt ?? 1) > 1 ? ` (${t("graph.attempt", { attempt: effect.attempt ?? 1 })})` : "");
     case "start_child": return t(undo ? "effect.undo" : "effect.child", { step });
     case "anomaly": return `${t("state.anomaly")}: ${term(t, "anomaly", effect.words ?? "")}`;
-    case "ignored": return t("effect.ignored", { why: effect.words ?? "" });
-    case "refused": return t("effect.refused", { why: effect.words ?? "" });
+    case "ignored": return t("effect.ignored", { why: say(effect.words ?? "") });
+    case "refused": return t("effect.refused", { why: say(effect.words ?? "") });
     default: return t("effect.ended");
   }
 }

@@ -15,6 +15,7 @@ import { draftOf } from "../definitions/drafts";
 import { sample } from "../definitions/sample";
 import { LazyGraph } from "../graph/LazyGraph";
 import { useT } from "../i18n";
+import { useSaid } from "../i18n/said";
 import { graphSteps } from "../saga/graphSteps";
 import { sentence } from "../saga/words";
 import { Button, Field, Select, Textarea } from "../ui/Controls";
@@ -46,6 +47,7 @@ export function SimulatorPage() {
 
 function Play({ definition }: { definition: DefinitionView }) {
   const t = useT();
+  const said = useSaid();
   const { draft } = useSearch({ from: "/simulator" });
   const [drafted] = useState(() => (draft === undefined ? null : draftOf(definition.name)?.source ?? null));
   const source = drafted ?? definition.versions.find((it) => it.active)?.source ?? "";
@@ -69,7 +71,7 @@ function Play({ definition }: { definition: DefinitionView }) {
           {moves.length > 0 && <p className="row"><Button onClick={() => setMoves(moves.slice(0, -1))}>{t("simulator.back")}</Button></p>}
         </Section>
       )}
-      <Section title={t("saga.graph")} flush>{played ? <LazyGraph steps={graphSteps(played.steps, t)} label={t("saga.graph")} /> : <div className="simulator-blank" aria-busy={asked.isFetching} />}</Section>
+      <Section title={t("saga.graph")} flush>{played ? <LazyGraph steps={graphSteps(played.steps, t, said)} label={t("saga.graph")} /> : <div className="simulator-blank" aria-busy={asked.isFetching} />}</Section>
       <div className="simulator">
         <div className="stack">
           <Section title={t("simulator.next")} actions={<>
@@ -92,7 +94,7 @@ function Play({ definition }: { definition: DefinitionView }) {
 
 function Standing({ played }: { played: Played }) {
   const t = useT();
-  const { key, values } = sentence({ ...played, parked: null });
+  const { key, values } = sentence({ ...played, parked: null }, useSaid());
   const parked = played.status === "parked";
   return <p className="row wrap simulator-say" role="status"><StateBadge state={standing(played)} /><strong>{parked ? t("simulator.parked") : t(key, values)}</strong></p>;
 }

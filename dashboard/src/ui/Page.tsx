@@ -8,6 +8,7 @@ import { type ReactNode, useEffect } from "react";
 import { reach } from "../api/client";
 import { type ApiProblem, asProblem } from "../api/problem";
 import { type Key, useT } from "../i18n";
+import { diagnosed, useSaid } from "../i18n/said";
 import { Ago } from "./bits";
 import { Button } from "./Controls";
 import { Icon, type IconName } from "./Icon";
@@ -97,12 +98,13 @@ const WORDS: Record<ApiProblem["kind"], [Key, Key, IconName]> = {
 
 export function ProblemNotice({ problem, onRetry }: { problem: ApiProblem; onRetry?: () => void }) {
   const t = useT();
+  const say = useSaid();
   const [title, remedy, icon] = WORDS[problem.kind];
-  const said = problem.kind === "absent" || problem.kind === "offline" ? undefined : problem.body.detail;
+  const detail = problem.kind === "absent" || problem.kind === "offline" ? undefined : problem.body.detail;
   return (
     <div role="alert">
       <Notice icon={icon} title={t(title)} action={onRetry && problem.kind !== "absent" && <Button onClick={onRetry}>{t("try_again")}</Button>}>
-        <p>{said ?? t(remedy)}</p>
+        <p>{detail ? say(detail) : t(remedy)}</p>
       </Notice>
     </div>
   );
@@ -111,6 +113,7 @@ export function ProblemNotice({ problem, onRetry }: { problem: ApiProblem; onRet
 /** What came of a deed, below its form. */
 export function ProblemLine({ error }: { error: unknown }) {
   const t = useT();
+  const said = useSaid();
   if (!error) return null;
   const problem = asProblem(error);
   const faults = problem.body.errors ?? [];
@@ -118,8 +121,8 @@ export function ProblemLine({ error }: { error: unknown }) {
     <div className="problem-line" role="alert">
       <Icon name="rejected" />
       <div>
-        <p><strong>{t(WORDS[problem.kind][0])}</strong> {problem.body.detail ?? problem.body.title ?? t(WORDS[problem.kind][1])}</p>
-        {faults.length > 0 && <ul>{faults.map((fault, at) => <li key={at}><code>{fault.pointer || fault.code || ""}</code> {fault.detail}{fault.remedy ? ` — ${fault.remedy}` : ""}</li>)}</ul>}
+        <p><strong>{t(WORDS[problem.kind][0])}</strong> {problem.body.detail ? said(problem.body.detail) : problem.body.title ?? t(WORDS[problem.kind][1])}</p>
+        {faults.length > 0 && <ul>{faults.map((fault, at) => <li key={at}><code>{fault.pointer || fault.code || ""}</code> {fault.code && diagnosed(t, fault.code)} {said(fault.detail)}{fault.remedy ? ` — ${fault.remedy}` : ""}</li>)}</ul>}
       </div>
     </div>
   );
@@ -128,11 +131,12 @@ export function ProblemLine({ error }: { error: unknown }) {
 /** `at` is when what is shown was read. */
 function StaleLine({ problem, at, onRetry }: { problem: ApiProblem; at: number; onRetry: () => void }) {
   const t = useT();
+  const said = useSaid();
   if (problem.kind === "offline" || !reach.get()) return null; // said once, above the page
   return (
     <p className="stale" role="status">
       <Icon name="late" size={12} />
-      <span>{t("stale")} <Ago at={new Date(at).toISOString()} />. {problem.body.detail ?? t(WORDS[problem.kind][0])}</span>
+      <span>{t("stale")} <Ago at={new Date(at).toISOString()} />. {problem.body.detail ? said(problem.body.detail) : t(WORDS[problem.kind][0])}</span>
       <button type="button" className="link" onClick={onRetry}>{t("try_again")}</button>
     </p>
   );

@@ -36,7 +36,7 @@ export function Ago({ at }: { at: string | null | undefined }) {
   if (!at) return <span className="muted">–</span>;
   const instant = Date.parse(at);
   // What was stamped a moment after the clock last moved is not in the future.
-  return <time dateTime={at} title={exact(language, instant)} className="nowrap">{relative(language, Math.min(instant, Math.max(clock, Date.now())), clock)}</time>;
+  return <time dateTime={at} title={exact(language, instant)} className="nowrap">{relative(language, Math.min(instant, clock), clock)}</time>;
 }
 
 /** Since when, with the date where it is not today, and how long ago. */

@@ -102,7 +102,7 @@ function Worker({ worker, onHold }: { worker: WorkerView; onHold: (target: HoldT
 function Breakers({ breakers }: { breakers: Breaker[] }) {
   const t = useT();
   const open = breakers.filter((it) => it.state !== "closed");
-  if (breakers.length === 0) return <span className="muted">{t("workers.breakers.none")}</span>;
+  if (breakers.length === 0) return <span className="muted" title={t("workers.breakers.none.about")}>{t("workers.breakers.none")}</span>;
   if (open.length === 0) return <span className="state tone-completed"><Icon name="completed" size={12} />{t("workers.breakers.closed")}</span>;
   return (
     <span className="row wrap">{open.map((it) => (

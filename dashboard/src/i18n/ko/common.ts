@@ -36,7 +36,7 @@ export const common = {
   "active": "활성",
   "actions": "동작",
   "definition": "정의",
-  "lag": "지연",
+  "lag": "처리 지연",
   "oldest": "가장 오래됨",
   "in_flight": "진행 중",
   "at_risk": "위험 금액",

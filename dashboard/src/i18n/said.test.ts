@@ -1,0 +1,71 @@
+// What the engine says is known in Korean: each phrase here is one of its own, and of what it says by a closed set none is missing.
+
+import { readdirSync, readFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+
+import { expect, test } from "vitest";
+
+import { en } from "./en";
+import { ENGINE } from "./ko/engine";
+import { because, explained, meaning, said } from "./said";
+
+const ROOT = resolve(import.meta.dirname, "../../..");
+
+/** The sources below a folder, without their tests. */
+function sources(folder: string): string[] {
+  return readdirSync(join(ROOT, folder), { recursive: true, encoding: "utf8" })
+    .filter((name) => name.endsWith(".rs") && !/(^|\/)(tests|sandbox|testkit)(\/|\.rs$)/.test(name))
+    .map((name) => readFileSync(join(ROOT, folder, name), "utf8").split("#[cfg(test)]")[0] ?? "");
+}
+
+const machine = sources("crates/saga-core/src/machine").join("\n");
+const workers = ["crates/saga-worker/src", "workers/order/src", "workers/stock/src", "workers/notify/src", "workers/http/src", "workers/payment/src"].flatMap(sources).join("\n");
+const everything = [workers, ...["crates/saga-core/src", "crates/saga-protocol/src", "orchestrator/src"].flatMap(sources)].join("\n").replace(/\\\n\s*/g, "");
+
+test("every phrase is one that the engine or a worker says", () => {
+  const gone = ENGINE.filter(([english]) => english.split(/\{\w+\}|`/).map((part) => part.trim().replace(/^[:,;.]+ ?|\.$/g, "")).some((part) => part.length > 3 && !everything.includes(part)));
+  expect(gone.map(([english]) => english)).toEqual([]);
+});
+
+test("a phrase is there once, and its Korean fills in the same values", () => {
+  expect(ENGINE.filter(([english], at) => ENGINE.findIndex(([other]) => other === english) !== at).map(([english]) => english)).toEqual([]);
+  for (const [english, korean] of ENGINE) for (const [hole] of korean.matchAll(/\{\w+\}/g)) expect(english).toContain(hole);
+});
+
+test("why the state machine ignores or refuses something is known, all of it", () => {
+  const told = [...machine.matchAll(/(?:Ignored|Refused|Err)\(\s*"([^"]+)"/g)].map(([, reason]) => reason ?? "");
+  expect(told.length).toBeGreaterThan(50);
+  expect(told.filter((reason) => said("ko", reason) === reason)).toEqual([]);
+});
+
+test("what the codes of workers mean is known, and what the codes of the check mean", () => {
+  const codes = [...workers.matchAll(/(?:Fault::new|Answer::rejected|Answer::retryable|Answer::undecidable|Answer::own_trouble)\(\s*"(\w+)"/g)].map(([, code]) => code ?? "");
+  const toss = [...readFileSync(join(ROOT, "workers/payment/src/toss/error.rs"), "utf8").matchAll(/"([A-Z_]{8,}|toss_\w+)"/g)].map(([, code]) => code ?? "").filter((code) => !code.endsWith("_") && !["ANYTHING", "A_CODE_OF_TOMORROW", "FAILED_ANYTHING"].includes(code));
+  expect(codes.length + toss.length).toBeGreaterThan(60);
+  const t = (key: string) => key;
+  expect([...new Set([...codes, ...toss])].filter((code) => meaning(t, code) === undefined)).toEqual([]);
+  const checks = [...readFileSync(join(ROOT, "crates/saga-core/src/definition/diagnostic.rs"), "utf8").matchAll(/"(E\d{3})"/g)].map(([, code]) => code ?? "");
+  expect(checks.filter((code) => !(`diagnostic.${code}` in en))).toEqual([]);
+});
+
+test("what is said is found as a whole, in parts, and within sentences; the rest stays as it is", () => {
+  expect(said("en", "a duplicate")).toBe("a duplicate");
+  expect(said("ko", "The saga has ended.")).toBe("사가가 이미 끝났습니다");
+  expect(said("ko", "It is being undone already. The saga is unchanged; look at it again before you decide.")).toBe("이미 되돌리는 중입니다. 사가는 그대로입니다. 다시 확인한 뒤 결정하세요.");
+  expect(said("ko", "Sends pay (payment.confirm), round 2; then undoes a, b.")).toBe("pay (payment.confirm) 전송 (2라운드); 그다음 a, b 되돌림");
+  expect(said("ko", "the canary failed: 1 of 1: failed again: pay: BUSY")).toBe("카나리 실패: 1건 중 1건: 다시 실패: pay: BUSY");
+  expect(said("ko", "a worker's own words")).toBe("a worker's own words");
+});
+
+test("a worker's words in another language come behind what their code means", () => {
+  expect(explained("ko", "REJECT_CARD_COMPANY", "The card company refused the payment.")).toBe("카드사가 결제를 거절했습니다 (The card company refused the payment.)");
+  expect(explained("en", "REJECT_CARD_COMPANY", "The card company refused the payment.")).toBe("The card company refused the payment.");
+  expect(explained("en", "REJECT_CARD_COMPANY", "결제 승인이 거절되었습니다.")).toBe("the card company refused the card (결제 승인이 거절되었습니다.)");
+  expect(explained("ko", "REJECT_CARD_COMPANY", "결제 승인이 거절되었습니다.")).toBe("결제 승인이 거절되었습니다.");
+  expect(explained("ko", "a_code_of_ours", "It broke.")).toBe("It broke.");
+  expect(because("ko", "EXCEED_CANCEL_LIMIT: Too much. What to do: the shop's cancel limit is reached: have Toss raise it, then retry."))
+    .toBe("EXCEED_CANCEL_LIMIT: 상점의 취소 한도를 초과했습니다 (Too much.) 조치: 상점의 취소 한도에 도달했습니다. 토스에 한도 상향을 요청한 뒤 재시도하세요.");
+  expect(explained("ko", "compensation_failed", "A compensation failed for good; the rest is undone. REFUND_REJECTED: No. What to do: ask the card company or Toss why, then retry, or refund by bank transfer."))
+    .toBe("보상 하나가 끝내 실패했고, 나머지는 되돌렸습니다. REFUND_REJECTED: 환불이 거절되었습니다 (No.) 조치: 카드사나 토스에 이유를 확인한 뒤 재시도하거나 계좌로 환불하세요.");
+  expect(said("ko", "look the payment up in Toss's shop console; if it holds no money, mark the step compensated with that as evidence, else refund by bank transfer.")).toMatch(/^토스 상점 관리자에서/);
+});

@@ -1,0 +1,131 @@
+// What the engine says in its own English words, in the reader's language; what is not known is left as it is.
+
+import { en } from "./en";
+import { type Key, type Language, type T, translate, useLanguage } from "./index";
+import { ENGINE, WORDS } from "./ko/engine";
+
+const DEPTH_MAX = 4;
+const REMEMBERED_MAX = 500;
+
+interface Pattern { is: RegExp; holes: string[]; korean: string }
+
+const plainly = new Map<string, string>();
+const patterns: Pattern[] = [];
+for (const [english, korean] of [...ENGINE].sort(([a], [b]) => literal(b) - literal(a))) {
+  if (!english.includes("{")) plainly.set(normal(english), korean);
+  else patterns.push(pattern(english, korean));
+}
+
+/** How much of a phrase stands fast: the more, the earlier it is tried. */
+function literal(phrase: string): number {
+  return phrase.replace(/\{\w+\}/g, "").length;
+}
+
+/** Some begin a sentence, and some end one. */
+function normal(text: string): string {
+  return text.trim().replace(/\.$/, "").toLowerCase();
+}
+
+function pattern(english: string, korean: string): Pattern {
+  const holes: string[] = [];
+  const source = english.replace(/\.$/, "").split(/(\{\w+\})/).map((part) => {
+    const [, hole] = /^\{(\w+)\}$/.exec(part) ?? [];
+    if (hole === undefined) return part.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+    holes.push(hole);
+    return "(.+?)";
+  }).join("");
+  return { is: new RegExp(`^${source}\\.?$`, "is"), holes, korean };
+}
+
+const remembered = new Map<string, string>();
+
+function korean(text: string, depth: number): string {
+  const known = plainly.get(normal(text)) ?? WORDS[text];
+  if (known !== undefined || depth === 0) return known ?? text;
+  // A list of consequences is said one by one.
+  const parts = text.split("; ");
+  if (parts.length > 1) {
+    const each = parts.map((part) => korean(part, depth - 1));
+    if (each.some((part, at) => part !== parts[at])) return each.join("; ");
+  }
+  for (const { is, holes, korean: words } of patterns) {
+    const found = is.exec(text);
+    if (found === null) continue;
+    const values = new Map(holes.map((hole, at) => [hole, korean(found[at + 1] ?? "", depth - 1)]));
+    return words.replace(/\{(\w+)\}/g, (whole, hole: string) => values.get(hole) ?? whole);
+  }
+  return text;
+}
+
+export function said(language: Language, text: string): string {
+  if (language !== "ko" || text === "") return text;
+  let words = remembered.get(text);
+  if (words === undefined) {
+    if (remembered.size >= REMEMBERED_MAX) remembered.clear();
+    words = korean(text, DEPTH_MAX);
+    remembered.set(text, words);
+  }
+  return words;
+}
+
+/** What the engine says, in the reader's language. */
+export function useSaid(): (text: string) => string {
+  return SAID[useLanguage()];
+}
+
+const SAID: Record<Language, (text: string) => string> = { en: (text) => text, ko: (text) => said("ko", text) };
+
+/** Codes that are known by how they begin or end. */
+const FAMILIES: [RegExp, string][] = [
+  [/^FAILED_/, "FAILED"], [/^INVALID_.*CARD/, "INVALID_CARD"], [/^EXCEED_MAX_/, "EXCEED_MAX"], [/^http_5\d\d$/, "http_5xx"], [/^http_4\d\d$/, "http_4xx"], [/^sqlstate_/, "sqlstate"],
+];
+
+/** What an error code means, where it is one of the codes that are known. */
+export function meaning(t: T, code: string): string | undefined {
+  const known = [code, ...FAMILIES.filter(([is]) => is.test(code)).map(([, family]) => family)].find((it) => `code.${it}` in en);
+  return known === undefined ? undefined : t(`code.${known}` as Key);
+}
+
+const HANGUL = /\p{Script=Hangul}/u;
+
+/** An error's message as the reader can understand it: a worker's own words in another language come behind what its code means. */
+export function explained(language: Language, code: string, message: string): string {
+  if (language === "ko") {
+    const [, what, remedy] = /^(.+?) What to do: (.+)$/s.exec(message) ?? [];
+    if (what !== undefined && remedy !== undefined) return `${explained(language, code, what)} 조치: ${said(language, remedy)}`;
+    // What the engine says of it, and then the worker's error.
+    const [, general, its, rest] = /^(.+?\.) (\w{3,}): (.+)$/s.exec(message) ?? [];
+    if (general !== undefined && its !== undefined && rest !== undefined && said(language, general) !== general) return `${said(language, general)} ${its}: ${explained(language, its, rest)}`;
+  }
+  const words = said(language, message);
+  const readable = language === "ko" ? HANGUL.test(words) : !HANGUL.test(words);
+  const means = meaning((key, values) => translate(language, key, values), code);
+  if (means === undefined) return words;
+  if (words === "" || words === code) return means;
+  return readable ? words : `${means} (${words})`;
+}
+
+export function useExplained(): (code: string, message: string) => string {
+  return EXPLAINED[useLanguage()];
+}
+
+const EXPLAINED: Record<Language, (code: string, message: string) => string> = {
+  en: (code, message) => explained("en", code, message), ko: (code, message) => explained("ko", code, message),
+};
+
+/** A reason as the engine keeps it: its own words, or an error as `code: message`. */
+export function because(language: Language, reason: string): string {
+  const [, code, message] = /^([A-Za-z]\w+): (.+)$/s.exec(reason) ?? [];
+  return code === undefined || message === undefined ? said(language, reason) : `${code}: ${explained(language, code, message)}`;
+}
+
+export function useBecause(): (reason: string) => string {
+  return BECAUSE[useLanguage()];
+}
+
+const BECAUSE: Record<Language, (reason: string) => string> = { en: (reason) => because("en", reason), ko: (reason) => because("ko", reason) };
+
+/** What a code of `amends check` means. */
+export function diagnosed(t: T, code: string): string | undefined {
+  return `diagnostic.${code}` in en ? t(`diagnostic.${code}` as Key) : undefined;
+}
