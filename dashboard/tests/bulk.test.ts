@@ -85,3 +85,21 @@ test("undoing much money waits for a second operator, who approves it", async ()
   await status(saga, "compensated");
   await close();
 });
+
+test("a bulk job that undoes much money is approved as a whole by a second operator", async () => {
+  const { page, go, close } = await visit(browser);
+  const { key } = await ask<{ key: string }>("/ops/keys", "POST", { name: fresh("operator"), roles: ["operator"], why: "a test" });
+  const sagas = [await park(90_000, "reject_card"), await park(91_000, "reject_card")];
+  const job = { kind: "action", action: "compensate", sagas, why: "the shop closes", name: "Closing" };
+  await ask("/ops/jobs", "POST", job, { authorization: `Bearer ${key}` });
+  await go("/parked");
+  await page.getByRole("listitem").filter({ hasText: "2 sagas wait for the approval" }).getByRole("link", { name: "Closing" }).click();
+  await page.getByRole("status").filter({ hasText: "2 sagas wait for the approval of a second person" }).waitFor();
+  await accessible(page, "a bulk job that waits for its approval");
+  await page.getByRole("button", { name: "Approve" }).click();
+  await page.getByRole("dialog").getByLabel("Why").fill("I have looked at the set");
+  await page.getByRole("dialog").getByRole("button", { name: "Approve" }).click();
+  for (const saga of sagas) await status(saga, "compensated");
+  await page.getByText("Approved by").waitFor();
+  await close();
+});

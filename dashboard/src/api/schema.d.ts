@@ -610,6 +610,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/ops/jobs/{id}/approve": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Approves a job
+         * @description As a second person, where a definition asks for one: the job goes on with what waited for it. Whoever made the job
+         *     cannot approve it.
+         */
+        post: operations["approve_job"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/ops/jobs/{id}/cancel": {
         parameters: {
             query?: never;
@@ -1604,7 +1625,7 @@ export interface components {
         };
         /** @description What was erased. */
         Erased: {
-            /** @description How many places of its input were personal. */
+            /** @description How many places of its input were personal; of a saga whose retention is over, how many rows were left of it. */
             places: number;
             /**
              * Format: uuid
@@ -2134,6 +2155,8 @@ export interface components {
         JobView: {
             /** @description The action. */
             action?: string | null;
+            /** @description The second person, who has approved what needs one. */
+            approved_by?: string | null;
             /** @description Who made it. */
             by: string;
             /**
@@ -2784,6 +2807,8 @@ export interface components {
         ReplayPlan: {
             /** @description Whether it can be repeated. */
             allowed: boolean;
+            /** @description It needs a second person: only a bulk job does it, which somebody else approves. */
+            approval?: boolean;
             /** @description Its definition. */
             definition: string;
             /** @description Inputs that must be fresh, as JSON pointers. */
@@ -5090,7 +5115,10 @@ export interface operations {
     make_job: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description Makes a repetition harmless */
+                "Idempotency-Key"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
@@ -5100,6 +5128,15 @@ export interface operations {
             };
         };
         responses: {
+            /** @description The same request came before: its job */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobView"];
+                };
+            };
             /** @description Made */
             201: {
                 headers: {
@@ -5194,6 +5231,78 @@ export interface operations {
             };
             /** @description No such job */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    approve_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The job */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SteerRequest"];
+            };
+        };
+        responses: {
+            /** @description Approved */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobView"];
+                };
+            };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description One cannot approve one's own job */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such job */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It was approved before, has ended, or is too old */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The reason is missing */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6798,7 +6907,10 @@ export interface operations {
     };
     signal_saga: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Why, where a human sends it; it stands in the audit */
+                why?: string;
+            };
             header?: {
                 /** @description Makes a repetition harmless */
                 "Idempotency-Key"?: string | null;

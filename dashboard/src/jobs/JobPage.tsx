@@ -16,7 +16,7 @@ import { Ago, Lasting, short } from "../ui/bits";
 import { Button, Dialog, DialogEnd, Field, Input } from "../ui/Controls";
 import { Await, Notice, Page, ProblemLine, Section } from "../ui/Page";
 import { type Column, Table } from "../ui/Table";
-import { JobBadge, jobTitle, OUTCOMES, Progress } from "./JobsPage";
+import { JobBadge, jobTitle, OUTCOMES, Progress, unapproved } from "./JobsPage";
 
 export function JobPage() {
   const t = useT();
@@ -39,6 +39,8 @@ function Whole({ job }: { job: Job }) {
         <div className="stack">
           <Progress job={job} />
           {(job.state === "canary" || job.state === "running") && job.counts.waiting > 0 && <p className="muted">{t("jobs.left")} <Lasting ms={(job.counts.waiting / Math.max(1, job.rate_per_s)) * 1_000} /></p>}
+          {unapproved(job) && <p className="job-stopped" role="status">{t("jobs.unapproved", { sagas: job.counts.awaiting_approval, by: job.by })}</p>}
+          {job.approved_by && <p className="muted">{t("jobs.approved", { by: job.approved_by })}</p>}
           {job.stopped_because && <p className="job-stopped" role="status">{t("jobs.stopped")} {because(job.stopped_because)}</p>}
           {job.reasons.length > 0 && (
             <table className="plain"><thead><tr><th scope="col">{t("jobs.outcome")}</th><th scope="col">{t("jobs.reason")}</th><th scope="col" className="right">{t("sagas")}</th></tr></thead>
@@ -83,7 +85,7 @@ function Steering({ job }: { job: Job }) {
   const t = useT();
   const rights = useRights();
   const stale = useStale();
-  const [asking, setAsking] = useState<"pause" | "resume" | "cancel" | null>(null);
+  const [asking, setAsking] = useState<"pause" | "resume" | "cancel" | "approve" | null>(null);
   const [why, setWhy] = useState("");
   const steer = useMutation({
     mutationFn: (verb: string) => send<Job>("POST", `/ops/jobs/${job.id}/${verb}`, { why: why.trim() }),
@@ -94,6 +96,7 @@ function Steering({ job }: { job: Job }) {
   return (
     <>
       {going ? <Button icon="hold" onClick={() => setAsking("pause")}>{t("jobs.pause")}</Button> : <Button kind="primary" icon="simulator" onClick={() => setAsking("resume")}>{t("jobs.resume")}</Button>}
+      {unapproved(job) && job.by !== rights.me?.principal && <Button kind="primary" onClick={() => setAsking("approve")}>{t("jobs.approve")}</Button>}
       <Button kind="ghost" onClick={() => setAsking("cancel")}>{t("jobs.cancel")}</Button>
       <Dialog open={asking !== null} onClose={() => setAsking(null)} title={asking ? t(`jobs.${asking}`) : ""} description={<p>{asking ? t(`jobs.${asking}.about`) : ""}</p>}>
         <form className="stack" onSubmit={(event) => { event.preventDefault(); if (asking) steer.mutate(asking); }}>

@@ -50,6 +50,9 @@ export function jobTitle(job: Job, t: ReturnType<typeof useT>): string {
   return job.name ?? `${job.kind === "replay" ? t("replay") : t(`action.${job.action ?? "retry"}`)} · ${t("count.sagas", { count: job.counts.total })}`;
 }
 
+/** Whether sagas of it wait for a second person. */
+export const unapproved = (job: Job) => job.counts.awaiting_approval > 0 && job.approved_by == null && job.ended_at == null;
+
 const STATES: Record<Job["state"], string> = { canary: "running", running: "running", paused: "waiting", stopped: "parked", done: "completed", cancelled: "abandoned" };
 
 export function JobBadge({ job }: { job: Job }) {

@@ -7,9 +7,10 @@ import { useState } from "react";
 import { send } from "../api/client";
 import { useInterval } from "../api/live";
 import type { Approval } from "../api/contract";
-import { approvals, useRights, useStale } from "../api/queries";
+import { approvals, jobs, useRights, useStale } from "../api/queries";
 import { term, useLanguage, useT } from "../i18n";
 import { money } from "../i18n/format";
+import { jobTitle, unapproved } from "../jobs/JobsPage";
 import { toast } from "../layout/Toasts";
 import { Ago, Amount, short } from "../ui/bits";
 import { Button, Dialog, DialogEnd, Field, Input } from "../ui/Controls";
@@ -18,10 +19,19 @@ import { ProblemLine, Section } from "../ui/Page";
 export function Approvals() {
   const t = useT();
   const { data } = useQuery({ ...approvals, refetchInterval: useInterval(5_000) });
-  if (!data || data.approvals.length === 0) return null;
+  const waiting = (useQuery({ ...jobs, refetchInterval: useInterval(5_000) }).data?.jobs ?? []).filter(unapproved);
+  if ((data?.approvals.length ?? 0) + waiting.length === 0) return null;
   return (
     <Section flush title={t("approvals")}>
-      <ul>{data.approvals.map((it) => <Line key={it.id} approval={it} />)}</ul>
+      <ul>
+        {waiting.map((job) => (
+          <li key={job.id} className="line"><div className="grow">
+            <p><strong><Link to="/jobs/$id" params={{ id: job.id }}>{jobTitle(job, t)}</Link></strong></p>
+            <p className="muted break">{t("jobs.unapproved", { sagas: job.counts.awaiting_approval, by: job.by })}</p>
+          </div></li>
+        ))}
+        {data?.approvals.map((it) => <Line key={it.id} approval={it} />)}
+      </ul>
     </Section>
   );
 }

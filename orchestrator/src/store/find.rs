@@ -571,9 +571,8 @@ pub(super) fn push_fine(query: &mut QueryBuilder<Postgres>, filter: &Filter) {
                 .push(HEALTH_SENT)
                 .push(" = ")
                 .push_bind(health as i32),
-            Health::Waiting | Health::Retrying => {
-                query.push(" and p.status = 0 and ").push(HEALTH).push(" = ").push_bind(health as i32)
-            }
+            Health::Retrying => query.push(" and p.status = 0 and p.run in (1, 2)"),
+            Health::Waiting => query.push(" and p.status = 0 and p.run in (3, 4)"),
         };
     }
 }

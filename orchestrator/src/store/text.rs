@@ -65,24 +65,27 @@ impl Store {
         .fetch_all(self.reads())
         .await?;
         found.extend(notes.into_iter().map(|row| row.0));
-        let mut query = QueryBuilder::new("select l.id from unnest(");
-        query
-            .push_bind(shown_statuses(filter))
-            .push("::smallint[]) as w (status) cross join lateral (select p.saga_id as id from projection p");
-        query.push(" where p.status = w.status and p.words @@ ");
-        query.push_bind(words).push("::tsquery");
-        if let Some(versions) = versions {
-            query.push(" and p.definition = any(").push_bind(versions.to_vec()).push(")");
+        let mut query = QueryBuilder::new("select l.id from (");
+        // Written out, so that each is planned for what is known of its status.
+        for (at, status) in shown_statuses(filter).into_iter().enumerate() {
+            query.push(if at == 0 { "(" } else { " union all (" });
+            query.push(format!(
+                "select p.saga_id as id from projection p where p.status = {status} and p.words @@ "
+            ));
+            query.push_bind(words.clone()).push("::tsquery");
+            if let Some(versions) = versions {
+                query.push(" and p.definition = any(").push_bind(versions.to_vec()).push(")");
+            }
+            push_label(&mut query, filter.label.as_deref(), "p.saga_id");
+            push_range(&mut query, filter, "p.saga_id");
+            // Health needs the partitions' progress; it is looked at among what is found here.
+            push_fine(&mut query, &Filter { health: None, ..filter.clone() });
+            query.push(" order by p.saga_id desc limit ").push_bind(TEXT_MAX).push(")");
         }
-        push_label(&mut query, filter.label.as_deref(), "p.saga_id");
-        push_range(&mut query, filter, "p.saga_id");
-        // Health needs the partitions' progress; it is looked at among what is found here.
-        push_fine(&mut query, &Filter { health: None, ..filter.clone() });
-        query
-            .push(" order by p.saga_id desc limit ")
-            .push_bind(TEXT_MAX)
-            .push(") l order by l.id desc limit ")
-            .push_bind(TEXT_MAX);
+        if shown_statuses(filter).is_empty() {
+            query.push("select null::uuid as id where false");
+        }
+        query.push(") l order by l.id desc limit ").push_bind(TEXT_MAX);
         let errors: Vec<(Uuid,)> = query.build_query_as().fetch_all(self.reads()).await?;
         found.extend(errors.into_iter().map(|row| row.0));
         Ok(found)

@@ -26,4 +26,5 @@ export const diagnostics = {
   "diagnostic.E023": "ruled out by the schema",
   "diagnostic.E024": "operands that do not fit",
   "diagnostic.E025": "the wrong kind for its place",
+  "diagnostic.E026": "a key or label of personal data",
 } as const;

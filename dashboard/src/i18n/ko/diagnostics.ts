@@ -26,4 +26,5 @@ export const diagnostics = {
   "diagnostic.E023": "스키마에 없는 값",
   "diagnostic.E024": "피연산자의 종류가 맞지 않음",
   "diagnostic.E025": "자리에 맞지 않는 종류",
+  "diagnostic.E026": "개인정보를 담은 키 또는 라벨",
 } as const;

@@ -86,7 +86,8 @@ const deeds: [string, string][] = [
   ["changed meanwhile: skipped; it has ended", "그사이 끝나서 건너뛰었습니다"],
   ["changed meanwhile: skipped; it was replayed by another saga", "그사이 다른 사가로 재실행되어 건너뛰었습니다"],
   ["changed meanwhile: skipped; saga {saga} has its key now", "그사이 사가 {saga}이(가) 같은 키를 써서 건너뛰었습니다"],
-  ["a second person must approve it", "다른 운영자의 승인이 필요합니다"],
+  ["a second person must approve the job", "다른 운영자가 작업을 승인해야 합니다"],
+  ["nobody has approved it in time", "제때 승인한 사람이 없습니다"],
   ["there is no such saga", "그런 사가가 없습니다"],
   ["its id was used for something else", "그 ID는 다른 일에 쓰였습니다"],
   ["its definition has no such version", "정의에 그런 버전이 없습니다"],
@@ -237,7 +238,7 @@ const problems: [string, string][] = [
   ["An operator has paused this for now. The saga was not started; try again later.", "운영자가 잠시 멈춰 두었습니다. 사가는 시작되지 않았으니 나중에 다시 시도하세요."],
   ["The saga was not started. Try again later.", "사가는 시작되지 않았습니다. 나중에 다시 시도하세요."],
   ["This is for {roles}. Ask an administrator.", "{roles} 역할이 필요합니다. 관리자에게 요청하세요."],
-  ["You asked for this action yourself. Somebody else has to approve it.", "본인이 요청한 것은 다른 사람이 승인해야 합니다."],
+  ["You asked for this {what} yourself. Somebody else has to approve it.", "본인이 요청한 것은 다른 사람이 승인해야 합니다."],
   ["It is {state} already. Ask for the action anew if it is still needed.", "이미 처리되었습니다({state}). 필요하면 다시 요청하세요."],
   ["It runs already. Look again in a moment.", "이미 실행 중입니다. 잠시 후 다시 확인하세요."],
   ["It was settled by {who} already: {why}", "{who} 님이 이미 정리했습니다: {why}"],
@@ -259,7 +260,7 @@ const problems: [string, string][] = [
   ["`text` has at least 2 characters.", "검색어는 두 글자 이상이어야 합니다."],
   ["`label` is a label's name and value, such as `region:seoul`.", "`label`은 `region:seoul`처럼 이름과 값입니다."],
   ["`{name}` is one of {values}.", "`{name}`에는 다음 중 하나를 쓰세요: {values}."],
-  ["This address asks faster than it may. Nothing was written.", "요청이 너무 잦습니다. 기록된 것은 없습니다."],
+  ["{who} asks faster than it may. Nothing was written.", "요청이 너무 잦습니다. 기록된 것은 없습니다."],
 ];
 
 export const ENGINE: readonly [string, string][] = [...machine, ...reasons, ...deeds, ...plays, ...books, ...workers, ...problems];
