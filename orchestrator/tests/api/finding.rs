@@ -8,6 +8,7 @@ use saga_protocol::{Command, Outcome, Reply, SagaId};
 use serde_json::{Value, json};
 use test_support::{eventually, until_some};
 
+use crate::acting::PURCHASE;
 use crate::server::Server;
 use crate::support::{rejected, succeeded};
 
@@ -576,5 +577,26 @@ async fn dead_letters_are_shown_sent_again_or_discarded_once() {
     assert_eq!(discarded.body["state"], "discarded");
     server.get("/ops/dead-letters/999999").await.is_problem(404, "not-found");
     assert_eq!(server.get(&format!("/sagas/{saga}")).await.body["status"], "running");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn how_long_undoing_takes_is_learnt_from_what_was_undone() {
+    let server = Server::start().await;
+    server.publish(PURCHASE).await;
+    server
+        .travel(|command| match command.action.as_str() {
+            "charge" => Some(rejected(command, "card_refused")),
+            _ => Some(succeeded(command)),
+        })
+        .await;
+    let input = json!({ "id": "p-1", "amount": 1_000, "payment_key": "bad" });
+    let saga = server.post("/purchases", &[], &input).await.saga();
+    server.until(saga, "compensated").await;
+    // Nobody completed: what is learnt of undoing comes from this one.
+    eventually("the time of the undoing is kept", 20_000, async || {
+        server.stage.count("select count(*) from step_stat where step = 'hold' and direction = 1").await == 1
+    })
+    .await;
     server.stop().await;
 }
