@@ -72,7 +72,7 @@ test("a time is copied as the instant that it is", async () => {
   await go(`/sagas/${id}`);
   await page.getByText("Completed.").waitFor();
   const exact = await page.locator("main time").first().getAttribute("title") ?? "";
-  expect(exact).toMatch(/\d{4}.*\d{2}:\d{2}:\d{2}/);
+  expect(exact).toMatch(/\d{4}.*:\d{2}:\d{2}/);
   await page.getByRole("heading", { level: 1 }).click();
   await page.keyboard.press("Control+a");
   await page.keyboard.press("Control+c");
