@@ -16,8 +16,10 @@ import { router } from "./app";
 import { currentLanguage } from "./i18n";
 import { Door } from "./settings/SignIn";
 import { applyTheme } from "./settings/theme";
+import { exactInCopies } from "./ui/copies";
 
 applyTheme();
+exactInCopies();
 document.documentElement.lang = currentLanguage();
 // The style that a dialog puts into the page to keep it from scrolling, under the page's own policy.
 const nonce = document.querySelector<HTMLMetaElement>("meta[property=csp-nonce]")?.nonce;

@@ -65,6 +65,21 @@ test("an answer that comes when nobody waits for it any more is seen in the hist
   await close();
 });
 
+test("a time is copied as the instant that it is", async () => {
+  const { page, go, close } = await visit(browser);
+  const id = await place(fresh("copied"));
+  await status(id, "completed");
+  await go(`/sagas/${id}`);
+  await page.getByText("Completed.").waitFor();
+  const exact = await page.locator("main time").first().getAttribute("title") ?? "";
+  expect(exact).toMatch(/\d{4}.*:\d{2}:\d{2}/);
+  await page.getByRole("heading", { level: 1 }).click();
+  await page.keyboard.press("Control+a");
+  await page.keyboard.press("Control+c");
+  expect(await page.evaluate(() => navigator.clipboard.readText())).toContain(exact);
+  await close();
+});
+
 test("new sagas wait behind a number and do not move the rows", async () => {
   const { page, go, close } = await visit(browser);
   await go("/sagas");

@@ -56,7 +56,7 @@ function Drawn({ name, inFlight }: { name: string; inFlight: InFlight[] }) {
             <tbody>{inFlight.map((it) => (
               <tr key={it.step + it.direction}>
                 <td><Link to="/sagas" search={{ definition: name, step: it.step }}>{it.direction === "compensate" ? `⤺ ${it.step}` : it.step}</Link>{it.worker && <span className="muted"> {it.worker}</span>}</td>
-                <td className="right">{it.count}</td>
+                <td className="right"><Counted count={it.count} search={{ definition: name, step: it.step }} /></td>
                 <td className="right"><Counted count={it.late} search={{ definition: name, step: it.step, health: "late" }} /></td>
                 <td className="right"><Counted count={it.retrying} search={{ definition: name, step: it.step, health: "retrying" }} /></td>
                 <td className="right"><Counted count={it.parked} search={{ definition: name, step: it.step, status: "parked" }} /></td><td><Ago at={it.oldest_since} /></td>
