@@ -25,7 +25,7 @@ const LABELLED_MAX: i64 = 20_000;
 /// Where a count stops.
 pub const COUNT_MAX: i64 = 10_000;
 
-/// How a running saga does; its number is that of [`HEALTH`].
+/// How a running saga does; its number is what the SQL below yields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Health {
     /// As usual.
