@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use saga_core::event::Operator;
-use saga_core::{Event, What};
+use saga_core::{Event, OperatorAction, What};
 use saga_protocol::SagaId;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -93,7 +93,10 @@ pub async fn ask(engine: &Engine, wanted: Wanted, actor: &Actor) -> Result<Came,
     let published = engine.definitions.get(&engine.store, whole.summary.definition_id).await?;
     let (word, _) = words::action(&operator.action);
     let approval = published.as_ref().and_then(|it| it.definition.about.approval.as_ref());
-    let needs_approval = approval.is_some_and(|it| it.needed(word, whole.summary.amount));
+    // An edited input may be about any amount.
+    let edited = matches!(operator.action, OperatorAction::RetryEdited { .. });
+    let amount = whole.summary.amount.filter(|_| !edited);
+    let needs_approval = approval.is_some_and(|it| it.needed(word, amount));
     let (who, why) = (operator.who.clone(), operator.why.clone());
     let before = json!({
         "status": whole.summary.status,

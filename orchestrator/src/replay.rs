@@ -218,6 +218,11 @@ impl Plan {
             merge(&mut input, patch);
         }
         for (pointer, value) in &inputs.fresh {
+            // Other places are edited where a second person sees it.
+            if !self.fresh.contains(pointer) {
+                faults.push((pointer.clone(), "is not marked `fresh`: edit the input instead".to_owned()));
+                continue;
+            }
             match input.pointer_mut(pointer) {
                 Some(place) => *place = value.clone(),
                 None => faults.push((pointer.clone(), "the input has no such place".to_owned())),
@@ -242,6 +247,16 @@ impl Plan {
     pub fn needs_second(&self, edited: bool) -> bool {
         let amount = self.amount.filter(|_| !edited);
         self.approvals.iter().any(|it| it.needed("replay", amount))
+    }
+
+    /// The key that a replay is started by, whoever asks for it and how: of two who ask at once, one starts it. Only
+    /// who has acknowledged the replay that there is starts another, one after each.
+    pub fn key(&self, old: SagaId, acknowledged: bool) -> String {
+        match self.replayed_by.filter(|_| acknowledged) {
+            // Nobody can send such a character in a key of their own.
+            None => format!("\u{1}replay:{old}:first"),
+            Some(by) => format!("\u{1}replay:{old}:after {by}"),
+        }
     }
 
     /// The saga that a request with this key has started.

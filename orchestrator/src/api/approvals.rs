@@ -132,15 +132,18 @@ pub async fn list(
     let mut approvals: Vec<ApprovalView> = found.into_iter().map(Into::into).collect();
     if caller.masked() {
         // Which of it is personal depends on the step; who need not know sees none of it.
-        for it in &mut approvals {
-            for name in ["input", "output"] {
-                if let Some(value) = it.action.get_mut(name).filter(|it| !it.is_null()) {
-                    *value = MASK.into();
-                }
-            }
-        }
+        approvals.iter_mut().for_each(mask);
     }
     Ok(Json(ApprovalList { approvals }))
+}
+
+/// Hides what an action was asked for with.
+pub(super) fn mask(it: &mut ApprovalView) {
+    for name in ["input", "output"] {
+        if let Some(value) = it.action.get_mut(name).filter(|it| !it.is_null()) {
+            *value = MASK.into();
+        }
+    }
 }
 
 /// Whoever asked for something cannot approve it.

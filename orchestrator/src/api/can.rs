@@ -97,7 +97,11 @@ pub async fn actions(
         Trial { id, definition: &published.definition, state: &state, payloads: &loaded.payloads, held };
     let mut actions = trial.all();
     if let Some(approval) = &published.definition.about.approval {
-        actions.iter_mut().for_each(|it| it.approval = approval.needed(&it.action, whole.summary.amount));
+        for it in &mut actions {
+            // An edited input may be about any amount.
+            let amount = whole.summary.amount.filter(|_| it.action != "retry_edited");
+            it.approval = approval.needed(&it.action, amount);
+        }
     }
     if caller.masked() {
         actions.iter_mut().for_each(|it| it.input = None);

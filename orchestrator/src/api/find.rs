@@ -162,7 +162,10 @@ pub async fn list(
     let more = rows.len() > usize::from(limit);
     rows.truncate(usize::from(limit));
     let next = rows.last().filter(|_| more).map(|row| row.summary.saga);
-    let sagas = rows.into_iter().map(summary).collect();
+    let mut sagas: Vec<SagaSummary> = rows.into_iter().map(summary).collect();
+    if caller.only_own() {
+        sagas.iter_mut().for_each(sagas::strip);
+    }
     Ok(Json(SagaPage { sagas, next, lag_ms: Some(engine.lag.ms()) }))
 }
 

@@ -82,8 +82,8 @@ impl Personal {
             pointer.push('/');
             pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));
             let its = named("properties").and_then(|it| it.get(name));
-            // Whichever pattern fits: hidden too much is better than too little.
-            let patterns = named("patternProperties").into_iter().flat_map(|it| it.values());
+            let patterns = named("patternProperties").into_iter().flatten();
+            let patterns = patterns.filter(|(pattern, _)| fits(pattern, name)).map(|(_, schema)| schema);
             let others = schema.get("additionalProperties").filter(|_| its.is_none());
             for schema in its.into_iter().chain(patterns).chain(others) {
                 self.look(root, seen, schema, value, pointer);
@@ -142,6 +142,12 @@ impl Personal {
             _ => {}
         }
     }
+}
+
+/// Whether a name fits a pattern of JSON Schema; one that cannot be read fits all: hidden too much is better than too little.
+fn fits(pattern: &str, name: &str) -> bool {
+    let schema = serde_json::json!({ "pattern": pattern });
+    jsonschema::validator_for(&schema).map_or(true, |it| it.is_valid(&Value::from(name)))
 }
 
 #[cfg(test)]

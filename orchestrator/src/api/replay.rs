@@ -252,18 +252,12 @@ pub async fn start(
     if let Some(reason) = &plan.refused {
         return Err(Problem::conflict(format!("Saga {id} cannot be replayed: {reason}.")));
     }
-    // Without a key of the caller's, two who press at once mean the same: the first replay, or the one after another.
-    let own = key.is_some();
-    let key = key
-        .unwrap_or_else(|| plan.replayed_by.map_or_else(|| "first".to_owned(), |by| format!("after {by}")));
-    let key = format!("replay:{id}:{key}");
-    if let (Some(by), false) = (plan.replayed_by, request.acknowledged)
-        // A repetition of a request with a key gets what it got.
-        && !(own && plan.started_by(engine, &key).await?.is_some())
-    {
-        return Err(Problem::conflict(format!(
-            "Saga {by} replays it already; replay that one, or acknowledge it."
-        )));
+    let already = |by: SagaId| {
+        Problem::conflict(format!("Saga {by} replays it already; replay that one, or acknowledge it."))
+    };
+    // A request with a key may be a repetition: the same one gets what it got.
+    if let (Some(by), false, None) = (plan.replayed_by, request.acknowledged, &key) {
+        return Err(already(by));
     }
     if !plan.warnings.is_empty() && !request.acknowledged {
         let warned = plan.warnings.join("; ");
@@ -279,7 +273,12 @@ pub async fn start(
     let input = plan.input_with(&inputs).map_err(|faults| {
         Problem::invalid_input(faults.iter().map(|(pointer, detail)| FaultAt::at(pointer, detail)).collect())
     })?;
+    let key = match key.filter(|_| request.acknowledged) {
+        Some(key) => format!("replay:{id}:{key}"),
+        None => plan.key(id, request.acknowledged),
+    };
     let started = plan.start(engine, id, input, Some(key)).await.map_err(|error| match error {
+        StartError::KeyReused { saga } if plan.replayed_by == Some(saga) => already(saga),
         StartError::KeyReused { saga } => {
             Problem::conflict(format!("Saga {saga} has the business key now. Replay that one instead."))
         }

@@ -80,7 +80,22 @@ pub async fn one(
     if caller.masked() {
         mask(&api, &mut view).await?;
     }
+    if caller.only_own() {
+        // What operators write and decide is theirs.
+        view.notes.clear();
+        view.approvals.clear();
+        view.runbook = None;
+        view.team = None;
+        strip(&mut view.summary);
+    }
     Ok(Json(view))
+}
+
+/// Takes what operators write about a saga out of its summary.
+pub(super) fn strip(summary: &mut super::view::SagaSummary) {
+    summary.owner = None;
+    summary.note = None;
+    summary.failure = None;
 }
 
 /// Hides personal data in a saga's page.
@@ -94,6 +109,9 @@ async fn mask(api: &Api, view: &mut SagaView) -> Result<(), Problem> {
     }
     for output in view.anomalies.iter_mut().filter_map(|it| it.output.as_mut()) {
         personal.hide(output, &by);
+    }
+    for approval in &mut view.approvals {
+        super::approvals::mask(approval);
     }
     view.masked = true;
     Ok(())

@@ -263,7 +263,11 @@ async fn repeat(
     if job.approved_by.is_none() && plan.needs_second(request.merge.is_some()) {
         return Ok(Some(("awaiting_approval", "a second person must approve the job".to_owned())));
     }
-    let key = format!("job:{}:{}", job.id, item.number);
+    // Who has acknowledged a second replay gets one; of everybody else, one starts it.
+    let key = match request.acknowledged {
+        true => format!("job:{}:{}", job.id, item.number),
+        false => plan.key(item.saga, false),
+    };
     let own = plan.started_by(engine, &key).await?;
     if let (Some(by), false) = (plan.replayed_by, request.acknowledged)
         && own != Some(by)

@@ -278,7 +278,7 @@ impl Store {
     pub(crate) async fn expire_job(&self, id: Uuid) -> Result<(), StoreError> {
         sqlx::query(
             "update job_item i set outcome = 'refused', words = 'nobody has approved it in time', at = now()
-             from job j where j.id = $1 and j.created_at < now() - make_interval(hours => $2)
+             from job j where j.id = $1 and j.approved_by is null and j.created_at < now() - make_interval(hours => $2)
                 and i.job = j.id and i.outcome = 'awaiting_approval'",
         )
         .bind(id)

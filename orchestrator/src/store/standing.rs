@@ -9,7 +9,7 @@ use super::find::{Counted, Filter, HEALTH_SENT, Health, REACHED, Reached, shown_
 use super::{Store, StoreError};
 
 /// Held while differences are added up; any number that nobody else uses in this database.
-const STANDING_LOCK: i64 = 0x616d_656e_6473_0003;
+const STANDING_LOCK: i64 = 0x616d_656e_6473_0004;
 
 /// The rows whose command is on its way, as the index of them has it.
 pub(super) const SENT: &str = "p.status = 0 and coalesce(p.run, 0) = 0";

@@ -219,6 +219,11 @@ async fn a_compensated_saga_is_replayed_with_a_fresh_key() {
             ("done", "runs_again", "")
         ]
     );
+    // Only what is marked `fresh` is given so: an amount is edited where it is seen.
+    let more = json!({ "why": "more", "fresh": { "/payment_key": "good-0", "/amount": 90_000 } });
+    let more = server.post(&path, &[], &more).await;
+    more.is_problem(422, "invalid-input");
+    assert_eq!(more.body["errors"][0]["pointer"], "/amount", "{}", more.body);
     // The old key again would only fail again.
     server.post(&path, &[], &json!({ "why": "again" })).await.is_problem(422, "invalid-input");
     let fresh = json!({ "why": "the card was topped up", "fresh": { "/payment_key": "good-1" } });

@@ -415,3 +415,36 @@ async fn a_replay_that_needs_four_eyes_is_a_job_that_somebody_else_approves() {
     assert_eq!(job_until(&server, &job, "done").await["counts"]["succeeded"], 1);
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_replays_of_one_saga_at_once_are_one_also_without_a_business_key() {
+    let server = Server::start().await;
+    server.publish(&PURCHASE.replace("key: ${input.id}\n", "")).await;
+    let books = Books::default();
+    books.open(&server).await;
+    books.broken.store(true, Ordering::SeqCst);
+    let saga = start(&server, "purchases", 1).await[0];
+    server.until(saga, "compensated").await;
+    books.broken.store(false, Ordering::SeqCst);
+    let path = format!("/sagas/{saga}/replay");
+    let one = json!({ "why": "again", "fresh": { "/payment_key": "fresh-1" } });
+    let two = json!({ "why": "again", "fresh": { "/payment_key": "fresh-2" } });
+    let fresh = BTreeMap::from([(saga.to_string(), json!({ "/payment_key": "fresh-3" }))]);
+    let job = json!({ "kind": "replay", "sagas": [saga], "why": "again", "fresh": fresh, "canary": 0 });
+    let (one, two, job) = tokio::join!(
+        server.post(&path, &[("idempotency-key", "kim-1")], &one),
+        server.post(&path, &[], &two),
+        server.post("/ops/jobs", &[], &job),
+    );
+    if job.status == 201 {
+        job_until(&server, &job, "done").await;
+    }
+    let answers = format!("{} {} {}", one.body, two.body, job.body);
+    assert_eq!(
+        server.stage.count("select count(*) from saga where replay_of is not null").await,
+        1,
+        "{answers}"
+    );
+    eventually("it is paid once", 30_000, async || books.now()[2] == 1).await;
+    server.stop().await;
+}

@@ -181,6 +181,18 @@ async fn a_customer_starts_by_the_trigger_and_sees_only_their_own() {
         answer.body["sagas"].as_array().unwrap().len()
     };
     assert_eq!((list(&kim).await, list(&lee).await, list(&viewer).await), (1, 0, 1));
+    // What operators write about it is theirs.
+    let operator = token("choi", "operator");
+    let headers = [("authorization", operator.as_str())];
+    let note = json!({ "text": "looks like fraud" });
+    assert_eq!(server.post(&format!("/sagas/{saga}/notes"), &headers, &note).await.status, 201);
+    let see = async |who: &str, path: &str| {
+        server.request(Method::GET, path, &[("authorization", who)], "").await.body.to_string()
+    };
+    for path in [format!("/sagas/{saga}"), "/sagas?key=tour-1".to_owned()] {
+        assert!(see(&viewer, &path).await.contains("looks like fraud"), "{path}");
+        assert!(!see(&kim, &path).await.contains("looks like fraud"), "{path}");
+    }
     // The key is another customer's: it is taken, and nothing is said of whose it is.
     let taken = server.post("/tours", &[("authorization", &lee)], &tour("tour-1")).await;
     taken.is_problem(409, "key-taken");
