@@ -56,6 +56,7 @@ async fn nothing_is_reported_that_is_not_so_while_orders_run_and_what_is_so_is()
     // Every third card is rejected. In the middle nobody completes an order: what is paid stays at the pivot.
     let half = |stem: &str| Load { reject_every: 3, stem: stem.to_owned(), ..shop.load(ORDERS / 2, 8) };
     let (first, second) = (half("first"), half("second"));
+    let (tell_held, held) = tokio::sync::oneshot::channel();
     let (placed, hold) = tokio::join!(
         async {
             let placed = place(&first).await.acknowledged.len();
@@ -65,12 +66,15 @@ async fn nothing_is_reported_that_is_not_so_while_orders_run_and_what_is_so_is()
                 looks.load(Ordering::SeqCst) > seen
             })
             .await;
+            // Enough of them come to the pivot while it is held, however long the hold takes to be made.
+            held.await.unwrap();
             placed + place(&second).await.acknowledged.len()
         },
         async {
             shop.orders_reach(ORDERS / 4).await;
             let hold = json!({ "kind": "action", "worker": "order", "action": "complete", "why": "a look at the books" });
             let hold = shop.post("/ops/holds", &hold, None).await.error_for_status().unwrap();
+            tell_held.send(()).unwrap();
             hold.json::<Value>().await.unwrap()
         }
     );
