@@ -1,4 +1,4 @@
--- A second person's approval of a whole job; and the request that a repetition must be the same as.
+-- A second person's approval of a whole job.
 alter table job add column approved_by text;
 alter table job add column approved_at timestamptz;
 alter table job add column approval_why text;
