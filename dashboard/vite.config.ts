@@ -47,7 +47,7 @@ export default defineConfig({
   },
   test: {
     projects: [
-      { extends: true, test: { name: "unit", include: ["src/**/*.test.ts"], environment: "node", ...ONE_WORKER } },
+      { extends: true, test: { name: "unit", include: ["src/**/*.test.ts"], environment: "node", ...ONE_WORKER, testTimeout: 60_000 } },
       {
         test: {
           name: "browser",

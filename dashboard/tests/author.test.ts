@@ -9,7 +9,7 @@ import { promisify } from "node:util";
 import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
 
-import { accessible, type Page, settled, start, visit } from "./browser";
+import { accessible, type Page, settled, start, tabTo, visit } from "./browser";
 import { ask, fresh, order, publishCheckout, status, until } from "./engine";
 import { engineBinary } from "./stack";
 
@@ -225,5 +225,57 @@ test("a version is published for a share of new sagas, looked at beside the curr
   await expect.poll(() => page.getByRole("button", { name: "Withdraw" }).count()).toBe(0);
   const after = await ask<{ version: string; canary?: unknown }>(`/definitions/${name}`);
   expect([after.version, after.canary]).toEqual([canary.version, undefined]);
+  await close();
+});
+
+test("the keyboard alone: a definition is edited, the editor is left, a share is published, and promoted", async () => {
+  const name = "dashboard-keys";
+  await publishCheckout(name);
+  const { page, go, close } = await visit(browser);
+  await go(`/definitions/${name}`);
+  await tabTo(page, "the editor", (it) => it.name === "Edit");
+  await page.keyboard.press("Enter");
+  await page.getByText("Esc, then Tab, leaves the editor").waitFor();
+  await tabTo(page, "the text", (it) => it.name.startsWith("The definition's text"));
+  await page.keyboard.press("Control+End");
+  await page.keyboard.press("Enter");
+  // Without the indentation of the line before.
+  await page.keyboard.press("Shift+Home");
+  await page.keyboard.press("Delete");
+  await page.keyboard.type("labels: { channel: web }");
+  await page.keyboard.press("Tab");
+  expect(await page.evaluate(() => document.activeElement?.getAttribute("aria-label"))).toContain("The definition's text");
+  await page.keyboard.press("Control+z");
+  await page.getByRole("status").filter({ hasText: "No mistakes" }).waitFor();
+  // The first closes what completes, if it is open.
+  await page.keyboard.press("Escape");
+  await page.keyboard.press("Escape");
+  await tabTo(page, "publishing", (it) => it.name === "Publish", "Shift+Tab");
+  await page.keyboard.press("Enter");
+  await tabTo(page, "the share", (it) => it.name.startsWith("Share of new sagas"));
+  await page.keyboard.press("Control+a");
+  await page.keyboard.type("10");
+  await tabTo(page, "the deed", (it) => it.name === `Publish ${name} for 10% of new sagas`);
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { name: "takes 10% of new sagas" }).waitFor();
+  const { canary } = await ask<{ canary: { version: string } }>(`/definitions/${name}`);
+  await tabTo(page, "promoting", (it) => it.name === "Promote");
+  await page.keyboard.press("Enter");
+  await tabTo(page, "the reason", (it) => it.name === "Why");
+  await page.keyboard.type("It does as well");
+  await tabTo(page, "the deed", (it) => it.name.endsWith("take all new sagas"));
+  await page.keyboard.press("Enter");
+  await expect.poll(() => page.getByRole("dialog").count()).toBe(0);
+  await expect.poll(async () => (await ask<{ version: string }>(`/definitions/${name}`)).version).toBe(canary.version);
+  await close();
+});
+
+test("a mistake is said in Korean, with what to do about it", async () => {
+  const { page, go, close } = await visit(browser, { language: "ko" });
+  await go("/editor");
+  await paste(page, "정의", (await checkout()).replace("pivot: true", "pivot: maybe").replace("after: [reserve_stock]", "after: [reserve_stok]"));
+  const problems = page.getByRole("region", { name: "오류" });
+  await problems.getByText("`pivot`: true 또는 false여야 하는데 텍스트입니다").waitFor();
+  await problems.getByText("`reserve_stok`은(는) 단계가 아닙니다").waitFor();
   await close();
 });

@@ -115,9 +115,9 @@ export async function violations(page: Page, rules?: string[]): Promise<string[]
 interface Focused { name: string; href: string }
 
 /** Tab by Tab to what is looked for, as one goes who has no mouse. */
-export async function tabTo(page: Page, what: string, is: (it: Focused) => boolean): Promise<void> {
+export async function tabTo(page: Page, what: string, is: (it: Focused) => boolean, key: "Tab" | "Shift+Tab" = "Tab"): Promise<void> {
   for (let tabs = 0; tabs < TABS_MAX; tabs += 1) {
-    await page.keyboard.press("Tab");
+    await page.keyboard.press(key);
     const focused = await page.evaluate(() => {
       const it = document.activeElement;
       const labels = it instanceof HTMLInputElement || it instanceof HTMLTextAreaElement ? [...(it.labels ?? [])].map((label) => label.textContent).join(" ") : "";

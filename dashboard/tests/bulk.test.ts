@@ -96,9 +96,12 @@ test("a bulk job that undoes much money is approved as a whole by a second opera
   await page.getByRole("listitem").filter({ hasText: "2 sagas wait for the approval" }).getByRole("link", { name: "Closing" }).click();
   await page.getByRole("status").filter({ hasText: "2 sagas wait for the approval of a second person" }).waitFor();
   await accessible(page, "a bulk job that waits for its approval");
+  // What the second person has to know stands before the button.
+  await page.getByRole("definition").filter({ hasText: "₩181,000" }).waitFor();
+  await page.getByRole("definition").filter({ hasText: "Compensate · 2 sagas" }).waitFor();
   await page.getByRole("button", { name: "Approve" }).click();
   await page.getByRole("dialog").getByLabel("Why").fill("I have looked at the set");
-  await page.getByRole("dialog").getByRole("button", { name: "Approve" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Approve: Undo 2 sagas (₩181,000)" }).click();
   for (const saga of sagas) await status(saga, "compensated");
   await page.getByText("Approved by").waitFor();
   await close();

@@ -4,7 +4,7 @@
 import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 
-import { accessible, fits, inTheme, LOOKS, OF_COLOURS, shot, start, violations, visit } from "./browser";
+import { accessible, fits, inTheme, LOOKS, OF_COLOURS, settled, shot, start, violations, visit } from "./browser";
 import { peace } from "./engine";
 import { furnish } from "./pages";
 
@@ -21,7 +21,10 @@ afterAll(async () => {
 });
 
 /** What a picture is about, where it is not at the top of its page. */
-const SHOWN: Record<string, string> = { "saga-letter": ".history-aside" };
+const SHOWN: Record<string, string> = { "saga-letter": ".history-aside", "what-if": ".form-line" };
+
+/** What is asked for before its picture is taken. */
+const ASKED: Record<string, string> = { "what-if": ".form-line button[type=submit]" };
 
 describe.each(LOOKS)("every page, %s", (name, looks, axe) => {
   test("is there, and can be used", async () => {
@@ -31,6 +34,11 @@ describe.each(LOOKS)("every page, %s", (name, looks, axe) => {
       await go(path);
       expect(await page.evaluate(() => document.documentElement.lang)).toBe(looks.language ?? "en");
       await page.locator(".live.on").waitFor();
+      const ask = ASKED[what];
+      if (ask !== undefined) {
+        await page.locator(ask).click();
+        await settled(page);
+      }
       const about = SHOWN[what];
       if (about !== undefined) await page.locator(about).first().scrollIntoViewIfNeeded();
       await shot(page, `${what}-${name}`);

@@ -129,13 +129,14 @@ test("sagas are found by the labels that their definition gives them", async () 
   await page.getByRole("link", { name: /^customer:\s*kim$/ }).click();
   await page.waitForURL(/label=customer/);
   await page.getByRole("row").filter({ hasText: key }).waitFor();
-  // Typed, it completes itself from what is there.
-  await go(`/sagas?definition=${name}`);
-  await page.getByRole("row").filter({ hasText: "customer:kim" }).first().waitFor();
+  // Typed, it completes itself from what there is, name first, also where no row on the page has it.
+  await go("/sagas?status=abandoned");
   await page.getByRole("combobox", { name: "Filter" }).fill("label:cus");
-  await page.getByRole("option", { name: "label:customer:kim" }).click();
+  await page.getByRole("option", { name: "label:customer:", exact: true }).click();
+  await page.getByRole("option", { name: "label:customer:kim", exact: true }).click();
   await page.keyboard.press("Enter");
   await page.waitForURL(/label=customer/);
+  await page.getByRole("button", { name: "Take the filter status away" }).click();
   await page.getByRole("row").filter({ hasText: key }).waitFor();
   await close();
 });
@@ -335,6 +336,45 @@ test("a viewer sees everything and no action", async () => {
   await accessible(page, "what a viewer sees");
   const stored = await page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }, location.href, document.cookie]));
   expect(stored).not.toContain(key);
+  await close();
+});
+
+test("what one's role may not see, what is not there yet, and what could not be read again is said so", async () => {
+  const { page, context, go, close } = await visit(browser);
+  await go("/workers");
+  // Nothing is taken for empty before it is there.
+  let answer = (): void => undefined;
+  const held = new Promise<void>((done) => { answer = done; });
+  await context.route("**/ops/audit?*", async (route) => { await held; await route.continue(); });
+  await page.getByRole("link", { name: "Audit" }).click();
+  await page.getByRole("heading", { level: 1, name: "Audit" }).waitFor();
+  await page.getByRole("status", { name: "Loading…" }).waitFor();
+  await accessible(page, "a page that loads");
+  answer();
+  await page.getByRole("table", { name: "Audit" }).waitFor();
+  // What was seen stays, with its age, when it cannot be read again.
+  await context.route("**/ops/workers", (route) => route.fulfill({ status: 500, contentType: "application/problem+json", body: JSON.stringify({ title: "internal", detail: "the database does not answer" }) }));
+  await page.getByRole("link", { name: "Workers" }).click();
+  await page.getByRole("status").filter({ hasText: "It could not be read again. What you see is from" }).waitFor();
+  await page.getByRole("heading", { level: 2, name: "payment" }).waitFor();
+  await accessible(page, "a page that is stale");
+  await context.unroute("**/ops/workers");
+  await page.getByRole("button", { name: "Try again" }).click();
+  await expect.poll(() => page.getByText("It could not be read again").count()).toBe(0);
+
+  const { key } = await ask<{ key: string }>("/ops/keys", "POST", { name: fresh("customer"), roles: ["customer"], why: "a test" });
+  await page.getByRole("link", { name: "Settings" }).click();
+  await page.getByText("Sign in as somebody else").click();
+  await page.getByLabel("Token or API key").fill(key);
+  await page.getByRole("button", { name: "Sign in", exact: true }).click();
+  await page.getByRole("definition").filter({ hasText: /^customer$/ }).waitFor();
+  for (const name of ["Workers", "Parked", "Audit"]) {
+    await page.getByRole("link", { name, exact: true }).click();
+    await page.getByRole("heading", { level: 1, name }).waitFor();
+    await page.getByRole("alert").filter({ hasText: "Your role may not see this." }).first().waitFor();
+    expect(await page.getByText(/Nothing is parked|Nothing was done yet|No worker/).count(), name).toBe(0);
+  }
+  await accessible(page, "what a role may not see");
   await close();
 });
 

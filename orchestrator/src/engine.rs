@@ -27,6 +27,7 @@ use crate::shard::stuck::Stuck;
 use crate::start::{Parts, Starter};
 use crate::store::audit::Actor;
 use crate::store::definitions::{Definitions, Proof, PublishError, Published, Share};
+use crate::store::retention;
 use crate::store::sweep::{Look, Place, Swept};
 use crate::store::{Store, StoreError};
 use crate::workers::WorkerRegistry;
@@ -399,12 +400,19 @@ async fn housekeeping(engine: Engine, shutdown: CancellationToken) {
         }
         if Instant::now() >= retirement_due {
             retirement_due = Instant::now() + RETIRE_EVERY;
-            if let Err(error) = engine.store.retire(chrono::Utc::now()).await {
-                tracing::warn!(%error, "ended sagas whose time has come cannot go yet");
+            match engine.store.retire(chrono::Utc::now()).await {
+                // As long as there may be more, each second.
+                Ok((_, sagas)) if sagas >= u64::from(retention::BATCH) => retirement_due = Instant::now(),
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "ended sagas whose time has come cannot go yet"),
             }
             match engine.store.waiting_for_a_human().await {
                 Ok(waiting) => waiting.tell(),
                 Err(error) => tracing::warn!(%error, "parked sagas cannot be counted; again in a moment"),
+            }
+            match engine.store.standing_of_books().await {
+                Ok(books) => books.tell(),
+                Err(error) => tracing::warn!(%error, "open findings cannot be counted; again in a moment"),
             }
         }
         tokio::select! {

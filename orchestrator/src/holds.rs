@@ -3,7 +3,7 @@
 //! Owns which holds there are, in memory and in the table, and that what a hold kept back goes on when it ends. What
 //! a hold does to a saga is `saga_core`'s, by the event's `held`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -126,13 +126,14 @@ impl Holds {
     /// Looks for holds each second, and tells sagas that one has kept back once it has ended.
     pub(crate) async fn follow(self, engine: Engine, claims: Claims, shutdown: CancellationToken) {
         let mut told: HashMap<Uuid, Instant> = HashMap::new();
+        let mut sweep = Sweep::default();
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
             told.retain(|_, at| at.elapsed() < TELL_AGAIN);
-            if let Err(error) = self.turn(&engine, &claims, &mut told).await {
+            if let Err(error) = self.turn(&engine, &claims, &mut told, &mut sweep).await {
                 tracing::warn!(%error, "the holds cannot be read; going on with those that are known");
             }
         }
@@ -143,30 +144,69 @@ impl Holds {
         engine: &Engine,
         claims: &Claims,
         told: &mut HashMap<Uuid, Instant>,
+        sweep: &mut Sweep,
     ) -> Result<(), StoreError> {
         engine.store.release_expired_holds().await?;
         self.refresh(&engine.store).await?;
-        for (saga, definition, step) in engine.store.held_back(&claims.shards(), TELL_MAX).await? {
-            if told.contains_key(&saga) {
-                continue;
-            }
+        let shards = claims.shards();
+        // Place by place: those of a hold that has ended do not wait behind those of another one.
+        for (definition, step) in engine.store.held_places(&shards).await? {
             let Some(published) = engine.definitions.get(&engine.store, definition).await? else { continue };
-            let definition = &published.definition;
-            let still = step
-                .and_then(|name| definition.find(&name))
-                .is_some_and(|ix| self.steps(definition).contains(&ix));
-            if still {
+            let its = &published.definition;
+            let ix = step.as_deref().and_then(|name| its.find(name));
+            if ix.is_some_and(|ix| self.steps(its).contains(&ix)) {
                 continue;
             }
-            // The owner decides with the holds that it knows: should those be older, it is told again.
-            let event = Event::new(clock::now(), rand::random(), What::Hold);
-            let id = Uuid::now_v7();
-            let (_, shard) = engine.store.post(id, SagaId(saga), &event, None).await?;
-            engine.nudge(SagaId(saga), shard, id).await;
-            told.insert(saga, Instant::now());
+            for saga in engine.store.held_back(&shards, definition, step.as_deref(), TELL_MAX).await? {
+                tell(engine, saga, told).await?;
+            }
+        }
+        // Of a saga with parallel steps one place is known: another of its steps may be free now. All are told once.
+        if sweep.ended(&self.active()) {
+            sweep.after = Some(Uuid::nil());
+        }
+        if let Some(after) = sweep.after {
+            let page = engine.store.held_after(&shards, after, TELL_MAX).await?;
+            for saga in &page {
+                tell(engine, *saga, told).await?;
+            }
+            sweep.after = page.last().copied();
         }
         Ok(())
     }
+}
+
+/// What is left to tell of holds that have ended.
+#[derive(Debug, Default)]
+struct Sweep {
+    /// Those in force a moment ago.
+    known: HashSet<Uuid>,
+    /// Told up to here; nothing when all are.
+    after: Option<Uuid>,
+}
+
+impl Sweep {
+    /// Whether one has ended since the last time.
+    fn ended(&mut self, now: &[Hold]) -> bool {
+        let now: HashSet<Uuid> = now.iter().map(|it| it.id).collect();
+        let ended = self.known.difference(&now).next().is_some();
+        self.known = now;
+        ended
+    }
+}
+
+/// Tells a saga that it may go on, unless it was told a moment ago. Its owner decides with the holds that it knows:
+/// should those be older, it is told again.
+async fn tell(engine: &Engine, saga: Uuid, told: &mut HashMap<Uuid, Instant>) -> Result<(), StoreError> {
+    if told.contains_key(&saga) {
+        return Ok(());
+    }
+    let event = Event::new(clock::now(), rand::random(), What::Hold);
+    let id = Uuid::now_v7();
+    let (_, shard) = engine.store.post(id, SagaId(saga), &event, None).await?;
+    engine.nudge(SagaId(saga), shard, id).await;
+    told.insert(saga, Instant::now());
+    Ok(())
 }
 
 const COLUMNS: &str = "id, kind, definition, worker, action, by, why, at, until, released_at, released_by";
@@ -269,24 +309,55 @@ impl Store {
 
     async fn release_expired_holds(&self) -> Result<(), StoreError> {
         sqlx::query(
-            "update hold set released_at = until, released_by = 'time' where released_at is null and until <= now()",
+            "with over as (
+                update hold set released_at = until, released_by = 'time' where released_at is null and until <= now()
+                returning id)
+             insert into audit (who, roles, address, what, target, why)
+             select 'time', '{}', '-', 'hold.release', id::text, 'its time was over' from over",
         )
         .execute(self.reads())
         .await?;
         Ok(())
     }
 
-    /// Sagas of these shards that stand at a held step: saga, definition, step.
+    /// Where sagas of these shards stand at held steps: definition and step.
+    async fn held_places(&self, shards: &[i32]) -> Result<Vec<(i32, Option<String>)>, StoreError> {
+        Ok(sqlx::query_as(
+            "select distinct definition, step from projection where run = 4 and status = 0 and shard = any($1)",
+        )
+        .bind(shards)
+        .fetch_all(self.reads())
+        .await?)
+    }
+
+    /// Sagas of these shards that stand at a held step, the oldest first.
     async fn held_back(
         &self,
         shards: &[i32],
+        definition: i32,
+        step: Option<&str>,
         limit: i64,
-    ) -> Result<Vec<(Uuid, i32, Option<String>)>, StoreError> {
-        Ok(sqlx::query_as(
-            "select saga_id, definition, step from projection where run = 4 and status = 0 and shard = any($1)
-             order by saga_id limit $2",
+    ) -> Result<Vec<Uuid>, StoreError> {
+        Ok(sqlx::query_scalar(
+            "select saga_id from projection where run = 4 and status = 0 and shard = any($1)
+                and definition = $2 and step is not distinct from $3 order by saga_id limit $4",
         )
         .bind(shards)
+        .bind(definition)
+        .bind(step)
+        .bind(limit)
+        .fetch_all(self.reads())
+        .await?)
+    }
+
+    /// Sagas of these shards that stand at a held step, after one.
+    async fn held_after(&self, shards: &[i32], after: Uuid, limit: i64) -> Result<Vec<Uuid>, StoreError> {
+        Ok(sqlx::query_scalar(
+            "select saga_id from projection where run = 4 and status = 0 and shard = any($1) and saga_id > $2
+             order by saga_id limit $3",
+        )
+        .bind(shards)
+        .bind(after)
         .bind(limit)
         .fetch_all(self.reads())
         .await?)

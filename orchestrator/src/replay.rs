@@ -1,20 +1,25 @@
 //! Replay: an ended saga that did not complete is repeated as a new one, linked to it.
 //!
+//! Once: who wants it again repeats the one that repeats it, should that not have completed either. So nothing that was
+//! brought home is done a second time, whoever asks and however often.
+//!
 //! Owns what may be repeated, what will run again, and which inputs must be fresh. The start itself is
 //! [`crate::start`]'s.
 
 use std::sync::Arc;
 
-use saga_core::Run;
 use saga_core::definition::{Approval, Turn};
 use saga_protocol::SagaId;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::api::body;
+use crate::api::retention::ERASED;
+use crate::auth::ANONYMOUS;
 use crate::engine::Engine;
 use crate::start::{StartError, StartRequest, Started};
 use crate::store::StoreError;
+use crate::store::audit::{Actor, Deed};
 use crate::store::definitions::Published;
 
 /// A step in the plan of a replay.
@@ -110,12 +115,19 @@ pub async fn plan(engine: &Engine, saga: SagaId, version: Option<&str>) -> Resul
             engine.definitions.get(store, id).await?.ok_or(NoPlan::NoVersion)?
         }
     };
-    let refused = match whole.summary.status {
-        "completed" => Some("it completed: there is nothing to repeat".to_owned()),
-        "compensated" | "abandoned" => None,
+    let beside = store.beside(saga).await?;
+    let replayed_by = beside.replays.last().copied();
+    let refused = match (whole.summary.status, replayed_by) {
+        _ if whole.summary.parent.is_some() => {
+            Some("it is a part of another saga: replay the one at the top".to_owned())
+        }
+        (_, Some(by)) => {
+            Some(format!("saga {by} replays it already: replay that one, if it did not complete"))
+        }
+        ("completed", None) => Some("it completed: there is nothing to repeat".to_owned()),
+        ("compensated" | "abandoned", None) => None,
         _ => Some("it has not ended: retry it instead, or have it undone first".to_owned()),
     };
-    let beside = store.beside(saga).await?;
     let mut steps = Vec::new();
     for (ix, step) in published.definition.steps().filter(|(_, step)| step.turn == Turn::Graph) {
         let _ = ix;
@@ -138,17 +150,7 @@ pub async fn plan(engine: &Engine, saga: SagaId, version: Option<&str>) -> Resul
         }
     }
     let mut warnings = Vec::new();
-    let stays: Vec<String> = state
-        .cells
-        .iter()
-        .filter(|cell| {
-            let undone =
-                cell.undo.as_ref().is_some_and(|undo| matches!(undo.run, Run::Succeeded | Run::Skipped));
-            let can = old.definition.step(cell.step).is_some_and(|step| step.compensation.is_some());
-            can && !undone && !matches!(cell.execute.run, Run::Rejected | Run::Skipped | Run::Held)
-        })
-        .filter_map(|cell| crate::api::words::step_name(&old.definition, cell.step))
-        .collect();
+    let stays = crate::api::words::uncompensated(&old.definition, &state);
     if !stays.is_empty() {
         warnings.push(format!(
             "the old saga left this undone, and it would be done a second time: {}",
@@ -164,11 +166,11 @@ pub async fn plan(engine: &Engine, saga: SagaId, version: Option<&str>) -> Resul
         approvals: approvals.collect(),
         fresh: fresh_pointers(&published.definition.input_schema),
         published,
-        principal: whole.summary.principal.unwrap_or_else(|| "anonymous".to_owned()),
+        principal: whole.summary.principal.unwrap_or_else(|| ANONYMOUS.to_owned()),
         input: Value::clone(&loaded.payloads.input),
         steps,
         refused,
-        replayed_by: beside.replays.last().copied(),
+        replayed_by,
         warnings,
     })
 }
@@ -203,6 +205,27 @@ fn merge(target: &mut Value, patch: &Value) {
     }
 }
 
+/// Where an input has been erased.
+fn erased(input: &Value, pointer: &mut String, faults: &mut Faults) {
+    let length = pointer.len();
+    let mut below = |name: &str, value: &Value| {
+        pointer.push('/');
+        pointer.push_str(name);
+        erased(value, pointer, faults);
+        pointer.truncate(length);
+    };
+    match input {
+        Value::Object(members) => {
+            members.iter().for_each(|(name, it)| below(&name.replace('~', "~0").replace('/', "~1"), it));
+        }
+        Value::Array(items) => items.iter().enumerate().for_each(|(at, it)| below(&at.to_string(), it)),
+        Value::String(text) if text == ERASED => {
+            faults.push((pointer.clone(), "was erased: give a whole new input".to_owned()));
+        }
+        _ => {}
+    }
+}
+
 /// What is wrong with a replay's inputs: pointer and reason.
 pub type Faults = Vec<(String, String)>;
 
@@ -228,6 +251,7 @@ impl Plan {
                 None => faults.push((pointer.clone(), "the input has no such place".to_owned())),
             }
         }
+        erased(&input, &mut String::new(), &mut faults);
         for pointer in &self.fresh {
             let old = self.input.pointer(pointer);
             if old.is_some() && input.pointer(pointer) == old {
@@ -243,41 +267,54 @@ impl Plan {
         if faults.is_empty() { Ok(input) } else { Err(faults) }
     }
 
+    /// Keeps that it was started, unless that is kept: the start is a transaction of its own, and a process may die
+    /// after it.
+    ///
+    /// # Errors
+    /// When the database fails; repeating the request with the same key keeps it.
+    pub async fn tell(
+        &self,
+        engine: &Engine,
+        actor: &Actor,
+        old: SagaId,
+        started: SagaId,
+        why: &str,
+        more: Value,
+    ) -> Result<(), StoreError> {
+        let mut after =
+            serde_json::json!({ "saga": started, "version": self.published.definition.version.0 });
+        if let (Value::Object(after), Value::Object(more)) = (&mut after, more) {
+            after.extend(more);
+        }
+        let deed = Deed { why: Some(why), after: Some(after), ..Deed::new("saga.replay", old.to_string()) };
+        engine.store.keep_deed_once(actor, deed, &started.to_string()).await
+    }
+
     /// Whether a second person is needed. An input that is `edited` may be about any amount.
     pub fn needs_second(&self, edited: bool) -> bool {
         let amount = self.amount.filter(|_| !edited);
         self.approvals.iter().any(|it| it.needed("replay", amount))
     }
 
-    /// The key that a replay is started by, whoever asks for it and how: of two who ask at once, one starts it. Only
-    /// who has acknowledged the replay that there is starts another, one after each.
-    pub fn key(&self, old: SagaId, acknowledged: bool) -> String {
-        match self.replayed_by.filter(|_| acknowledged) {
-            // Nobody can send such a character in a key of their own.
-            None => format!("\u{1}replay:{old}:first"),
-            Some(by) => format!("\u{1}replay:{old}:after {by}"),
-        }
+    /// The key that a replay is started by, whoever asks for it and how: of all who ask, one starts it.
+    fn key(old: SagaId) -> String {
+        // Nobody can send such a character in a key of their own.
+        format!("\u{1}replay:{old}:first")
     }
 
-    /// The saga that a request with this key has started.
+    /// The saga that an earlier request for the same replay has started.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn started_by(&self, engine: &Engine, key: &str) -> Result<Option<SagaId>, StoreError> {
-        engine.store.saga_of_key(&format!("request:{}", self.principal), key).await
+    pub async fn started(&self, engine: &Engine, old: SagaId) -> Result<Option<SagaId>, StoreError> {
+        engine.store.saga_of_key(&format!("request:{}", self.principal), &Self::key(old)).await
     }
 
-    /// Starts the replay. The key makes a repetition the same saga.
+    /// Starts the replay. A repetition is the same saga.
     ///
     /// # Errors
     /// See [`StartError`].
-    pub async fn start(
-        &self,
-        engine: &Engine,
-        old: SagaId,
-        input: Value,
-        idempotency_key: Option<String>,
-    ) -> Result<Started, StartError> {
+    pub async fn start(&self, engine: &Engine, old: SagaId, input: Value) -> Result<Started, StartError> {
         let mut hash = Sha256::new();
         hash.update(body::hash(&self.published.definition.name, &input));
         // As a request it is its own: the shop's repeated one still means the saga that it started.
@@ -289,7 +326,7 @@ impl Plan {
                 input: Arc::new(input),
                 body_hash: hash.finalize().into(),
                 principal: self.principal.clone(),
-                idempotency_key,
+                idempotency_key: Some(Self::key(old)),
                 replay_of: Some(old),
             })
             .await

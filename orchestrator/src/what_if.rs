@@ -14,6 +14,7 @@ use saga_core::{
 use saga_protocol::{Direction, Outcome, SagaId, StepName};
 use serde_json::Value;
 
+use crate::api::personal::{MASK, Personal};
 use crate::api::words;
 use crate::store::read::HistoryRow;
 
@@ -98,6 +99,21 @@ impl Past {
             }
         }
         Some(past)
+    }
+
+    /// Hides what is personal: whoever may not see it learns nothing of it by what a condition makes of it.
+    pub fn hide(&mut self, personal: &Personal) {
+        let by = Value::from(MASK);
+        let mut input = Value::clone(&self.input);
+        personal.hide_in_input(&mut input, &by);
+        personal.hide(&mut input, &by);
+        self.input = Arc::new(input);
+        let outputs = self.answers.values_mut().flatten().map(|it| &mut it.output);
+        let children = self.children.values_mut().flatten().map(|it| &mut it.output);
+        let signals = self.signals.iter_mut().map(|it| &mut it.payload);
+        for output in outputs.chain(children).chain(signals).flatten() {
+            personal.hide(Arc::make_mut(output), &by);
+        }
     }
 
     /// What would have come of it with this definition.

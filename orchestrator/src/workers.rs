@@ -39,6 +39,14 @@ impl WorkerRegistry {
         })
     }
 
+    /// The schema that a living instance of the worker announces for the inputs of an action, or of what undoes it.
+    pub fn input_schema(&self, worker: &str, action: &str) -> Option<serde_json::Value> {
+        let all = self.announcements.read();
+        let offers = all.values().filter(|it| it.worker == worker && alive(it)).flat_map(|it| &it.actions);
+        let mut its = offers.filter(|offer| offer.action == action);
+        its.find_map(|offer| offer.input_schema.clone())
+    }
+
     /// How far a partition of a command topic has been worked off, when its worker says so at all.
     pub fn reached(&self, topic: &str, partition: i32) -> Option<Millis> {
         let progress = self.progress.read();

@@ -57,7 +57,8 @@ pub fn with_scope<R>(
 }
 
 /// A step's output: of a `foreach`, the list of its items' outputs. A step that succeeded without one has `null`;
-/// one that did not succeed, or was skipped without one, has none.
+/// one that did not succeed, was skipped without one, or whose
+/// output cannot be used, has none.
 pub fn output_of(
     definition: &Definition,
     state: &State,
@@ -83,6 +84,7 @@ pub fn output_of(
 
 fn track_output(track: &Track, payloads: &Payloads) -> Option<Arc<Value>> {
     match (track.run, track.output) {
+        _ if track.unusable => None,
         (Run::Succeeded | Run::Skipped, Some(revision)) => payloads.at(revision).cloned(),
         (Run::Succeeded, None) => Some(Arc::new(Value::Null)),
         _ => None,

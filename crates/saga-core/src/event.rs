@@ -132,6 +132,10 @@ pub struct ChildEnded {
 pub const MOVED_ON: &str = "the saga has moved on since you looked";
 /// The same, to its end.
 pub const HAS_ENDED: &str = "the saga has ended";
+/// Why an output that an operator gives a step is refused.
+pub const UNFIT: &str = "that output does not fit the step's output_schema";
+/// How long an early signal waits for its wait where the definition does not say, in ms.
+pub const SIGNAL_TTL_MS: i64 = 24 * 3_600_000;
 
 /// An operator's deed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -9,6 +9,7 @@ pub mod command;
 pub mod definition;
 pub mod draw;
 pub mod event;
+pub mod explain;
 pub mod machine;
 pub mod payloads;
 pub mod simulate;

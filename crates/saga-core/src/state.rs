@@ -112,6 +112,8 @@ pub enum Why {
     Undecidable,
     /// A `succeeded` came without its output, because that was too large.
     OutputTooLarge,
+    /// A `succeeded` came with an output that its step's `output_schema` rules out.
+    OutputUnfit,
     /// An expression could not be evaluated with the data at hand.
     BadExpression,
     /// A record of this saga cannot be applied.
@@ -123,7 +125,10 @@ pub enum Why {
 impl Why {
     /// Whether the saga is parked on its way forward before the pivot: such a one still obeys its deadline.
     pub const fn obeys_deadline(self) -> bool {
-        matches!(self, Self::Rejected | Self::Exhausted | Self::BadExpression | Self::OutputTooLarge)
+        matches!(
+            self,
+            Self::Rejected | Self::Exhausted | Self::BadExpression | Self::OutputTooLarge | Self::OutputUnfit
+        )
     }
 }
 
@@ -253,9 +258,10 @@ pub struct Track {
     /// The revision whose history row holds the output.
     #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
     pub output: Option<u32>,
-    /// It succeeded without its output, which was too large; an operator has not given one yet.
+    /// It succeeded, and its output cannot be used: it was too large to keep, or does not fit its schema (then it is
+    /// kept for the compensation alone). An operator has not given another one yet.
     #[serde(rename = "l", default, skip_serializing_if = "std::ops::Not::not")]
-    pub oversized: bool,
+    pub unusable: bool,
     /// Ended by an operator who acknowledged that it may still take effect. A success that shows up later is
     /// an anomaly.
     #[serde(rename = "w", default, skip_serializing_if = "std::ops::Not::not")]
@@ -278,7 +284,7 @@ impl Track {
             input: None,
             input_hash: None,
             output: None,
-            oversized: false,
+            unusable: false,
             waived: false,
         }
     }

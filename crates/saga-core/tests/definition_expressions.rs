@@ -98,9 +98,7 @@ fn what_is_read_is_known() {
     let reads = |text: &str| -> Vec<String> {
         let name = |read: &Read| match read {
             Read::Input(path) => format!("input{path}"),
-            Read::Output { step, path, guarded } => {
-                format!("{step}{path}{}", if *guarded { "?" } else { "" })
-            }
+            Read::Output { step, path } => format!("{step}{path}"),
             Read::Item(path) => format!("item{path}"),
             Read::Index => "index".to_owned(),
             Read::SagaId => "saga".to_owned(),
@@ -112,10 +110,7 @@ fn what_is_read_is_known() {
         reads("input.a.b + input['c'] + string(index) + saga.id"),
         ["input.a.b", "input.c", "index", "saga"]
     );
-    assert_eq!(
-        reads("has(steps.pay.output) ? steps.pay.output.id : steps.x.output"),
-        ["pay?", "pay.id?", "x"]
-    );
+    assert_eq!(reads("has(steps.pay.output) ? steps.pay.output.id : steps.x.output"), ["pay", "pay.id", "x"]);
     assert_eq!(reads("input.items.map(input2, input2.sku)"), ["input.items"]);
     assert_eq!(
         reads("input.items.exists(item, item.sku == 'a')"),

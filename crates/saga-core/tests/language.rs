@@ -155,3 +155,21 @@ fn every_definition_that_loads_is_valid_and_mistakes_of_form_are_not() {
     }
     assert!(right > 20 && wrong > 2, "{right} right, {wrong} wrong");
 }
+
+/// The page about the language has a definition with every part of it, which compiles.
+#[test]
+fn the_page_about_the_language_is_true() {
+    let page = fs::read_to_string(root().join("docs/definitions.md")).unwrap();
+    let example = page.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
+    let told = load(example).map(|it| it.name);
+    assert_eq!(told.as_deref(), Ok("order-gift"), "{told:?}");
+    let schema = schema();
+    for pointer in ["/properties", "/definitions/step/properties", "/definitions/retry/properties"] {
+        for key in keys(&schema, pointer) {
+            assert!(
+                page.contains(&format!("{key}:")) || page.contains(&format!("`{key}`")),
+                "{key} is not on it"
+            );
+        }
+    }
+}

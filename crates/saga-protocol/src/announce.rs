@@ -38,9 +38,9 @@ pub struct Announcement {
     /// Commands that it answered in the minute before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answered_per_minute: Option<u64>,
-    /// Its circuit breakers.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub breakers: Vec<BreakerInfo>,
+    /// Its circuit breakers; absent when it does not say whether it has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breakers: Option<Vec<BreakerInfo>>,
 }
 
 /// A circuit breaker of a worker's instance.

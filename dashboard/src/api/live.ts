@@ -45,6 +45,7 @@ export function useInterval(pollingMs = 2_000): number {
 const STALE: Record<string, string[]> = {
   holds: ["holds", "overview", "workers", "plans"],
   jobs: ["jobs"],
+  reconciliation: ["reconciliation"],
   approvals: ["approvals", "overview", "saga"],
   anomalies: ["parked", "overview", "saga"],
   dead_letters: ["dead-letters", "overview"],

@@ -9,7 +9,7 @@ import type {
 } from "./contract";
 import { asProblem } from "./problem";
 import { useSession } from "./session";
-import type { DefinitionList, DefinitionView, IgnoredPage } from "./schema";
+import type { DefinitionList, DefinitionView, IgnoredPage, LabelList } from "./schema";
 
 export type SagaFilter = Record<string, string | undefined>;
 
@@ -121,11 +121,11 @@ export const jobs = queryOptions({ queryKey: ["jobs"], queryFn: ({ signal }) => 
 export const job = (id: string) =>
   queryOptions({ queryKey: ["jobs", id], queryFn: ({ signal }) => get<Job>(`/ops/jobs/${id}`, signal) });
 
-export const jobItems = (id: string, outcome?: string) =>
+export const jobItems = (id: string, among: { outcome?: string | undefined; reason?: string | undefined }) =>
   infiniteQueryOptions({
-    queryKey: ["jobs", id, "items", outcome],
+    queryKey: ["jobs", id, "items", among],
     queryFn: ({ signal, pageParam }) =>
-      get<{ items: JobItem[]; next?: number }>(`/ops/jobs/${id}/items${query({ outcome, limit: 200, after: pageParam })}`, signal),
+      get<{ items: JobItem[]; next?: number }>(`/ops/jobs/${id}/items${query({ ...among, limit: 200, after: pageParam })}`, signal),
     initialPageParam: undefined as number | undefined,
     getNextPageParam: (page) => page.next ?? undefined,
   });
@@ -165,6 +165,14 @@ export const definitions = queryOptions({
 
 export const definition = (name: string) =>
   queryOptions({ queryKey: ["definitions", name], queryFn: ({ signal }) => get<DefinitionView>(`/definitions/${encodeURIComponent(name)}`, signal) });
+
+/** The labels that begin so; their names, until one is whole. */
+export const labels = (begin: string) =>
+  queryOptions({
+    queryKey: ["labels", begin],
+    queryFn: ({ signal }) => get<LabelList>(`/ops/labels${query({ begin, limit: 8 })}`, signal),
+    staleTime: 10_000, retry: false, placeholderData: keepPreviousData,
+  });
 
 export const savedFilters = queryOptions({
   queryKey: ["filters"],

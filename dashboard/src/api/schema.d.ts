@@ -743,6 +743,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/ops/labels": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The labels that sagas have
+         * @description Without a colon in `begin`, the names that begin so; with one, the labels. In their order, at most `limit`.
+         */
+        get: operations["list_labels"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/ops/live": {
         parameters: {
             query?: never;
@@ -816,6 +836,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/ops/reconciliation/settle": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Settles a finding by hand
+         * @description What was looked into and is put right outside, or never will be: no run tells of it again, unless its amount changes.
+         */
+        post: operations["settle_finding"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/ops/retention": {
         parameters: {
             query?: never;
@@ -861,7 +901,8 @@ export interface paths {
         put?: never;
         /**
          * What if past sagas had run by another definition
-         * @description Their recorded answers are played against it in a simulation. Nothing is changed, and no worker is asked.
+         * @description Their recorded answers are played against it in a simulation. Nothing is changed, and no worker is asked. Personal
+         *     data is masked before for who may not see it: a condition on it then goes as it does for the mask.
          */
         post: operations["what_if"];
         delete?: never;
@@ -1002,7 +1043,8 @@ export interface paths {
         put?: never;
         /**
          * Erases personal data of an ended saga
-         * @description What its definition marks `personal: true`, wherever the engine keeps it. Workers keep books of their own.
+         * @description What its definition marks `personal: true`, wherever the engine keeps it: also in the sagas that it started, that
+         *     started it, and that repeat it. Workers keep books of their own.
          */
         post: operations["erase_saga"];
         delete?: never;
@@ -1625,7 +1667,7 @@ export interface components {
         };
         /** @description What was erased. */
         Erased: {
-            /** @description How many places of its input were personal; of a saga whose retention is over, how many rows were left of it. */
+            /** @description How many places of its input, and of its family's, were personal; of a saga whose retention is over, how many rows were left of it. */
             places: number;
             /**
              * Format: uuid
@@ -1998,8 +2040,8 @@ export interface components {
              * @description When it was heard of last.
              */
             at: string;
-            /** @description Its circuit breakers, one for each external action and direction. */
-            breakers?: components["schemas"]["BreakerView"][];
+            /** @description Its circuit breakers, one for each external action and direction; absent when it does not say whether it has any. */
+            breakers?: components["schemas"]["BreakerView"][] | null;
             /** @description Its name. */
             instance: string;
             /** @description Its version. */
@@ -2090,6 +2132,8 @@ export interface components {
             sagas: number;
             /** @description Some of them. */
             sample: components["schemas"]["SagaSummary"][];
+            /** @description For `abandon`: what would stay undone, by step. */
+            uncompensated?: components["schemas"]["ByStep"][];
         };
         /** @description Why sagas did not succeed. */
         JobReason: {
@@ -2105,7 +2149,7 @@ export interface components {
         };
         /** @description A bulk job, as it is asked for. */
         JobRequest: {
-            /** @description What abandoning leaves undone, or what a replay's plan warns of: that was seen. */
+            /** @description What abandoning leaves undone, or what a replay's plan warns of: that was seen. Nothing is replayed twice. */
             acknowledged?: boolean;
             /** @description For `action`: `retry`, `compensate`, `resume_compensation` or `abandon`. */
             action?: string | null;
@@ -2153,8 +2197,12 @@ export interface components {
         };
         /** @description A job. */
         JobView: {
+            /** @description Whoever made it has said that they know what stays undone, or what is repeated. */
+            acknowledged?: boolean;
             /** @description The action. */
             action?: string | null;
+            /** @description The money behind its set, as it was made. */
+            amount?: components["schemas"]["AtRiskView"][];
             /** @description The second person, who has approved what needs one. */
             approved_by?: string | null;
             /** @description Who made it. */
@@ -2178,6 +2226,8 @@ export interface components {
             ended_at?: string | null;
             /** @description The filter that its set was found by. */
             filter?: string | null;
+            /** @description The places of inputs that its replays have fresh values for, as JSON pointers. */
+            fresh?: string[];
             /**
              * Format: uuid
              * @description Its id.
@@ -2185,6 +2235,8 @@ export interface components {
             id: string;
             /** @description `action` or `replay`. */
             kind: string;
+            /** @description What its replays' inputs are changed by; masked for who may not see inputs. */
+            merge?: unknown;
             /** @description What people call it. */
             name?: string | null;
             /**
@@ -2194,6 +2246,8 @@ export interface components {
             rate_per_s: number;
             /** @description Why sagas did not succeed, the most frequent first. */
             reasons: components["schemas"]["JobReason"][];
+            /** @description Why it does not come along now, though it goes on by itself. */
+            stalled?: string | null;
             /** @description `canary`, `running`, `paused`, `stopped` (by itself), `done` or `cancelled`. */
             state: string;
             /**
@@ -2203,6 +2257,8 @@ export interface components {
             stop_after_same: number;
             /** @description Why it stopped by itself. */
             stopped_because?: string | null;
+            /** @description The version that its replays take, when it is not each saga's own. */
+            version?: string | null;
             /** @description Why. */
             why: string;
         };
@@ -2262,6 +2318,13 @@ export interface components {
             revoked_at?: string | null;
             /** @description What it may do. */
             roles: string[];
+        };
+        /** @description Labels that sagas have. */
+        LabelList: {
+            /** @description `name:value`, of which the name is whole. */
+            labels: string[];
+            /** @description Names that begin so, while no value is begun. */
+            names: string[];
         };
         /** @description A dead letter on a saga's timeline. */
         LetterLine: {
@@ -2758,8 +2821,18 @@ export interface components {
         Reconciliation: {
             /** @description Whether this server knows the books. */
             configured: boolean;
-            /** @description What the newest run found, the largest amounts first; at most 1,000. */
+            /** @description What the newest run that could read the books found and nobody has settled, the largest amounts first: a page. */
             findings: components["schemas"]["FindingView"][];
+            /**
+             * Format: int32
+             * @description Give it as `after` to get the next page.
+             */
+            next?: number | null;
+            /**
+             * Format: int64
+             * @description How many there are in all.
+             */
+            open: number;
             run?: components["schemas"]["ReconciliationRun"] | null;
             /** @description The newest runs. */
             runs: components["schemas"]["ReconciliationRun"][];
@@ -2793,6 +2866,11 @@ export interface components {
              * @description How long it took, in ms.
              */
             took_ms: number;
+            /**
+             * Format: int64
+             * @description Orders from before its window that were too many to ask the vendor for in one run.
+             */
+            unasked?: number;
         };
         /** @description A property that does not hold, with the shortest story that shows it. */
         RefutationView: {
@@ -2838,7 +2916,7 @@ export interface components {
         };
         /** @description A replay to be started. */
         ReplayRequest: {
-            /** @description It was replayed before, or what the plan warns of: that was seen. */
+            /** @description What the plan warns of: that was seen. */
             acknowledged?: boolean;
             /** @description Fresh values, by JSON pointer. */
             fresh?: {
@@ -3150,6 +3228,15 @@ export interface components {
             step: string;
             /** @description The worker and its action, such as `payment.confirm`; a child saga's name. */
             work: string;
+        };
+        /** @description A finding to be settled by hand. */
+        SettleRequest: {
+            /** @description Its kind. */
+            kind: string;
+            /** @description Its order. */
+            order_id: string;
+            /** @description Why the books may differ by it: what was done outside, such as the receipt; it stands in the audit. */
+            why: string;
         };
         /** @description How one signs in. */
         SignIn: {
@@ -3672,6 +3759,7 @@ export type JobView = components['schemas']['JobView'];
 export type KeyList = components['schemas']['KeyList'];
 export type KeyRequest = components['schemas']['KeyRequest'];
 export type KeyView = components['schemas']['KeyView'];
+export type LabelList = components['schemas']['LabelList'];
 export type LetterLine = components['schemas']['LetterLine'];
 export type LetterPage = components['schemas']['LetterPage'];
 export type LetterView = components['schemas']['LetterView'];
@@ -3714,6 +3802,7 @@ export type ScenarioView = components['schemas']['ScenarioView'];
 export type ScenariosRequest = components['schemas']['ScenariosRequest'];
 export type ScenariosView = components['schemas']['ScenariosView'];
 export type SentCommand = components['schemas']['SentCommand'];
+export type SettleRequest = components['schemas']['SettleRequest'];
 export type SignIn = components['schemas']['SignIn'];
 export type Signalled = components['schemas']['Signalled'];
 export type SimulateRequest = components['schemas']['SimulateRequest'];
@@ -5380,6 +5469,8 @@ export interface operations {
             query?: {
                 /** @description Only with this outcome */
                 outcome?: string;
+                /** @description Only for this reason, in the words of the job's `reasons` */
+                reason?: string;
                 /** @description 1 to 500; 50 when absent */
                 limit?: number;
                 /** @description `next` of the page before */
@@ -5664,6 +5755,40 @@ export interface operations {
             };
         };
     };
+    list_labels: {
+        parameters: {
+            query?: {
+                /** @description How they begin: `reg`, or `region:se` */
+                begin?: string;
+                /** @description 1 to 500; 50 when absent */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The labels */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LabelList"];
+                };
+            };
+            /** @description The query cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     live: {
         parameters: {
             query?: {
@@ -5781,20 +5906,34 @@ export interface operations {
     };
     get_reconciliation: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description 1 to 500; 50 when absent */
+                limit?: number;
+                /** @description `next` of the page before */
+                after?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description The newest run's findings */
+            /** @description What is open, and the newest runs */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["Reconciliation"];
+                };
+            };
+            /** @description The query cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
@@ -5827,6 +5966,57 @@ export interface operations {
                 };
             };
             /** @description This server does not know the books */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    settle_finding: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SettleRequest"];
+            };
+        };
+        responses: {
+            /** @description What is open now */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Reconciliation"];
+                };
+            };
+            /** @description The query or the body cannot be understood */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description No such finding */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The reason is missing */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -6548,7 +6738,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description It has not ended */
+            /** @description It, or one of its family, has not ended */
             409: {
                 headers: {
                     [name: string]: unknown;

@@ -8,7 +8,8 @@ import { call, query } from "../api/client";
 import { useInterval } from "../api/live";
 import type { AuditEntry } from "../api/contract";
 import { audit } from "../api/queries";
-import { useT } from "../i18n";
+import { type T, term, useT } from "../i18n";
+import { en } from "../i18n/en";
 import { toast } from "../layout/Toasts";
 import { Ago, Exactly } from "../ui/bits";
 import { Button, Dialog, Input } from "../ui/Controls";
@@ -34,7 +35,7 @@ export function AuditPage() {
   const columns = useMemo<Column<AuditEntry>[]>(() => [
     { id: "at", head: t("when"), width: "96px", cell: (row) => <Ago at={row.at} /> },
     { id: "who", head: t("audit.who"), width: "minmax(80px, 1fr)", cell: (row) => <><span className="cell-two">{row.who}</span><span className="cell-two">{row.address}</span></> },
-    { id: "what", head: t("audit.what"), width: "minmax(110px, 1fr)", cell: (row) => <code>{row.what}</code> },
+    { id: "what", head: t("audit.what"), width: "minmax(110px, 1fr)", cell: (row) => <><span className="cell-two">{deed(t, row.what)}</span><code className="cell-two" title={row.what}>{row.what}</code></> },
     { id: "target", head: t("audit.target"), width: "minmax(110px, 1fr)", wide: true, cell: (row) => !row.target ? <span className="muted">–</span> : UUID.test(row.target) && row.what.startsWith("saga.") ? <Link className="mono" to="/sagas/$id" params={{ id: row.target }}>{row.target.slice(-12)}</Link> : UUID.test(row.target) && row.what.startsWith("job.") ? <Link className="mono" to="/jobs/$id" params={{ id: row.target }}>{row.target.slice(-12)}</Link> : <span className="mono" title={row.target}>{row.target}</span> },
     { id: "why", head: t("act.why"), width: "minmax(120px, 2fr)", wide: true, cell: (row) => <span title={row.why ?? undefined}>{row.why}</span> },
   ], [t]);
@@ -59,22 +60,26 @@ export function AuditPage() {
       <>
         {FILTERS.map((it) => <Input key={it} aria-label={t(`audit.${it}`)} placeholder={t(`audit.${it}`)} defaultValue={search[it] ?? ""} style={{ width: 130 }} {...(it === "who" ? { "data-search": true } : {})}
           onKeyDown={(event) => event.key === "Enter" && set(it, event.currentTarget.value)} />)}
-        {TIMES.map((it) => <Input key={it} type="datetime-local" aria-label={t(`audit.${it}`)} title={t(`audit.${it}`)} defaultValue={local(search[it])} style={{ width: 180 }}
-          onChange={(event) => set(it, event.currentTarget.value && new Date(event.currentTarget.value).toISOString())} />)}
+        {TIMES.map((it) => (
+          <label key={it} className="row"><span className="muted">{t(`audit.${it}`)}</span><Input type="datetime-local" defaultValue={local(search[it])} style={{ width: 180 }}
+            onChange={(event) => set(it, event.currentTarget.value && new Date(event.currentTarget.value).toISOString())} /></label>
+        ))}
         <Button icon="down" busy={saving} disabled={!rows} onClick={() => void save()}>{t("audit.export")}</Button>
       </>
     )}>
       <Section flush label={t("audit")}>
         <Await of={{ ...asked, data: rows }}>{(list) => (
           <Table label={t("audit")} rows={list} columns={columns} rowKey={(row) => String(row.id)} rowHeight={44} onOpen={setOpen}
-            onEnd={() => { if (asked.hasNextPage && !asked.isFetchingNextPage) void asked.fetchNextPage(); }} empty={<Notice icon="audit" title={t("audit.none")} />} />
+            onEnd={() => { if (asked.hasNextPage && !asked.isFetchingNextPage) void asked.fetchNextPage(); }} empty={Object.values(filter).some((it) => it !== undefined)
+              ? <Notice icon="search" title={t("audit.filtered")} action={<Button onClick={() => void navigate({ to: "/audit", search: {}, replace: true })}>{t("filter.clear")}</Button>}>{t("audit.filtered.do")}</Notice>
+              : <Notice icon="audit" title={t("audit.none")} />} />
         )}</Await>
       </Section>
-      <Dialog open={open !== null} onClose={() => setOpen(null)} wide title={open?.what ?? ""}>
+      <Dialog open={open !== null} onClose={() => setOpen(null)} wide title={open ? deed(t, open.what) : ""}>
         {open && (
           <div className="stack">
             <dl className="facts">
-              <dt>{t("when")}</dt><dd><Exactly at={open.at} /></dd><dt>{t("audit.who")}</dt><dd>{open.who} {open.roles?.join(", ")} {open.address}</dd>
+              <dt>{t("when")}</dt><dd><Exactly at={open.at} /></dd><dt>{t("audit.what")}</dt><dd className="mono">{open.what}</dd><dt>{t("audit.who")}</dt><dd>{open.who} {open.roles?.map((role) => term(t, "role", role)).join(", ")} {open.address}</dd>
               <dt>{t("audit.target")}</dt><dd className="mono">{open.target ?? "–"}</dd><dt>{t("act.why")}</dt><dd>{open.why ?? "–"}</dd>
             </dl>
             {open.before != null && <><h3>{t("act.before")}</h3><Json value={open.before} /></>}
@@ -84,6 +89,14 @@ export function AuditPage() {
       </Dialog>
     </Page>
   );
+}
+
+/** What was done, in words: an operator's action on a saga by its own name. */
+function deed(t: T, what: string): string {
+  const [, signal] = /^saga\.signal\.(.+)$/.exec(what) ?? [];
+  if (signal !== undefined) return t("event.signal", { signal });
+  const [, action] = /^saga\.(.+)$/.exec(what) ?? [];
+  return action !== undefined && `action.${action}` in en ? term(t, "action", action) : term(t, "deed", what);
 }
 
 /** An instant as its field wants it: the reader's own time, without a zone. */

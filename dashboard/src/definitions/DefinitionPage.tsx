@@ -22,6 +22,7 @@ import { HoldDialog } from "../workers/HoldDialog";
 import { Canary } from "./Canary";
 import { changedKeys, compare } from "./compare";
 import { beside, outline } from "./outline";
+import { VerdictBadge } from "./ProofPanel";
 import { WhatIfPanel } from "./WhatIfPanel";
 
 const Yaml = lazy(() => import("./Yaml").then((it) => ({ default: it.YamlView })));
@@ -100,13 +101,21 @@ function Version({ name, version, shown, onShow }: { name: string; version: Vers
   const language = useLanguage();
   const running = useQuery({ ...counts({ definition: name, version: version.version, status: "running" }), retry: false });
   return (
-    <li className={`line spread${shown ? " version-shown" : ""}`}>
+    <li className={`line${shown ? " version-shown" : ""}`}>
+      <div className="grow stack tight">
+      <p className="spread">
       <button type="button" className="link mono" aria-pressed={shown} onClick={onShow}>{version.version.slice(0, 8)}</button>
       {version.active && <span className="state tone-completed"><Icon name="completed" size={12} />{t("active")}</span>}
       {version.canary_percent != null && <span className="state tone-retrying"><Icon name="simulator" size={12} />{t("canary.share", { share: percent(language, version.canary_percent / 100) })}</span>}
       <span className="grow" />
       {running.data && <Link className="nowrap" to="/sagas" search={{ definition: name, version: version.version, status: "running" }}>{t("definitions.running.count", { count: number(language, running.data.total.count) })}</Link>}
       <span className="muted"><Ago at={version.published_at} /></span>
+      </p>
+      <p className="row wrap">
+        <VerdictBadge verdict={version.verdict ?? "none"} />
+        {version.waiver && <span className="muted break">{t("publish.waived")} “{version.waiver}”</span>}
+      </p>
+      </div>
     </li>
   );
 }

@@ -13,7 +13,7 @@ import type { DefinitionView, PublishedView } from "../api/schema";
 import { LazyGraph } from "../graph/LazyGraph";
 import { type T, useLanguage, useT } from "../i18n";
 import { number, percent } from "../i18n/format";
-import { diagnosed } from "../i18n/said";
+import { useChecked } from "../i18n/said";
 import { toast } from "../layout/Toasts";
 import { Ago } from "../ui/bits";
 import { Button, Confirm, Dialog, DialogEnd, Field, Input } from "../ui/Controls";
@@ -46,7 +46,7 @@ export function EditorPage() {
 
 function Writing({ initial, published }: { initial: string; published: DefinitionView | null }) {
   const t = useT();
-  const language = useLanguage();
+  const checked = useChecked();
   const rights = useRights();
   const navigate = useNavigate();
   const name = published?.name ?? null;
@@ -106,7 +106,7 @@ function Writing({ initial, published }: { initial: string; published: Definitio
             <div className="problems" role="region" aria-label={t("editor.problems")}>
               {mistakes.map((it, at) => (
                 <button key={at} type="button" className="problem" onClick={() => handle.current?.reveal(it.line ?? 1, it.column ?? 1)}>
-                  <Icon name="rejected" size={12} /><span className="grow"><code>{it.code} {it.line !== undefined && `${it.line}:${it.column ?? 1}`}</code> {it.code && language === "ko" && <strong>{diagnosed(t, it.code)} </strong>}{it.detail}{it.remedy && <span className="muted"> {it.remedy}</span>}</span>
+                  <Icon name="rejected" size={12} /><span className="grow"><code>{it.code} {it.line !== undefined && `${it.line}:${it.column ?? 1}`}</code> {checked(it.detail)}{it.remedy && <span className="muted"> — {checked(it.remedy)}</span>}</span>
                 </button>
               ))}
             </div>

@@ -16,7 +16,7 @@ import { ProblemNotice, Section } from "../ui/Page";
 import { prove } from "./mistakes";
 
 const BEAT_MS = 900;
-const LOOKS: Record<string, [tone: string, icon: IconName]> = { proved: ["completed", "completed"], refuted: ["parked", "rejected"], unproved: ["late", "unknown"] };
+const VERDICTS: Record<string, [tone: string, icon: IconName]> = { proved: ["completed", "completed"], refuted: ["parked", "rejected"], unproved: ["late", "unknown"] };
 
 type Play = (states: Record<string, string> | null) => void;
 
@@ -33,14 +33,19 @@ export function ProofPanel({ source, version, onPlay }: { source: string; versio
   );
 }
 
+export function VerdictBadge({ verdict }: { verdict: string }) {
+  const t = useT();
+  const [tone, icon] = VERDICTS[verdict] ?? ["pending", "unknown"];
+  return <span className={`state tone-${tone}`}><Icon name={icon} size={12} />{term(t, "proof", verdict)}</span>;
+}
+
 function Found({ proof, onPlay }: { proof: ProofView; onPlay: Play }) {
   const t = useT();
   const language = useLanguage();
-  const [tone, icon] = LOOKS[proof.verdict] ?? ["pending", "unknown"];
   return (
     <>
       <p className="row wrap" role="status">
-        <span className={`state tone-${tone}`}><Icon name={icon} size={12} />{term(t, "proof", proof.verdict)}</span>
+        <VerdictBadge verdict={proof.verdict} />
         <span className="muted">{t("proof.states", { states: number(language, proof.states), transitions: number(language, proof.transitions) })}</span>
         {proof.troubles != null && <span className="muted">{t("proof.troubles", { count: proof.troubles })}</span>}
       </p>

@@ -8,11 +8,12 @@ import { type Diagnostic, lintGutter, setDiagnostics } from "@codemirror/lint";
 import { unifiedMergeView } from "@codemirror/merge";
 import { searchKeymap } from "@codemirror/search";
 import { EditorState, type Extension } from "@codemirror/state";
-import { drawSelection, EditorView, highlightActiveLine, keymap, lineNumbers } from "@codemirror/view";
+import { drawSelection, EditorView, highlightActiveLine, keymap, lineNumbers, showPanel } from "@codemirror/view";
 import { tags } from "@lezer/highlight";
 import { type RefObject, useEffect, useImperativeHandle, useRef } from "react";
 
 import { useT } from "../i18n";
+import { useChecked } from "../i18n/said";
 import { completions, type Offers } from "./completions";
 import type { Mistake } from "./mistakes";
 
@@ -70,6 +71,7 @@ export interface EditorHandle { reveal: (line: number, column: number) => void }
 export function YamlEditor({ source, onChange, mistakes, handle, label, offers, plain = false }:
   { source: string; onChange: (source: string) => void; mistakes: Mistake[]; handle: RefObject<EditorHandle | null>; label?: string; offers?: Offers; plain?: boolean }) {
   const t = useT();
+  const checked = useChecked();
   const place = useRef<HTMLDivElement>(null);
   const view = useRef<EditorView | null>(null);
   const changed = useRef(onChange);
@@ -85,7 +87,12 @@ export function YamlEditor({ source, onChange, mistakes, handle, label, offers, 
         doc: initial.current,
         extensions: [
           nonce(), lineNumbers(), history(), drawSelection(), indentOnInput(), bracketMatching(), highlightActiveLine(), yaml(), syntaxHighlighting(COLOURS), plain ? [] : [lintGutter(), autocompletion({ override: [(context: CompletionContext) => completions(context, announced.current)] })],
-          // Tab indents; Escape and then Tab leaves, as CodeMirror has it.
+          // Tab indents; Escape and then Tab leaves, as CodeMirror has it. Below the text it says so.
+          showPanel.of(() => {
+            const dom = Object.assign(document.createElement("div"), { className: "yaml-keys", textContent: t("editor.keys") });
+            dom.setAttribute("aria-hidden", "true");
+            return { dom };
+          }),
           keymap.of([...completionKeymap, ...defaultKeymap, ...historyKeymap, ...searchKeymap, indentWithTab]),
           EditorView.contentAttributes.of({ tabindex: "0", "aria-label": label ?? t("editor.label") }),
           EditorView.updateListener.of((update) => update.docChanged && changed.current(update.state.doc.toString())),
@@ -105,10 +112,10 @@ export function YamlEditor({ source, onChange, mistakes, handle, label, offers, 
     const diagnostics = mistakes.map((mistake): Diagnostic => {
       const line = now.state.doc.line(Math.min(now.state.doc.lines, Math.max(1, mistake.line ?? 1)));
       const from = Math.min(line.to, line.from + Math.max(0, (mistake.column ?? 1) - 1));
-      return { from, to: Math.max(from, line.to), severity: "error", message: [mistake.code, mistake.detail, mistake.remedy].filter(Boolean).join(" — ") };
+      return { from, to: Math.max(from, line.to), severity: "error", message: [mistake.code, checked(mistake.detail), mistake.remedy && checked(mistake.remedy)].filter(Boolean).join(" — ") };
     });
     now.dispatch(setDiagnostics(now.state, diagnostics));
-  }, [mistakes]);
+  }, [mistakes, checked]);
   useImperativeHandle(handle, () => ({
     reveal(line, column) {
       const now = view.current;

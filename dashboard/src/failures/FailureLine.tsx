@@ -53,7 +53,7 @@ export function FailureLine({ group, minutes, dense = false }: { group: FailureG
         )}
       </div>
       <Suspense fallback={<span aria-busy="true" style={{ width: 72 }} />}><Sparkline values={group.trend} tone={TONES[state]} label={t("failures.trend", { windows: group.trend.length, minutes, values: group.trend.join(", ") })} /></Suspense>
-      <div className="right failure-count"><strong>{number(language, group.count)}</strong><br /><span className="muted" title={t("failures.last")}><Ago at={group.last_seen} /></span></div>
+      <div className="right failure-count"><Link to="/sagas" search={{ failure: group.id }} title={t("failures.count.list")}><strong>{number(language, group.count)}</strong></Link><br /><span className="muted" title={t("failures.last")}><Ago at={group.last_seen} /></span></div>
     </li>
   );
 }

@@ -76,7 +76,7 @@ function Details({ group }: { group: FailureGroup }) {
       {group.kind && <p className="muted">{t("failures.kind")} {term(t, "failure", group.kind)}</p>}
       <p className="muted row wrap"><Link to="/definitions/$name" params={{ name: group.definition }}>{group.definition}</Link><span className="mono">{group.version.slice(0, 8)}</span><span>{t("failures.first")} <Since at={group.first_seen} /></span><span>{t("failures.last")} <Since at={group.last_seen} /></span><span>{t("failures.sample")} <SagaLink id={group.sample} /></span></p>
       <dl className="figures">
-        <Figure label={t("failures.count")}>{number(language, group.count)}</Figure>
+        <Figure label={t("failures.count")}><Link to="/sagas" search={{ failure: group.id }} title={t("failures.count.list")}>{number(language, group.count)}</Link></Figure>
         <Figure label={t("state.parked")} tone={group.now.parked > 0 ? "parked" : undefined}><Link to="/sagas" search={{ failure: group.id, status: "parked" }}>{number(language, group.now.parked)}</Link></Figure>
         <Figure label={t("state.retrying")}><Link to="/sagas" search={{ failure: group.id, health: "retrying" }}>{number(language, group.now.retrying)}</Link></Figure>
         <Figure label={t("state.compensated")}><Link to="/sagas" search={{ failure: group.id, status: "compensated" }}>{number(language, group.now.compensated)}</Link></Figure>

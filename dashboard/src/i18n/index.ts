@@ -4,6 +4,7 @@ import { useSyncExternalStore } from "react";
 
 import { en } from "./en";
 import { ko } from "./ko";
+import { particles } from "./particles";
 
 export type Key = keyof typeof en;
 export type Words = Record<Key, string>;
@@ -51,10 +52,11 @@ export function translate(of: Language, key: Key, values?: Values): string {
     words = WORDS[of][`${key}_one` as Key] ?? words;
   }
   if (!values) return words;
-  return words.replace(/\{(\w+)\}/g, (whole, name: string) => {
+  const filled = words.replace(/\{(\w+)\}/g, (whole, name: string) => {
     const value = values[name];
     return value == null ? whole : typeof value === "number" ? value.toLocaleString(of) : value;
   });
+  return of === "ko" ? particles(filled) : filled;
 }
 
 export type T = (key: Key, values?: Values) => string;

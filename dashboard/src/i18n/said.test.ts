@@ -6,8 +6,9 @@ import { join, resolve } from "node:path";
 import { expect, test } from "vitest";
 
 import { en } from "./en";
+import { CHECKS } from "./ko/checks";
 import { ENGINE } from "./ko/engine";
-import { because, explained, meaning, said } from "./said";
+import { because, checked, explained, meaning, said } from "./said";
 
 const ROOT = resolve(import.meta.dirname, "../../..");
 
@@ -20,16 +21,17 @@ function sources(folder: string): string[] {
 
 const machine = sources("crates/saga-core/src/machine").join("\n");
 const workers = ["crates/saga-worker/src", "workers/order/src", "workers/stock/src", "workers/notify/src", "workers/http/src", "workers/payment/src"].flatMap(sources).join("\n");
-const everything = [workers, ...["crates/saga-core/src", "crates/saga-protocol/src", "orchestrator/src"].flatMap(sources)].join("\n").replace(/\\\n\s*/g, "");
+const everything = [workers, ...["crates/saga-core/src", "crates/saga-protocol/src", "orchestrator/src"].flatMap(sources)].join("\n").replace(/\\\n\s*/g, "").replaceAll("\\\"", "\"");
 
 test("every phrase is one that the engine or a worker says", () => {
-  const gone = ENGINE.filter(([english]) => english.split(/\{\w+\}|`/).map((part) => part.trim().replace(/^[:,;.]+ ?|\.$/g, "")).some((part) => part.length > 3 && !everything.includes(part)));
+  // What is there instead of a kind is put behind.
+  const gone = [...ENGINE, ...CHECKS].filter(([english]) => english.split(/\{\w+\}|`|, not /).map((part) => part.trim().replace(/^[:,;.]+ ?|\.$/g, "")).some((part) => part.length > 3 && !everything.includes(part)));
   expect(gone.map(([english]) => english)).toEqual([]);
 });
 
 test("a phrase is there once, and its Korean fills in the same values", () => {
-  expect(ENGINE.filter(([english], at) => ENGINE.findIndex(([other]) => other === english) !== at).map(([english]) => english)).toEqual([]);
-  for (const [english, korean] of ENGINE) for (const [hole] of korean.matchAll(/\{\w+\}/g)) expect(english).toContain(hole);
+  for (const book of [ENGINE, CHECKS]) expect(book.filter(([english], at) => book.findIndex(([other]) => other === english) !== at).map(([english]) => english)).toEqual([]);
+  for (const [english, korean] of [...ENGINE, ...CHECKS]) for (const [hole] of korean.matchAll(/\{\w+\}/g)) expect(english).toContain(hole);
 });
 
 test("why the state machine ignores or refuses something is known, all of it", () => {
@@ -38,14 +40,28 @@ test("why the state machine ignores or refuses something is known, all of it", (
   expect(told.filter((reason) => said("ko", reason) === reason)).toEqual([]);
 });
 
-test("what the codes of workers mean is known, and what the codes of the check mean", () => {
+test("what the codes of workers mean is known", () => {
   const codes = [...workers.matchAll(/(?:Fault::new|Answer::rejected|Answer::retryable|Answer::undecidable|Answer::own_trouble)\(\s*"(\w+)"/g)].map(([, code]) => code ?? "");
   const toss = [...readFileSync(join(ROOT, "workers/payment/src/toss/error.rs"), "utf8").matchAll(/"([A-Z_]{8,}|toss_\w+)"/g)].map(([, code]) => code ?? "").filter((code) => !code.endsWith("_") && !["ANYTHING", "A_CODE_OF_TOMORROW", "FAILED_ANYTHING"].includes(code));
   expect(codes.length + toss.length).toBeGreaterThan(60);
   const t = (key: string) => key;
   expect([...new Set([...codes, ...toss])].filter((code) => meaning(t, code) === undefined)).toEqual([]);
-  const checks = [...readFileSync(join(ROOT, "crates/saga-core/src/definition/diagnostic.rs"), "utf8").matchAll(/"(E\d{3})"/g)].map(([, code]) => code ?? "");
-  expect(checks.filter((code) => !(`diagnostic.${code}` in en))).toEqual([]);
+});
+
+test("what the API refuses is known, all of it", () => {
+  const api = sources("orchestrator/src/api").join("\n").replace(/\\\n\s*/g, "").replaceAll("\\\"", "\u0000");
+  const told = [...api.matchAll(/(?:\.detail|bad_request|not_found|FaultAt::at|unauthorized|conflict)\(\s*(?:&?format!\()?\s*(?:"[^"]*",\s*(?:&?format!\()?\s*)?"([^"]{4,})"/g)].map(([, words]) => (words ?? "").replaceAll("\u0000", "\"").replace(/\{\w*\}/g, "4711").replace(/(?<=\.) `GET [^`]+` lists (them|the open ones)\b.*$/, ""));
+  expect(told.length).toBeGreaterThan(80);
+  // What no page can ask; and what is put together elsewhere.
+  const others = ["Over the loopback interface", "There is nothing at this path.", "There is no definition `4711`.", "Use 4711.", "`why` 4711"];
+  expect([...new Set(told)].filter((words) => said("ko", words) === words && !/^4711|^\//.test(words) && !others.some((it) => words.startsWith(it)))).toEqual([]);
+});
+
+test("what the audit knows as done has words, all of it", () => {
+  const store = ["orchestrator/src/api", "orchestrator/src/store"].flatMap(sources).join("\n");
+  const done = [...store.matchAll(/"((?:saga|anomaly|approval|dead_letter|definition|hold|job|key|reconciliation|retention)\.[a-z_]+)"/g)].map(([, what]) => what ?? "");
+  expect(done.length).toBeGreaterThan(15);
+  expect([...new Set(done)].filter((what) => !(`deed.${what}` in en))).toEqual([]);
 });
 
 test("what is said is found as a whole, in parts, and within sentences; the rest stays as it is", () => {
@@ -68,4 +84,20 @@ test("a worker's words in another language come behind what their code means", (
   expect(explained("ko", "compensation_failed", "A compensation failed for good; the rest is undone. REFUND_REJECTED: No. What to do: ask the card company or Toss why, then retry, or refund by bank transfer."))
     .toBe("보상 하나가 끝내 실패했고, 나머지는 되돌렸습니다. REFUND_REJECTED: 환불이 거절되었습니다 (No.) 조치: 카드사나 토스에 이유를 확인한 뒤 재시도하거나 계좌로 환불하세요.");
   expect(said("ko", "look the payment up in Toss's shop console; if it holds no money, mark the step compensated with that as evidence, else refund by bank transfer.")).toMatch(/^토스 상점 관리자에서/);
+});
+
+test("every mistake that the check's own tests show is said in Korean, with its remedy", () => {
+  const folder = "crates/saga-core/tests/definitions";
+  const shown = readdirSync(join(ROOT, folder), { recursive: true, encoding: "utf8" }).filter((name) => name.endsWith(".txt")).flatMap((name) => readFileSync(join(ROOT, folder, name), "utf8").split("\n"));
+  const mistakes = shown.flatMap((line) => /^E\d{3}: (.+)$/.exec(line)?.[1] ?? []);
+  const remedies = shown.flatMap((line) => /^ +\| *$|^ += (.+)$/.exec(line)?.[1] ?? []);
+  expect(mistakes.length).toBeGreaterThan(130);
+  expect(remedies.length).toBeGreaterThan(130);
+  expect([...new Set([...mistakes, ...remedies])].filter((text) => checked("ko", text) === text)).toEqual([]);
+  // Nothing of a sentence is left in English but what the author wrote, and what YAML and JSON Schema say.
+  expect(checked("ko", "`when` must be a boolean, and `input.amount` is a number")).toBe("`when`: 불리언이어야 하는데 `input.amount`은(는) 수입니다");
+  expect(checked("ko", "the label `items` must be a boolean or a number or a string, not a list")).toBe("`items` 라벨: 불리언 또는 수 또는 문자열이어야 하는데 목록입니다");
+  expect(checked("ko", "step `a` cannot have `compensation`: a wait asks no worker")).toBe("`a` 단계: `compensation` 키를 쓸 수 없습니다. 대기는 워커에게 보내지 않습니다");
+  expect(checked("ko", "`!` takes a boolean, and `input.amount` is a number")).toBe("`!`: 불리언을 받는데 `input.amount`은(는) 수입니다");
+  expect(checked("ko", "these cannot be added: `input.order_id` is a string, and `input.amount` is a number")).toBe("더할 수 없습니다: `input.order_id`은(는) 문자열, `input.amount`은(는) 수");
 });

@@ -2,19 +2,14 @@
 
 import { en } from "./en";
 import { type Key, type Language, type T, translate, useLanguage } from "./index";
+import { particles } from "./particles";
+import { CHECKS, KINDS } from "./ko/checks";
 import { ENGINE, WORDS } from "./ko/engine";
 
 const DEPTH_MAX = 4;
 const REMEMBERED_MAX = 500;
 
 interface Pattern { is: RegExp; holes: string[]; korean: string }
-
-const plainly = new Map<string, string>();
-const patterns: Pattern[] = [];
-for (const [english, korean] of [...ENGINE].sort(([a], [b]) => literal(b) - literal(a))) {
-  if (!english.includes("{")) plainly.set(normal(english), korean);
-  else patterns.push(pattern(english, korean));
-}
 
 /** How much of a phrase stands fast: the more, the earlier it is tried. */
 function literal(phrase: string): number {
@@ -37,36 +32,61 @@ function pattern(english: string, korean: string): Pattern {
   return { is: new RegExp(`^${source}\\.?$`, "is"), holes, korean };
 }
 
-const remembered = new Map<string, string>();
-
-function korean(text: string, depth: number): string {
-  const known = plainly.get(normal(text)) ?? WORDS[text];
-  if (known !== undefined || depth === 0) return known ?? text;
-  // A list of consequences is said one by one.
-  const parts = text.split("; ");
-  if (parts.length > 1) {
-    const each = parts.map((part) => korean(part, depth - 1));
-    if (each.some((part, at) => part !== parts[at])) return each.join("; ");
+/** Phrases to look texts up in; `words` are what their holes can have in them. */
+function book(phrases: readonly [string, string][], words: Record<string, string>): (text: string) => string {
+  const plainly = new Map<string, string>();
+  const patterns: Pattern[] = [];
+  for (const [english, korean] of [...phrases].sort(([a], [b]) => literal(b) - literal(a))) {
+    if (!/\{\w+\}/.test(english)) plainly.set(normal(english), korean);
+    else patterns.push(pattern(english, korean));
   }
-  for (const { is, holes, korean: words } of patterns) {
-    const found = is.exec(text);
-    if (found === null) continue;
-    const values = new Map(holes.map((hole, at) => [hole, korean(found[at + 1] ?? "", depth - 1)]));
-    return words.replace(/\{(\w+)\}/g, (whole, hole: string) => values.get(hole) ?? whole);
-  }
-  return text;
+  const remembered = new Map<string, string>();
+  const look = (text: string, depth: number): string => {
+    const known = plainly.get(normal(text)) ?? words[text];
+    if (known !== undefined || depth === 0) return known ?? text;
+    // A list of consequences is said one by one.
+    const parts = text.split("; ");
+    if (parts.length > 1) {
+      const each = parts.map((part) => look(part, depth - 1));
+      if (each.some((part, at) => part !== parts[at])) return each.join("; ");
+    }
+    for (const { is, holes, korean: says } of patterns) {
+      const found = is.exec(text);
+      if (found === null) continue;
+      const values = new Map(holes.map((hole, at) => [hole, look(found[at + 1] ?? "", depth - 1)]));
+      return particles(says.replace(/\{(\w+)\}/g, (whole, hole: string) => values.get(hole) ?? whole));
+    }
+    return text;
+  };
+  return (text) => {
+    if (text === "") return text;
+    let says = remembered.get(text);
+    if (says === undefined) {
+      if (remembered.size >= REMEMBERED_MAX) remembered.clear();
+      says = look(text, DEPTH_MAX);
+      remembered.set(text, says);
+    }
+    return says;
+  };
 }
+
+const korean = book(ENGINE, WORDS);
+const koreanOfChecks = book(CHECKS, KINDS);
 
 export function said(language: Language, text: string): string {
-  if (language !== "ko" || text === "") return text;
-  let words = remembered.get(text);
-  if (words === undefined) {
-    if (remembered.size >= REMEMBERED_MAX) remembered.clear();
-    words = korean(text, DEPTH_MAX);
-    remembered.set(text, words);
-  }
-  return words;
+  return language === "ko" ? korean(text) : text;
 }
+
+/** What the check says of a definition: a mistake, or its remedy. */
+export function checked(language: Language, text: string): string {
+  return language === "ko" ? koreanOfChecks(text) : text;
+}
+
+export function useChecked(): (text: string) => string {
+  return CHECKED[useLanguage()];
+}
+
+const CHECKED: Record<Language, (text: string) => string> = { en: (text) => text, ko: koreanOfChecks };
 
 /** What the engine says, in the reader's language. */
 export function useSaid(): (text: string) => string {
@@ -124,8 +144,3 @@ export function useBecause(): (reason: string) => string {
 }
 
 const BECAUSE: Record<Language, (reason: string) => string> = { en: (reason) => because("en", reason), ko: (reason) => because("ko", reason) };
-
-/** What a code of `amends check` means. */
-export function diagnosed(t: T, code: string): string | undefined {
-  return `diagnostic.${code}` in en ? t(`diagnostic.${code}` as Key) : undefined;
-}

@@ -8,10 +8,10 @@ import { send } from "../api/client";
 import type { ActionName, Job, JobPreview, JobRequest } from "../api/contract";
 import { useStale } from "../api/queries";
 import { useLanguage, useT } from "../i18n";
-import { money } from "../i18n/format";
 import { useSaid } from "../i18n/said";
 import { Button, Check, Dialog, DialogEnd, Field, Input, Select, Textarea } from "../ui/Controls";
 import { Await, ProblemLine } from "../ui/Page";
+import { amounts, bulkDeed } from "./deed";
 
 export interface BulkSet { filter?: string; sagas?: string[]; kind?: "action" | "replay"; action?: ActionName; name?: string }
 
@@ -47,7 +47,7 @@ export function BulkDialog({ set, onClose }: { set: BulkSet; onClose: () => void
     mutationFn: () => send<Job>("POST", "/ops/jobs", request),
     onSuccess: (job) => { stale("jobs", "sagas"); onClose(); void navigate({ to: "/jobs/$id", params: { id: job.id } }); },
   });
-  const amounts = (preview.data?.amount ?? []).map((it) => money(language, it.amount, it.currency)).join(" + ");
+  const amount = amounts(preview.data?.amount, language);
   const count = preview.data?.sagas ?? 0;
   const final = action === "abandon" && kind === "action";
   const fresh = preview.data?.needs_fresh ?? [];
@@ -71,9 +71,10 @@ export function BulkDialog({ set, onClose }: { set: BulkSet; onClose: () => void
         </div>
         <Await of={preview} rows={3}>{(it) => (
           <div className="stack tight">
-            <p><strong>{t("bulk.sagas", { count: it.sagas })}</strong>{it.amount.length > 0 && ` · ${amounts}`}</p>
+            <p><strong>{t("bulk.sagas", { count: it.sagas })}</strong>{amount !== null && ` · ${amount}`}</p>
             {it.by_step.length > 0 && <p className="muted">{it.by_step.map((by) => `${by.step} ${by.sagas}`).join(" · ")}</p>}
             {it.excluded.map((out) => <p key={out.reason} className="muted">{t("bulk.excluded", { count: out.sagas, reason: said(out.reason) })}</p>)}
+            {(it.uncompensated?.length ?? 0) > 0 && <p><strong>{t("act.uncompensated")}</strong> {it.uncompensated?.map((by) => `${by.step} ${by.sagas}`).join(" · ")}</p>}
             {it.approval > 0 && <p className="state tone-late" style={{ whiteSpace: "normal" }}>{t("bulk.approval", { count: it.approval })}</p>}
             {it.sample.length > 0 && <p className="muted ellipsis">{t("bulk.sample")} {it.sample.map((row) => row.key ?? row.saga.slice(-12)).join(", ")}</p>}
           </div>
@@ -85,7 +86,7 @@ export function BulkDialog({ set, onClose }: { set: BulkSet; onClose: () => void
         <DialogEnd>
           <Button onClick={onClose}>{t("cancel")}</Button>
           <Button type="submit" kind={action === "retry" || kind === "replay" ? "primary" : "danger"} busy={start.isPending} disabled={why.trim() === "" || count === 0 || (final && !acknowledged)}>
-            {t(kind === "replay" ? "bulk.go.replay" : `bulk.go.${action}` as "bulk.go.retry", { count, amount: amounts })}
+            {bulkDeed({ kind, action }, t, count, amount ?? t("bulk.no_amount"))}
           </Button>
         </DialogEnd>
       </form>

@@ -12,8 +12,10 @@ import { term, useLanguage, useT } from "../i18n";
 import { number } from "../i18n/format";
 import { useBecause } from "../i18n/said";
 import { Ago } from "../ui/bits";
+import { Icon } from "../ui/Icon";
 import { Await, Notice, Page, Section } from "../ui/Page";
 import { StateBadge } from "../ui/State";
+import { amountOf, jobDeed } from "./deed";
 
 export const OUTCOMES: Outcome[] = ["succeeded", "failed_again", "changed", "refused", "awaiting_approval", "acting", "waiting"];
 
@@ -33,21 +35,24 @@ export function JobsPage() {
 
 function Line({ job }: { job: Job }) {
   const t = useT();
+  const amount = amountOf(job, useLanguage());
   const because = useBecause();
   return (
     <li className="job-line">
       <div className="spread wrap">
-        <span className="row wrap"><JobBadge job={job} /><Link to="/jobs/$id" params={{ id: job.id }}><strong>{jobTitle(job, t)}</strong></Link><span className="muted">{job.by} · “{job.why}”</span></span>
+        <span className="row wrap"><JobBadge job={job} /><Link to="/jobs/$id" params={{ id: job.id }}><strong>{jobTitle(job, t)}</strong></Link>{amount !== null && <span>{amount}</span>}<span className="muted">{job.by} · “{job.why}”</span></span>
         <Ago at={job.created_at} />
       </div>
       <Progress job={job} />
+      {unapproved(job) && <p className="state tone-late" style={{ whiteSpace: "normal" }}><Icon name="waiting" size={12} />{t("jobs.unapproved", { count: job.counts.awaiting_approval, by: job.by })}</p>}
+      {job.stalled && <p className="state tone-late" style={{ whiteSpace: "normal" }}><Icon name="hold" size={12} />{t("jobs.stalled")} {because(job.stalled)}</p>}
       {job.stopped_because && <p className="job-stopped">{because(job.stopped_because)}</p>}
     </li>
   );
 }
 
 export function jobTitle(job: Job, t: ReturnType<typeof useT>): string {
-  return job.name ?? `${job.kind === "replay" ? t("replay") : t(`action.${job.action ?? "retry"}`)} · ${t("count.sagas", { count: job.counts.total })}`;
+  return job.name ?? `${jobDeed(job, t)} · ${t("count.sagas", { count: job.counts.total })}`;
 }
 
 /** Whether sagas of it wait for a second person. */
@@ -57,8 +62,9 @@ const STATES: Record<Job["state"], string> = { canary: "running", running: "runn
 
 export function JobBadge({ job }: { job: Job }) {
   const t = useT();
-  // The job's own word, in the look of the saga state that it resembles.
-  return <span className="job-badge"><StateBadge state={STATES[job.state]} quiet /><span className="hidden-visually">{t("jobs.state")}</span> {term(t, "job", job.state)}</span>;
+  // The job's own word, in the look of the saga state that it resembles; where nothing goes on before its approval, that.
+  const held = unapproved(job) && job.counts.waiting + job.counts.acting === 0;
+  return <span className="job-badge"><StateBadge state={held ? "waiting" : STATES[job.state]} quiet /><span className="hidden-visually">{t("jobs.state")}</span> {held ? term(t, "outcome", "awaiting_approval") : term(t, "job", job.state)}</span>;
 }
 
 export function Progress({ job }: { job: Job }) {

@@ -10,14 +10,17 @@ import type { Approval } from "../api/contract";
 import { approvals, jobs, useRights, useStale } from "../api/queries";
 import { term, useLanguage, useT } from "../i18n";
 import { money } from "../i18n/format";
+import { amountOf } from "../jobs/deed";
 import { jobTitle, unapproved } from "../jobs/JobsPage";
 import { toast } from "../layout/Toasts";
 import { Ago, Amount, short } from "../ui/bits";
 import { Button, Dialog, DialogEnd, Field, Input } from "../ui/Controls";
+import { Icon } from "../ui/Icon";
 import { ProblemLine, Section } from "../ui/Page";
 
 export function Approvals() {
   const t = useT();
+  const language = useLanguage();
   const { data } = useQuery({ ...approvals, refetchInterval: useInterval(5_000) });
   const waiting = (useQuery({ ...jobs, refetchInterval: useInterval(5_000) }).data?.jobs ?? []).filter(unapproved);
   if ((data?.approvals.length ?? 0) + waiting.length === 0) return null;
@@ -25,10 +28,14 @@ export function Approvals() {
     <Section flush title={t("approvals")}>
       <ul>
         {waiting.map((job) => (
-          <li key={job.id} className="line"><div className="grow">
-            <p><strong><Link to="/jobs/$id" params={{ id: job.id }}>{jobTitle(job, t)}</Link></strong></p>
-            <p className="muted break">{t("jobs.unapproved", { sagas: job.counts.awaiting_approval, by: job.by })}</p>
-          </div></li>
+          <li key={job.id} className="line parked-line">
+            <span className="parked-amount">{amountOf(job, language)}</span>
+            <div className="grow">
+              <p><strong><Link to="/jobs/$id" params={{ id: job.id }}>{jobTitle(job, t)}</Link></strong></p>
+              <p className="muted break">“{job.why}” — {t("jobs.unapproved", { count: job.counts.awaiting_approval, by: job.by })}</p>
+            </div>
+            <div className="parked-do"><Link className="button" to="/jobs/$id" params={{ id: job.id }}><Icon name="right" />{t("suggest.look")}</Link></div>
+          </li>
         ))}
         {data?.approvals.map((it) => <Line key={it.id} approval={it} />)}
       </ul>

@@ -4,10 +4,11 @@ import "../parked/parked.css";
 import "../saga/saga.css";
 
 import { useMutation, useQuery } from "@tanstack/react-query";
+import { useState } from "react";
 
 import { send } from "../api/client";
 import { useInterval } from "../api/live";
-import type { Reconciliation } from "../api/contract";
+import type { Finding, Reconciliation } from "../api/contract";
 import { reconciliation, useRights, useStale } from "../api/queries";
 import { term, useLanguage, useT } from "../i18n";
 import { number } from "../i18n/format";
@@ -15,6 +16,8 @@ import { useSaid } from "../i18n/said";
 import { SagaLink } from "../saga/SagaLink";
 import { Ago, Amount, Lasting } from "../ui/bits";
 import { Button } from "../ui/Controls";
+import { Icon } from "../ui/Icon";
+import { SettleDialog } from "./SettleDialog";
 import { Await, Figure, Notice, Page, ProblemLine, Section } from "../ui/Page";
 
 export function ReconciliationPage() {
@@ -35,6 +38,8 @@ function Whole({ data }: { data: Reconciliation }) {
   const t = useT();
   const said = useSaid();
   const language = useLanguage();
+  const rights = useRights();
+  const [settling, setSettling] = useState<Finding | null>(null);
   return (
     <>
       {data.run && (
@@ -45,15 +50,17 @@ function Whole({ data }: { data: Reconciliation }) {
           <Figure label={t("took")}><Lasting ms={data.run.took_ms} /></Figure>
         </dl>
       )}
-      {data.run?.error && <p className="saga-anomaly" role="alert">{data.run.error}</p>}
+      {data.run?.error && <p className="saga-anomaly" role="alert"><Icon name="anomaly" /><span>{t("reconciliation.unread")} {data.run.error}</span></p>}
+      {(data.run?.unasked ?? 0) > 0 && <p className="state tone-late" style={{ whiteSpace: "normal" }} role="status"><Icon name="late" size={12} />{t("reconciliation.unasked", { n: number(language, data.run?.unasked ?? 0) })}</p>}
+      {settling && <SettleDialog finding={settling} onClose={() => setSettling(null)} />}
       <Section title={t("reconciliation.findings")} flush>
         {data.findings.length === 0
-          ? data.run && !data.run.error ? <Notice icon="completed" tone="completed" title={t("reconciliation.none")}>{t("reconciliation.none.do")}</Notice> : <Notice icon="reconcile" title={t("reconciliation.never")} />
+          ? data.run && !data.run.error ? (data.run.findings > 0 ? <Notice icon="completed" tone="completed" title={t("reconciliation.settled")} /> : <Notice icon="completed" tone="completed" title={t("reconciliation.none")}>{t("reconciliation.none.do")}</Notice>) : <Notice icon="reconcile" title={t("reconciliation.never")} />
           : <ul>{data.findings.map((it) => (
             <li key={it.kind + it.order_id} className="line parked-line">
               <span className="parked-amount"><Amount amount={it.amount} currency={it.currency} /></span>
               <div className="grow"><p className="row wrap"><strong>{term(t, "finding", it.kind)}</strong><span className="mono">{it.order_id}</span>{it.saga && <SagaLink id={it.saga} />}</p><p className="break">{said(it.words)}</p><p className="muted">{t("suggested")} {said(it.suggested)}</p></div>
-              {it.since && <span className="muted"><Ago at={it.since} /></span>}
+              <div className="parked-do"><span className="muted"><Ago at={it.since} /></span>{rights.operate && <Button onClick={() => setSettling(it)}>{t("reconciliation.settle")}</Button>}</div>
             </li>
           ))}</ul>}
       </Section>

@@ -11,6 +11,7 @@ import { term, useT } from "../i18n";
 import { useSaid } from "../i18n/said";
 import { Button, Check, Dialog, DialogEnd, Field, Input, Select, Textarea } from "../ui/Controls";
 import { Await, ProblemLine } from "../ui/Page";
+import { SagaLink } from "./SagaLink";
 
 export function ReplayDialog({ saga, onClose }: { saga: SagaView; onClose: () => void }) {
   const t = useT();
@@ -42,11 +43,11 @@ function Plan({ plan, onVersion, onClose }: { plan: ReplayPlan; onVersion: (vers
   const known = useQuery({ ...definition(plan.definition), retry: false });
   const versions = known.data?.versions ?? [{ version: plan.version, active: false }];
   const warnings = plan.warnings ?? [];
-  const mustSee = !plan.allowed || warnings.length > 0;
+  const mustSee = warnings.length > 0;
   const missing = why.trim() === "" || plan.fresh.some((it) => !fresh[it.pointer]?.trim());
   return (
     <form className="stack" onSubmit={(event) => { event.preventDefault(); start.mutate(); }}>
-      {!plan.allowed && <p className="saga-anomaly">{said(plan.refused ?? "")}</p>}
+      {!plan.allowed && <p className="saga-anomaly">{said(plan.refused ?? "")} {plan.replayed_by && <SagaLink id={plan.replayed_by} />}</p>}
       <Field label={t("replay.version")}>{(id) => (
         <Select id={id} value={plan.version} onChange={(event) => onVersion(event.target.value)}>
           {versions.map((it) => <option key={it.version} value={it.version}>{it.version.slice(0, 8)}{it.active ? ` (${t("active")})` : ""}</option>)}
@@ -66,7 +67,7 @@ function Plan({ plan, onVersion, onClose }: { plan: ReplayPlan; onVersion: (vers
       <Field label={t("act.why")}>{(id) => <Textarea id={id} rows={2} required value={why} onChange={(event) => setWhy(event.target.value)} />}</Field>
       {mustSee && <Check label={t("replay.ack")} checked={acknowledged} onChange={(event) => setAcknowledged(event.target.checked)} />}
       <ProblemLine error={start.error} />
-      <DialogEnd><Button onClick={onClose}>{t("cancel")}</Button><Button type="submit" kind="primary" disabled={missing || (mustSee && !acknowledged)} busy={start.isPending}>{t("replay.go")}</Button></DialogEnd>
+      <DialogEnd><Button onClick={onClose}>{t("cancel")}</Button><Button type="submit" kind="primary" disabled={!plan.allowed || missing || (mustSee && !acknowledged)} busy={start.isPending}>{t("replay.go")}</Button></DialogEnd>
     </form>
   );
 }

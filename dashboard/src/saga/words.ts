@@ -75,7 +75,7 @@ export function sentence(saga: Pick<SagaView, "status" | "steps" | "phase" | "pa
   }
 }
 
-const PARKED = new Set(["rejected", "exhausted", "pivot_unsettled", "compensation_failed", "undecidable", "output_too_large", "bad_expression", "poison", "illegal"]);
+const PARKED = new Set(["rejected", "exhausted", "pivot_unsettled", "compensation_failed", "undecidable", "output_too_large", "output_unfit", "bad_expression", "poison", "illegal"]);
 
 /** What is undone when the saga turns around now. */
 export function wouldUndo(saga: SagaView): StepView[] {

@@ -3,29 +3,30 @@
 import { useQuery } from "@tanstack/react-query";
 import { useId, useMemo, useState } from "react";
 
-import { definitions, type SagaFilter } from "../api/queries";
+import { definitions, labels, type SagaFilter } from "../api/queries";
 import { useT } from "../i18n";
 import { Icon } from "../ui/Icon";
-import { accept, complete, type FilterField, typed } from "./filter";
+import { accept, complete, type FilterField, labelBegun, typed } from "./filter";
 
 const STATUS = ["running", "parked", "completed", "compensated", "abandoned"];
 const HEALTH = ["on_time", "late", "queued", "waiting", "retrying", "parked"];
 
-/** `labels` are those that are known, as `name:value`. */
-export function FilterBar({ filter, labels, onChange }: { filter: SagaFilter; labels: string[]; onChange: (filter: SagaFilter) => void }) {
+export function FilterBar({ filter, onChange }: { filter: SagaFilter; onChange: (filter: SagaFilter) => void }) {
   const t = useT();
   const [text, setText] = useState("");
   const [at, setAt] = useState(-1);
   const [open, setOpen] = useState(false);
   const listId = useId();
   const known = useQuery({ ...definitions, retry: false });
+  const begun = labelBegun(text);
+  const labelled = useQuery({ ...labels(begun ?? ""), enabled: open && begun !== null });
   const values = useMemo<Partial<Record<FilterField, string[]>>>(() => {
     const all = known.data?.definitions ?? [];
     return {
       status: STATUS, health: HEALTH, definition: all.map((it) => it.name), version: all.map((it) => it.version.slice(0, 8)),
-      step: [...new Set(all.flatMap((it) => it.steps))], older_than_s: ["60", "600", "3600", "86400"], attempts_min: ["2", "3", "5", "10"], label: labels,
+      step: [...new Set(all.flatMap((it) => it.steps))], older_than_s: ["60", "600", "3600", "86400"], attempts_min: ["2", "3", "5", "10"], label: [...(labelled.data?.names.map((name) => `${name}:`) ?? []), ...(labelled.data?.labels ?? [])],
     };
-  }, [known.data, labels]);
+  }, [known.data, labelled.data]);
   const offers = open ? complete(text, values) : [];
   const take = (next: string) => {
     onChange({ ...filter, ...typed(next) });

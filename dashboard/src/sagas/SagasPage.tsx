@@ -18,7 +18,7 @@ import { Ago, Amount, short, Until } from "../ui/bits";
 import { Button } from "../ui/Controls";
 import { Await, Notice, Page } from "../ui/Page";
 import { standing, StateBadge } from "../ui/State";
-import { type Column, type Sort, sorted, Table } from "../ui/Table";
+import { type Column, type Sort, sorted, Table, useNarrow } from "../ui/Table";
 import { fromSearch } from "./filter";
 import { FilterBar } from "./FilterBar";
 import { SavedViews } from "./SavedViews";
@@ -47,14 +47,12 @@ export function SagasPage() {
   const { hasNextPage, isFetchingNextPage, fetchNextPage } = asked;
   const onEnd = useCallback(() => { if (hasNextPage && !isFetchingNextPage) void fetchNextPage(); }, [hasNextPage, isFetchingNextPage, fetchNextPage]);
   const columns = useColumns();
-  // No list of all there are: those of the sagas that are loaded complete themselves.
-  const labels = useMemo(() => [...new Set(rows?.flatMap((row) => Object.entries(row.labels ?? {}).map(([name, value]) => `${name}:${value}`)))].sort(), [rows]);
   // The engine answers the newest first; another order is of what is loaded, and says so.
   const ordered = useMemo(() => sorted(shown, columns, sort), [shown, columns, sort]);
   const bySort = columns.some((column) => column.by && column.id === sort?.replace(/^-/, ""));
   return (
     <Page title={t("sagas")} fill actions={<SavedViews filter={filter} onOpen={set} />}>
-      <FilterBar filter={filter} labels={labels} onChange={set} />
+      <FilterBar filter={filter} onChange={set} />
       <Facets filter={filter} onChange={set} />
       <section className="section flush fill" aria-label={t("sagas")} aria-busy={asked.isPlaceholderData}>
         {selected.size > 0 && rights.operate && (
@@ -131,14 +129,15 @@ function Facets({ filter, onChange }: { filter: SagaFilter; onChange: (filter: S
 
 function useColumns(): Column<SagaSummary>[] {
   const t = useT();
+  const narrow = useNarrow();
   return useMemo(() => [
-    { id: "state", head: t("state"), width: "min(144px, 30vw)", cell: (row) => <StateBadge state={standing(row)} /> },
-    { id: "key", head: t("key"), width: "minmax(76px, 1.2fr)", by: (row) => row.key ?? row.saga, cell: (row) => <><span className="cell-two" title={row.key ?? row.saga}>{row.key ?? short(row.saga)}</span><span className="cell-two">{[row.definition, ...Object.entries(row.labels ?? {}).map(([name, value]) => `${name}:${value}`)].join(" · ")}</span></> },
+    { id: "state", head: t("state"), width: "144px", wide: true, cell: (row) => <StateBadge state={standing(row)} /> },
+    { id: "key", head: t("key"), width: "minmax(76px, 1.2fr)", by: (row) => row.key ?? row.saga, cell: (row) => <><span className="cell-two" title={row.key ?? row.saga}>{row.key ?? short(row.saga)}</span><span className="cell-two">{narrow && <StateBadge state={standing(row)} quiet />}{narrow && " "}{[row.definition, ...Object.entries(row.labels ?? {}).map(([name, value]) => `${name}:${value}`)].join(" · ")}</span></> },
     { id: "where", head: t("where"), width: "minmax(120px, 1.6fr)", wide: true, by: (row) => row.attempt ?? 0, cell: (row) => <Where row={row} /> },
     { id: "next", head: t("next"), width: "minmax(90px, 130px)", wide: true, by: (row) => row.next_at && !row.ended_at ? -Date.parse(row.next_at) : -Infinity, cell: (row) => row.ended_at ? <span className="muted">–</span> : row.next_at ? <Until at={row.next_at} /> : row.status === "parked" ? t("next.human.short") : <span className="muted">–</span> },
     { id: "amount", head: t("amount"), width: "min(120px, 23vw)", right: true, by: (row) => row.amount ?? 0, cell: (row) => <Amount amount={row.amount} currency={row.currency} /> },
     { id: "started", head: t("started"), width: "minmax(84px, 110px)", right: true, wide: true, by: (row) => row.started_at, cell: (row) => <Ago at={row.started_at} /> },
-  ], [t]);
+  ], [t, narrow]);
 }
 
 function Where({ row }: { row: SagaSummary }) {

@@ -43,6 +43,11 @@ export function complete(input: string, values: Partial<Record<FilterField, stri
   return isField(name) ? (values[name] ?? []).filter((value) => value.toLowerCase().startsWith(begun) && value !== begun).slice(0, 8).map((value) => `${name}:${/\s/.test(value) ? `"${value}"` : value}`) : [];
 }
 
+/** How the label begins that is being typed, if it is one. */
+export function labelBegun(input: string): string | null {
+  return /(?:^|\s)label:(\S*)$/.exec(input)?.[1] ?? null;
+}
+
 export function accept(input: string, completion: string): string {
   const kept = input.slice(0, input.length - (input.split(/\s+/).at(-1) ?? "").length);
   return `${kept}${completion}${completion.endsWith(":") ? "" : " "}`;

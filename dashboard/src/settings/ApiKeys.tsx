@@ -26,18 +26,18 @@ export function Keys() {
     mutationFn: () => send<{ key: string }>("POST", "/ops/keys", { name: name.trim(), roles, why: why.trim() }),
     onSuccess: () => stale("keys"),
   });
-  const revoke = useMutation({ mutationFn: (id: string) => send("DELETE", `/ops/keys/${id}`), onSuccess: () => stale("keys") });
+  const [revoking, setRevoking] = useState<Key | null>(null);
   const close = () => { setOpen(false); setName(""); setWhy(""); make.reset(); };
   return (
     <Section title={t("keys.api")} actions={asked.data && <Button icon="plus" onClick={() => setOpen(true)}>{t("keys.make")}</Button>}>
-      <ProblemLine error={revoke.error} />
       <Await of={asked}>{({ keys }) => keys.length === 0 ? <p className="muted">{t("keys.none")}</p> : (
-        <div className="scroll-x"><table className="plain"><thead><tr><th scope="col">{t("name")}</th><th scope="col">{t("settings.roles")}</th><th scope="col">{t("keys.used")}</th><th scope="col">{t("keys.made")}</th><th scope="col"><span className="hidden-visually">{t("act.more")}</span></th></tr></thead>
+        <div className="scroll-x"><table className="plain"><thead><tr><th scope="col">{t("name")}</th><th scope="col">{t("settings.roles")}</th><th scope="col">{t("keys.used")}</th><th scope="col" className="wide">{t("keys.made")}</th><th scope="col"><span className="hidden-visually">{t("act.more")}</span></th></tr></thead>
           <tbody>{keys.map((key) => (
-            <tr key={key.id}><td>{key.name} <span className="mono muted">{key.prefix}…</span></td><td>{key.roles.map((role) => term(t, "role", role)).join(", ")}</td><td><Ago at={key.last_used_at} /></td><td><Ago at={key.created_at} /></td>
-              <td className="right">{key.revoked_at ? <span className="muted">{t("keys.revoked")}</span> : <Button onClick={() => revoke.mutate(key.id)}>{t("keys.revoke")}</Button>}</td></tr>
+            <tr key={key.id}><td>{key.name} <span className="mono muted">{key.prefix}…</span></td><td>{key.roles.map((role) => term(t, "role", role)).join(", ")}</td><td><Ago at={key.last_used_at} /></td><td className="wide"><Ago at={key.created_at} /></td>
+              <td className="right">{key.revoked_at ? <span className="muted">{t("keys.revoked")}</span> : <Button onClick={() => setRevoking(key)}>{t("keys.revoke")}</Button>}</td></tr>
           ))}</tbody></table></div>
       )}</Await>
+      {revoking && <RevokeDialog of={revoking} onClose={() => setRevoking(null)} />}
       <Dialog open={open} onClose={close} title={t("keys.make")}>
         {make.data ? (
           <div className="stack"><p>{t("keys.once")}</p><p className="mono break">{make.data.key} <Copy text={make.data.key} /></p><DialogEnd><Button kind="primary" onClick={close}>{t("close")}</Button></DialogEnd></div>
@@ -52,5 +52,24 @@ export function Keys() {
         )}
       </Dialog>
     </Section>
+  );
+}
+
+function RevokeDialog({ of, onClose }: { of: Key; onClose: () => void }) {
+  const t = useT();
+  const stale = useStale();
+  const [why, setWhy] = useState("");
+  const revoke = useMutation({
+    mutationFn: () => send("DELETE", `/ops/keys/${of.id}?${new URLSearchParams({ why: why.trim() })}`),
+    onSuccess: () => { stale("keys"); onClose(); },
+  });
+  return (
+    <Dialog open onClose={onClose} title={`${t("keys.revoke")}: ${of.name}`} description={<p>{t("keys.revoke.about")}</p>}>
+      <form className="stack" onSubmit={(event) => { event.preventDefault(); revoke.mutate(); }}>
+        <Field label={t("act.why")}>{(id) => <Input id={id} required maxLength={1_000} value={why} onChange={(event) => setWhy(event.target.value)} />}</Field>
+        <ProblemLine error={revoke.error} />
+        <DialogEnd><Button onClick={onClose}>{t("cancel")}</Button><Button type="submit" kind="danger" disabled={why.trim() === ""} busy={revoke.isPending}>{t("keys.revoke.go", { name: of.name })}</Button></DialogEnd>
+      </form>
+    </Dialog>
   );
 }

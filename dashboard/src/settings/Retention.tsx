@@ -33,7 +33,7 @@ export function Retention() {
               return (
                 <tr key={name}>
                   <td>{name === EVERY ? t("all.definitions") : name}</td>
-                  <td className={own.has(name) ? "" : "muted"}>{days === undefined ? "–" : t("retention.days", { count: days })}</td>
+                  <td className={own.has(name) ? "" : "muted"}>{days === undefined ? t("retention.ever") : t("retention.days", { count: days })}</td>
                   <td className="right"><Button aria-label={`${t("retention.change")}: ${name === EVERY ? t("all.definitions") : name}`} onClick={() => setChanging({ definition: name, days: days ?? 90 })}>{t("retention.change")}</Button></td>
                 </tr>
               );

@@ -8,7 +8,7 @@ import { type ReactNode, useEffect } from "react";
 import { reach } from "../api/client";
 import { type ApiProblem, asProblem } from "../api/problem";
 import { type Key, useT } from "../i18n";
-import { diagnosed, useSaid } from "../i18n/said";
+import { useChecked, useSaid } from "../i18n/said";
 import { Ago } from "./bits";
 import { Button } from "./Controls";
 import { Icon, type IconName } from "./Icon";
@@ -100,29 +100,37 @@ export function ProblemNotice({ problem, onRetry }: { problem: ApiProblem; onRet
   const t = useT();
   const say = useSaid();
   const [title, remedy, icon] = WORDS[problem.kind];
-  const detail = problem.kind === "absent" || problem.kind === "offline" ? undefined : problem.body.detail;
+  const detail = problem.kind === "offline" ? undefined : shown(problem);
   return (
     <div role="alert">
-      <Notice icon={icon} title={t(title)} action={onRetry && problem.kind !== "absent" && <Button onClick={onRetry}>{t("try_again")}</Button>}>
+      <Notice icon={icon} title={t(problem.kind === "absent" && detail ? "problem.missing" : title)} action={onRetry && problem.kind !== "absent" && <Button onClick={onRetry}>{t("try_again")}</Button>}>
         <p>{detail ? say(detail) : t(remedy)}</p>
       </Notice>
     </div>
   );
 }
 
+/** The engine's own words, without what is for those who ask by hand; none of a path that this server does not have. */
+function shown(problem: ApiProblem): string | undefined {
+  const detail = problem.body.detail;
+  return detail?.startsWith("There is nothing at this path.") ? undefined : detail?.replace(/(?<=\.) `GET [^`]+` lists (them|the open ones)\b.*$/, "");
+}
+
 /** What came of a deed, below its form. */
 export function ProblemLine({ error }: { error: unknown }) {
   const t = useT();
   const said = useSaid();
+  const checked = useChecked();
   if (!error) return null;
   const problem = asProblem(error);
   const faults = problem.body.errors ?? [];
+  const detail = shown(problem);
   return (
     <div className="problem-line" role="alert">
       <Icon name="rejected" />
       <div>
-        <p><strong>{t(WORDS[problem.kind][0])}</strong> {problem.body.detail ? said(problem.body.detail) : problem.body.title ?? t(WORDS[problem.kind][1])}</p>
-        {faults.length > 0 && <ul>{faults.map((fault, at) => <li key={at}><code>{fault.pointer || fault.code || ""}</code> {fault.code && diagnosed(t, fault.code)} {said(fault.detail)}{fault.remedy ? ` — ${fault.remedy}` : ""}</li>)}</ul>}
+        <p><strong>{t(WORDS[problem.kind][0])}</strong> {detail ? said(detail) : problem.body.title ?? t(WORDS[problem.kind][1])}</p>
+        {faults.length > 0 && <ul>{faults.map((fault, at) => <li key={at}><code>{fault.pointer || fault.code || ""}</code> {fault.code ? checked(fault.detail) : said(fault.detail)}{fault.remedy ? ` — ${checked(fault.remedy)}` : ""}</li>)}</ul>}
       </div>
     </div>
   );

@@ -47,12 +47,12 @@ export function Since({ at }: { at: string }) {
   return <time dateTime={at} title={exact(language, instant)} className="nowrap">{moment(language, instant, Math.max(clock, instant))}</time>;
 }
 
-/** An instant to come: "in 12 s". */
+/** An instant to come: "in 12 s"; what has just fallen due is now. */
 export function Until({ at }: { at: string }) {
   const language = useLanguage();
   const clock = useNow();
   const instant = Date.parse(at);
-  return <time dateTime={at} title={exact(language, instant)} className="nowrap">{relative(language, instant, clock)}</time>;
+  return <time dateTime={at} title={exact(language, instant)} className="nowrap">{relative(language, Math.max(instant, clock), clock)}</time>;
 }
 
 export function Exactly({ at }: { at: string }) {

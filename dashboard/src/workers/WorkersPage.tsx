@@ -12,7 +12,7 @@ import type { Hold, WorkerView } from "../api/contract";
 import { holds, useRights, useStale, workers } from "../api/queries";
 import { term, useLanguage, useT } from "../i18n";
 import { number } from "../i18n/format";
-import { Ago, Lasting, Until } from "../ui/bits";
+import { Ago, Id, Lasting, Until } from "../ui/bits";
 import { Button, Dialog, DialogEnd, Field, Input } from "../ui/Controls";
 import { Icon } from "../ui/Icon";
 import { Await, Notice, Page, ProblemLine, Section } from "../ui/Page";
@@ -80,13 +80,13 @@ function Worker({ worker, onHold }: { worker: WorkerView; onHold: (target: HoldT
         <div><dt>{t("lag")}</dt><dd className={lag > LAG_LATE_MS ? "tone-late" : ""}><Lasting ms={lag} /></dd></div>
         <div><dt>{t("in_flight")}</dt><dd><Link to="/sagas" search={{ worker: worker.worker, status: "running" }}>{number(language, worker.open)}</Link></dd></div>
         <div><dt>{t("workers.throughput")}</dt><dd>{perMinute === null ? "–" : t("workers.per_minute", { count: number(language, perMinute) })}</dd></div>
-        <div><dt>{t("workers.breakers")}</dt><dd className={breakers.some((it) => it.state !== "closed") ? "tone-parked" : ""}><Breakers breakers={breakers} /></dd></div>
+        <div><dt>{t("workers.breakers")}</dt><dd className={breakers?.some((it) => it.state !== "closed") ? "tone-parked" : ""}><Breakers breakers={breakers} /></dd></div>
         <div className="grow"><dt>{t("actions")}</dt><dd>{worker.actions.map((it) => it.action).join(", ") || "–"}</dd></div>
       </dl>
       <div className="overview-two even">
         <div className="scroll-x">
-          <table className="plain"><thead><tr><th scope="col">{t("workers.instance")}</th><th scope="col">{t("version")}</th><th scope="col" className="right">{t("workers.answered")}</th><th scope="col">{t("workers.heartbeat")}</th></tr></thead>
-            <tbody>{worker.instances.map((it) => <tr key={it.instance}><td className="mono break">{it.instance}{!it.alive && <> <span className="state tone-parked">{t("workers.dead")}</span></>}</td><td>{it.version}</td><td className="right">{it.alive && it.answered_per_minute != null ? number(language, it.answered_per_minute) : "–"}</td><td><Ago at={it.at} /></td></tr>)}</tbody></table>
+          <table className="plain"><thead><tr><th scope="col">{t("workers.instance")}</th><th scope="col" className="wide">{t("version")}</th><th scope="col" className="right">{t("workers.answered")}</th><th scope="col">{t("workers.heartbeat")}</th></tr></thead>
+            <tbody>{worker.instances.map((it) => <tr key={it.instance}><td><Id id={it.instance} />{!it.alive && <> <span className="state tone-parked">{t("workers.dead")}</span></>}</td><td className="wide">{it.version}</td><td className="right">{it.alive && it.answered_per_minute != null ? number(language, it.answered_per_minute) : "–"}</td><td><Ago at={it.at} /></td></tr>)}</tbody></table>
         </div>
         <details className="scroll-x" open={behind.length > 0}>
           <summary className="link">{behind.length > 0 ? t("workers.behind", { behind: behind.length, all: worker.topics.length }) : t("workers.caught_up", { count: worker.topics.length })}</summary>
@@ -98,9 +98,10 @@ function Worker({ worker, onHold }: { worker: WorkerView; onHold: (target: HoldT
   );
 }
 
-/** Those that are open, or that all is well. */
-function Breakers({ breakers }: { breakers: Breaker[] }) {
+/** Those that are open, or that all is well; that there are none, or that nobody says. */
+function Breakers({ breakers }: { breakers: Breaker[] | null }) {
   const t = useT();
+  if (breakers === null) return <span className="muted" title={t("workers.breakers.unsaid.about")}>{t("workers.breakers.unsaid")}</span>;
   const open = breakers.filter((it) => it.state !== "closed");
   if (breakers.length === 0) return <span className="muted" title={t("workers.breakers.none.about")}>{t("workers.breakers.none")}</span>;
   if (open.length === 0) return <span className="state tone-completed"><Icon name="completed" size={12} />{t("workers.breakers.closed")}</span>;

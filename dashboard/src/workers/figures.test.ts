@@ -17,3 +17,9 @@ test("of an action's breakers the worst is shown, with when a call goes again fi
   ];
   expect(breakersOf({ instances })).toEqual([{ action: "confirm", direction: "execute", state: "open", until: "2026-11-21T14:00:04Z", instances: 2 }]);
 });
+
+test("to have no breaker is another thing than to say nothing of them", () => {
+  expect(breakersOf({ instances: [instance({ breakers: [] }), instance({ alive: false })] })).toEqual([]);
+  expect(breakersOf({ instances: [instance({ breakers: [] }), instance({})] })).toBeNull();
+  expect(breakersOf({ instances: [instance({ alive: false, breakers: [] })] })).toBeNull();
+});

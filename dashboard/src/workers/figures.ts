@@ -12,10 +12,14 @@ export function throughputOf(worker: Pick<WorkerView, "instances">): number | nu
   return said.length === 0 ? null : said.reduce((sum, it) => sum + it, 0);
 }
 
-/** One for each action and direction: the worst that an instance has, of how many instances, and when the first tries again. */
-export function breakersOf(worker: Pick<WorkerView, "instances">): Breaker[] {
+/**
+ * One for each action and direction: the worst that an instance has, of how many instances, and when the first tries again. Null
+ * where none is known and not every living instance says that it has none.
+ */
+export function breakersOf(worker: Pick<WorkerView, "instances">): Breaker[] | null {
+  const living = worker.instances.filter((it) => it.alive);
   const worst = new Map<string, Breaker>();
-  for (const it of worker.instances.filter((instance) => instance.alive).flatMap((instance) => instance.breakers ?? [])) {
+  for (const it of living.flatMap((instance) => instance.breakers ?? [])) {
     const key = `${it.action}/${it.direction}`;
     const known = worst.get(key);
     const mine = { action: it.action, direction: it.direction, state: it.state, until: it.until ?? null, instances: 1 };
@@ -24,5 +28,6 @@ export function breakersOf(worker: Pick<WorkerView, "instances">): Breaker[] {
       worst.set(key, { ...known, instances: known.instances + 1, until: [known.until, mine.until].filter((at) => at !== null).sort()[0] ?? null });
     }
   }
-  return [...worst.values()];
+  const unsaid = living.length === 0 || living.some((it) => it.breakers == null);
+  return worst.size === 0 && unsaid ? null : [...worst.values()];
 }

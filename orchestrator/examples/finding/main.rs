@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 mod ask;
+mod explain;
 mod seed;
 #[path = "../../tests/support/mod.rs"]
 mod support;
@@ -44,6 +45,9 @@ struct Arguments {
     /// Leaves the database, and says where it is
     #[arg(long)]
     keep: bool,
+    /// Instead of times, how Postgres finds each answer
+    #[arg(long)]
+    explain: bool,
     /// The longest p95 of a question, in ms; beyond, the exit code is 1
     #[arg(long, default_value_t = 200.0)]
     bound_ms: f64,
@@ -54,7 +58,8 @@ async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let database = match &arguments.database {
         Some(url) => {
-            FreshDatabase { url: url.clone(), name: url.rsplit('/').next().unwrap_or_default().to_owned() }
+            let name = url.rsplit('/').next().and_then(|it| it.split('?').next()).unwrap_or_default();
+            FreshDatabase { url: url.clone(), name: name.to_owned() }
         }
         None => fresh_database().await,
     };
@@ -64,6 +69,10 @@ async fn main() -> anyhow::Result<()> {
         seed::fill(&stage.pool, arguments.sagas).await?;
     }
     let known = known(&stage, arguments.sagas).await?;
+    let plans = match arguments.explain {
+        true => Some(explain::Plans::listen(&stage.pool, &stage.database.name).await?),
+        false => None,
+    };
     let node = stage.node("finding").await;
     Travel::join(stage.bus.clone(), &stage.topics).await.serve(|command| Some(succeeded(command)));
     let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -74,7 +83,8 @@ async fn main() -> anyhow::Result<()> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let node = Arc::new(node);
     let started = Arc::new(AtomicU64::new(0));
-    let load = tokio::spawn(load(Arc::clone(&node), arguments.rate, Arc::clone(&started), closing.clone()));
+    let rate = if plans.is_some() { 0 } else { arguments.rate };
+    let load = tokio::spawn(load(Arc::clone(&node), rate, Arc::clone(&started), closing.clone()));
     let began = Instant::now();
     let wanted = |name: &str| arguments.only.as_ref().is_none_or(|only| name.contains(only.as_str()));
     let http = reqwest::Client::new();
@@ -83,6 +93,18 @@ async fn main() -> anyhow::Result<()> {
         .filter(|(name, _)| wanted(name))
         .map(|(name, path)| (*name, *path, Times::default()))
         .collect();
+    if let Some(plans) = &plans {
+        for (name, path, _) in &all {
+            let path = known.spell(path, 1);
+            // The first time fills caches.
+            for _ in 0..2 {
+                let _ = plans.longest();
+                ask::ask(&http, &url, &path).await?;
+            }
+            println!("### {name}\n\n`GET {path}`\n\n```text\n{}```\n", plans.longest().unwrap_or_default());
+        }
+        all.clear();
+    }
     for round in 0..i64::from(arguments.rounds) {
         for (_, path, times) in &mut all {
             let (took, rows) = ask::ask(&http, &url, &known.spell(path, round)).await?;
@@ -99,12 +121,14 @@ async fn main() -> anyhow::Result<()> {
     )
     .fetch_one(&stage.pool)
     .await?;
-    println!(
-        "\n{} sagas in the tables; meanwhile {:.0} were started a second, {ended} of {begun} completed\n",
-        arguments.sagas,
-        started.load(Ordering::Relaxed) as f64 / took
-    );
-    println!("| question | p50 ms | p95 ms | most ms | rows |\n|---|---|---|---|---|");
+    if plans.is_none() {
+        println!(
+            "\n{} sagas in the tables; meanwhile {:.0} were started a second, {ended} of {begun} completed\n",
+            arguments.sagas,
+            started.load(Ordering::Relaxed) as f64 / took
+        );
+        println!("| question | p50 ms | p95 ms | most ms | rows |\n|---|---|---|---|---|");
+    }
     let mut slow = Vec::new();
     for (name, _, times) in &mut all {
         times.ms.sort_by(f64::total_cmp);

@@ -22,12 +22,23 @@ language sql stable as $$
 $$";
 
 const SAGA: &str = "
-insert into saga (id, shard, definition, status, started_at, ended_at, key, principal, amount, currency, final_schema, final_state)
+insert into saga (id, shard, definition, status, started_at, ended_at, key, principal, amount, currency, final_schema, final_state,
+    labels)
 select s.id, n % 4, d.ids[s.place], s.status, s.at, case when s.status > 1 then s.at + interval '200 ms' end,
     'order-' || lpad(n::text, 9, '0'), 'shop', 1000 + n % 90000, 'KRW', case when s.status > 1 then 1 end,
-    case when s.status > 1 then repeat('x', 120) end
+    case when s.status > 1 then repeat('x', 120) end, LABELS
 from (select array_agg(id order by name, id) as ids from definition where name like 'found-%') d
 cross join generate_series($1::bigint, $2::bigint) as n cross join lateral seeded(n, $3::bigint) s";
+
+/// Four of ten have a label; one in ten is of Seoul, and one in ten thousand is of a campaign, too.
+const LABELS: &str = "case when abs(hashint8(n)) % 10000 = 17 then array['region:busan', 'campaign:winter']
+    when abs(hashint8(n)) % 10 < 4 then array['region:' || (array['seoul', 'busan', 'jeju', 'daegu'])[1 + abs(hashint8(n)) % 10]]
+    end";
+
+const SAGA_LABELS: &str = "
+insert into saga_label (label, saga_id)
+select label, s.id from generate_series($1::bigint, $2::bigint) as n cross join lateral seeded(n, $3::bigint) s
+cross join lateral unnest(LABELS) as label";
 
 const KEYS: &str = "
 insert into start_key (scope, key, saga_id, body_hash, principal)
@@ -111,8 +122,13 @@ pub(crate) async fn fill(pool: &PgPool, sagas: i64) -> anyhow::Result<()> {
     let mut from = 1;
     while from <= sagas {
         let to = (from + CHUNK - 1).min(sagas);
-        for sql in [SAGA, KEYS, PROJECTION] {
-            sqlx::query(sql).bind(from).bind(to).bind(sagas).execute(&mut *connection).await?;
+        for sql in [SAGA, SAGA_LABELS, KEYS, PROJECTION] {
+            sqlx::query(AssertSqlSafe(sql.replace("LABELS", LABELS)))
+                .bind(from)
+                .bind(to)
+                .bind(sagas)
+                .execute(&mut *connection)
+                .await?;
         }
         println!("{to} sagas after {} s", began.elapsed().as_secs());
         from = to + 1;

@@ -11,6 +11,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
+use saga_core::definition::Work;
 use saga_core::event::{Operator, Signal};
 use saga_core::{CellRef, Definition, Event, OperatorAction, What};
 use saga_protocol::{Direction, SagaId};
@@ -31,8 +32,6 @@ use crate::settle::{self, Outcome};
 use crate::store::audit::{Actor, Deed};
 use crate::store::mail::{Asked, Delivery};
 
-/// For how long an early signal waits, in ms.
-const SIGNAL_TTL_MS: i64 = 24 * 3_600_000;
 /// The longest name of a signal.
 const SIGNAL_NAME_MAX: usize = 64;
 /// The longest `who`, `why` and `evidence`, in characters.
@@ -98,7 +97,7 @@ pub async fn signal(
         false if body::read(body, api.config().body_bytes_max).await?.is_empty() => None,
         false => return Err(body::unsupported("application/json")),
     };
-    let signal = Signal { name: name.clone(), payload: None, ttl_ms: SIGNAL_TTL_MS };
+    let signal = Signal { name: name.clone(), payload: None, ttl_ms: saga_core::event::SIGNAL_TTL_MS };
     let event = Event::new(clock::now(), rand::random(), What::Signal(signal));
     let what = format!("saga.signal.{name}");
     let deed = Deed { mail: Some(id), why: why.as_deref(), ..Deed::new(&what, saga.to_string()) };
@@ -237,6 +236,24 @@ impl ActionRequest {
     }
 }
 
+/// Whether the step's worker says that it takes this input; who does not say so takes any.
+fn fits(api: &Api, definition: &Definition, cell: CellRef, input: &Value) -> Result<(), Problem> {
+    let Some(Work::Action { worker, action }) = definition.step(cell.step).map(|step| &step.work) else {
+        return Ok(());
+    };
+    // What undoes an action takes what its definition says; only actions announce what they take.
+    let schema = match cell.direction {
+        Direction::Execute => api.engine().workers.input_schema(worker, action),
+        Direction::Compensate => None,
+    };
+    let Some(validator) = schema.and_then(|it| jsonschema::validator_for(&it).ok()) else { return Ok(()) };
+    let faults: Vec<FaultAt> = body::faults(&validator, input)
+        .into_iter()
+        .map(|fault| FaultAt { pointer: fault.pointer.map(|at| format!("/input{at}")), ..fault })
+        .collect();
+    if faults.is_empty() { Ok(()) } else { Err(Problem::invalid_input(faults)) }
+}
+
 /// Acts on a saga
 ///
 /// Waits up to 5 seconds for what the saga's owner makes of it, and with `wait_s` for what follows from it. The
@@ -273,6 +290,9 @@ pub async fn act(
     let published = published.ok_or_else(Problem::unavailable)?;
     let asked = serde_json::to_value(&request).unwrap_or_default();
     let (operator, payload) = request.resolve(&published.definition, &caller)?;
+    if let (OperatorAction::RetryEdited { cell, .. }, Some(input)) = (&operator.action, &payload) {
+        fits(&api, &published.definition, *cell, input)?;
+    }
     let id = mail_id("action", saga, &headers)?;
     let (_, cell) = words::action(&operator.action);
     let wanted = Wanted { saga, id, operator, payload, request: asked, second: Second::Asked };

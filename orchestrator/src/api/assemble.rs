@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use saga_core::definition::Work;
+use saga_core::explain;
 use saga_core::state::Parent;
 use saga_core::{
     Cell, CellRef, Definition, Millis, Payloads, Phase, Run, State, Status, StepIx, Track, What, child,
@@ -158,7 +159,7 @@ struct Page<'a> {
 impl Page<'_> {
     fn view(self, row: Summary, history: Vec<HistoryRow>, anomalies: Vec<AnomalyRead>) -> SagaView {
         let id = self.id;
-        let parked = self.parked(&history);
+        let mut parked = self.parked(&history);
         let mut payloads = Payloads::new(id, Arc::new(Value::Null));
         for HistoryRow { revision, payload, .. } in history {
             match payload.map(Arc::new) {
@@ -166,6 +167,11 @@ impl Page<'_> {
                 Some(payload) => drop(payloads.by_revision.insert(revision, payload)),
                 None => {}
             }
+        }
+        if let Some(parked) = &mut parked
+            && let Some(why) = explain::why_parked(self.definition, id, self.state, &payloads)
+        {
+            parked.message = format!("{} {why}", parked.message);
         }
         let mut summary = summary(row);
         // The coarse row and the state are written together, but for a state that cannot be changed any more.

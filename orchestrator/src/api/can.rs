@@ -129,7 +129,7 @@ impl Trial<'_> {
                 track.run,
                 Run::Unknown | Run::Backoff | Run::Rejected | Run::Exhausted | Run::Undecidable | Run::Held
             );
-            let open = stopped || matches!(track.run, Run::Sent | Run::Waiting) || track.oversized;
+            let open = stopped || matches!(track.run, Run::Sent | Run::Waiting) || track.unusable;
             if stopped {
                 all.push(self.at("retry", at, OperatorAction::Retry { cell: Some(at) }));
             }
@@ -143,7 +143,7 @@ impl Trial<'_> {
                 all.push(ActionOption { input: input.map(|it| Value::clone(&it)), ..option });
             }
             if open && at.direction == Direction::Execute {
-                let output = Some(Arc::new(Value::Object(serde_json::Map::new())));
+                let output = Some(Arc::new(self.sample(at)));
                 all.push(self.at("skip", at, OperatorAction::Skip { cell: at, output, acknowledged: true }));
             }
             if open && at.direction == Direction::Compensate {
@@ -159,10 +159,11 @@ impl Trial<'_> {
             // A step whose input has no value was never begun.
             let edited = OperatorAction::RetryEdited { cell: at, input: Some(Arc::default()) };
             all.push(self.at("retry_edited", at, edited));
-            let output = Some(Arc::new(Value::Object(serde_json::Map::new())));
+            let output = Some(Arc::new(self.sample(at)));
             all.push(self.at("skip", at, OperatorAction::Skip { cell: at, output, acknowledged: true }));
         }
-        let (uncompensated, may_take_effect) = (self.uncompensated(), self.may_take_effect());
+        let (uncompensated, may_take_effect) =
+            (words::uncompensated(self.definition, self.state), self.may_take_effect());
         let mut abandon = self.plain("abandon", OperatorAction::Abandon { acknowledged: true });
         if abandon.allowed {
             let stays =
@@ -171,6 +172,16 @@ impl Trial<'_> {
         }
         all.push(ActionOption { uncompensated, may_take_effect, ..abandon });
         all
+    }
+
+    /// An output to try a skip with: what it does is the same with any that fits.
+    fn sample(&self, at: CellRef) -> Value {
+        let step = self.definition.step(at.step);
+        let Some(schema) = step.and_then(|it| it.output_schema.as_ref()) else {
+            return Value::Object(serde_json::Map::new());
+        };
+        let whole = at.item.is_none() && step.is_some_and(|it| it.foreach.is_some());
+        if whole { Value::Array(Vec::new()) } else { schema.sample() }
     }
 
     fn plain(&self, word: &str, action: OperatorAction) -> ActionOption {
@@ -222,6 +233,8 @@ impl Trial<'_> {
             }
         };
         let refused = transition.effects.iter().find_map(|effect| match effect {
+            // Another output will do: this one is ours.
+            Effect::Refused(saga_core::event::UNFIT) => None,
             Effect::Refused(reason) | Effect::Ignored(reason) => Some((*reason).to_owned()),
             _ => None,
         });
@@ -267,19 +280,6 @@ impl Trial<'_> {
         }
         let text = said.join("; ");
         format!("{}.", super::problem::sentence(&text))
-    }
-
-    /// Steps that took effect and have not been undone, though they could be.
-    fn uncompensated(&self) -> Vec<String> {
-        let cells = self.state.cells.iter().filter(|cell| {
-            let done =
-                cell.undo.as_ref().is_some_and(|undo| matches!(undo.run, Run::Succeeded | Run::Skipped));
-            !done && !matches!(cell.execute.run, Run::Rejected | Run::Skipped | Run::Held)
-        });
-        let can = |cell: &&saga_core::Cell| {
-            self.definition.step(cell.step).is_some_and(|step| step.compensation.is_some())
-        };
-        cells.filter(can).filter_map(|cell| words::step_name(self.definition, cell.step)).collect()
     }
 
     fn may_take_effect(&self) -> Vec<String> {

@@ -61,13 +61,20 @@ pub fn client(headers: &HeaderMap, peer: IpAddr, trusted: &[IpNet]) -> IpAddr {
     let named = headers.get_all("x-forwarded-for").iter();
     let named: Vec<&str> = named.filter_map(|it| it.to_str().ok()).flat_map(|it| it.split(',')).collect();
     for name in named.into_iter().rev() {
-        let Ok(address) = name.trim().parse::<IpAddr>() else { break };
+        let Some(address) = address(name.trim()) else { break };
         client = address;
         if !trusts(&client) {
             break;
         }
     }
     client
+}
+
+/// An address as proxies write it: alone, in brackets, or with a port.
+fn address(text: &str) -> Option<IpAddr> {
+    let bare = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    let with_port = || Some(text.parse::<std::net::SocketAddr>().ok()?.ip());
+    text.parse().ok().or_else(with_port).or_else(bare)
 }
 
 #[cfg(test)]
@@ -112,6 +119,9 @@ mod tests {
         );
         assert_eq!(who("10.0.0.1", &["198.51.100.1, nobody"]), "10.0.0.1", "nothing is made up");
         assert_eq!(who("10.0.0.1", &[]), "10.0.0.1");
+        assert_eq!(who("10.0.0.1", &["198.51.100.1:4711, 10.0.0.2:80"]), "198.51.100.1", "with ports");
+        assert_eq!(who("10.0.0.1", &["[2001:db8::1]:4711"]), "2001:db8::1");
+        assert_eq!(who("10.0.0.1", &["[2001:db8::1]"]), "2001:db8::1");
     }
 
     #[test]

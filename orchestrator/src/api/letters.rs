@@ -16,7 +16,6 @@ use saga_protocol::{Headers, Message, Reply, SagaId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 use super::account::actor;
 use super::problem::{FaultAt, Problem};
@@ -24,7 +23,7 @@ use super::{Api, From, body, sagas, words};
 use crate::auth::Caller;
 use crate::clock;
 use crate::engine::Engine;
-use crate::store::care::{AnomalyRow, DeadLetter, DeadLetterFilter, Settled};
+use crate::store::care::{AnomalyPlace, AnomalyRow, DeadLetter, DeadLetterFilter, Settled};
 
 /// A dead letter.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -264,28 +263,23 @@ async fn settle(
         );
         return Err(Problem::invalid_input(vec![fault]));
     }
-    // Settled first: of two who press at once, one sends it.
-    match engine
-        .store
-        .settle_dead_letter(&actor(&caller, from), id, how, &request.why.replace('\0', "\u{fffd}"))
-        .await?
-    {
+    let why = request.why.replace('\0', "\u{fffd}");
+    // Sent while its row is locked: of two who press at once, one sends it; and who dies in between has settled nothing.
+    let send = async || match outgoing {
+        Some(outgoing) if how == "sent" => {
+            engine.bus.publish(vec![outgoing], Pace::Now).await.await.iter().all(Result::is_ok)
+        }
+        _ => true,
+    };
+    match engine.store.settle_dead_letter(&actor(&caller, from), id, how, &why, send).await? {
         Settled::Nothing => Err(no_letter()),
         Settled::Before(it) => Err(Problem::conflict(format!(
             "It was {} by {} already.",
             it.settled_how.unwrap_or_default(),
             it.settled_by.unwrap_or_default()
         ))),
-        Settled::Now(letter) => {
-            if let (Some(outgoing), "sent") = (outgoing, how) {
-                let sent = engine.bus.publish(vec![outgoing], Pace::Now).await.await;
-                if sent.iter().any(Result::is_err) {
-                    engine.store.reopen_dead_letter(id).await?;
-                    return Err(Problem::unavailable());
-                }
-            }
-            Ok(Json(view(engine, letter, false)))
-        }
+        Settled::Now(letter) => Ok(Json(view(engine, letter, false))),
+        Settled::Not => Err(Problem::unavailable()),
     }
 }
 
@@ -427,22 +421,32 @@ pub async fn anomalies(
     let limit = sagas::limit(asked.limit);
     let after = match asked.after.as_deref() {
         None => None,
-        Some(text) => {
-            let parts = text.split_once('~');
-            let parts = parts.and_then(|(ms, id)| Some((ms.parse::<i64>().ok()?, id.parse::<Uuid>().ok()?)));
-            Some(parts.ok_or_else(|| Problem::bad_request("`after` is the `next` of the page before."))?)
-        }
+        Some(text) => Some(
+            place(text).ok_or_else(|| Problem::bad_request("`after` is the `next` of the page before."))?,
+        ),
     };
-    let mut rows = api.engine().store.anomaly_page(asked.open.unwrap_or(true), after, limit + 1).await?;
+    let mut rows =
+        api.engine().store.anomaly_page(asked.open.unwrap_or(true), after.as_ref(), limit + 1).await?;
     let more = rows.len() > usize::from(limit);
     rows.truncate(usize::from(limit));
-    let next = rows.last().filter(|_| more).map(|row| format!("{}~{}", row.at_ms, row.saga));
+    let next = rows
+        .last()
+        .filter(|_| more)
+        .map(|row| format!("{}~{}~{}~{}", row.at_ms, row.saga, row.effect_key, row.kind));
     let masked = caller.masked();
     let anomalies = rows.into_iter().map(anomaly).map(|mut it| {
         it.output = it.output.filter(|_| !masked);
         it
     });
     Ok(Json(AnomalyPage { anomalies: anomalies.collect(), next }))
+}
+
+/// The place that a page's `next` names.
+fn place(text: &str) -> Option<AnomalyPlace> {
+    let mut parts = text.splitn(4, '~');
+    let (ms, saga) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    let clean = |part: &str| (!part.contains('\0')).then(|| part.to_owned());
+    Some((ms, saga, clean(parts.next()?)?, clean(parts.next()?)?))
 }
 
 /// An anomaly that is settled.
@@ -492,6 +496,7 @@ pub async fn resolve(
             row.resolved_by.unwrap_or_default(),
             row.resolution.unwrap_or_default()
         ))),
+        Settled::Not => Err(Problem::unavailable()),
         Settled::Nothing => {
             Err(Problem::not_found("There is no such anomaly. `GET /ops/anomalies` lists them."))
         }

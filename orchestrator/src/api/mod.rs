@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`start`], [`triggers`] | from a request to a durable saga |
 //! | [`sagas`], [`assemble`], [`personal`] | reading one saga |
-//! | [`find`], [`queues`], [`overview`], [`live`] | finding sagas, and what needs people |
+//! | [`find`], [`labels`], [`queues`], [`overview`], [`live`] | finding sagas, and what needs people |
 //! | [`care`], [`letters`], [`audit`] | what people add, settle and have done |
 //! | [`jobs`], [`what_if`] | many sagas at once |
 //! | [`reconciliation`], [`retention`] | the books; how long sagas stay |
@@ -60,6 +60,7 @@ pub mod headers;
 pub mod holds;
 pub mod jobs;
 pub mod keys;
+pub mod labels;
 pub mod letters;
 pub mod limit;
 pub mod live;
@@ -200,6 +201,7 @@ impl Api {
             .route("/sagas/{id}/notes", post(care::add_note))
             .route("/sagas/{id}/owner", put(care::set_owner))
             .route("/ops/counts", get(find::counts))
+            .route("/ops/labels", get(labels::list))
             .route("/ops/overview", get(overview::overview))
             .route("/ops/workers", get(overview::workers))
             .route("/ops/parked", get(queues::parked))
@@ -217,16 +219,17 @@ impl Api {
             .route("/ops/audit/export", get(audit::export))
             .route("/ops/holds", get(holds::list).post(holds::set))
             .route("/ops/holds/{id}", delete(holds::release))
-            .route("/ops/jobs", get(jobs::list).post(jobs::make))
-            .route("/ops/jobs/preview", post(jobs::preview))
-            .route("/ops/jobs/{id}", get(jobs::one))
-            .route("/ops/jobs/{id}/items", get(jobs::items))
-            .route("/ops/jobs/{id}/pause", post(jobs::pause))
-            .route("/ops/jobs/{id}/resume", post(jobs::resume))
-            .route("/ops/jobs/{id}/cancel", post(jobs::cancel))
-            .route("/ops/jobs/{id}/approve", post(jobs::approve))
+            .route("/ops/jobs", get(jobs::reading::list).post(jobs::making::make))
+            .route("/ops/jobs/preview", post(jobs::making::preview))
+            .route("/ops/jobs/{id}", get(jobs::reading::one))
+            .route("/ops/jobs/{id}/items", get(jobs::reading::items))
+            .route("/ops/jobs/{id}/pause", post(jobs::steering::pause))
+            .route("/ops/jobs/{id}/resume", post(jobs::steering::resume))
+            .route("/ops/jobs/{id}/cancel", post(jobs::steering::cancel))
+            .route("/ops/jobs/{id}/approve", post(jobs::steering::approve))
             .route("/ops/what-if", post(what_if::what_if))
             .route("/ops/reconciliation", get(reconciliation::get).post(reconciliation::run))
+            .route("/ops/reconciliation/settle", post(reconciliation::settle))
             .route("/ops/retention", get(retention::get))
             .route("/ops/retention/{definition}", put(retention::set))
             .route("/sagas/{id}/erase", post(retention::erase))

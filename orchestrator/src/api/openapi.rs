@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
 use super::{
-    Api, account, act, approvals, audit, authoring, can, care, definitions, find, holds, jobs, keys, letters,
-    live, ops, overview, queues, reconciliation, replay, retention, sagas, start, triggers, what_if,
+    Api, account, act, approvals, audit, authoring, can, care, definitions, find, holds, jobs, keys, labels,
+    letters, live, ops, overview, queues, reconciliation, replay, retention, sagas, start, triggers, what_if,
 };
 
 #[derive(OpenApi)]
@@ -20,12 +20,12 @@ use super::{
     ),
     paths(
         start::by_name, find::list, sagas::one, sagas::history, sagas::ignored, act::signal, act::act,
-        find::counts, overview::overview, overview::workers, queues::parked, queues::failures, queues::failure,
+        find::counts, labels::list, overview::overview, overview::workers, queues::parked, queues::failures, queues::failure,
         letters::anomalies, letters::resolve, letters::list, letters::one, letters::resend, letters::discard,
         care::add_note, care::set_owner, care::filters, care::save_filter, care::drop_filter,
-        can::actions, replay::plan, replay::start, approvals::list, approvals::decide, jobs::preview, jobs::make,
-        jobs::list, jobs::one, jobs::items, jobs::pause, jobs::resume, jobs::cancel, jobs::approve, what_if::what_if,
-        reconciliation::get, reconciliation::run, retention::get, retention::set, retention::erase, holds::list, holds::set, holds::release,
+        can::actions, replay::plan, replay::start, approvals::list, approvals::decide, jobs::making::preview, jobs::making::make,
+        jobs::reading::list, jobs::reading::one, jobs::reading::items, jobs::steering::pause, jobs::steering::resume, jobs::steering::cancel, jobs::steering::approve, what_if::what_if,
+        reconciliation::get, reconciliation::run, reconciliation::settle, retention::get, retention::set, retention::erase, holds::list, holds::set, holds::release,
         audit::list, audit::export, live::live,
         account::config, account::me, keys::list, keys::make, keys::revoke,
         definitions::list, definitions::one, definitions::publish, definitions::promote, definitions::withdraw,

@@ -181,14 +181,18 @@ pub async fn overview(
         })
         .collect();
     let piles = engine.store.piles(&reached(engine)).await?;
-    let mut now = Now::default();
+    // Who stands at no step is in no pile, and counts all the same.
+    let all = engine.store.in_all().await?;
+    let mut now = Now {
+        running: all.running,
+        parked: all.parked,
+        waiting: all.waiting,
+        retrying: all.retrying,
+        ..Now::default()
+    };
     for pile in &piles {
-        now.running += pile.count - pile.parked;
         now.late += pile.late;
         now.queued += pile.queued;
-        now.waiting += pile.waiting;
-        now.retrying += pile.retrying;
-        now.parked += pile.parked;
     }
     let dead_letters;
     (now.anomalies, dead_letters) = engine.store.loose_ends().await?;
@@ -288,9 +292,9 @@ pub struct InstanceView {
     /// Commands that it answered in the minute before; absent when it does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answered_per_minute: Option<u64>,
-    /// Its circuit breakers, one for each external action and direction.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub breakers: Vec<BreakerView>,
+    /// Its circuit breakers, one for each external action and direction; absent when it does not say whether it has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breakers: Option<Vec<BreakerView>>,
 }
 
 /// A circuit breaker: an action whose calls fail in a row is not called for a while.
@@ -360,7 +364,7 @@ fn workers_of(engine: &Engine) -> Vec<WorkerView> {
         let alive = crate::workers::alive(&it);
         let view = views.entry(it.worker.clone()).or_insert_with(|| nobody(it.worker.clone()));
         let at = words::instant(Millis(it.at_ms));
-        let breakers = it.breakers.into_iter().map(|it| BreakerView {
+        let breaker = |it: saga_protocol::BreakerInfo| BreakerView {
             action: it.action,
             direction: words::direction(it.direction).to_owned(),
             state: match it.state {
@@ -370,14 +374,14 @@ fn workers_of(engine: &Engine) -> Vec<WorkerView> {
             }
             .to_owned(),
             until: it.until_ms.map(|ms| words::instant(Millis(ms))),
-        });
+        };
         view.instances.push(InstanceView {
             instance: it.instance,
             version: it.version,
             at,
             alive,
             answered_per_minute: it.answered_per_minute,
-            breakers: breakers.collect(),
+            breakers: it.breakers.map(|all| all.into_iter().map(breaker).collect()),
         });
         if alive {
             let action = |it: saga_protocol::ActionInfo| ActionView {

@@ -27,9 +27,32 @@ impl Personal {
         found
     }
 
+    /// Counts what was given to a saga after its start, and stood nowhere in its input: nobody has said what of it is
+    /// personal.
+    pub fn also(&mut self, given: &Value, input: &Value) {
+        let (mut later, mut first) = (Self::default(), Self::default());
+        later.remember(given);
+        first.remember(input);
+        self.secrets.extend(later.secrets.difference(&first.secrets).cloned());
+    }
+
+    /// The same, and what another saga of the family keeps: it was copied between them.
+    pub fn with(mut self, others: &Self) -> Self {
+        self.secrets.extend(others.secrets.iter().cloned());
+        self
+    }
+
     /// Whether there is any.
     pub fn is_empty(&self) -> bool {
         self.pointers.is_empty()
+    }
+
+    /// Whether a place of the input is, or lies in, one that holds some.
+    pub fn covers(&self, pointer: &str) -> bool {
+        let within = |its: &String| {
+            pointer.strip_prefix(its.as_str()).is_some_and(|it| it.is_empty() || it.starts_with('/'))
+        };
+        self.pointers.iter().any(within)
     }
 
     /// How many places of the input hold some.

@@ -80,9 +80,7 @@ impl From<Move> for Made {
             Move::Answer { step, item, direction, round, attempt, outcome, output, code } => {
                 let code = code.unwrap_or_else(|| "BY_HAND".to_owned());
                 let answer = match outcome {
-                    MoveOutcome::Succeeded => {
-                        Answer::Succeeded(output.unwrap_or_else(|| Value::Object(serde_json::Map::new())))
-                    }
+                    MoveOutcome::Succeeded => Answer::Succeeded(output.unwrap_or_default()),
                     MoveOutcome::Rejected => Answer::Rejected(code, String::new()),
                     MoveOutcome::Retryable => Answer::Retryable {
                         why: (code, String::new()),

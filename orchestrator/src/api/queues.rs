@@ -249,7 +249,7 @@ fn suggested(row: &Waiting) -> &'static str {
     match row.why.as_deref() {
         Some("compensation_failed") => "resume_compensation",
         Some("rejected" | "exhausted" | "pivot_unsettled" | "bad_expression") => "retry",
-        Some("output_too_large") => "skip",
+        Some("output_too_large" | "output_unfit") => "skip",
         _ => "look",
     }
 }

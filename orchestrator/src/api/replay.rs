@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use saga_protocol::SagaId;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::account::actor;
@@ -103,7 +103,7 @@ pub struct ReplayRequest {
     /// Another version of the definition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// It was replayed before, or what the plan warns of: that was seen.
+    /// What the plan warns of: that was seen.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub acknowledged: bool,
 }
@@ -242,21 +242,23 @@ pub async fn start(
     sent: Body,
 ) -> Result<Response, Problem> {
     let id = sagas::id(path)?;
-    let key = headers::idempotency_key(&headers)?;
+    headers::idempotency_key(&headers)?;
     let request: ReplayRequest = body::of(&api, &headers, sent).await?;
     if let Some(fault) = body::reason(&request.why) {
         return Err(Problem::invalid_input(vec![fault]));
     }
     let engine = api.engine();
     let plan = replay::plan(engine, id, request.version.as_deref()).await?;
-    if let Some(reason) = &plan.refused {
+    // Where there is a replay, the request may be a repetition: the same one gets what it got.
+    if let (Some(reason), None) = (&plan.refused, plan.replayed_by) {
         return Err(Problem::conflict(format!("Saga {id} cannot be replayed: {reason}.")));
     }
     let already = |by: SagaId| {
-        Problem::conflict(format!("Saga {by} replays it already; replay that one, or acknowledge it."))
+        Problem::conflict(format!("Saga {by} replays it already. Replay that one, if it did not complete."))
     };
-    // A request with a key may be a repetition: the same one gets what it got.
-    if let (Some(by), false, None) = (plan.replayed_by, request.acknowledged, &key) {
+    if let Some(by) = plan.replayed_by
+        && plan.started(engine, id).await? != Some(by)
+    {
         return Err(already(by));
     }
     if !plan.warnings.is_empty() && !request.acknowledged {
@@ -273,11 +275,13 @@ pub async fn start(
     let input = plan.input_with(&inputs).map_err(|faults| {
         Problem::invalid_input(faults.iter().map(|(pointer, detail)| FaultAt::at(pointer, detail)).collect())
     })?;
-    let key = match key.filter(|_| request.acknowledged) {
-        Some(key) => format!("replay:{id}:{key}"),
-        None => plan.key(id, request.acknowledged),
-    };
-    let started = plan.start(engine, id, input, Some(key)).await.map_err(|error| match error {
+    let (actor, why) = (actor(&caller, from), request.why.replace('\0', "\u{fffd}"));
+    // The start is a transaction of its own: who dies after it has at least said that they would.
+    engine
+        .store
+        .keep_deed(&actor, Deed { why: Some(&why), ..Deed::new("saga.replay.ask", id.to_string()) })
+        .await?;
+    let started = plan.start(engine, id, input).await.map_err(|error| match error {
         StartError::KeyReused { saga } if plan.replayed_by == Some(saga) => already(saga),
         StartError::KeyReused { saga } => {
             Problem::conflict(format!("Saga {saga} has the business key now. Replay that one instead."))
@@ -285,12 +289,7 @@ pub async fn start(
         StartError::KeyOfAnother => Problem::conflict("Somebody else's saga has the business key now."),
         other => other.into(),
     })?;
-    if started.fresh {
-        let why = request.why.replace('\0', "\u{fffd}");
-        let after = json!({ "saga": started.saga, "version": plan.published.definition.version.0 });
-        let deed = Deed { why: Some(&why), after: Some(after), ..Deed::new("saga.replay", id.to_string()) };
-        engine.store.keep_deed(&actor(&caller, from), deed).await?;
-    }
+    plan.tell(engine, &actor, id, started.saga, &why, Value::Null).await?;
     let status = if started.fresh { StatusCode::CREATED } else { StatusCode::OK };
     let answer = Replayed {
         saga: started.saga,

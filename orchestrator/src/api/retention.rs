@@ -6,6 +6,7 @@ use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::{Extension, Json};
 use chrono::{DateTime, NaiveDate, Utc};
+use saga_core::What;
 use saga_protocol::SagaId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -19,7 +20,7 @@ use crate::auth::Caller;
 use crate::store::retention::{DAYS_MAX, DAYS_MIN};
 
 /// What stands in the place of what was erased.
-const ERASED: &str = "[erased]";
+pub(crate) const ERASED: &str = "[erased]";
 
 /// How long sagas stay.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -65,6 +66,11 @@ pub struct RetentionRequest {
     pub why: String,
 }
 
+/// Events of one saga in which is looked for what it was given later on.
+const HISTORY_MAX: u16 = 10_000;
+/// Sagas of one family that are erased together.
+const FAMILY_MAX: usize = 1_000;
+
 /// Why something is erased.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -79,7 +85,7 @@ pub struct Erased {
     /// The saga.
     #[schema(value_type = uuid::Uuid)]
     pub saga: SagaId,
-    /// How many places of its input were personal; of a saga whose retention is over, how many rows were left of it.
+    /// How many places of its input, and of its family's, were personal; of a saga whose retention is over, how many rows were left of it.
     pub places: usize,
 }
 
@@ -154,7 +160,8 @@ pub async fn set(
 
 /// Erases personal data of an ended saga
 ///
-/// What its definition marks `personal: true`, wherever the engine keeps it. Workers keep books of their own.
+/// What its definition marks `personal: true`, wherever the engine keeps it: also in the sagas that it started, that
+/// started it, and that repeat it. Workers keep books of their own.
 #[utoipa::path(
     post, path = "/sagas/{id}/erase", operation_id = "erase_saga", tag = "operators",
     params(("id" = uuid::Uuid, Path, description = "The saga")),
@@ -162,7 +169,7 @@ pub async fn set(
     responses(
         (status = 200, description = "Erased", body = Erased),
         (status = 404, description = "No such saga", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "It has not ended", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It, or one of its family, has not ended", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The reason is missing", body = Problem, content_type = "application/problem+json"),
     )
 )]
@@ -181,30 +188,61 @@ pub async fn erase(
     }
     let engine = api.engine();
     let why = request.why.replace('\0', "\u{fffd}");
-    let Some(whole) = engine.store.whole(id).await? else {
+    if engine.store.whole(id).await?.is_none() {
         // Its row may be gone, and its week of history not.
         let rows = engine.store.erase_remains(&actor(&caller, from), id, &why).await?;
         if rows == 0 {
             return Err(Problem::no_saga());
         }
         return Ok(Json(Erased { saga: id, places: usize::try_from(rows).unwrap_or(usize::MAX) }));
-    };
+    }
+    let family = engine.store.family(id, FAMILY_MAX).await?;
+    if family.len() >= FAMILY_MAX {
+        return Err(Problem::conflict(format!("The saga's family has {FAMILY_MAX} sagas or more.")));
+    }
+    let mut all = Vec::new();
+    for (member, ended) in family {
+        if !ended {
+            return Err(Problem::conflict(format!(
+                "Saga {member} has not ended: its steps still need this data. Erase it afterwards."
+            )));
+        }
+        all.push((member, own(&api, member).await?));
+    }
+    let told = all.iter().fold(Personal::default(), |told, (_, personal)| told.with(personal));
+    let by = Value::from(ERASED);
+    let (actor, mut places) = (actor(&caller, from), 0);
+    for (member, personal) in all {
+        let its_places = personal.places();
+        let personal = personal.with(&told);
+        let hide = |is_input: bool, value: &mut Value| {
+            if is_input {
+                personal.hide_in_input(value, &by);
+            }
+            personal.hide(value, &by);
+        };
+        if !engine.store.erase(&actor, member, &why, hide).await? {
+            return Err(Problem::conflict(format!("Saga {member} has gone meanwhile. Try again.")));
+        }
+        places += its_places;
+    }
+    Ok(Json(Erased { saga: id, places }))
+}
+
+/// The personal data that a saga was given.
+async fn own(api: &Api, id: SagaId) -> Result<Personal, Problem> {
+    let engine = api.engine();
+    let Some(whole) = engine.store.whole(id).await? else { return Ok(Personal::default()) };
     let published = engine.definitions.get(&engine.store, whole.summary.definition_id).await?;
     let published = published.ok_or_else(Problem::unavailable)?;
-    let start = engine.store.history(id, 0, 1).await?;
-    let input = start.into_iter().next().and_then(|row| row.payload).unwrap_or_default();
-    let personal = Personal::of(&published.definition.input_schema, &input);
-    let by = Value::from(ERASED);
-    let hide = |is_input: bool, value: &mut Value| {
-        if is_input {
-            personal.hide_in_input(value, &by);
+    let mut history = engine.store.history(id, 0, HISTORY_MAX).await?.into_iter();
+    let input = history.next().and_then(|row| row.payload).unwrap_or_default();
+    let mut personal = Personal::of(&published.definition.input_schema, &input);
+    for row in history {
+        let given = row.event.is_ok_and(|it| matches!(it.what, What::Signal(_) | What::Operator(_)));
+        if let (true, Some(payload)) = (given, row.payload) {
+            personal.also(&payload, &input);
         }
-        personal.hide(value, &by);
-    };
-    if !engine.store.erase(&actor(&caller, from), id, &why, hide).await? {
-        return Err(Problem::conflict(
-            "The saga has not ended: its steps still need this data. Erase it afterwards.",
-        ));
     }
-    Ok(Json(Erased { saga: id, places: personal.places() }))
+    Ok(personal)
 }

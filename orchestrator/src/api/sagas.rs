@@ -179,10 +179,16 @@ pub async fn history(
         let by = Value::from(MASK);
         for event in &mut events {
             let Some(payload) = event.what.payload.as_mut() else { continue };
-            if event.revision == 1 {
-                personal.hide_in_input(payload, &by);
+            match event.what.kind.as_str() {
+                // What people and other systems send may hold what the input did not.
+                "signal" | "operator" => payload.clone_from(&by),
+                _ => {
+                    if event.revision == 1 {
+                        personal.hide_in_input(payload, &by);
+                    }
+                    personal.hide(payload, &by);
+                }
             }
-            personal.hide(payload, &by);
         }
     }
     Ok(Json(HistoryPage { events, dead_letters, next }))

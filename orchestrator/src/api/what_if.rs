@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::find::{FilterQuery, reached};
+use super::jobs::making::BOUNDED;
+use super::personal::Personal;
 use super::problem::{FaultAt, Problem};
 use super::{Api, body};
 use crate::auth::Caller;
@@ -86,7 +88,8 @@ pub struct WhatIfItem {
 
 /// What if past sagas had run by another definition
 ///
-/// Their recorded answers are played against it in a simulation. Nothing is changed, and no worker is asked.
+/// Their recorded answers are played against it in a simulation. Nothing is changed, and no worker is asked. Personal
+/// data is masked before for who may not see it: a condition on it then goes as it does for the mask.
 #[utoipa::path(
     post, path = "/ops/what-if", operation_id = "what_if", tag = "operators",
     request_body = WhatIfRequest,
@@ -113,7 +116,8 @@ pub async fn what_if(
         (Some(filter), None) => {
             let mut filter = FilterQuery::parse(filter)?.filter(&caller)?;
             filter.definition.get_or_insert_with(|| name.clone());
-            store.find_ids(&filter, &reached(engine), limit).await?
+            let found = store.find_ids(&filter, &reached(engine), limit).await?;
+            found.ok_or_else(|| Problem::invalid_input(vec![FaultAt::at("/filter", BOUNDED)]))?
         }
         (None, Some(these)) if !these.is_empty() => {
             these.iter().copied().take(usize::try_from(limit).unwrap_or(usize::MAX)).collect()
@@ -129,8 +133,16 @@ pub async fn what_if(
         let Some(old) = engine.definitions.get(store, whole.summary.definition_id).await? else { continue };
         let Ok(state) = &whole.state else { continue };
         let rows = store.history(id, 0, HISTORY_MAX).await?;
-        let Some(past) = Past::of(id, &old.definition, state, rows) else { continue };
-        let item = match body::faults(&candidate.validator, &past.input).first() {
+        let Some(mut past) = Past::of(id, &old.definition, state, rows) else { continue };
+        let personal = Personal::of(&old.definition.input_schema, &past.input);
+        if caller.masked() {
+            past.hide(&personal);
+        }
+        // Of what is hidden, nobody is told whether it fits.
+        let hidden = |fault: &FaultAt| {
+            caller.masked() && fault.pointer.as_deref().is_some_and(|it| personal.covers(it))
+        };
+        let item = match body::faults(&candidate.validator, &past.input).iter().find(|fault| !hidden(fault)) {
             Some(fault) => WhatIfItem {
                 saga: id,
                 was: whole.summary.status.to_owned(),

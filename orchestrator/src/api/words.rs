@@ -3,7 +3,9 @@
 use chrono::{DateTime, Utc};
 use saga_core::definition::{Turn, Work};
 use saga_core::state::Cause;
-use saga_core::{Cell, CellRef, Definition, Event, Millis, OperatorAction, Phase, Run, StepIx, What, Why};
+use saga_core::{
+    Cell, CellRef, Definition, Event, Millis, OperatorAction, Phase, Run, State, StepIx, What, Why,
+};
 use saga_protocol::{Direction, Fault, Outcome};
 use serde_json::Value;
 
@@ -83,6 +85,9 @@ pub const fn why(why: Why) -> (&'static str, &'static str) {
         Why::OutputTooLarge => {
             ("output_too_large", "A step succeeded with an output that was too large to keep.")
         }
+        Why::OutputUnfit => {
+            ("output_unfit", "A step succeeded with an output that does not fit its `output_schema`.")
+        }
         Why::BadExpression => {
             ("bad_expression", "An expression of the definition has no value with this saga's data.")
         }
@@ -116,6 +121,16 @@ pub const fn cause_step(cause: Cause) -> Option<StepIx> {
 /// A step's name.
 pub fn step_name(definition: &Definition, step: StepIx) -> Option<String> {
     definition.step(step).map(|step| step.name.as_str().to_owned())
+}
+
+/// Steps that took effect, or may have, and have not been undone, though they could be.
+pub fn uncompensated(definition: &Definition, state: &State) -> Vec<String> {
+    let stands = state.cells.iter().filter(|cell| {
+        let undone = cell.undo.as_ref().is_some_and(|undo| matches!(undo.run, Run::Succeeded | Run::Skipped));
+        !undone && !matches!(cell.execute.run, Run::Rejected | Run::Skipped | Run::Held)
+    });
+    let can = |cell: &&Cell| definition.step(cell.step).is_some_and(|step| step.compensation.is_some());
+    stands.filter(can).filter_map(|cell| step_name(definition, cell.step)).collect()
 }
 
 /// A step's worker, if it has one, and its action in words.

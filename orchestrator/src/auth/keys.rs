@@ -20,6 +20,8 @@ use super::{Caller, Kind};
 use crate::store::audit::{self, Actor, Deed};
 use crate::store::{Store, StoreError};
 
+/// What a key's principal begins with.
+pub const PRINCIPAL: &str = "key:";
 /// What a key begins with.
 pub const PREFIX: &str = "amk_";
 /// For how long a look-up counts: a revoked key works for at most this long.
@@ -215,6 +217,6 @@ fn judge(row: Option<KeyRow>, now: DateTime<Utc>) -> Result<Caller, String> {
         return Err("the API key has expired".to_owned());
     }
     let roles = row.roles.iter().filter_map(|word| word.parse().ok()).collect();
-    let principal = format!("key:{}", row.name);
+    let principal = format!("{PRINCIPAL}{}", row.name);
     Ok(Caller { principal, roles, kind: Kind::Key, expires_at: row.expires_at })
 }

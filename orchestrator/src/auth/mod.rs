@@ -96,6 +96,9 @@ pub enum AuthConfig {
     },
 }
 
+/// Who has not signed in, in dev mode.
+pub const ANONYMOUS: &str = "anonymous";
+
 /// For how long a verified token is not verified again.
 const REMEMBERED_FOR: Duration = Duration::from_secs(30);
 const REMEMBERED_MAX: NonZeroUsize = NonZeroUsize::new(10_000).expect("not zero");
@@ -159,7 +162,7 @@ impl Auth {
         let Some(value) = headers.get(header::AUTHORIZATION) else {
             if self.dev && local {
                 return Ok(Caller {
-                    principal: "anonymous".to_owned(),
+                    principal: ANONYMOUS.to_owned(),
                     roles: Roles::ALL,
                     kind: Kind::Dev,
                     expires_at: None,
@@ -180,7 +183,7 @@ impl Auth {
             // Of hashes: how many bytes agree says nothing about the key.
             && keys::hash(bearer) == *admin
         {
-            let principal = "key:admin".to_owned();
+            let principal = format!("{}admin", keys::PRINCIPAL);
             return Ok(Caller { principal, roles: Roles::ALL, kind: Kind::Key, expires_at: None });
         }
         if bearer.starts_with(keys::PREFIX) {

@@ -7,6 +7,7 @@ use jsonwebtoken::{DecodingKey, Validation};
 use serde_json::{Map, Value};
 
 use super::jwks::{Jwks, Key};
+use super::keys;
 use super::role::{Role, Roles};
 use super::signatures::ALGORITHMS;
 use super::{Caller, Kind};
@@ -94,8 +95,10 @@ impl Verifier {
         if principal.is_empty()
             || principal.len() > PRINCIPAL_BYTES_MAX
             || principal.chars().any(char::is_control)
+            || principal.starts_with(keys::PRINCIPAL)
         {
-            return Err("the token's `sub` is missing, too long or not printable".to_owned());
+            // An API key's name would have its sagas.
+            return Err("the token's `sub` is missing, too long, not printable, or an API key's".to_owned());
         }
         let expires_at = claims.get("exp").and_then(Value::as_f64).and_then(instant);
         Ok(Caller { principal: principal.to_owned(), roles: self.roles(&claims), kind, expires_at })

@@ -1,5 +1,6 @@
 //! The command line's HTTP client: an address, and answers as types.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use reqwest::{Method, Response, StatusCode};
@@ -13,6 +14,7 @@ use crate::api::view::{HistoryEvent, HistoryPage, LetterLine, SagaView};
 
 /// Longer than the longest wait that a server grants.
 const TIMEOUT: Duration = Duration::from_secs(90);
+const COPY_TIMEOUT: Duration = Duration::from_secs(24 * 3_600);
 const PAGE: u16 = 500;
 
 /// A server to ask.
@@ -103,6 +105,29 @@ impl Client {
     ) -> Result<T, Failure> {
         let request = self.request(Method::GET, path).query(query);
         self.read(request.send().await).await
+    }
+
+    /// Copies an answer to standard output as it comes.
+    ///
+    /// # Errors
+    /// As [`Client::get`], and when it cannot be written.
+    pub async fn copy<Q: Serialize + Sync>(&self, path: &str, query: &Q) -> Result<(), Failure> {
+        // However long it is: nobody waits for its end before they read it.
+        let request = self.request(Method::GET, path).query(query).timeout(COPY_TIMEOUT);
+        let mut answer = match request.send().await {
+            Ok(answer) if answer.status().is_success() => answer,
+            other => return self.read::<serde_json::Value>(other).await.map(drop),
+        };
+        let mut out = std::io::stdout();
+        loop {
+            let cut = |error: &dyn std::fmt::Display| {
+                Failure::new(Code::Failed, format!("it was cut off: {error}"))
+            };
+            match answer.chunk().await.map_err(|error| cut(&error))? {
+                Some(bytes) => out.write_all(&bytes).map_err(|error| cut(&error))?,
+                None => return out.flush().map_err(|error| cut(&error)),
+            }
+        }
     }
 
     /// Sends something.

@@ -13,6 +13,7 @@ use super::exit::{Code, Failure};
 use super::process::{BusKind, until_asked_to_stop};
 use super::style::Tone;
 use super::timeline::Timeline;
+use super::watch::{Watch, is_yaml};
 use super::{Output, definitions, say};
 use crate::dev::demo::{self, Ended, ORDERS};
 use crate::dev::embedded::Embedded;
@@ -40,7 +41,7 @@ pub struct DevArgs {
     /// Where data stays
     #[arg(long, default_value = ".amends", value_name = "FOLDER")]
     dir: PathBuf,
-    /// The definitions to publish
+    /// The definitions to publish, and to publish again when they are saved
     #[arg(long, default_value = "saga-defs", value_name = "FOLDER")]
     definitions: PathBuf,
     /// Where the API listens; another port is taken when this one is
@@ -101,6 +102,7 @@ pub async fn run(args: DevArgs, output: Output) -> Result<Code, Failure> {
     }
     crate::api::check_listen(args.listen, false)?;
     let files = files(&args.definitions)?;
+    let watch = Watch::new(args.definitions.clone());
     let asked = until_asked_to_stop()?;
     if !output.json {
         say("Starting. The first time takes longer: a private Postgres is made.");
@@ -118,11 +120,13 @@ pub async fn run(args: DevArgs, output: Output) -> Result<Code, Failure> {
     let serve_on = !args.demo && shown.is_ok() && !asked.is_cancelled();
     let ended = if serve_on {
         if !output.json {
-            say(&addresses(&urls, output));
+            say(&addresses(&urls, &args.definitions, output));
         }
+        let client = Client::new(&urls.api)?;
         tokio::select! {
             () = asked.cancelled() => Ok(Code::Ok),
             why = everything.failed() => Err(Failure::new(Code::Failed, why)),
+            () = watch.publish(&client, output) => Ok(Code::Ok),
         }
     } else {
         shown
@@ -145,7 +149,7 @@ fn files(folder: &std::path::Path) -> Result<Vec<PathBuf>, Failure> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(unreadable)? {
         let path = entry.map_err(unreadable)?.path();
-        if path.extension().is_some_and(|it| it == "yaml" || it == "yml") {
+        if is_yaml(&path) {
             files.push(path);
         }
     }
@@ -191,7 +195,7 @@ async fn show(urls: &Urls, files: &[PathBuf], output: Output) -> Result<Code, Fa
     Err(Failure::new(Code::Failed, format!("the demo did not end as it should:\n  {}", wrong.join("\n  "))))
 }
 
-fn addresses(urls: &Urls, output: Output) -> String {
+fn addresses(urls: &Urls, definitions: &std::path::Path, output: Output) -> String {
     let rows = [
         ("dashboard", format!("{}/", urls.api)),
         ("place an order", format!("POST {}/orders", urls.api)),
@@ -217,5 +221,7 @@ fn addresses(urls: &Urls, output: Output) -> String {
     };
     let hint = format!("  `{command}` in another terminal; Ctrl-C stops everything and keeps the data");
     text.push_str(&output.style.paint(Tone::Faint, &hint));
+    let watched = format!("\n  A definition saved in {} is published at once", definitions.display());
+    text.push_str(&output.style.paint(Tone::Faint, &watched));
     text
 }

@@ -34,6 +34,7 @@ pub mod style;
 pub mod timeline;
 pub mod torture;
 pub mod versions;
+mod watch;
 pub mod worker;
 pub mod worker_new;
 
@@ -174,6 +175,8 @@ fn log(default: &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
     use clap::CommandFactory;
 
     use super::*;
@@ -181,5 +184,37 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_operation_of_the_api_has_a_command() {
+        let document: serde_json::Value =
+            serde_json::from_str(include_str!("../../tests/goldens/openapi.json")).expect("it is JSON");
+        let paths = document["paths"].as_object().expect("it has paths").values();
+        let operations: BTreeSet<&str> = paths
+            .flat_map(|methods| methods.as_object().expect("they are methods").values())
+            .filter_map(|operation| operation["operationId"].as_str())
+            .filter(|it| !["healthz", "readyz", "metrics", "openapi"].contains(it))
+            .collect();
+        let table = include_str!("../../../docs/cli.md");
+        let rows: BTreeMap<&str, &str> = table
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.strip_suffix("` |")?.split_once("` | `"))
+            .collect();
+        assert_eq!(rows.keys().copied().collect::<BTreeSet<_>>(), operations, "docs/cli.md has them all");
+        for (operation, command) in rows {
+            let mut at = Cli::command();
+            for word in command.split(' ').skip(1) {
+                let names_value = word.chars().all(|c| c.is_ascii_uppercase());
+                let option = word.strip_prefix("--");
+                if names_value
+                    || option.is_some_and(|it| at.get_arguments().any(|arg| arg.get_long() == Some(it)))
+                {
+                    continue;
+                }
+                let next = at.find_subcommand(word).cloned();
+                at = next.unwrap_or_else(|| panic!("{operation}: there is no `{command}`"));
+            }
+        }
     }
 }

@@ -16,6 +16,7 @@ use super::style::{self, Style, amount, span};
 use super::timeline::Timeline;
 use super::{Output, Server, say};
 use crate::api::act::{Action, ActionRequest};
+use crate::api::can::{ActionList, ActionOption};
 use crate::api::care::FilterList;
 use crate::api::headers::WAIT_MAX_S;
 use crate::api::view::{Acted, SagaPage, SagaView, Started};
@@ -363,6 +364,16 @@ async fn act(client: &Client, args: ActArgs, output: Output) -> Result<Code, Fai
         acknowledged: args.acknowledge,
         wait_s: args.wait_s,
     };
+    if let (Action::RetryEdited, Some(input), false) = (request.action, &request.input, output.json) {
+        let can: ActionList = client.get(&format!("/sagas/{}/actions", args.id)).await?;
+        let its = |it: &&ActionOption| {
+            it.action == "retry_edited" && it.step == request.step && it.item == request.item
+        };
+        let before = can.actions.iter().find(its).and_then(|it| it.input.clone()).unwrap_or_default();
+        let mut lines = Vec::new();
+        difference("", &before, input, &mut lines);
+        say(&if lines.is_empty() { "the input is as it was".to_owned() } else { lines.join("\n") });
+    }
     let body = serde_json::to_vec(&request).map_err(|error| Failure::new(Code::Failed, error.to_string()))?;
     let acted: Acted =
         client.send(Method::POST, &format!("/sagas/{}/actions", args.id), &[], Sent::Json(&body)).await?;
@@ -378,6 +389,25 @@ async fn act(client: &Client, args: ActArgs, output: Output) -> Result<Code, Fai
         }
     }
     Ok(act_code(&acted.result))
+}
+
+/// What two inputs have differently, a line a place.
+fn difference(at: &str, before: &Value, after: &Value, lines: &mut Vec<String>) {
+    match (before, after) {
+        (Value::Object(old), Value::Object(new)) => {
+            for name in old.keys().chain(new.keys().filter(|name| !old.contains_key(*name))) {
+                let at = format!("{at}/{name}");
+                match (old.get(name), new.get(name)) {
+                    (Some(old), Some(new)) => difference(&at, old, new, lines),
+                    (Some(old), None) => lines.push(format!("- {at}: {old}")),
+                    (None, Some(new)) => lines.push(format!("+ {at}: {new}")),
+                    (None, None) => {}
+                }
+            }
+        }
+        _ if before == after => {}
+        _ => lines.push(format!("~ {at}: {before} → {after}")),
+    }
 }
 
 /// A script must not take for done what is not.
@@ -407,6 +437,17 @@ pub(super) fn document(given: &str) -> Result<Vec<u8>, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_edited_input_is_shown_by_what_is_different() {
+        let (before, after) = (
+            serde_json::json!({ "id": 1, "card": { "key": "a", "old": true } }),
+            serde_json::json!({ "id": 1, "card": { "key": "b" }, "note": "x" }),
+        );
+        let mut lines = Vec::new();
+        difference("", &before, &after, &mut lines);
+        assert_eq!(lines, ["~ /card/key: \"a\" → \"b\"", "- /card/old: true", "+ /note: \"x\""]);
+    }
 
     #[test]
     fn an_action_is_a_success_only_when_it_was_applied() {

@@ -50,9 +50,9 @@ pub struct TestArgs {
 pub struct SimulateArgs {
     /// The definition, a YAML file
     file: PathBuf,
-    /// The saga's input: a file, `-` for standard input, or JSON itself
-    #[arg(long, default_value = "{}", value_name = "JSON")]
-    input: String,
+    /// The saga's input: a file, `-` for standard input, or JSON itself; made up from the schema when absent
+    #[arg(long, value_name = "JSON")]
+    input: Option<String>,
     /// How a step's worker answers, such as `pay=silent,rejected` or `~pay=retryable,succeeded`
     #[arg(long = "answer", short, value_name = "STEP=ANSWERS")]
     answers: Vec<String>,
@@ -294,15 +294,18 @@ pub fn simulate(args: &SimulateArgs, output: Output) -> Result<Code, Failure> {
         .loaded
         .as_ref()
         .map_err(|told| Failure::new(Code::Failed, mistakes(&source.path, &source.text, told)))?;
-    let input: Value = serde_json::from_slice(&super::saga::document(&args.input)?)
-        .map_err(|error| Failure::usage(format!("the input is not JSON: {error}")))?;
-    let refused = refused(definition, &input);
-    if !refused.is_empty() && !args.any_input {
-        return Err(Failure::usage(format!(
-            "the input would be refused at the door; --any-input plays all the same\n  {}",
-            refused.join("\n  ")
-        )));
-    }
+    let input = match &args.input {
+        Some(given) => input_of(definition, given, args.any_input)?,
+        None => {
+            let made_up = definition.sample_input();
+            if !output.json {
+                say(&output
+                    .style
+                    .paint(Tone::Faint, &format!("input (made up; --input gives one): {made_up}")));
+            }
+            made_up
+        }
+    };
     let run = play(definition, input, &script_of(args, definition)?)
         .map_err(|illegal| Failure::new(Code::Failed, illegal.to_string()))?;
     if output.json {
@@ -311,6 +314,19 @@ pub fn simulate(args: &SimulateArgs, output: Output) -> Result<Code, Failure> {
         timeline(&run, output.style).iter().for_each(|line| say(line));
     }
     Ok(if run.state.status == Status::Completed { Code::Ok } else { Code::NotCompleted })
+}
+
+fn input_of(definition: &Definition, given: &str, any: bool) -> Result<Value, Failure> {
+    let input: Value = serde_json::from_slice(&super::saga::document(given)?)
+        .map_err(|error| Failure::usage(format!("the input is not JSON: {error}")))?;
+    let refused = refused(definition, &input);
+    if refused.is_empty() || any {
+        return Ok(input);
+    }
+    Err(Failure::usage(format!(
+        "the input would be refused at the door; --any-input plays all the same\n  {}",
+        refused.join("\n  ")
+    )))
 }
 
 fn script_of(args: &SimulateArgs, definition: &Definition) -> Result<Script, Failure> {

@@ -38,7 +38,7 @@ pub struct JobRequest {
     pub sagas: Option<Vec<saga_protocol::SagaId>>,
     /// Why; it stands in every saga's history and in the audit.
     pub why: String,
-    /// What abandoning leaves undone, or what a replay's plan warns of: that was seen.
+    /// What abandoning leaves undone, or what a replay's plan warns of: that was seen. Nothing is replayed twice.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub acknowledged: bool,
     /// So many first, before the rest; 10 when absent, 0 for none.

@@ -1,7 +1,8 @@
 //! The work on jobs: one process a job, by a lease; what is under way survives it.
 //!
 //! An item is marked before anything is done about it, and what is done has an id of its own. So after a crash the
-//! next process does the same again, which changes nothing, and reads what came of it.
+//! next process does the same again, which changes nothing, and reads what came of it. A job that cannot go on for a
+//! while, such as when starts are held, says why, and is tried again now and then.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -20,10 +21,14 @@ use crate::replay::{self, Inputs};
 use crate::settle::{self, Outcome};
 use crate::start::StartError;
 use crate::store::StoreError;
-use crate::store::audit::{Actor, Deed};
-use crate::store::jobs::{Finished, Item, Job};
+use crate::store::audit::Actor;
+use crate::store::jobs::{Among, Finished, Item, Job};
 
 const TICK: Duration = Duration::from_millis(250);
+/// For how long a job's pace is remembered.
+const PACE_KEPT: Duration = Duration::from_secs(60);
+/// How soon a job is tried again whose starts are held or refused for a while.
+const STALLED_FOR: Duration = Duration::from_secs(2);
 /// Items of one job that are under way at one time.
 const ACTING_MAX: i64 = 500;
 /// Items that are worked on at once.
@@ -46,11 +51,22 @@ pub(crate) async fn run(engine: Engine, shutdown: CancellationToken) {
                 continue;
             }
         };
-        begun.retain(|id, _| jobs.iter().any(|job| job.id == *id));
+        // Of many jobs not every one comes in each turn.
+        begun.retain(|_, pace| pace.at.elapsed() < PACE_KEPT);
         for mut job in jobs {
             let pace = begun.entry(job.id).or_insert_with(|| Pace::new(job.rate_per_s));
-            if let Err(error) = turn(&engine, &mut job, pace).await {
-                tracing::warn!(job.id = %job.id, %error, "a job cannot go on; again in a moment");
+            let stalled = match turn(&engine, &mut job, pace).await {
+                Ok(stalled) => stalled,
+                Err(error) => {
+                    tracing::warn!(job.id = %job.id, %error, "a job cannot go on; again in a moment");
+                    Some("the server cannot go on with it now; it tries again by itself".to_owned())
+                }
+            };
+            if stalled != job.stalled {
+                if let Err(error) = engine.store.stall_job(job.id, stalled.as_deref()).await {
+                    tracing::debug!(job.id = %job.id, %error, "it cannot be told why a job stands still");
+                }
+                drop(engine.news.send("jobs"));
             }
         }
     }
@@ -61,11 +77,17 @@ struct Pace {
     per_s: f64,
     left: f64,
     at: Instant,
+    /// Until when nothing can be begun, and why.
+    stalled: Option<(Instant, String)>,
 }
 
 impl Pace {
     fn new(per_s: i32) -> Self {
-        Self { per_s: f64::from(per_s.max(1)), left: 1.0, at: Instant::now() }
+        Self { per_s: f64::from(per_s.max(1)), left: 1.0, at: Instant::now(), stalled: None }
+    }
+
+    fn stalled(&self) -> bool {
+        self.stalled.as_ref().is_some_and(|(until, _)| *until > Instant::now())
     }
 
     #[allow(clippy::cast_possible_truncation, reason = "bounded by the rate")]
@@ -80,23 +102,27 @@ impl Pace {
     }
 }
 
-async fn turn(engine: &Engine, job: &mut Job, pace: &mut Pace) -> Result<(), StoreError> {
+/// One turn of a job; says why it does not come along, if it does not.
+async fn turn(engine: &Engine, job: &mut Job, pace: &mut Pace) -> Result<Option<String>, StoreError> {
     let request: JobRequest = serde_json::from_value(job.request.clone())
         .map_err(|error| StoreError::Unreadable(format!("a job's request: {error}")))?;
     let Some(doing) = request.doing() else {
         return Err(StoreError::Unreadable("a job that does nothing".to_owned()));
     };
-    let finished = look(engine, job, &request, doing).await?;
+    let finished = look(engine, job, &request, doing, pace).await?;
     engine.store.finish_items(job.id, &finished).await?;
     if !matches!(job.state.as_str(), "canary" | "running") {
-        return Ok(());
+        return Ok(None);
     }
     let repeated = note(job, &finished);
     let counts: HashMap<String, i64> = engine.store.job_counts(job.id).await?.into_iter().collect();
     let count = |outcome: &str| counts.get(outcome).copied().unwrap_or(0);
     let (waiting, acting, unapproved) = (count("waiting"), count("acting"), count("awaiting_approval"));
-    let tried = count("succeeded") + count("failed_again") + count("refused");
-    let failed = count("failed_again") + count("refused");
+    let failed_ever = count("failed_again") + count("refused");
+    let tried_ever = count("succeeded") + failed_ever;
+    // What was tried before its canary began anew does not count.
+    let (tried, failed) =
+        (tried_ever - i64::from(job.canary_tried), failed_ever - i64::from(job.canary_failed));
     let canary = i64::from(job.canary);
     let tell = || drop(engine.news.send("jobs"));
     if !finished.is_empty() {
@@ -108,23 +134,29 @@ async fn turn(engine: &Engine, job: &mut Job, pace: &mut Pace) -> Result<(), Sto
         let reason = job.last_reason.clone().unwrap_or_default();
         Some(format!("the canary failed: {failed} of {tried}: {reason}"))
     } else {
-        repeated.map(|reason| format!("the same failure {} times in a row: {reason}", job.last_count))
+        repeated.map(|reason| same(job, &reason))
     };
     if let Some(because) = because {
         engine.store.advance_job(&engine.node, job, "stopped", Some(&because)).await?;
         tell();
-        return Ok(());
+        return Ok(None);
     }
     if unapproved > 0 && job.approved_by.is_some() {
-        return engine.store.release_items(job.id).await;
+        // What is under way ends first: it says nothing of these.
+        if acting == 0 {
+            engine.store.release_items(job.id, tried_ever, failed_ever).await?;
+        }
+        return Ok(None);
     }
     if waiting == 0 && acting == 0 && unapproved > 0 {
-        return engine.store.expire_job(job.id).await;
+        engine.store.expire_job(job.id).await?;
+        return Ok(None);
     }
     if waiting == 0 && acting == 0 {
+        engine.store.sum_up_job(job.id).await?;
         engine.store.advance_job(&engine.node, job, "done", None).await?;
         tell();
-        return Ok(());
+        return Ok(None);
     }
     let mut to_begin = ACTING_MAX - acting;
     let mut state = job.state.clone();
@@ -138,13 +170,31 @@ async fn turn(engine: &Engine, job: &mut Job, pace: &mut Pace) -> Result<(), Sto
     }
     if state != job.state || !finished.is_empty() {
         engine.store.advance_job(&engine.node, job, &state, None).await?;
+        job.state = state;
     }
-    let allowed = pace.take(Instant::now(), to_begin.min(waiting));
+    let allowed = if pace.stalled() { 0 } else { pace.take(Instant::now(), to_begin.min(waiting)) };
     if allowed > 0 {
         let items = engine.store.begin_items(&engine.node, job.id, allowed).await?;
-        act(engine, job, &request, doing, items).await?;
+        let finished = act(engine, job, &request, doing, items, false, pace).await?;
+        if !finished.is_empty() {
+            // What is refused at once counts towards the same failure like what fails later.
+            let because = note(job, &finished).map(|reason| same(job, &reason));
+            let to = if because.is_some() { "stopped".to_owned() } else { job.state.clone() };
+            engine.store.advance_job(&engine.node, job, &to, because.as_deref()).await?;
+            tell();
+        }
     }
-    Ok(())
+    Ok(match &pace.stalled {
+        Some((_, why)) => Some(why.clone()),
+        None if waiting > 0 && acting >= ACTING_MAX => {
+            Some(format!("{ACTING_MAX} sagas are under way; it goes on as they end"))
+        }
+        None => None,
+    })
+}
+
+fn same(job: &Job, reason: &str) -> String {
+    format!("the same failure {} times in a row: {reason}", job.last_count)
 }
 
 /// Counts failures that are the same in a row; says the one that came too often.
@@ -172,39 +222,71 @@ fn note(job: &mut Job, finished: &[Finished]) -> Option<String> {
     None
 }
 
-/// Does what is to be done about these items. What cannot be told yet is looked at in the next turn.
+/// Does what is to be done about these items, some of which were tried before. What cannot be told yet is looked at in the next turn.
 async fn act(
     engine: &Engine,
     job: &Job,
     request: &JobRequest,
     doing: Doing,
     items: Vec<Item>,
-) -> Result<(), StoreError> {
+    again: bool,
+    pace: &mut Pace,
+) -> Result<Vec<Finished>, StoreError> {
+    if items.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut all = futures::stream::iter(items)
         .map(|item| async move {
-            let came = match doing {
-                Doing::Replay => repeat(engine, job, request, &item).await,
+            let did = match doing {
+                Doing::Replay => repeat(engine, job, request, &item, again).await,
                 _ => ask(engine, job, request, doing, &item).await,
             };
-            came.map(|finished| {
-                finished.map(|(outcome, words)| Finished { number: item.number, outcome, words })
-            })
+            did.map(|did| (item.number, did))
         })
         .buffer_unordered(AT_ONCE);
-    let mut finished = Vec::new();
-    let mut failed = None;
-    while let Some(came) = all.next().await {
-        match came {
-            Ok(it) => finished.extend(it),
+    let (mut finished, mut failed, mut stalled) = (Vec::new(), None, None);
+    while let Some(did) = all.next().await {
+        match did {
+            Ok((_, Did::Begun)) => {}
+            Ok((number, Did::Finished(outcome, words))) => finished.push(Finished { number, outcome, words }),
+            Ok((_, Did::Stalled(why))) => stalled = Some(why),
             // The item stays under way, and is done again.
             Err(error) => failed = Some(error),
         }
     }
+    drop(all);
     engine.store.finish_items(job.id, &finished).await?;
-    failed.map_or(Ok(()), Err)
+    pace.stalled = stalled.map(|why| (Instant::now() + STALLED_FOR, why));
+    match failed {
+        // Those that are over are noted; of the others the next turn says more.
+        Some(error) if finished.is_empty() => Err(error),
+        Some(error) => {
+            tracing::warn!(job.id = %job.id, %error, "some of a job's sagas cannot be acted on; again in a moment");
+            Ok(finished)
+        }
+        None => Ok(finished),
+    }
 }
 
-type Verdict = Option<(&'static str, String)>;
+/// What was done about an item.
+enum Did {
+    /// It is under way.
+    Begun,
+    /// It is over: the outcome, in words too.
+    Finished(&'static str, String),
+    /// Nothing yet, for this reason; it is tried again.
+    Stalled(String),
+}
+
+impl Did {
+    fn refused(why: impl Into<String>) -> Self {
+        Self::Finished("refused", why.into())
+    }
+
+    fn unapproved() -> Self {
+        Self::Finished("awaiting_approval", "a second person must approve the job".to_owned())
+    }
+}
 
 fn actor(job: &Job) -> Actor {
     Actor { who: job.by.clone(), roles: job.roles.clone(), address: format!("job {}", job.id) }
@@ -217,8 +299,8 @@ async fn ask(
     request: &JobRequest,
     doing: Doing,
     item: &Item,
-) -> Result<Verdict, StoreError> {
-    let Some(action) = doing.action(request.acknowledged) else { return Ok(None) };
+) -> Result<Did, StoreError> {
+    let Some(action) = doing.action(request.acknowledged) else { return Ok(Did::Begun) };
     let operator = Operator { who: job.by.clone(), why: job.why.clone(), revision: item.revision, action };
     let mut asked =
         json!({ "action": request.action, "why": job.why, "revision": item.revision, "job": job.id });
@@ -230,12 +312,10 @@ async fn ask(
     let second = job.approved_by.clone().map_or(Second::Missing, Second::Is);
     let wanted = Wanted { saga: item.saga, id, operator, payload: None, request: asked, second };
     Ok(match deeds::ask(engine, wanted, &actor(job)).await? {
-        Came::AwaitingApproval => {
-            Some(("awaiting_approval", "a second person must approve the job".to_owned()))
-        }
-        Came::NoSaga => Some(("refused", "there is no such saga".to_owned())),
-        Came::Reused => Some(("refused", "its id was used for something else".to_owned())),
-        _ => None,
+        Came::AwaitingApproval => Did::unapproved(),
+        Came::NoSaga => Did::refused("there is no such saga"),
+        Came::Reused => Did::refused("its id was used for something else"),
+        _ => Did::Begun,
     })
 }
 
@@ -245,8 +325,9 @@ async fn repeat(
     job: &Job,
     request: &JobRequest,
     item: &Item,
-) -> Result<Verdict, StoreError> {
-    let refused = |reason: String| Ok(Some(("refused", reason)));
+    again: bool,
+) -> Result<Did, StoreError> {
+    let refused = |reason: String| Ok(Did::refused(reason));
     let plan = match replay::plan(engine, item.saga, request.version.as_deref()).await {
         Ok(plan) => plan,
         Err(replay::NoPlan::Store(error)) => return Err(error),
@@ -254,28 +335,19 @@ async fn repeat(
         Err(replay::NoPlan::NoVersion) => return refused("its definition has no such version".to_owned()),
         Err(replay::NoPlan::Unreadable(reason)) => return refused(reason),
     };
-    if let Some(reason) = plan.refused {
-        return refused(reason);
+    // Where it was tried before, asking for the same again tells whether it is this job's.
+    if plan.replayed_by.is_some() && !again {
+        let words = "changed meanwhile: skipped; it was replayed by another saga".to_owned();
+        return Ok(Did::Finished("changed", words));
+    }
+    if let (Some(reason), None) = (&plan.refused, plan.replayed_by) {
+        return refused(reason.clone());
     }
     if !request.acknowledged && !plan.warnings.is_empty() {
         return refused(plan.warnings.join("; "));
     }
     if job.approved_by.is_none() && plan.needs_second(request.merge.is_some()) {
-        return Ok(Some(("awaiting_approval", "a second person must approve the job".to_owned())));
-    }
-    // Who has acknowledged a second replay gets one; of everybody else, one starts it.
-    let key = match request.acknowledged {
-        true => format!("job:{}:{}", job.id, item.number),
-        false => plan.key(item.saga, false),
-    };
-    let own = plan.started_by(engine, &key).await?;
-    if let (Some(by), false) = (plan.replayed_by, request.acknowledged)
-        && own != Some(by)
-    {
-        return Ok(Some((
-            "changed",
-            "changed meanwhile: skipped; it was replayed by another saga".to_owned(),
-        )));
+        return Ok(Did::unapproved());
     }
     let fresh = request.fresh.get(&item.saga.to_string()).cloned().unwrap_or_default();
     let input = match plan.input_with(&Inputs {
@@ -289,27 +361,34 @@ async fn repeat(
             return refused(all.join("; "));
         }
     };
-    match plan.start(engine, item.saga, input, Some(key)).await {
-        Ok(started) => {
-            engine.store.note_new_saga(job.id, item.number, started.saga).await?;
-            if started.fresh {
-                let after = json!({ "saga": started.saga, "job": job.id, "approved_by": job.approved_by });
-                let deed = Deed {
-                    why: Some(&job.why),
-                    after: Some(after),
-                    ..Deed::new("saga.replay", item.saga.to_string())
-                };
-                engine.store.keep_deed(&actor(job), deed).await?;
-            }
-            Ok(None)
-        }
-        // Tried again in a moment.
-        Err(StartError::Busy { .. } | StartError::Held(_) | StartError::Unavailable(_)) => Ok(None),
+    match plan.start(engine, item.saga, input).await {
+        Ok(started) => begun(engine, job, item, &plan, started.saga).await,
+        Err(StartError::Held(hold)) => Ok(Did::Stalled(format!(
+            "starts are held by {}: {}; it goes on when they are released",
+            hold.by, hold.why
+        ))),
+        Err(StartError::Busy { .. } | StartError::Unavailable(_)) => Ok(Did::Stalled(
+            "starts are refused for a while, too much waits; it goes on by itself".to_owned(),
+        )),
         Err(StartError::KeyReused { saga }) => {
-            Ok(Some(("changed", format!("changed meanwhile: skipped; saga {saga} has its key now"))))
+            Ok(Did::Finished("changed", format!("changed meanwhile: skipped; saga {saga} has its key now")))
         }
         Err(error @ (StartError::KeyOfAnother | StartError::BadInput(_))) => refused(error.to_string()),
     }
+}
+
+/// Notes the saga that repeats an item's.
+async fn begun(
+    engine: &Engine,
+    job: &Job,
+    item: &Item,
+    plan: &replay::Plan,
+    saga: SagaId,
+) -> Result<Did, StoreError> {
+    let more = json!({ "job": job.id, "approved_by": job.approved_by });
+    plan.tell(engine, &actor(job), item.saga, saga, &job.why, more).await?;
+    engine.store.note_new_saga(job.id, item.number, saga).await?;
+    Ok(Did::Begun)
 }
 
 /// What became of the items that are under way.
@@ -318,8 +397,9 @@ async fn look(
     job: &Job,
     request: &JobRequest,
     doing: Doing,
+    pace: &mut Pace,
 ) -> Result<Vec<Finished>, StoreError> {
-    let acting = engine.store.job_items(job.id, Some("acting"), 0, ACTING_MAX).await?;
+    let acting = engine.store.job_items(job.id, Among::outcome("acting"), 0, ACTING_MAX).await?;
     if acting.is_empty() {
         return Ok(Vec::new());
     }
@@ -364,10 +444,39 @@ async fn look(
         }
     }
     // Marked, and then the process died, or the start was refused for a while.
-    if matches!(job.state.as_str(), "canary" | "running") {
-        act(engine, job, request, doing, again).await?;
+    if matches!(job.state.as_str(), "canary" | "running") && !pace.stalled() {
+        finished.extend(act(engine, job, request, doing, again, true, pace).await?);
+    } else if !matches!(job.state.as_str(), "canary" | "running") {
+        give_back(engine, job, request, doing, again).await?;
     }
     Ok(finished)
+}
+
+/// Items that were marked, and of which nothing was begun before their job was paused or ended, wait again.
+async fn give_back(
+    engine: &Engine,
+    job: &Job,
+    request: &JobRequest,
+    doing: Doing,
+    items: Vec<Item>,
+) -> Result<(), StoreError> {
+    let mut numbers = Vec::new();
+    for item in items {
+        if doing == Doing::Replay
+            && let Ok(plan) = replay::plan(engine, item.saga, request.version.as_deref()).await
+            && let Some(saga) = plan.replayed_by
+        {
+            // Where its own audit is not kept yet, nobody else's is.
+            let told =
+                engine.store.deed_about("saga.replay", &item.saga.to_string(), &saga.to_string()).await?;
+            if told.is_none_or(|after| after.contains(&job.id.to_string())) {
+                begun(engine, job, &item, &plan, saga).await?;
+                continue;
+            }
+        }
+        numbers.push(item.number);
+    }
+    engine.store.give_back_items(job.id, &numbers).await
 }
 
 /// What an owner's refusal means. The set was frozen with what could be acted on: who has gone on since, also to an

@@ -1,16 +1,18 @@
 //! Which sagas a job is about, frozen: those that fit what is to be done, and why the others do not.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use saga_core::{Phase, State, Status};
 use saga_protocol::SagaId;
 
-use super::{Doing, SET_MAX};
+use super::{Doing, JobRequest, SET_MAX};
 use crate::api::words;
 use crate::engine::Engine;
 use crate::projection::row::Read;
 use crate::replay::fresh_pointers;
 use crate::store::StoreError;
+use crate::store::definitions::Published;
 use crate::store::find::{Filter, Reached};
 use crate::store::jobs::Frozen;
 use crate::store::queues::AtRisk;
@@ -38,12 +40,16 @@ pub struct Selected {
     pub amount: Vec<AtRisk>,
     /// Where they stand.
     pub by_step: BTreeMap<String, i64>,
+    /// For abandoning: what would stay undone, by step.
+    pub uncompensated: BTreeMap<String, i64>,
     /// Where a replay needs fresh inputs.
     pub needs_fresh: BTreeSet<String>,
     /// How many need a second person.
     pub approval: i64,
     /// There are more than a job takes.
     pub too_many: bool,
+    /// A text or an owner leaves more than can be looked at.
+    pub bounded: bool,
 }
 
 /// Looks at the sagas that are meant. Nothing is changed.
@@ -52,15 +58,18 @@ pub struct Selected {
 /// When the database fails.
 pub async fn select(
     engine: &Engine,
+    request: &JobRequest,
     doing: Doing,
     meant: &Meant,
     reached: &[Reached],
-    acknowledged: bool,
 ) -> Result<Selected, StoreError> {
     let mut ids = match meant {
         Meant::Filter(filter) => {
             let limit = i64::try_from(SET_MAX).unwrap_or(i64::MAX).saturating_add(1);
-            engine.store.find_ids(filter, reached, limit).await?
+            match engine.store.find_ids(filter, reached, limit).await? {
+                Some(ids) => ids,
+                None => return Ok(Selected { bounded: true, ..Selected::default() }),
+            }
         }
         Meant::These(ids) => ids.clone(),
     };
@@ -68,11 +77,12 @@ pub async fn select(
     ids.dedup();
     let mut selected = Selected { too_many: ids.len() > SET_MAX, ..Selected::default() };
     ids.truncate(SET_MAX);
+    let mut taken = Taken { version: request.version.as_deref(), of: HashMap::new() };
     let mut money: BTreeMap<Option<String>, (i64, i64)> = BTreeMap::new();
     for chunk in ids.chunks(CHUNK) {
         let uuids: Vec<uuid::Uuid> = chunk.iter().map(|id| id.0).collect();
         let replayed = match doing {
-            Doing::Replay if !acknowledged => engine.store.replayed(&uuids).await?,
+            Doing::Replay => engine.store.replayed(&uuids).await?,
             _ => BTreeSet::new(),
         };
         let mut read = engine.store.read_for_projection(&uuids).await?;
@@ -90,7 +100,7 @@ pub async fn select(
             match fits(doing, &it) {
                 Err(reason) => *selected.excluded.entry(reason).or_default() += 1,
                 Ok(frozen) => {
-                    look(engine, doing, &it, &mut selected).await?;
+                    look(engine, request, doing, &it, &mut taken, &mut selected).await?;
                     let sum = money.entry(it.currency.clone()).or_default();
                     sum.0 = sum.0.saturating_add(it.amount.unwrap_or(0));
                     sum.1 += 1;
@@ -104,15 +114,60 @@ pub async fn select(
     Ok(selected)
 }
 
-async fn look(engine: &Engine, doing: Doing, it: &Read, selected: &mut Selected) -> Result<(), StoreError> {
+/// The versions that replays take, by the definition's name.
+struct Taken<'r> {
+    version: Option<&'r str>,
+    of: HashMap<String, Option<Arc<Published>>>,
+}
+
+impl Taken<'_> {
+    /// The version that a saga of this one is repeated on.
+    async fn instead_of(
+        &mut self,
+        engine: &Engine,
+        old: &Arc<Published>,
+    ) -> Result<Option<Arc<Published>>, StoreError> {
+        let Some(version) = self.version else { return Ok(Some(Arc::clone(old))) };
+        let name = &old.definition.name;
+        if let Some(known) = self.of.get(name) {
+            return Ok(known.clone());
+        }
+        let id = engine.store.version_id(name, version).await?;
+        let found = match id {
+            Some(id) => engine.definitions.get(&engine.store, id).await?,
+            None => None,
+        };
+        self.of.insert(name.clone(), found.clone());
+        Ok(found)
+    }
+}
+
+async fn look(
+    engine: &Engine,
+    request: &JobRequest,
+    doing: Doing,
+    it: &Read,
+    taken: &mut Taken<'_>,
+    selected: &mut Selected,
+) -> Result<(), StoreError> {
     let Some(published) = engine.definitions.get(&engine.store, it.definition).await? else { return Ok(()) };
     let definition = &published.definition;
-    if doing == Doing::Replay {
-        selected.needs_fresh.extend(fresh_pointers(&definition.input_schema));
+    let mut approvals = vec![definition.about.approval.clone()];
+    if doing == Doing::Replay
+        && let Some(on) = taken.instead_of(engine, &published).await?
+    {
+        selected.needs_fresh.extend(fresh_pointers(&on.definition.input_schema));
+        approvals.push(on.definition.about.approval.clone());
     }
-    if let Some(approval) = &definition.about.approval {
-        let word = doing.action(true).map_or("replay", |action| words::action(&action).0);
-        selected.approval += i64::from(approval.needed(word, it.amount));
+    let word = doing.action(true).map_or("replay", |action| words::action(&action).0);
+    // An edited input may be about any amount.
+    let amount = it.amount.filter(|_| request.merge.is_none());
+    selected.approval += i64::from(approvals.iter().flatten().any(|approval| approval.needed(word, amount)));
+    if let (Doing::Abandon, Ok(state)) = (doing, &it.state) {
+        let steps: BTreeSet<String> = words::uncompensated(definition, state).into_iter().collect();
+        for step in steps {
+            *selected.uncompensated.entry(step).or_default() += 1;
+        }
     }
     let at = match it.state.as_ref().map(|state| &state.status) {
         Ok(Status::Parked(parked)) => parked.cell.and_then(|cell| words::step_name(definition, cell.step)),
@@ -125,6 +180,9 @@ async fn look(engine: &Engine, doing: Doing, it: &Read, selected: &mut Selected)
 /// Whether a saga fits what is to be done, and what it is to become.
 fn fits(doing: Doing, it: &Read) -> Result<Frozen, &'static str> {
     let state = it.state.as_ref().map_err(|_| "its state cannot be read")?;
+    if doing == Doing::Replay && it.child {
+        return Err("it is a part of another saga: replay the one at the top");
+    }
     let goal = goal(doing, state)?;
     Ok(Frozen { saga: SagaId(it.id), revision: state.revision, goal })
 }

@@ -27,6 +27,8 @@ pub struct Read {
     pub amount: Option<i64>,
     /// Its currency.
     pub currency: Option<String>,
+    /// Whether another saga has started it as a step of its own.
+    pub child: bool,
 }
 
 /// A row of the projection.
@@ -61,6 +63,8 @@ pub struct Row {
     pub failure_message: Option<String>,
     pub failure_revision: Option<i32>,
     pub failure_kind: Option<String>,
+    /// Which way its step went that failed; the saga may stand elsewhere by now.
+    pub failure_direction: Option<i16>,
     pub amount: Option<i64>,
     pub currency: Option<String>,
 }
@@ -196,6 +200,7 @@ pub fn row(
             row.failure_message = Some(message);
             row.failure_revision = i32::try_from(failure.revision).ok();
             row.failure_kind = Some(failure.kind);
+            row.failure_direction = failure.direction.map(direction_number);
         }
         row.error_step = failure.step;
         row.error_code = Some(failure.code);

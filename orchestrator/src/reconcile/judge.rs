@@ -1,6 +1,6 @@
 //! What does not fit together. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 
@@ -33,7 +33,8 @@ fn of_order(books: &Books, id: &str, until: DateTime<Utc>) -> Vec<Finding> {
     }
     let status = order.map_or("absent", |it| it.status.as_str());
     let kept = money.captured - money.refunded;
-    let whole = order.is_none_or(|it| it.whole);
+    // Whether all of its money is in these books.
+    let whole = order.map_or_else(|| books.asked.contains(id), |it| it.whole);
     let finding = |kind: Kind, amount: Option<i64>, words: String| Finding {
         kind,
         order_id: id.to_owned(),
@@ -42,6 +43,7 @@ fn of_order(books: &Books, id: &str, until: DateTime<Utc>) -> Vec<Finding> {
         currency: order.map(|it| it.currency.clone()),
         words,
         since,
+        payments: money.keys.iter().cloned().collect(),
     };
     let mut found = Vec::new();
     if status != "completed" && kept > 0 {
@@ -64,16 +66,20 @@ fn of_order(books: &Books, id: &str, until: DateTime<Utc>) -> Vec<Finding> {
             found.push(finding(Kind::ChargedTooMuch, Some(over), words));
         }
     }
-    let standing = order.filter(|it| it.status == "completed").map_or(0, |it| it.amount);
-    // What an order is owed back at most: all that was charged beyond what it costs.
-    let owed = money.captured - standing.min(money.captured);
-    if money.refunded > owed && money.refunds > 1 && (whole || money.refunded > money.captured) {
-        let over = money.refunded - owed;
+    if whole && money.refunded > money.captured {
+        let over = money.refunded - money.captured;
         let words = format!(
-            "{} were given back in {} refunds, {over} more than the {owed} that were to be",
-            money.refunded, money.refunds
+            "{} were given back in {} refunds, {over} more than the {} that were charged",
+            money.refunded,
+            money.refunds.len(),
+            money.captured
         );
         found.push(finding(Kind::RefundedTwice, Some(over), words));
+    } else if let Some((amount, times)) = repeated(&money.refunds).filter(|_| whole && status == "completed")
+    {
+        // Parts may be given back for returns, each once; two alike are looked at by somebody.
+        let words = format!("the order is completed, and {amount} were given back {times} times");
+        found.push(finding(Kind::RefundedTwice, Some(amount * (times - 1)), words));
     }
     if let Some(goods) = goods.filter(|_| status == "cancelled" || status == "absent") {
         let held = if goods.sold { "sold" } else { "reserved" };
@@ -84,6 +90,15 @@ fn of_order(books: &Books, id: &str, until: DateTime<Utc>) -> Vec<Finding> {
         ));
     }
     found
+}
+
+/// The largest amount that was given back more than once, and how often.
+fn repeated(refunds: &[i64]) -> Option<(i64, i64)> {
+    let mut times: BTreeMap<i64, i64> = BTreeMap::new();
+    for amount in refunds {
+        *times.entry(*amount).or_default() += 1;
+    }
+    times.into_iter().rev().find(|(_, times)| *times > 1)
 }
 
 #[cfg(test)]
@@ -120,9 +135,14 @@ mod tests {
             self
         }
 
-        fn money(mut self, captured: i64, refunded: i64, refunds: u32, minutes: i64) -> Self {
+        fn money(mut self, captured: i64, refunds: &[i64], minutes: i64) -> Self {
             let at = self.ago(minutes);
-            self.books.money.insert("o".into(), Money { captured, refunded, refunds, at });
+            let refunded = refunds.iter().sum();
+            self.books.money.insert(
+                "o".into(),
+                Money { captured, refunded, refunds: refunds.to_vec(), at, ..Money::default() },
+            );
+            self.books.asked.insert("o".into());
             self
         }
 
@@ -145,39 +165,43 @@ mod tests {
 
     #[test]
     fn each_kind_is_found_and_what_fits_is_not() {
-        let fits = Case::new().order("completed", 30).money(100, 0, 0, 31).goods(true).saga(Some(29));
+        let fits = Case::new().order("completed", 30).money(100, &[], 31).goods(true).saga(Some(29));
         assert_eq!(fits.kinds(), []);
-        let undone = Case::new().order("cancelled", 30).money(100, 100, 1, 31).saga(Some(29));
+        let undone = Case::new().order("cancelled", 30).money(100, &[100], 31).saga(Some(29));
         assert_eq!(undone.kinds(), []);
-        let kept = Case::new().order("cancelled", 30).money(100, 0, 0, 31).saga(Some(29));
+        let kept = Case::new().order("cancelled", 30).money(100, &[], 31).saga(Some(29));
         assert_eq!(kept.kinds(), [Kind::PaidButCancelled]);
-        let nobodys = Case::new().money(100, 0, 0, 31);
+        let nobodys = Case::new().money(100, &[], 31);
         assert_eq!(nobodys.kinds(), [Kind::PaidButCancelled]);
         let unpaid = Case::new().order("completed", 30).saga(Some(29));
         assert_eq!(unpaid.kinds(), [Kind::CompletedButUnpaid]);
-        let back = Case::new().order("completed", 30).money(100, 100, 1, 31).saga(Some(29));
+        let back = Case::new().order("completed", 30).money(100, &[100], 31).saga(Some(29));
         assert_eq!(back.kinds(), [Kind::CompletedButUnpaid], "all was given back");
-        let part = Case::new().order("completed", 30).money(100, 40, 1, 31).saga(Some(29));
+        let part = Case::new().order("completed", 30).money(100, &[40], 31).saga(Some(29));
         assert_eq!(part.kinds(), [], "a part was given back, for a return");
-        let much = Case::new().order("completed", 30).money(200, 0, 0, 31).saga(Some(29));
+        let much = Case::new().order("completed", 30).money(200, &[], 31).saga(Some(29));
         assert_eq!(much.kinds(), [Kind::ChargedTooMuch]);
-        let twice = Case::new().order("cancelled", 30).money(200, 200, 2, 31).saga(Some(29));
+        let twice = Case::new().order("cancelled", 30).money(200, &[100, 100], 31).saga(Some(29));
         assert_eq!(twice.kinds(), [], "charged twice and given back twice");
-        let twice = Case::new().order("cancelled", 30).money(100, 200, 2, 31).saga(Some(29));
+        let twice = Case::new().order("cancelled", 30).money(100, &[100, 100], 31).saga(Some(29));
         assert_eq!(twice.kinds(), [Kind::RefundedTwice]);
+        let returns = Case::new().order("completed", 30).money(100, &[10, 15], 31).saga(Some(29));
+        assert_eq!(returns.kinds(), [], "two returns");
+        let twice = Case::new().order("completed", 30).money(100, &[15, 15], 31).saga(Some(29));
+        assert_eq!(twice.kinds(), [Kind::RefundedTwice], "one return twice");
         let goods = Case::new().order("cancelled", 30).goods(false).saga(Some(29));
         assert_eq!(goods.kinds(), [Kind::StockWithoutOrder]);
     }
 
     #[test]
     fn what_is_on_its_way_is_left_alone() {
-        let running = Case::new().order("cancelled", 30).money(100, 0, 0, 31).saga(None);
+        let running = Case::new().order("cancelled", 30).money(100, &[], 31).saga(None);
         assert_eq!(running.kinds(), [], "its saga has not ended");
-        let just = Case::new().order("cancelled", 30).money(100, 0, 0, 31).saga(Some(1));
+        let just = Case::new().order("cancelled", 30).money(100, &[], 31).saga(Some(1));
         assert_eq!(just.kinds(), [], "its saga has just ended");
-        let moving = Case::new().order("cancelled", 1).money(100, 0, 0, 31).saga(Some(29));
+        let moving = Case::new().order("cancelled", 1).money(100, &[], 31).saga(Some(29));
         assert_eq!(moving.kinds(), [], "the order has just changed");
-        let paying = Case::new().order("cancelled", 30).money(100, 0, 0, 1).saga(Some(29));
+        let paying = Case::new().order("cancelled", 30).money(100, &[], 1).saga(Some(29));
         assert_eq!(paying.kinds(), [], "its money has just moved");
     }
 
@@ -185,5 +209,7 @@ mod tests {
     fn of_an_order_from_before_the_window_absent_money_says_nothing() {
         let old = Case::new().order("completed", 3_000).goods(true).saga(Some(2_999));
         assert_eq!(old.kinds(), []);
+        let old = Case::new().order("cancelled", 3_000).money(0, &[50, 50], 31).saga(Some(2_999));
+        assert_eq!(old.kinds(), [], "it was charged before the window");
     }
 }

@@ -2,13 +2,15 @@
 //!
 //! Owns what does not fit together and since when. It reads other services' books, read-only, and changes nothing:
 //! every finding names the saga and what usually helps. What is younger than the grace, or belongs to a saga that has
-//! not ended, is left alone: it is still on its way, or stands in the parked queue.
+//! not ended, is left alone: it is still on its way, or stands in the parked queue. What was found is asked for again
+//! by every later run, however old it is, until the books agree or somebody settles it.
 //!
 //! | file | what |
 //! |---|---|
 //! | [`books`] | reads the books |
 //! | [`judge`] | what does not fit: pure |
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,8 +32,12 @@ use books::{Books, Sources};
 const EVERY: Duration = Duration::from_secs(600);
 /// How soon a process that serves looks for the first time.
 const FIRST: Duration = Duration::from_secs(60);
-/// How far back it looks.
+/// How far back the first run looks, and one that somebody asks for.
 const WINDOW: TimeDelta = TimeDelta::days(2);
+/// How much longer ago than the end of the last run's grace one by itself looks: clocks are not the same everywhere.
+const OVERLAP: TimeDelta = TimeDelta::minutes(15);
+/// How far back it looks, at most, when no run has succeeded for long.
+const WINDOW_MAX: TimeDelta = TimeDelta::days(60);
 /// The least grace, whatever the definitions' timeouts are.
 const GRACE_MIN_MS: i64 = 60_000;
 
@@ -52,6 +58,26 @@ pub struct Finding {
     pub words: String,
     /// Since when.
     pub since: DateTime<Utc>,
+    /// The payments that it was seen by: later runs ask for these.
+    pub payments: Vec<String>,
+}
+
+/// What runs before have left to do.
+#[derive(Clone, Debug, Default)]
+pub struct Before {
+    /// Up to when the last one has judged; nothing when there was none.
+    pub until: Option<DateTime<Utc>>,
+    /// What it found, and nobody has settled.
+    pub findings: Vec<Finding>,
+    /// The orders that it could not ask for.
+    pub unasked: BTreeSet<String>,
+}
+
+impl Before {
+    /// The orders that did not fit.
+    pub fn orders(&self) -> BTreeSet<&String> {
+        self.findings.iter().map(|it| &it.order_id).collect()
+    }
 }
 
 /// The kinds of findings.
@@ -90,6 +116,11 @@ impl Kind {
         }
     }
 
+    /// The kind that a word spells.
+    pub fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.word() == word)
+    }
+
     /// What usually helps.
     pub const fn suggested(self) -> &'static str {
         match self {
@@ -106,6 +137,28 @@ impl Kind {
     }
 }
 
+/// How the books stand, as of the last run and the last one that could read them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// The last run could not read them. Nothing when none was made.
+    pub failed: Option<bool>,
+    /// Open findings by kind.
+    pub findings: Vec<(String, i64)>,
+}
+
+impl Standing {
+    /// Sets the gauges: every process says the same, whichever has compared.
+    pub fn tell(&self) {
+        let Some(failed) = self.failed else { return };
+        metrics::gauge!("amends_reconciliation_failed").set(if failed { 1.0 } else { 0.0 });
+        for kind in Kind::ALL {
+            let count = self.findings.iter().find(|it| it.0 == kind.word()).map_or(0, |it| it.1);
+            metrics::gauge!("amends_reconciliation_findings", "kind" => kind.word())
+                .set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
+        }
+    }
+}
+
 /// A run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
@@ -113,10 +166,14 @@ pub struct Run {
     pub id: Uuid,
     /// When.
     pub at: DateTime<Utc>,
+    /// Up to when it judges: what is younger is still on its way.
+    pub until: DateTime<Utc>,
     /// How long it took, in ms.
     pub took_ms: i64,
     /// Orders that were compared.
     pub orders: i64,
+    /// Orders from before the window that were too many to ask the vendor for in one run.
+    pub unasked: i64,
     /// How many findings.
     pub findings: i64,
     /// Why it could not be done.
@@ -140,40 +197,75 @@ impl Reconciler {
         Self(Arc::new(Inner { sources, grace_ms, running: tokio::sync::Mutex::new(()) }))
     }
 
-    /// Runs it now. `None` when it runs already.
+    /// Runs it now. `None` when it runs already. Unless it is `whole`, it looks only at what has come of age since the
+    /// last run that could read the books, and at what was found then.
     ///
     /// # Errors
     /// When the engine's database fails. Books that cannot be read are told in the run.
-    pub async fn run(&self, engine: &Engine) -> Result<Option<Run>, StoreError> {
+    pub async fn run(&self, engine: &Engine, whole: bool) -> Result<Option<Run>, StoreError> {
         let Ok(_running) = self.0.running.try_lock() else { return Ok(None) };
+        // One process at a time: each goes on from where the last one was.
+        let Some(turn) = engine.store.reconciliation_turn().await? else { return Ok(None) };
+        let run = self.compare(engine, whole).await;
+        turn.end().await?;
+        run.map(Some)
+    }
+
+    async fn compare(&self, engine: &Engine, whole: bool) -> Result<Run, StoreError> {
         let (began, now) = (Instant::now(), Utc::now());
         let grace_ms = self.0.grace_ms.unwrap_or_else(|| {
             let active = engine.definitions.all_active();
             grace_ms(active.iter().map(|it| &it.definition))
         });
         let until = now - TimeDelta::milliseconds(grace_ms);
-        let compared = match Books::read(&self.0.sources, engine, now - WINDOW, now).await {
-            Ok(books) => Ok((books.orders.len(), judge::judge(&books, until))),
-            Err(error) => Err(format!("{error:#}")),
+        let before = engine.store.before_this_run().await?;
+        // What the last run left alone, being too young, and all that happened while no run succeeded.
+        let next = |until: DateTime<Utc>| until - OVERLAP;
+        let far = now - WINDOW.max(TimeDelta::milliseconds(grace_ms) * 2 + OVERLAP);
+        let since = match before.until.map(next) {
+            Some(next) if !whole => next,
+            Some(next) => next.min(far),
+            None => far,
         };
-        let took_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
-        let (orders, findings, error) = match compared {
-            Ok((orders, findings)) => (i64::try_from(orders).unwrap_or(i64::MAX), findings, None),
-            Err(error) => (0, Vec::new(), Some(error)),
+        let since = since.max(now - WINDOW_MAX.max(TimeDelta::milliseconds(grace_ms) * 3));
+        let (books, error) = match Books::read(&self.0.sources, engine, since, now, &before).await {
+            Ok(books) => (books, None),
+            Err(error) => (Books::default(), Some(format!("{error:#}"))),
         };
         if let Some(error) = &error {
             tracing::error!(error, "the reconciliation could not read the books");
         }
-        for kind in Kind::ALL {
-            let count = findings.iter().filter(|it| it.kind == kind).count();
-            metrics::gauge!("amends_reconciliation_findings", "kind" => kind.word())
-                .set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
+        if !books.unasked.is_empty() {
+            tracing::warn!(
+                orders = books.unasked.len(),
+                "the vendor was not asked for, or did not answer for, all old orders"
+            );
         }
-        let count = i64::try_from(findings.len()).unwrap_or(i64::MAX);
-        let run = Run { id: Uuid::now_v7(), at: now, took_ms, orders, findings: count, error };
-        engine.store.keep_reconciliation(&run, &findings).await?;
+        let mut findings = judge::judge(&books, until);
+        // Nobody knows more of these than before.
+        findings.retain(|it| !books.unasked.contains(&it.order_id));
+        findings.extend(before.findings.into_iter().filter(|it| books.unasked.contains(&it.order_id)));
+        let settled = engine.store.settled_findings().await?;
+        findings.retain(|it| {
+            let at = settled.get(&(it.kind.word().to_owned(), it.order_id.clone(), it.amount.unwrap_or(0)));
+            // One without an amount is another one when it came later.
+            at.is_none_or(|at| it.amount.is_none() && it.since > *at)
+        });
+        let whole = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        let run = Run {
+            id: Uuid::now_v7(),
+            at: now,
+            took_ms: i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX),
+            orders: whole(books.orders.len()),
+            unasked: whole(books.unasked.len()),
+            until,
+            findings: whole(findings.len()),
+            error,
+        };
+        engine.store.keep_reconciliation(&run, &findings, &books.unasked).await?;
+        engine.store.standing_of_books().await?.tell();
         drop(engine.news.send("reconciliation"));
-        Ok(Some(run))
+        Ok(run)
     }
 
     /// Runs it by itself, in one process at a time, until shut down.
@@ -189,7 +281,7 @@ impl Reconciler {
                 Ok(last) => last.is_none_or(|at| Utc::now() - at > TimeDelta::seconds(300)),
                 Err(_) => false,
             };
-            if due && let Err(error) = self.run(&engine).await {
+            if due && let Err(error) = self.run(&engine, false).await {
                 tracing::warn!(%error, "the reconciliation's result could not be kept");
             }
         }

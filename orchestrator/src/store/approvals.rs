@@ -8,12 +8,13 @@ use saga_core::{Event, What};
 use saga_protocol::SagaId;
 use serde_json::{Value, json};
 use sqlx::Row;
-use sqlx::postgres::PgRow;
+use sqlx::postgres::{PgConnection, PgRow};
 use uuid::Uuid;
 
 use super::audit::{self, Actor, Deed};
 use super::mail::{self, Asked, Delivery};
 use super::{Store, StoreError};
+use crate::auth::ANONYMOUS;
 use crate::deeds;
 
 /// For how long an approval may be given, in hours.
@@ -211,7 +212,7 @@ impl Store {
             return Ok(Decided::Before(state));
         }
         // Whoever asked may take it back, but not wave it through.
-        if approve && asked_by == actor.who {
+        if approve && same_person(&mut tx, &asked_by, &actor.who).await? {
             return Ok(Decided::OwnOne);
         }
         sqlx::query(
@@ -251,4 +252,32 @@ impl Store {
         tx.commit().await?;
         Ok(Decided::Now(shard))
     }
+}
+
+/// Whether two principals may be one person, who cannot approve what they asked for: a key is whoever made it, or ever
+/// made one of its name, and so are two keys that somebody has made. Without sign-in nobody knows who made a key; then
+/// names are all there is.
+///
+/// # Errors
+/// When the database fails.
+pub(super) async fn same_person(
+    connection: &mut PgConnection,
+    one: &str,
+    other: &str,
+) -> Result<bool, StoreError> {
+    if one == other {
+        return Ok(true);
+    }
+    Ok(sqlx::query_scalar(
+        "with recursive ones (who) as (
+            select $1::text union select k.created_by from ones m join api_key k on 'key:' || k.name = m.who
+         ), others (who) as (
+            select $2::text union select k.created_by from others m join api_key k on 'key:' || k.name = m.who
+         ) select exists (select from ones join others using (who) where who <> $3)",
+    )
+    .bind(one)
+    .bind(other)
+    .bind(ANONYMOUS)
+    .fetch_one(connection)
+    .await?)
 }

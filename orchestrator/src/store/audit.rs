@@ -116,6 +116,40 @@ impl Store {
         keep(&mut connection, actor, deed).await
     }
 
+    /// What came of a deed of this kind on this target that names `about` in it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn deed_about(
+        &self,
+        what: &str,
+        target: &str,
+        about: &str,
+    ) -> Result<Option<String>, StoreError> {
+        Ok(sqlx::query_scalar(
+            "select after from audit where target = $1 and what = $2 and strpos(after, $3) > 0 limit 1",
+        )
+        .bind(target)
+        .bind(what)
+        .bind(about)
+        .fetch_optional(self.reads())
+        .await?)
+    }
+
+    /// Keeps a deed unless there is one of the same kind on the same target that names `about` in what came of it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn keep_deed_once(
+        &self,
+        actor: &Actor,
+        deed: Deed<'_>,
+        about: &str,
+    ) -> Result<(), StoreError> {
+        let kept = self.deed_about(deed.what, &deed.target, about).await?;
+        if kept.is_some() { Ok(()) } else { self.keep_deed(actor, deed).await }
+    }
+
     /// A page of the audit, newest first.
     ///
     /// # Errors

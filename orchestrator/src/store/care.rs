@@ -58,6 +58,8 @@ pub enum Settled<T> {
     Now(T),
     /// Somebody was faster.
     Before(T),
+    /// It could not be done now; nothing has changed.
+    Not,
     /// There is no such thing.
     Nothing,
 }
@@ -104,8 +106,9 @@ impl Store {
             .fetch_one(&mut *tx)
             .await?;
         let note = Note { id: row.try_get(0)?, at: row.try_get(1)?, who: actor.who.clone(), text };
+        // What the audit keeps is never erased: not the words, which may be personal.
         let deed =
-            Deed { after: Some(json!({ "note": note.text })), ..Deed::new("saga.note", saga.to_string()) };
+            Deed { after: Some(json!({ "note": note.id })), ..Deed::new("saga.note", saga.to_string()) };
         audit::keep(&mut tx, actor, deed).await?;
         tx.commit().await?;
         Ok(note)
@@ -228,6 +231,9 @@ pub struct AnomalyRow {
     pub resolution: Option<String>,
 }
 
+/// An anomaly's place in the queue: when, saga, effect and kind.
+pub type AnomalyPlace = (i64, Uuid, String, String);
+
 const ANOMALY: &str =
     "saga_id, effect_key, kind, at_ms, amount, currency, output, resolved_at, resolved_by, resolution";
 
@@ -255,17 +261,20 @@ impl Store {
     pub async fn anomaly_page(
         &self,
         open: bool,
-        after: Option<(i64, Uuid)>,
+        after: Option<&AnomalyPlace>,
         limit: u16,
     ) -> Result<Vec<AnomalyRow>, StoreError> {
         let sql = format!(
             "select {ANOMALY} from anomaly where (not $1 or resolved_at is null)
-             and ($2::bigint is null or (at_ms, saga_id) < ($2, $3)) order by at_ms desc, saga_id desc limit $4"
+             and ($2::bigint is null or (at_ms, saga_id, effect_key, kind) < ($2, $3, $4, $5))
+             order by at_ms desc, saga_id desc, effect_key desc, kind desc limit $6"
         );
         let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(open)
             .bind(after.map(|it| it.0))
             .bind(after.map(|it| it.1))
+            .bind(after.map(|it| it.2.as_str()))
+            .bind(after.map(|it| it.3.as_str()))
             .bind(i64::from(limit))
             .fetch_all(self.reads())
             .await?;
@@ -453,6 +462,7 @@ impl Store {
         id: i64,
         how: &str,
         why: &str,
+        send: impl AsyncFnOnce() -> bool,
     ) -> Result<Settled<DeadLetter>, StoreError> {
         let mut tx = self.reads().begin().await?;
         let sql = format!("select {LETTER} from dead_letter where id = $1 for update");
@@ -460,6 +470,9 @@ impl Store {
         let Some(found) = row.as_ref().map(letter).transpose()? else { return Ok(Settled::Nothing) };
         if found.settled_at.is_some() {
             return Ok(Settled::Before(found));
+        }
+        if !send().await {
+            return Ok(Settled::Not);
         }
         let sql = format!(
             "update dead_letter set settled_at = now(), settled_by = $2, settled_how = $3, settled_why = $4
@@ -479,22 +492,5 @@ impl Store {
         audit::keep(&mut tx, actor, deed).await?;
         tx.commit().await?;
         Ok(Settled::Now(settled))
-    }
-}
-
-impl Store {
-    /// Takes back that a letter was sent: the bus did not take it.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn reopen_dead_letter(&self, id: i64) -> Result<(), StoreError> {
-        sqlx::query(
-            "update dead_letter set settled_at = null, settled_by = null, settled_how = null, settled_why = null
-             where id = $1",
-        )
-        .bind(id)
-        .execute(self.reads())
-        .await?;
-        Ok(())
     }
 }

@@ -14,13 +14,15 @@ use uuid::Uuid;
 use super::projection::before;
 use super::read::{Summary, summary};
 use super::standing::SENT;
-use super::text::TEXT_MAX;
 use super::{Store, StoreError};
 use crate::projection::row::started_ms;
 
 /// Sagas that a label leaves are read before the others' conditions, up to here; a label of more is so frequent that it
 /// is soon met when looking through what else is asked for.
 const LABELLED_MAX: i64 = 20_000;
+
+/// Sagas of one owner that are looked at.
+const OWNED_MAX: i64 = 10_000;
 
 /// Where a count stops.
 pub const COUNT_MAX: i64 = 10_000;
@@ -157,7 +159,7 @@ impl Filter {
 struct Among {
     /// The only sagas that can fit, when a key, text or owner says so.
     ids: Option<Vec<Uuid>>,
-    /// Not all that the text is in were looked at.
+    /// Not all that the text is in, or that the owner has, were looked at.
     bounded: bool,
     /// The versions of the definition.
     versions: Option<Vec<i32>>,
@@ -174,7 +176,7 @@ pub struct Counted {
     pub by_status: [i64; 5],
     /// By health, as [`Health::ALL`] has them.
     pub by_health: [i64; 6],
-    /// There may be more: of a text only the newest sagas are looked at.
+    /// There may be more: of a text or an owner only the newest sagas are looked at.
     pub bounded: bool,
 }
 
@@ -272,7 +274,8 @@ impl Store {
         rows.iter().map(found).collect()
     }
 
-    /// The ids alone, newest first.
+    /// The ids alone, newest first. `None` when there may be more than were looked at: a text or an owner leaves too
+    /// many.
     ///
     /// # Errors
     /// When the database fails.
@@ -281,15 +284,18 @@ impl Store {
         filter: &Filter,
         reached: &[Reached],
         limit: i64,
-    ) -> Result<Vec<SagaId>, StoreError> {
+    ) -> Result<Option<Vec<SagaId>>, StoreError> {
         let among = self.among_these(filter).await?;
+        if among.bounded {
+            return Ok(None);
+        }
         let mut query = QueryBuilder::new("");
         with_reached(&mut query, reached);
         query.push("select id from (");
         push_ids(&mut query, filter, &among, limit, true);
         query.push(") page");
         let rows = query.build().fetch_all(self.reads()).await?;
-        rows.iter().map(|row| Ok(SagaId(row.try_get(0)?))).collect()
+        rows.iter().map(|row| Ok(SagaId(row.try_get(0)?))).collect::<Result<_, _>>().map(Some)
     }
 
     /// How many there are by status, and how many of those that run or are parked do how; each at most [`COUNT_MAX`]
@@ -370,15 +376,17 @@ impl Store {
         }
         if let Some(owner) = &filter.owner {
             let rows: Vec<(Uuid,)> =
-                sqlx::query_as("select saga_id from care where owner = $1 order by saga_id desc limit 10000")
+                sqlx::query_as("select saga_id from care where owner = $1 order by saga_id desc limit $2")
                     .bind(owner)
+                    .bind(OWNED_MAX)
                     .fetch_all(self.reads())
                     .await?;
+            among.bounded |= i64::try_from(rows.len()).is_ok_and(|len| len >= OWNED_MAX);
             narrow(rows.into_iter().map(|row| row.0).collect());
         }
         if let Some(text) = &filter.text {
-            let found = self.by_text(text.trim(), filter, among.versions.as_deref()).await?;
-            among.bounded = i64::try_from(found.len()).is_ok_and(|len| len >= TEXT_MAX);
+            let (found, bounded) = self.by_text(text.trim(), filter, among.versions.as_deref()).await?;
+            among.bounded |= bounded;
             narrow(found);
         }
         if let Some(label) = &filter.label {

@@ -42,6 +42,12 @@ pub struct Job {
     pub last_reason: Option<String>,
     pub last_count: i32,
     pub approved_by: Option<String>,
+    pub asked: Vec<u8>,
+    pub amount: Option<String>,
+    pub stalled: Option<String>,
+    pub canary_tried: i32,
+    pub canary_failed: i32,
+    pub summary: Option<String>,
 }
 
 /// One saga of a frozen set.
@@ -70,6 +76,22 @@ pub struct Item {
     pub at: Option<DateTime<Utc>>,
 }
 
+/// Which items of a job.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Among<'a> {
+    /// With this outcome.
+    pub outcome: Option<&'a str>,
+    /// For this reason, as [`Store::job_reasons`] has it.
+    pub reason: Option<&'a str>,
+}
+
+impl<'a> Among<'a> {
+    /// Those with this outcome.
+    pub const fn outcome(outcome: &'a str) -> Self {
+        Self { outcome: Some(outcome), reason: None }
+    }
+}
+
 /// What came of a job's approval.
 #[derive(Debug, PartialEq, Eq)]
 pub enum JobApproval {
@@ -95,7 +117,7 @@ pub struct Finished {
 }
 
 const JOB: &str = "id, name, kind, request, by, roles, why, created_at, ended_at, state, stopped_because, canary, rate_per_s,
-    stop_after_same, total, last_reason, last_count, approved_by";
+    stop_after_same, total, last_reason, last_count, approved_by, asked, amount, stalled, canary_tried, canary_failed, summary";
 
 fn job(row: &PgRow) -> Result<Job, StoreError> {
     let request: &str = row.try_get(3)?;
@@ -118,6 +140,12 @@ fn job(row: &PgRow) -> Result<Job, StoreError> {
         last_reason: row.try_get(15)?,
         last_count: row.try_get(16)?,
         approved_by: row.try_get(17)?,
+        asked: row.try_get::<Option<Vec<u8>>, _>(18)?.unwrap_or_default(),
+        amount: row.try_get(19)?,
+        stalled: row.try_get(20)?,
+        canary_tried: row.try_get(21)?,
+        canary_failed: row.try_get(22)?,
+        summary: row.try_get(23)?,
     })
 }
 
@@ -139,6 +167,11 @@ fn item(row: &PgRow) -> Result<Item, StoreError> {
     })
 }
 
+/// The group of failures that a filter names.
+fn failure_of(filter: &str) -> Option<&str> {
+    filter.split('&').find_map(|pair| pair.strip_prefix("failure="))
+}
+
 impl Store {
     /// Makes a job with its frozen set. `false` when there is one of that id.
     ///
@@ -147,8 +180,9 @@ impl Store {
     pub async fn make_job(&self, actor: &Actor, job: &Job, set: &[Frozen]) -> Result<bool, StoreError> {
         let mut tx = self.reads().begin().await?;
         let made = sqlx::query(
-            "insert into job (id, name, kind, request, by, roles, why, state, canary, rate_per_s, stop_after_same, total, ended_at)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, case when $12 = 0 then now() end)
+            "insert into job (id, name, kind, request, by, roles, why, state, canary, rate_per_s, stop_after_same, total, ended_at,
+                asked, amount, failure)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, case when $12 = 0 then now() end, $13, $14, $15)
              on conflict do nothing",
         )
         .bind(job.id)
@@ -163,6 +197,9 @@ impl Store {
         .bind(job.rate_per_s)
         .bind(job.stop_after_same)
         .bind(job.total)
+        .bind(&job.asked)
+        .bind(&job.amount)
+        .bind(job.request.get("filter").and_then(Value::as_str).and_then(failure_of))
         .execute(&mut *tx)
         .await?;
         if made.rows_affected() == 0 {
@@ -220,7 +257,9 @@ impl Store {
         match approved_by {
             Some(before) if before == actor.who => return Ok(JobApproval::Now),
             Some(before) => return Ok(JobApproval::Before(format!("{before} has approved it already"))),
-            None if by == actor.who => return Ok(JobApproval::OwnOne),
+            None if super::approvals::same_person(&mut tx, &by, &actor.who).await? => {
+                return Ok(JobApproval::OwnOne);
+            }
             None if matches!(state.as_str(), "done" | "cancelled") => {
                 return Ok(JobApproval::Before(format!("the job is {state}")));
             }
@@ -256,18 +295,51 @@ impl Store {
         .await?)
     }
 
-    /// What waited for a second person waits for its turn.
+    /// What waited for a second person waits for its turn, with a canary of its own: these are the larger amounts.
     ///
     /// # Errors
     /// When the database fails.
-    pub(crate) async fn release_items(&self, id: Uuid) -> Result<(), StoreError> {
+    pub(crate) async fn release_items(&self, id: Uuid, tried: i64, failed: i64) -> Result<(), StoreError> {
         sqlx::query(
-            "update job_item set outcome = 'waiting', words = null, at = null
-             where job = $1 and outcome = 'awaiting_approval'",
+            "with released as (
+                update job_item set outcome = 'waiting', words = null, at = null
+                where job = $1 and outcome = 'awaiting_approval')
+             update job set canary_tried = $2, canary_failed = $3, state = case when canary > 0 then 'canary' else state end
+             where id = $1 and state in ('canary', 'running')",
         )
         .bind(id)
+        .bind(i32::try_from(tried).unwrap_or(i32::MAX))
+        .bind(i32::try_from(failed).unwrap_or(i32::MAX))
         .execute(self.reads())
         .await?;
+        Ok(())
+    }
+
+    /// Says why a job does not come along, or that it does.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn stall_job(&self, id: Uuid, why: Option<&str>) -> Result<(), StoreError> {
+        sqlx::query("update job set stalled = $2 where id = $1 and stalled is distinct from $2")
+            .bind(id)
+            .bind(why)
+            .execute(self.reads())
+            .await?;
+        Ok(())
+    }
+
+    /// Keeps the counts and reasons of a job of which nothing will change any more.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn sum_up_job(&self, id: Uuid) -> Result<(), StoreError> {
+        let all = (self.job_counts(id).await?, self.job_reasons(id).await?);
+        let text = serde_json::to_string(&all).map_err(|error| StoreError::Unreadable(error.to_string()))?;
+        sqlx::query("update job set summary = $2 where id = $1")
+            .bind(id)
+            .bind(text)
+            .execute(self.reads())
+            .await?;
         Ok(())
     }
 
@@ -341,17 +413,19 @@ impl Store {
     pub async fn job_items(
         &self,
         id: Uuid,
-        outcome: Option<&str>,
+        among: Among<'_>,
         after: i32,
         limit: i64,
     ) -> Result<Vec<Item>, StoreError> {
         let sql = format!(
-            "select {ITEM} where i.job = $1 and ($2::text is null or i.outcome = $2) and i.number > $3
-             order by i.number limit $4"
+            "select {ITEM} where i.job = $1 and ($2::text is null or i.outcome = $2)
+                and ($3::text is null or coalesce(i.words, '') = $3) and i.number > $4
+             order by i.number limit $5"
         );
         let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(id)
-            .bind(outcome)
+            .bind(among.outcome)
+            .bind(among.reason)
             .bind(after)
             .bind(limit)
             .fetch_all(self.reads())
@@ -383,7 +457,7 @@ impl Store {
         }
         sqlx::query(
             "update job set state = $2, ended_at = case when $2 = 'cancelled' then now() end, stopped_because = null,
-                last_reason = null, last_count = 0, lease_until = null where id = $1",
+                last_reason = null, last_count = 0, lease_until = null, stalled = null where id = $1",
         )
         .bind(id)
         .bind(to)
@@ -396,7 +470,8 @@ impl Store {
         Ok(Some(true))
     }
 
-    /// The jobs that this process works on: its own, and those that nobody works on any more. Of a paused or stopped one
+    /// The jobs that this process works on now: its own, and those that nobody works on any more, those that were looked at
+    /// the longest ago first: however many wait, each comes round. Of a paused or stopped one
     /// what was begun is still looked at.
     ///
     /// # Errors
@@ -406,9 +481,9 @@ impl Store {
             "update job set lease_by = $1, lease_until = now() + make_interval(secs => $2) where id in (
                 select id from job j where (lease_by = $1 or lease_until is null or lease_until < now())
                     and ((ended_at is null and state in ('canary', 'running')) or (
-                        state in ('paused', 'stopped', 'cancelled') and created_at > now() - interval '7 days'
+                        state in ('paused', 'stopped', 'cancelled')
                         and exists (select from job_item i where i.job = j.id and i.outcome = 'acting')))
-                order by created_at limit 8 for update skip locked)
+                order by lease_until nulls first, created_at limit 8 for update skip locked)
              returning {JOB}"
         );
         let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
@@ -447,6 +522,27 @@ impl Store {
             .fetch_all(self.reads())
             .await?;
         rows.iter().map(item).collect()
+    }
+
+    /// Items that were marked wait again, once no process can be about to begin them that has lost its lease.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn give_back_items(&self, id: Uuid, numbers: &[i32]) -> Result<(), StoreError> {
+        if numbers.is_empty() {
+            return Ok(());
+        }
+        sqlx::query(
+            "update job_item set outcome = 'waiting', acted_at = null
+             where job = $1 and number = any($2) and outcome = 'acting' and new_saga is null
+                and acted_at < now() - make_interval(secs => $3)",
+        )
+        .bind(id)
+        .bind(numbers)
+        .bind(f64::from(LEASE_S))
+        .execute(self.reads())
+        .await?;
+        Ok(())
     }
 
     /// Notes the sagas that replays have started.

@@ -22,6 +22,7 @@ pub(crate) mod database;
 pub mod definitions;
 pub mod find;
 pub mod jobs;
+mod labels;
 pub mod load;
 pub mod mail;
 pub mod migrate;

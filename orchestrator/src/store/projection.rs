@@ -25,12 +25,12 @@ with new as (
     select * from unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::smallint[], $6::smallint[], $7::text[],
         $8::int[], $9::smallint[], $10::text[], $11::text[], $12::bigint[], $13::bigint[], $14::bigint[],
         $15::bigint[], $16::int[], $17::int[], $18::text[], $19::int[], $20::text[], $21::text[], $22::text[],
-        $23::text[], $24::text[], $25::int[], $26::bigint[], $27::text[], $28::text[], $31::text[])
+        $23::text[], $24::text[], $25::int[], $26::bigint[], $27::text[], $28::text[], $31::text[], $32::smallint[])
         as n (saga_id, shard, definition, revision, status, run, step, item, direction, worker, action, sent_ms,
             late_ms, due_ms, since_ms, attempt, attempts_max, topic, partition, why, error_step, error_code,
-            error_message, failure, failure_revision, amount, currency, failure_message, failure_kind)
+            error_message, failure, failure_revision, amount, currency, failure_message, failure_kind, failure_direction)
 ), failed as (
-    select n.failure, min(n.definition) as definition, min(n.error_step) as step, min(n.direction) as direction,
+    select n.failure, min(n.definition) as definition, min(n.error_step) as step, min(n.failure_direction) as direction,
         min(n.error_code) as code, min(n.failure_kind) as kind, min(n.failure_message) as message, count(*) as count, min(n.saga_id::text)::uuid as sample
     from new n left join projection p on p.saga_id = n.saga_id
     where n.failure is not null and n.revision >= coalesce(p.revision, 0)
@@ -41,7 +41,7 @@ with new as (
     select failure, definition, step, direction, code, kind, message, now(), now(), now(), count, sample from failed
     on conflict on constraint failure_pk do update set last_seen = excluded.last_seen,
         since = case when f.last_seen < now() - $30 * interval '1 minute' then now() else f.since end,
-        count = f.count + excluded.count, sample = excluded.sample, kind = excluded.kind
+        count = f.count + excluded.count, sample = excluded.sample, kind = excluded.kind, direction = excluded.direction
 ), windows as (
     insert into failure_window as w (failure, at, count)
     select failure, date_bin($29 * interval '1 minute', now(), 'epoch'), count from failed
@@ -112,7 +112,7 @@ impl Store {
     pub(crate) async fn read_for_projection(&self, ids: &[Uuid]) -> Result<Vec<Read>, StoreError> {
         let rows = sqlx::query(
             "select s.id, s.shard, s.definition, s.status, s.amount, s.currency,
-                coalesce(s.final_schema, t.schema), coalesce(s.final_state, t.state)
+                coalesce(s.final_schema, t.schema), coalesce(s.final_state, t.state), s.parent is not null
              from unnest($1::uuid[]) as k (id) join saga s on s.id = k.id
              left join saga_state t on t.shard = s.shard and t.id = s.id",
         )
@@ -133,6 +133,7 @@ impl Store {
                 status: row.try_get(3)?,
                 amount: row.try_get(4)?,
                 currency: row.try_get(5)?,
+                child: row.try_get(8)?,
                 state,
             });
         }
@@ -202,7 +203,9 @@ impl Store {
             failure_message
         );
         let kinds: Vec<_> = rows.iter().map(|row| row.failure_kind.clone()).collect();
-        query.bind(WINDOW_MINUTES).bind(BREAK_MINUTES).bind(kinds).execute(self.hot()).await?;
+        let directions: Vec<_> = rows.iter().map(|row| row.failure_direction).collect();
+        let query = query.bind(WINDOW_MINUTES).bind(BREAK_MINUTES).bind(kinds).bind(directions);
+        query.execute(self.hot()).await?;
         Ok(())
     }
 
@@ -255,22 +258,23 @@ impl Store {
         after: Option<Uuid>,
         slice: i64,
     ) -> Result<(Vec<Uuid>, Option<Uuid>), StoreError> {
-        let rows: Vec<(Uuid, bool)> = sqlx::query_as(
-            "select p.saga_id, s.status <> p.status from (
+        // A slice is whole by itself, whosever its rows are.
+        let rows: Vec<(Uuid, i32, bool)> = sqlx::query_as(
+            "select p.saga_id, p.shard, s.status <> p.status from (
                  (select saga_id, shard, status from projection where status = 0 and saga_id > $1 order by saga_id limit $2)
                  union all
                  (select saga_id, shard, status from projection where status = 1 and saga_id > $1 order by saga_id limit $2)
                  order by saga_id limit $2) p
-             join saga s on s.id = p.saga_id where p.shard = any($3) order by 1",
+             join saga s on s.id = p.saga_id order by 1",
         )
         .bind(after.unwrap_or_default())
         .bind(slice)
-        .bind(shards)
         .fetch_all(self.hot())
         .await?;
         let whole = i64::try_from(rows.len()).unwrap_or(i64::MAX) < slice;
         let next = rows.last().filter(|_| !whole).map(|row| row.0);
-        Ok((rows.into_iter().filter(|row| row.1).map(|row| row.0).collect(), next))
+        let ours = rows.into_iter().filter(|row| row.2 && shards.contains(&row.1)).map(|row| row.0);
+        Ok((ours.collect(), next))
     }
 
     /// A slice of sagas that ended otherwise than completed and have no row, newest first. It ends where a whole

@@ -89,6 +89,16 @@ pub struct AtRisk {
     pub sagas: i64,
 }
 
+/// How many sagas there are that have not ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "as the API has them")]
+pub struct InAll {
+    pub running: i64,
+    pub parked: i64,
+    pub waiting: i64,
+    pub retrying: i64,
+}
+
 /// Parked sagas as rows of [`Waiting`], and the columns that they are sorted by.
 const PARKED: &str = "
     select p.saga_id, p.definition, p.status, p.why, p.step, p.item, p.direction, p.error_message, p.error_code,
@@ -246,7 +256,8 @@ impl Store {
     /// When the database fails.
     pub async fn at_risk(&self) -> Result<Vec<AtRisk>, StoreError> {
         let rows: Vec<(Option<String>, i64, i64)> = sqlx::query_as(
-            "select currency, coalesce(sum(amount), 0)::bigint, sum(sagas)::bigint from (
+            "select currency, least(greatest(coalesce(sum(amount), 0), -9223372036854775808), 9223372036854775807)::bigint,
+                sum(sagas)::bigint from (
                 select currency, amount, sagas from standing_now where status = 1
                 union all select currency, amount, 1 from anomaly where resolved_at is null) w
              group by 1 having sum(sagas) > 0 order by 2 desc",
@@ -282,7 +293,7 @@ impl Store {
         query.push_bind(WINDOW_MINUTES).push(" * interval '1 minute', now(), 'epoch') - g.ago * ");
         query.push_bind(WINDOW_MINUTES).push(
             " * interval '1 minute' order by g.ago desc),
-                (select j.id from job j where position('failure=' || f.id in j.request) > 0 order by j.created_at desc limit 1),
+                (select j.id from job j where j.failure = f.id order by j.created_at desc limit 1),
                 coalesce(f.since, f.first_seen) as since, f.kind
              from failure f left join (
                 select failure, sum(sagas) as sagas, coalesce(sum(sagas) filter (where status = 0), 0)::bigint as retrying,
@@ -318,7 +329,24 @@ impl Store {
         rows.iter().map(group).collect()
     }
 
-    /// Where the running and parked sagas stand, the largest piles first.
+    /// How many sagas run and are parked, wherever they stand, and how many of those that run wait and retry.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn in_all(&self) -> Result<InAll, StoreError> {
+        let (running, parked, waiting, retrying) = sqlx::query_as(
+            "select coalesce(sum(sagas) filter (where status = 0), 0)::bigint,
+                coalesce(sum(sagas) filter (where status = 1), 0)::bigint,
+                coalesce(sum(sagas) filter (where status = 0 and run in (3, 4)), 0)::bigint,
+                coalesce(sum(sagas) filter (where status = 0 and run in (1, 2)), 0)::bigint
+             from standing_now where status < 2",
+        )
+        .fetch_one(self.reads())
+        .await?;
+        Ok(InAll { running, parked, waiting, retrying })
+    }
+
+    /// Where the running and parked sagas stand, the largest piles first; at most 200.
     ///
     /// # Errors
     /// When the database fails.

@@ -2,10 +2,15 @@
 //!
 //! History goes by whole weeks: a partition is detached and dropped once everything in it may go, and what must stay
 //! moves to the default one first. The coarse rows of sagas go in small batches. Keys stay: they outlive archiving.
+//! Age is counted from a saga's end.
 
-use chrono::{DateTime, Days, NaiveDate, TimeDelta, Utc};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta, Utc};
+use saga_core::{Event, What};
 use saga_protocol::SagaId;
 use serde_json::Value;
+use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Row};
 use uuid::Uuid;
 
@@ -18,14 +23,18 @@ pub const DAYS_MIN: i32 = 14;
 /// The most.
 pub const DAYS_MAX: i32 = 36_500;
 /// Rows of coarse sagas that go at once.
-const BATCH: i64 = 500;
-/// A partition is dropped only when so few rows of it must stay.
-const STRAGGLERS_MAX: i64 = 100_000;
+pub(crate) const BATCH: u32 = 500;
+/// For how long one turn deletes: more than 500 a second end on a busy day, and as many must be able to go.
+const TURN: Duration = Duration::from_millis(500);
+/// A partition is dropped only when so few of its sagas stay.
+const STAYING_MAX: i64 = 2_000;
 /// Whether a saga `s` stands below one that has not ended, however far up: it may have to be undone with that one.
 const BELOW_OPEN: &str = "exists (
     with recursive above as (
         select s.parent as id union select p.parent from above a join saga p on p.id = a.id where p.parent is not null
     ) select from above a join saga p on p.id = a.id where p.status < 2)";
+/// Whether an effect of a saga `s` stands that nobody undoes and nobody has settled.
+const HAS_ANOMALY: &str = "exists (select from anomaly a where a.saga_id = s.id and a.resolved_at is null)";
 const LOCK: i64 = 0x616d_656e_6473_0003;
 
 /// A rule.
@@ -50,6 +59,10 @@ pub struct Week {
     pub bytes: i64,
     /// When it may go, by the rules.
     pub droppable_at: Option<DateTime<Utc>>,
+}
+
+fn week_end(monday: NaiveDate) -> DateTime<Utc> {
+    (monday + Days::new(7)).and_time(NaiveTime::MIN).and_utc()
 }
 
 impl Store {
@@ -120,15 +133,14 @@ impl Store {
             .into_iter()
             .filter_map(|(name, bytes)| {
                 let monday = NaiveDate::parse_from_str(name.strip_prefix("history_")?, "%Y_%m_%d").ok()?;
-                let end = (monday + Days::new(7)).and_hms_opt(0, 0, 0)?.and_utc();
-                let droppable_at = longest.map(|days| end + TimeDelta::days(i64::from(days)));
+                let droppable_at = longest.map(|days| week_end(monday) + TimeDelta::days(i64::from(days)));
                 Some(Week { monday, bytes, droppable_at })
             })
             .collect())
     }
 
-    /// Drops the weeks of history that may go, and a batch of coarse rows. Returns how many of each went. One
-    /// process at a time.
+    /// Drops the weeks of history that may go, and coarse rows in batches, for a moment. Returns how many of each
+    /// went: a batch of rows or more says that there may be more. One process at a time.
     ///
     /// # Errors
     /// When the database fails; repeated later.
@@ -147,39 +159,70 @@ impl Store {
     }
 
     async fn retire_locked(&self, now: DateTime<Utc>) -> Result<(u64, u64), StoreError> {
-        let mut weeks = 0;
-        for week in self.history_weeks().await? {
-            if week.droppable_at.is_some_and(|at| at <= now) && self.drop_week(week.monday).await? {
-                weeks += 1;
+        let (until, mut sagas) = (Instant::now() + TURN, 0);
+        loop {
+            let gone = self.retire_batch(now).await?;
+            sagas += gone;
+            if gone >= u64::from(BATCH) && Instant::now() >= until {
+                // The weeks wait: what is left of their sagas then is what stays.
+                return Ok((0, sagas));
+            }
+            if gone < u64::from(BATCH) {
+                break;
             }
         }
+        let mut weeks = 0;
+        for week in
+            self.history_weeks().await?.iter().filter(|it| it.droppable_at.is_some_and(|at| at <= now))
+        {
+            match self.drop_week(week.monday).await {
+                Ok(dropped) => weeks += u64::from(dropped),
+                // The others need not wait for it.
+                Err(error) => {
+                    tracing::warn!(monday = %week.monday, %error, "a week of history cannot go yet")
+                }
+            }
+        }
+        Ok((weeks, sagas))
+    }
+
+    /// A batch of coarse rows by each rule.
+    async fn retire_batch(&self, now: DateTime<Utc>) -> Result<u64, StoreError> {
         let rules = self.retention().await?;
         let mut sagas = 0;
         for rule in &rules {
-            let cutoff = before(now - TimeDelta::days(i64::from(rule.days)));
-            // Children stay as long as their root may need them; whoever is replayed stays with the replay.
+            let ended_before = now - TimeDelta::days(i64::from(rule.days));
+            // Children stay as long as their root may need them.
             let gone = sqlx::query(AssertSqlSafe(format!(
                 "with old as (
                     select l.id, l.labels from definition d
                     cross join unnest('{{2,3,4}}'::smallint[]) as w (status)
                     cross join lateral (
                         select s.id, s.labels from saga s where s.definition = d.id and s.status = w.status and s.id < $1
-                            and not {BELOW_OPEN}
+                            and s.ended_at < $4 and not {BELOW_OPEN} and not {HAS_ANOMALY}
                         order by s.id limit $2) l
                     where ($3 <> '*' and d.name = $3) or ($3 = '*' and d.name not in (select definition from retention))
                     limit $2
                  ), notes as (delete from note n using old where n.saga_id = old.id),
                  cares as (delete from care c using old where c.saga_id = old.id),
                  rows as (delete from projection p using old where p.saga_id = old.id),
+                 moved as (delete from history_default h using old where h.saga_id = old.id),
+                 settled as (delete from anomaly a using old where a.saga_id = old.id),
+                 decided as (delete from approval a using old where a.saga_id = old.id),
+                 dead as (delete from dead_letter d using old where d.saga_id = old.id),
+                 mails as (
+                    update mailbox m set body = '{{}}', payload = null from old
+                    where m.saga_id = old.id and m.taken_at is not null),
                  ignoreds as (delete from ignored i using old where i.saga_id = old.id),
                  labels as (
                     delete from saga_label l using old, unnest(old.labels) as had (label)
                     where l.label = had.label and l.saga_id = old.id)
                  delete from saga s using old where s.id = old.id"
             )))
-            .bind(cutoff)
-            .bind(BATCH)
+            .bind(before(ended_before))
+            .bind(i64::from(BATCH))
             .bind(&rule.definition)
+            .bind(ended_before)
             .execute(self.reads())
             .await?;
             sagas += gone.rows_affected();
@@ -187,50 +230,81 @@ impl Store {
         // What was taken in long ago is not repeated by anybody.
         if let Some(days) = rules.iter().map(|rule| rule.days).max() {
             sqlx::query(
-                "delete from mailbox where id in (select id from mailbox where taken_at < now() - make_interval(days => $1) limit $2)",
+                "delete from mailbox where id in (select m.id from mailbox m where taken_at < now() - make_interval(days => $1)
+                    and not exists (select from audit a where a.mail = m.id) limit $2)",
             )
             .bind(days)
-            .bind(BATCH)
+            .bind(i64::from(BATCH))
+            .execute(self.reads())
+            .await?;
+            sqlx::query("delete from dead_letter where id in (select id from dead_letter where saga_id is null and at < now() - make_interval(days => $1) limit $2)")
+                .bind(days)
+                .bind(i64::from(BATCH))
+                .execute(self.reads())
+                .await?;
+            sqlx::query(
+                "with old as (
+                    delete from job where id in (select id from job where ended_at < now() - make_interval(days => $1) limit 10)
+                    returning id)
+                 delete from job_item i using old where i.job = old.id",
+            )
+            .bind(days)
             .execute(self.reads())
             .await?;
         }
-        Ok((weeks, sagas))
+        Ok(sagas)
     }
 
-    /// Drops a week's partition. What belongs to sagas that have not ended, or whose root has not, moves out before.
+    /// Drops a week's partition. What belongs to sagas whose rows stay (not ended, or only lately, or their root has not)
+    /// moves out before, and goes with its saga. They are looked for before anything is locked.
     async fn drop_week(&self, monday: NaiveDate) -> Result<bool, StoreError> {
         let name = format!("history_{}", monday.format("%Y_%m_%d"));
-        let (from, to) = (
-            before(monday.and_hms_opt(0, 0, 0).unwrap_or_default().and_utc()),
-            before((monday + Days::new(7)).and_hms_opt(0, 0, 0).unwrap_or_default().and_utc()),
-        );
-        let staying = format!(
-            "select h.* from {name} h where exists (
-                select from saga s where s.id = h.saga_id and s.id >= '{from}' and s.id < '{to}'
-                    and (s.status < 2 or {BELOW_OPEN}))"
-        );
-        let count: i64 = sqlx::query_scalar(AssertSqlSafe(format!(
-            "select count(*) from (select from ({staying}) it limit {}) it",
-            STRAGGLERS_MAX + 1
-        )))
-        .fetch_one(self.reads())
-        .await?;
-        if count > STRAGGLERS_MAX {
-            tracing::warn!(%monday, "a week of history may go, but too many of its sagas have not ended");
+        let (from, to) = (before(monday.and_time(NaiveTime::MIN).and_utc()), before(week_end(monday)));
+        let staying: Vec<Uuid> =
+            sqlx::query_scalar("select id from saga where id >= $1 and id < $2 limit $3")
+                .bind(from)
+                .bind(to)
+                .bind(STAYING_MAX + 1)
+                .fetch_all(self.reads())
+                .await?;
+        if i64::try_from(staying.len()).is_ok_and(|count| count > STAYING_MAX) {
+            tracing::warn!(%monday, "a week of history may go, but too many of its sagas stay");
             return Ok(false);
         }
         let mut tx = self.reads().begin().await?;
-        sqlx::query("set local lock_timeout = '2s'").execute(&mut *tx).await?;
-        for statement in [
-            format!("alter table history detach partition {name}"),
-            format!("insert into history_default {staying}"),
-            format!("drop table {name}"),
-        ] {
-            sqlx::query(AssertSqlSafe(statement)).execute(&mut *tx).await?;
+        // Everybody waits meanwhile who writes history.
+        for setting in ["set local lock_timeout = '2s'", "set local statement_timeout = '2s'"] {
+            sqlx::query(setting).execute(&mut *tx).await?;
         }
+        sqlx::query(AssertSqlSafe(format!("alter table history detach partition {name}")))
+            .execute(&mut *tx)
+            .await?;
+        let moved = format!("insert into history_default select h.* from {name} h where h.saga_id = any($1)");
+        sqlx::query(AssertSqlSafe(moved)).bind(&staying).execute(&mut *tx).await?;
+        sqlx::query(AssertSqlSafe(format!("drop table {name}"))).execute(&mut *tx).await?;
         tx.commit().await?;
-        tracing::info!(%monday, stayed = count, "a week of history is dropped");
+        tracing::info!(%monday, stayed = staying.len(), "a week of history is dropped");
         Ok(true)
+    }
+
+    /// A saga and those that it started, that started it, and that repeat it or that it repeats, however far; and
+    /// whether each has ended.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn family(&self, saga: SagaId, max: usize) -> Result<Vec<(SagaId, bool)>, StoreError> {
+        let rows: Vec<(Uuid, bool)> = sqlx::query_as(
+            "with recursive family as (
+                select s.id, s.parent, s.replay_of, s.status from saga s where s.id = $1
+                union select s.id, s.parent, s.replay_of, s.status from family f join saga s
+                    on s.id = f.parent or s.parent = f.id or s.id = f.replay_of or s.replay_of = f.id
+             ) select id, status >= 2 from family limit $2",
+        )
+        .bind(saga.0)
+        .bind(i64::try_from(max).unwrap_or(i64::MAX))
+        .fetch_all(self.reads())
+        .await?;
+        Ok(rows.into_iter().map(|(id, ended)| (SagaId(id), ended)).collect())
     }
 
     /// Deletes what is left of a saga whose retention is over, whose week of history has not gone yet. Returns how
@@ -241,12 +315,17 @@ impl Store {
     pub async fn erase_remains(&self, actor: &Actor, saga: SagaId, why: &str) -> Result<u64, StoreError> {
         let mut tx = self.reads().begin().await?;
         let mut rows = 0;
-        for table in ["history", "ignored", "mailbox", "approval", "anomaly", "dead_letter"] {
+        // What came of an action stands in its mail: the audit shows it, without what was said in it.
+        let mail = "update mailbox set body = '{}', payload = null where saga_id = $1 and (body <> '{}' or payload is not null)
+            and not exists (select from saga where id = $1)";
+        rows += sqlx::query(mail).bind(saga.0).execute(&mut *tx).await?.rows_affected();
+        for table in ["history", "ignored", "approval", "anomaly", "dead_letter"] {
             let sql = format!(
                 "delete from {table} where saga_id = $1 and not exists (select from saga where id = $1)"
             );
             rows += sqlx::query(AssertSqlSafe(sql)).bind(saga.0).execute(&mut *tx).await?.rows_affected();
         }
+        rows += erase_in_jobs(&mut tx, saga, |merge| *merge = Value::Null).await?;
         if rows > 0 {
             let deed = Deed { why: Some(why), ..Deed::new("saga.erase", saga.to_string()) };
             audit::keep(&mut tx, actor, deed).await?;
@@ -286,12 +365,13 @@ impl Store {
             .fetch_all(&mut *tx)
             .await?;
         for row in &rows {
-            let revision: i32 = row.try_get(0)?;
+            let (revision, event, payload): (i32, Option<String>, Option<String>) =
+                (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
             sqlx::query("update history set event = $3, payload = $4, inputs = $5 where saga_id = $1 and revision = $2")
                 .bind(saga.0)
                 .bind(revision)
-                .bind(erased(row.try_get(1)?, false))
-                .bind(erased(row.try_get(2)?, revision == 1))
+                .bind(erased(event.clone(), false))
+                .bind(if given(event.as_deref()) { payload.map(|_| GONE.to_owned()) } else { erased(payload, revision == 1) })
                 .bind(erased(row.try_get(3)?, false))
                 .execute(&mut *tx)
                 .await?;
@@ -351,26 +431,24 @@ impl Store {
                 .execute(&mut *tx)
                 .await?;
         }
-        // What a job was told for this saga alone.
-        let jobs: Vec<(Uuid, String)> = sqlx::query_as(
-            "select distinct j.id, j.request from job_item i join job j on j.id = i.job where i.saga_id = $1",
+        erase_in_jobs(&mut tx, saga, |merge| hide(true, merge)).await?;
+        // The group that its failure is counted in shows a message, too.
+        let group: Option<(String, String)> = sqlx::query_as(
+            "select f.id, f.message from projection p join failure f on f.id = p.failure where p.saga_id = $1",
         )
         .bind(saga.0)
-        .fetch_all(&mut *tx)
+        .fetch_optional(&mut *tx)
         .await?;
-        for (id, request) in jobs {
-            let Ok(mut request) = serde_json::from_str::<Value>(&request) else { continue };
-            if let Some(fresh) = request.get_mut("fresh").and_then(Value::as_object_mut) {
-                fresh.remove(&saga.to_string());
+        if let Some((id, message)) = group {
+            let mut hidden = Value::String(message.clone());
+            hide(false, &mut hidden);
+            if hidden.as_str() != Some(&message) {
+                sqlx::query("update failure set message = $2 where id = $1")
+                    .bind(id)
+                    .bind(hidden.as_str().unwrap_or_default())
+                    .execute(&mut *tx)
+                    .await?;
             }
-            if let Some(merge) = request.get_mut("merge") {
-                hide(true, merge);
-            }
-            sqlx::query("update job set request = $2 where id = $1")
-                .bind(id)
-                .bind(request.to_string())
-                .execute(&mut *tx)
-                .await?;
         }
         // Nobody could read them: what is in there is not known, and the saga has ended without it.
         sqlx::query("update dead_letter set data = null where saga_id = $1")
@@ -387,4 +465,46 @@ impl Store {
         tx.commit().await?;
         Ok(true)
     }
+}
+
+/// Takes what jobs were told for this saga alone out of them, and has `hide` look at what they were told for all of
+/// theirs. Of a job that goes on the latter stays: it is needed. Returns how many jobs changed.
+async fn erase_in_jobs(
+    connection: &mut PgConnection,
+    saga: SagaId,
+    hide: impl Fn(&mut Value),
+) -> Result<u64, StoreError> {
+    let jobs: Vec<(Uuid, String, bool)> = sqlx::query_as(
+        "select distinct j.id, j.request, j.ended_at is not null from job_item i join job j on j.id = i.job
+         where i.saga_id = $1",
+    )
+    .bind(saga.0)
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut changed = 0;
+    for (id, text, ended) in jobs {
+        let Ok(mut request) = serde_json::from_str::<Value>(&text) else { continue };
+        if let Some(fresh) = request.get_mut("fresh").and_then(Value::as_object_mut) {
+            fresh.remove(&saga.to_string());
+        }
+        if let (Some(merge), true) = (request.get_mut("merge"), ended) {
+            hide(merge);
+        }
+        let erased = request.to_string();
+        if erased != text {
+            let update = sqlx::query("update job set request = $2 where id = $1");
+            changed += update.bind(id).bind(erased).execute(&mut *connection).await?.rows_affected();
+        }
+    }
+    Ok(changed)
+}
+
+/// What stands where something was given to a saga later on.
+const GONE: &str = "\"[erased]\"";
+
+/// Whether an event brought what people or other systems gave to a saga after its start: nobody knows what of it is
+/// personal.
+fn given(event: Option<&str>) -> bool {
+    let event = event.and_then(|text| serde_json::from_str::<Event>(text).ok());
+    event.is_some_and(|it| matches!(it.what, What::Signal(_) | What::Operator(_)))
 }

@@ -38,21 +38,23 @@ impl Store {
     }
 
     /// Sagas with this id, whose key begins so, or with these words, the last of which may be unfinished, in their
-    /// error or in a note. What else the filter says of errors is looked at here, so that it narrows all of them and
-    /// not only the newest.
+    /// error or in a note; and whether there may be more. What else the filter says of errors is looked at here, so that
+    /// it narrows all of them and not only the newest.
     pub(super) async fn by_text(
         &self,
         text: &str,
         filter: &Filter,
         versions: Option<&[i32]>,
-    ) -> Result<Vec<Uuid>, StoreError> {
+    ) -> Result<(Vec<Uuid>, bool), StoreError> {
         if let Ok(id) = text.parse::<Uuid>() {
-            return Ok(vec![id]);
+            return Ok((vec![id], false));
         }
+        let full = |rows: usize| i64::try_from(rows).is_ok_and(|rows| rows >= TEXT_MAX);
         let mut found = self.by_key(text, Some(format!("{text}\u{10ffff}"))).await?;
+        let mut bounded = full(found.len());
         let words: String = sqlx::query_scalar(WORDS).bind(text).fetch_one(self.reads()).await?;
         if words.is_empty() {
-            return Ok(found);
+            return Ok((found, bounded));
         }
         // Nothing behind it says that the last word has ended: `no-` means no `not`.
         let unfinished = text.ends_with(char::is_alphanumeric);
@@ -64,6 +66,7 @@ impl Store {
         .bind(TEXT_MAX)
         .fetch_all(self.reads())
         .await?;
+        bounded |= full(notes.len());
         found.extend(notes.into_iter().map(|row| row.0));
         let mut query = QueryBuilder::new("select l.id from (");
         // Written out, so that each is planned for what is known of its status.
@@ -87,7 +90,8 @@ impl Store {
         }
         query.push(") l order by l.id desc limit ").push_bind(TEXT_MAX);
         let errors: Vec<(Uuid,)> = query.build_query_as().fetch_all(self.reads()).await?;
+        bounded |= full(errors.len());
         found.extend(errors.into_iter().map(|row| row.0));
-        Ok(found)
+        Ok((found, bounded))
     }
 }

@@ -82,6 +82,48 @@ async fn a_key_is_one_action_also_when_that_waits_for_a_second_person() {
     server.stop().await;
 }
 
+/// A success with another output than its definition promises is neither taken back nor passed on; a human puts it right.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_output_that_does_not_fit_parks_until_somebody_gives_one_that_does() {
+    let server = Server::start().await;
+    let promised = "output_schema: { type: object, required: [number], properties: { number: { type: integer } } }, input";
+    let definition = PURCHASE.replacen(
+        "input: { id: \"${input.id}\" } }",
+        &format!("{promised}: {{ id: \"${{input.id}}\" }} }}"),
+        1,
+    );
+    let definition = definition.replace(
+        "input: { id: \"${input.id}\", key",
+        "input: { number: \"${steps.hold.output.number}\", key",
+    );
+    server.publish(&definition).await;
+    // Its number is a text.
+    server.travel(shop).await;
+    let saga = server.post("/purchases", &[], &purchase("p-1", 10_000, "good-1")).await.saga();
+    let page = server.until(saga, "parked").await;
+    assert_eq!(
+        (&page["parked"]["why"], &page["parked"]["step"]),
+        (&json!("output_unfit"), &json!("hold")),
+        "{page}"
+    );
+    let message = page["parked"]["message"].as_str().unwrap();
+    assert!(message.ends_with("it is not of type \"integer\" at /number"), "{message}");
+    let path = format!("/sagas/{saga}/actions");
+    let can = server.get(&path).await.body;
+    let may = |word: &str| {
+        can["actions"].as_array().unwrap().iter().any(|it| it["action"] == word && it["allowed"] == true)
+    };
+    assert!(may("skip") && may("compensate") && may("abandon"), "{can}");
+    let skip = |output: Value| json!({ "action": "skip", "step": "hold", "why": "by the books", "output": output, "revision": page["revision"] });
+    let refused = server.post(&path, &[], &skip(json!({ "number": "7" }))).await;
+    assert!(refused.body.to_string().contains("does not fit the step's output_schema"), "{}", refused.body);
+    let done = server.post(&path, &[], &skip(json!({ "number": 7 }))).await;
+    assert_eq!(done.body["result"], "applied", "{} {}", done.status, done.body);
+    let page = server.until(saga, "completed").await;
+    assert_eq!(page["steps"][0]["execute"]["output"], json!({ "number": 7 }), "{page}");
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_action_above_an_amount_waits_for_a_second_person() {
     let server = Server::start().await;

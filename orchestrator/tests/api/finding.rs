@@ -336,6 +336,14 @@ async fn sagas_are_found_by_their_labels() {
     for bad in ["west", ":west", "sea:", ""] {
         server.get(&format!("/sagas?label={bad}")).await.is_problem(400, "bad-request");
     }
+    let known = async |begin: &str| server.get(&format!("/ops/labels?{begin}")).await.body;
+    assert_eq!(known("").await, json!({ "names": ["channel", "class", "sea"], "labels": [] }));
+    assert_eq!(known("begin=c").await["names"], json!(["channel", "class"]));
+    assert_eq!(known("begin=sea:").await, json!({ "names": [], "labels": ["sea:east: 동해", "sea:west"] }));
+    assert_eq!(known("begin=sea:w").await["labels"], json!(["sea:west"]));
+    assert_eq!(known("begin=cla&limit=1").await["names"], json!(["class"]));
+    assert_eq!(known("begin=class:&limit=1").await["labels"], json!(["class:1"]));
+    assert_eq!(known("begin=z").await, json!({ "names": [], "labels": [] }));
     // A label of very many is looked for among what else is asked for; one of few is not.
     let fill = "insert into saga_label (label, saga_id) select 'sea:west', gen_random_uuid() from generate_series(1, 20001)";
     sqlx::query(fill).execute(&server.stage.pool).await.unwrap();
@@ -598,5 +606,27 @@ async fn how_long_undoing_takes_is_learnt_from_what_was_undone() {
         server.stage.count("select count(*) from step_stat where step = 'hold' and direction = 1").await == 1
     })
     .await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_is_one_of_the_way_forward_also_while_what_was_done_is_undone() {
+    let server = Server::start().await;
+    server.publish(&CRUISE.replace("on_rejected: park", "on_rejected: compensate")).await;
+    // What was booked is never answered to be given back.
+    server.travel(|command| (command.action != "cancel_cabin").then(|| travel(command)).flatten()).await;
+    let saga = cruise(&server, "no-1", 39_000).await;
+    let group = until_some("the refusal has a group", 20_000, async || {
+        let groups = server.get("/ops/failures").await.body;
+        groups["failures"].as_array().and_then(|all| all.first().cloned())
+    })
+    .await;
+    let page = server.get(&format!("/sagas/{saga}")).await.body;
+    assert_eq!((&page["status"], &page["phase"]), (&json!("running"), &json!("unwinding")), "{page}");
+    assert_eq!(
+        (&group["code"], &group["kind"], &group["direction"]),
+        (&json!("card_refused"), &json!("rejected"), &json!("execute")),
+        "{group}"
+    );
     server.stop().await;
 }

@@ -42,6 +42,32 @@ async fn a_held_action_is_not_sent_until_the_hold_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_a_hold_is_felt_also_behind_many_that_another_one_keeps_back() {
+    let server = Server::start().await;
+    let mut travel = Travel::join(server.stage.bus.clone(), &server.stage.topics).await;
+    let mut holds = Vec::new();
+    for action in ["book_car", "book_room"] {
+        let hold = json!({ "kind": "action", "worker": "travel", "action": action, "why": "an incident" });
+        holds.push(server.post("/ops/holds", &[], &hold).await.body["id"].as_str().unwrap().to_owned());
+    }
+    let first = server.tour("tour-1", &[]).await.saga();
+    eventually("it is held", 20_000, async || {
+        server.stage.count("select count(*) from projection where run = 4").await == 1
+    })
+    .await;
+    // A thousand older ones stand at a step that stays held.
+    let many = "insert into projection select (jsonb_populate_record(p, jsonb_build_object(
+            'saga_id', ('00000000-0000-7000-8000-' || lpad(n::text, 12, '0'))::uuid, 'step', 'room'))).*
+        from projection p, generate_series(1, 1000) n where p.saga_id = $1";
+    sqlx::query(many).bind(first.0).execute(&server.stage.pool).await.unwrap();
+    let path = format!("/ops/holds/{}?why=it%20is%20up", holds[0]);
+    assert_eq!(server.request(Method::DELETE, &path, &[], "").await.status, 200);
+    let car = travel.expect("book_car").await;
+    assert_eq!(car.0.saga, first);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn compensations_flow_while_everything_is_held_and_starts_are_refused() {
     let server = Server::start().await;
     let mut travel = Travel::join(server.stage.bus.clone(), &server.stage.topics).await;

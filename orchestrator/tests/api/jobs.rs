@@ -22,7 +22,7 @@ fn many() -> usize {
 }
 
 /// The same purchase, parked and not undone when the charge is refused; and one whose payment key may be used again.
-fn parking() -> String {
+pub(crate) fn parking() -> String {
     PURCHASE
         .replace("saga: purchase", "saga: deposit")
         .replace("/purchases", "/deposits")
@@ -31,8 +31,8 @@ fn parking() -> String {
 
 /// The shop's books: what was held and charged, and given back.
 #[derive(Clone, Default)]
-struct Books {
-    broken: Arc<AtomicBool>,
+pub(crate) struct Books {
+    pub(crate) broken: Arc<AtomicBool>,
     held: Arc<AtomicUsize>,
     freed: Arc<AtomicUsize>,
     charged: Arc<AtomicUsize>,
@@ -40,7 +40,7 @@ struct Books {
 }
 
 impl Books {
-    async fn open(&self, server: &Server) {
+    pub(crate) async fn open(&self, server: &Server) {
         let books = self.clone();
         let seen = std::sync::Mutex::new(BTreeSet::new());
         server
@@ -66,12 +66,12 @@ impl Books {
             .await;
     }
 
-    fn now(&self) -> [usize; 4] {
+    pub(crate) fn now(&self) -> [usize; 4] {
         [&self.held, &self.freed, &self.charged, &self.finished].map(|it| it.load(Ordering::SeqCst))
     }
 }
 
-async fn start(server: &Server, path: &str, count: usize) -> Vec<SagaId> {
+pub(crate) async fn start(server: &Server, path: &str, count: usize) -> Vec<SagaId> {
     futures::stream::iter(0..count)
         .map(|at| async move {
             let input =
@@ -90,7 +90,7 @@ fn patience_ms() -> u64 {
     120_000 + 60 * many() as u64
 }
 
-async fn until_counted(server: &Server, filter: &str, status: &str, count: usize) {
+pub(crate) async fn until_counted(server: &Server, filter: &str, status: &str, count: usize) {
     eventually(&format!("{count} are {status}"), patience_ms(), async || {
         let counts = server.get(&format!("/ops/counts?{filter}")).await.body;
         counts["by_status"][status]["count"] == json!(count)
@@ -98,7 +98,7 @@ async fn until_counted(server: &Server, filter: &str, status: &str, count: usize
     .await;
 }
 
-async fn job_until(server: &Server, job: &Answer, state: &str) -> Value {
+pub(crate) async fn job_until(server: &Server, job: &Answer, state: &str) -> Value {
     assert_eq!(job.status, 201, "{}", job.body);
     let path = format!("/ops/jobs/{}", job.body["id"].as_str().unwrap());
     until_some(&format!("the job is {state}"), 2 * patience_ms(), async || {
@@ -294,66 +294,6 @@ async fn a_job_stops_when_the_same_failure_repeats_and_can_be_paused_and_cancell
     server.stop().await;
 }
 
-/// An operator with a key of their own.
-async fn operator(server: &Server, name: &str) -> String {
-    let made =
-        server.post("/ops/keys", &[], &json!({ "name": name, "roles": ["operator"], "why": "a test" })).await;
-    format!("Bearer {}", made.body["key"].as_str().unwrap())
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_job_that_needs_four_eyes_waits_for_one_approval_of_it_all() {
-    let server = Server::start().await;
-    // More than 500 needs a second person: all of these do.
-    server.publish(&parking().replace("[skip, abandon], above: 50000", "[compensate], above: 500")).await;
-    let books = Books::default();
-    books.open(&server).await;
-    books.broken.store(true, Ordering::SeqCst);
-    start(&server, "deposits", 12).await;
-    until_counted(&server, "definition=deposit", "parked", 12).await;
-    let undo = json!({ "kind": "action", "action": "compensate", "filter": "definition=deposit", "why": "the shop closes",
-        "canary": 3, "rate_per_s": 1_000 });
-    assert_eq!(server.post("/ops/jobs/preview", &[], &undo).await.body["approval"], 12);
-    let kim = operator(&server, "kim").await;
-    let lee = operator(&server, "lee").await;
-    let job = server.post("/ops/jobs", &[("authorization", &kim)], &undo).await;
-    let path = format!("/ops/jobs/{}", job.body["id"].as_str().unwrap());
-    until_some("all wait for a second person", 30_000, async || {
-        let body = server.get(&path).await.body;
-        (body["counts"]["awaiting_approval"] == 12).then_some(body)
-    })
-    .await;
-    assert_eq!(books.now()[1], 0, "nothing is undone before");
-    assert_eq!(server.get("/ops/overview").await.body["approvals"], 1, "it is seen");
-    let approve = format!("{path}/approve");
-    let why = json!({ "why": "I have looked at the set" });
-    let own = server.post(&approve, &[("authorization", &kim)], &why).await;
-    own.is_problem(403, "own-approval");
-    server
-        .post(&approve, &[("authorization", &lee)], &json!({ "why": "" }))
-        .await
-        .is_problem(422, "invalid-input");
-    let approved = server.post(&approve, &[("authorization", &lee)], &why).await;
-    assert_eq!(approved.body["approved_by"], "key:lee", "{}", approved.body);
-    let again = server.post(&approve, &[("authorization", &lee)], &why).await;
-    assert_eq!(again.status, 200, "a repetition: {}", again.body);
-    server.post(&approve, &[], &why).await.is_problem(409, "conflict");
-    let done = job_until(&server, &job, "done").await;
-    assert_eq!(done["counts"]["succeeded"], 12, "{done}");
-    assert_eq!(books.now()[..2], [12, 12], "what was held is free again");
-    let items = server.get(&format!("{path}/items")).await.body;
-    let saga = items["items"][0]["saga"].as_str().unwrap();
-    let history = server.get(&format!("/sagas/{saga}/history")).await.body;
-    let who = history["events"].as_array().unwrap().iter().find_map(|it| it["who"].as_str()).unwrap();
-    assert_eq!(who, "key:kim, approved by key:lee");
-    let audit = server.get(&format!("/ops/audit?target={}", job.body["id"].as_str().unwrap())).await.body;
-    let what: Vec<&str> =
-        audit["entries"].as_array().unwrap().iter().map(|it| it["what"].as_str().unwrap()).collect();
-    assert_eq!(what, ["job.approve", "job.create"]);
-    assert_eq!(server.get("/ops/overview").await.body["approvals"], 0);
-    server.stop().await;
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_that_is_asked_for_twice_with_one_key_is_one() {
     let server = Server::start().await;
@@ -379,40 +319,9 @@ async fn a_job_that_is_asked_for_twice_with_one_key_is_one() {
     let others =
         json!({ "kind": "action", "action": "compensate", "sagas": [sagas[0]], "why": "the shop closes" });
     server.post("/ops/jobs", key, &others).await.is_problem(422, "key-reused");
-    server.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replay_that_needs_four_eyes_is_a_job_that_somebody_else_approves() {
-    let server = Server::start().await;
-    server.publish(&PURCHASE.replace("[skip, abandon], above: 50000", "[replay], above: 500")).await;
-    let books = Books::default();
-    books.open(&server).await;
-    books.broken.store(true, Ordering::SeqCst);
-    let saga = start(&server, "purchases", 1).await[0];
-    server.until(saga, "compensated").await;
-    books.broken.store(false, Ordering::SeqCst);
-    let path = format!("/sagas/{saga}/replay");
-    assert_eq!(server.get(&path).await.body["approval"], true);
-    let fresh = json!({ "/payment_key": "fresh" });
-    let alone = server.post(&path, &[], &json!({ "why": "again", "fresh": fresh })).await;
-    alone.is_problem(409, "conflict");
-    assert!(alone.body["detail"].as_str().unwrap().contains("second person"), "{}", alone.body);
-    let fresh = BTreeMap::from([(saga.to_string(), fresh)]);
-    let again = json!({ "kind": "replay", "sagas": [saga], "why": "again", "fresh": fresh });
-    assert_eq!(server.post("/ops/jobs/preview", &[], &again).await.body["approval"], 1);
-    let job = server.post("/ops/jobs", &[], &again).await;
-    let job_path = format!("/ops/jobs/{}", job.body["id"].as_str().unwrap());
-    eventually("it waits for a second person", 30_000, async || {
-        server.get(&job_path).await.body["counts"]["awaiting_approval"] == 1
-    })
-    .await;
-    assert_eq!(server.stage.count("select count(*) from saga").await, 1);
-    let lee = operator(&server, "lee").await;
-    let why = json!({ "why": "the card was topped up" });
-    let approved = server.post(&format!("{job_path}/approve"), &[("authorization", &lee)], &why).await;
-    assert_eq!(approved.status, 200, "{}", approved.body);
-    assert_eq!(job_until(&server, &job, "done").await["counts"]["succeeded"], 1);
+    let more = json!({ "kind": "action", "action": "compensate", "why": "the shop closes",
+        "sagas": [sagas[0], sagas[1], sagas[2], "01a1fddc-ac14-74a1-8a00-10fb14d90753"] });
+    server.post("/ops/jobs", key, &more).await.is_problem(422, "key-reused");
     server.stop().await;
 }
 
@@ -446,5 +355,145 @@ async fn two_replays_of_one_saga_at_once_are_one_also_without_a_business_key() {
         "{answers}"
     );
     eventually("it is paid once", 30_000, async || books.now()[2] == 1).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_job_says_that_starts_are_held_and_goes_on_when_they_are_not() {
+    let server = Server::start().await;
+    server.publish(PURCHASE).await;
+    let books = Books::default();
+    books.open(&server).await;
+    books.broken.store(true, Ordering::SeqCst);
+    let sagas = start(&server, "purchases", 3).await;
+    until_counted(&server, "definition=purchase", "compensated", 3).await;
+    books.broken.store(false, Ordering::SeqCst);
+    let hold = json!({ "kind": "starts", "why": "an incident" });
+    let hold = server.post("/ops/holds", &[], &hold).await;
+    let fresh: serde_json::Map<String, Value> = sagas
+        .iter()
+        .map(|saga| (saga.to_string(), json!({ "/payment_key": format!("fresh-{saga}") })))
+        .collect();
+    let replay = json!({ "kind": "replay", "sagas": sagas, "why": "after the incident", "canary": 0, "fresh": fresh,
+        "rate_per_s": 1_000 });
+    let job = server.post("/ops/jobs", &[], &replay).await;
+    let path = format!("/ops/jobs/{}", job.body["id"].as_str().unwrap());
+    let stalled = until_some("it says why it does not come along", 30_000, async || {
+        server.get(&path).await.body["stalled"].as_str().map(str::to_owned)
+    })
+    .await;
+    assert!(stalled.contains("starts are held by anonymous: an incident"), "{stalled}");
+    // A paused one gives back what it has not begun.
+    let why = json!({ "why": "lunch" });
+    assert_eq!(server.post(&format!("{path}/pause"), &[], &why).await.body["state"], "paused");
+    let paused = until_some("all wait again", 30_000, async || {
+        let body = server.get(&path).await.body;
+        (body["counts"]["waiting"] == 3).then_some(body)
+    })
+    .await;
+    assert!(paused["stalled"].is_null(), "{paused}");
+    assert_eq!(server.post(&format!("{path}/resume"), &[], &why).await.body["state"], "running");
+    let release = format!("/ops/holds/{}?why=over", hold.body["id"].as_str().unwrap());
+    assert_eq!(server.request(reqwest::Method::DELETE, &release, &[], "").await.status, 200);
+    let done = job_until(&server, &job, "done").await;
+    assert_eq!((&done["counts"]["succeeded"], &done["stalled"]), (&json!(3), &Value::Null), "{done}");
+    assert_eq!(server.stage.count("select count(*) from saga where replay_of is not null").await, 3);
+    assert_eq!(server.get("/ops/audit?what=saga.replay").await.body["entries"].as_array().unwrap().len(), 3);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_stops_also_when_the_same_is_refused_at_once() {
+    let server = Server::start().await;
+    server.publish(PURCHASE).await;
+    let books = Books::default();
+    books.open(&server).await;
+    books.broken.store(true, Ordering::SeqCst);
+    start(&server, "purchases", 12).await;
+    until_counted(&server, "definition=purchase", "compensated", 12).await;
+    // Nobody has given fresh keys.
+    let mut replay = json!({ "kind": "replay", "filter": "definition=purchase", "why": "again", "canary": 0,
+        "rate_per_s": 2, "stop_after_same": 3 });
+    let job = server.post("/ops/jobs", &[], &replay).await;
+    let stopped = job_until(&server, &job, "stopped").await;
+    let because = stopped["stopped_because"].as_str().unwrap();
+    assert!(
+        because.starts_with("the same failure 3 times in a row: /payment_key must be fresh"),
+        "{because}"
+    );
+    assert!(stopped["counts"]["waiting"].as_i64().unwrap() >= 7, "{stopped}");
+    replay["canary"] = json!(2);
+    let job = server.post("/ops/jobs", &[], &replay).await;
+    let stopped = job_until(&server, &job, "stopped").await;
+    let because = stopped["stopped_because"].as_str().unwrap();
+    assert!(because.starts_with("the canary failed: 2 of 2: /payment_key must be fresh"), "{because}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_replayed_is_not_replayed_again_whoever_acknowledges_it() {
+    let server = Server::start().await;
+    server.publish(&PURCHASE.replace("key: ${input.id}\n", "")).await;
+    let books = Books::default();
+    books.open(&server).await;
+    books.broken.store(true, Ordering::SeqCst);
+    let saga = start(&server, "purchases", 1).await[0];
+    server.until(saga, "compensated").await;
+    let path = format!("/sagas/{saga}/replay");
+    let again = |key: &str| json!({ "why": "again", "fresh": { "/payment_key": key }, "acknowledged": true });
+    let (kims, lees) = (again("fresh-1"), again("fresh-2"));
+    let (one, two) = tokio::join!(
+        server.post(&path, &[("idempotency-key", "kim-1")], &kims),
+        server.post(&path, &[("idempotency-key", "lee-1")], &lees),
+    );
+    let new = if one.status == 201 { &one } else { &two };
+    let mut statuses = [one.status.as_u16(), two.status.as_u16()];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 409], "{} {}", one.body, two.body);
+    let fresh = BTreeMap::from([(saga.to_string(), json!({ "/payment_key": "fresh-3" }))]);
+    let job =
+        json!({ "kind": "replay", "sagas": [saga], "why": "again", "fresh": fresh, "acknowledged": true });
+    let none = server.post("/ops/jobs", &[], &job).await;
+    none.is_problem(422, "invalid-input");
+    assert!(none.body.to_string().contains("it was replayed already"), "{}", none.body);
+    // The new one did not end well either: that one is replayed.
+    let new = new.saga();
+    server.until(new, "compensated").await;
+    books.broken.store(false, Ordering::SeqCst);
+    let third = server.post(&format!("/sagas/{new}/replay"), &[], &again("fresh-4")).await;
+    assert_eq!(third.status, 201, "{}", third.body);
+    server.until(third.saga(), "completed").await;
+    assert_eq!(books.now()[2], 1, "it is paid once");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_looked_at_whole_is_not_acted_on_in_part() {
+    let server = Server::start().await;
+    server.publish(&parking()).await;
+    let books = Books::default();
+    books.open(&server).await;
+    books.broken.store(true, Ordering::SeqCst);
+    let saga = start(&server, "deposits", 1).await[0];
+    until_counted(&server, "definition=deposit", "parked", 1).await;
+    let owner = json!({ "owner": "kim", "why": "mine" });
+    let path = format!("/sagas/{saga}/owner");
+    let headers = [("content-type", "application/json")];
+    let set = server.request(reqwest::Method::PUT, &path, &headers, owner.to_string()).await;
+    assert!(set.status.is_success(), "{}", set.body);
+    let retry = json!({ "kind": "action", "action": "retry", "filter": "owner=kim", "why": "mine" });
+    assert_eq!(server.post("/ops/jobs/preview", &[], &retry).await.body["sagas"], 1);
+    let many = "insert into care (saga_id, owner, by) select gen_random_uuid(), 'kim', 'kim' from generate_series(1, 10000)";
+    sqlx::query(many).execute(&server.stage.pool).await.unwrap();
+    for path in ["/ops/jobs/preview", "/ops/jobs"] {
+        let answer = server.post(path, &[], &retry).await;
+        answer.is_problem(422, "invalid-input");
+        assert!(answer.body.to_string().contains("narrow it"), "{}", answer.body);
+    }
+    // What abandoning leaves undone is told before anybody says that they know it.
+    let abandon = json!({ "kind": "action", "action": "abandon", "sagas": [saga], "why": "the shop closes" });
+    let preview = server.post("/ops/jobs/preview", &[], &abandon).await;
+    assert_eq!(preview.body["uncompensated"], json!([{ "step": "hold", "sagas": 1 }]), "{}", preview.body);
+    server.post("/ops/jobs", &[], &abandon).await.is_problem(422, "invalid-input");
     server.stop().await;
 }

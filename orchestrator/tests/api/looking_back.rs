@@ -32,7 +32,7 @@ fn shop(command: &Command) -> Option<Reply> {
 async fn past_failures_are_played_against_another_definition() {
     let server = Server::start().await;
     // One try and no more: what is slow fails.
-    let strict = PURCHASE.replace(
+    let strict = PURCHASE.replace("fresh: true", "fresh: true, personal: true").replace(
         "action: charge\n",
         "action: charge\n    retry: { attempts: 1, initial: 10ms, max: 10ms }\n",
     );
@@ -69,6 +69,17 @@ async fn past_failures_are_played_against_another_definition() {
     let would = server.post("/ops/what-if", &[], &ask(&other)).await.body;
     assert_eq!(would["would"]["unknown"], 2, "{would}");
     server.post("/ops/what-if", &[], &ask("saga: 1")).await.is_problem(422, "invalid-definition");
+    // A viewer learns nothing of what is hidden from them by asking about it.
+    let nosy = lenient
+        .replace("payment_key: { type: string", "payment_key: { type: string, minLength: 100")
+        .replace("charge:\n", "charge:\n    when: ${input.payment_key.startsWith('bad')}\n");
+    let made = json!({ "name": "park", "roles": ["viewer"], "why": "a test" });
+    let key = server.post("/ops/keys", &[], &made).await.body["key"].as_str().unwrap().to_owned();
+    let bearer = format!("Bearer {key}");
+    let masked = server.post("/ops/what-if", &[("authorization", &bearer)], &ask(&nosy)).await.body;
+    assert!(!masked.to_string().contains("payment_key"), "{masked}");
+    let open = server.post("/ops/what-if", &[], &ask(&nosy)).await.body;
+    assert!(open.to_string().contains("payment_key"), "{open}");
     let both = json!({ "filter": "", "sagas": [bad], "name": "purchase" });
     server.post("/ops/what-if", &[], &both).await.is_problem(422, "invalid-input");
     let one = server.post("/ops/what-if", &[], &json!({ "sagas": [bad], "name": "purchase" })).await;
@@ -112,7 +123,8 @@ async fn personal_data_is_erased_wherever_the_engine_keeps_it() {
     assert_eq!((erased.status.as_u16(), &erased.body["places"]), (200, &json!(1)), "{}", erased.body);
     let left = "select (select count(*) from history where coalesce(event, '') || coalesce(payload, '') || coalesce(inputs, '')
             like '%kim-minsu%') + (select count(*) from mailbox where coalesce(body, '') || coalesce(payload, '') like '%kim-minsu%')
-        + (select count(*) from note where body like '%kim-minsu%')";
+        + (select count(*) from note where body like '%kim-minsu%')
+        + (select count(*) from audit where coalesce(before, '') || coalesce(after, '') || coalesce(why, '') like '%kim-minsu%')";
     assert_eq!(server.stage.count(left).await, 0);
     let page = server.get(&format!("/sagas/{saga}")).await.body;
     assert_eq!(
@@ -120,6 +132,84 @@ async fn personal_data_is_erased_wherever_the_engine_keeps_it() {
         (&json!("[erased]"), &json!(1_000))
     );
     server.stage.histories_are_whole().await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_operators_give_a_saga_is_masked_and_erased_whole() {
+    let server = Server::start().await;
+    let personal = PURCHASE.replace("fresh: true", "fresh: true, personal: true");
+    server.publish(&personal.replace("action: charge\n", "action: charge\n    on_rejected: park\n")).await;
+    server.travel(shop).await;
+    let saga = server.post("/purchases", &[], &purchase("p-1", "bad-card-of-kim")).await.saga();
+    let page = server.until(saga, "parked").await;
+    let edited = json!({ "action": "retry_edited", "step": "charge", "why": "another card", "revision": page["revision"],
+        "input": { "id": "p-1", "key": "good-card-of-park" } });
+    let acted = server.post(&format!("/sagas/{saga}/actions"), &[], &edited).await;
+    assert_eq!(acted.body["result"], "applied", "{}", acted.body);
+    server.until(saga, "completed").await;
+    let made = json!({ "name": "park", "roles": ["viewer"], "why": "a test" });
+    let key = server.post("/ops/keys", &[], &made).await.body["key"].as_str().unwrap().to_owned();
+    let bearer = format!("Bearer {key}");
+    let headers = [("authorization", bearer.as_str())];
+    for path in [format!("/sagas/{saga}"), format!("/sagas/{saga}/history")] {
+        let open = server.get(&path).await.body.to_string();
+        let masked = server.request(reqwest::Method::GET, &path, &headers, "").await.body.to_string();
+        assert!(!masked.contains("card-of-park") && !masked.contains("card-of-kim"), "{masked}");
+        assert!(path.ends_with("history") == open.contains("card-of-park"), "{open}");
+    }
+    let why = json!({ "why": "they asked for it" });
+    assert_eq!(server.post(&format!("/sagas/{saga}/erase"), &[], &why).await.status, 200);
+    let left = "select count(*) from history where coalesce(event, '') || coalesce(payload, '') || coalesce(inputs, '')
+        similar to '%card-of-(kim|park)%'";
+    assert_eq!(server.stage.count(left).await, 0);
+    server.stage.histories_are_whole().await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_erased_is_not_replayed_as_it_is() {
+    let server = Server::start().await;
+    server
+        .publish(&PURCHASE.replace(
+            "id: { type: string }",
+            "id: { type: string }\n    to: { type: string, personal: true }",
+        ))
+        .await;
+    server.travel(shop).await;
+    let input = json!({ "id": "p-1", "amount": 1_000, "payment_key": "bad-1", "to": "Kim Minsu" });
+    let old = server.post("/purchases", &[], &input).await.saga();
+    server.until(old, "compensated").await;
+    let why = json!({ "why": "they asked for it" });
+    assert_eq!(server.post(&format!("/sagas/{old}/erase"), &[], &why).await.status, 200);
+    let replay = json!({ "why": "again", "fresh": { "/payment_key": "good-1" } });
+    let refused = server.post(&format!("/sagas/{old}/replay"), &[], &replay).await;
+    refused.is_problem(422, "invalid-input");
+    assert_eq!(refused.body["errors"][0]["pointer"], "/to", "{}", refused.body);
+    let whole = json!({ "why": "again",
+        "input": { "id": "p-1", "amount": 1_000, "payment_key": "good-1", "to": "Kim Minsu" } });
+    let again = server.post(&format!("/sagas/{old}/replay"), &[], &whole).await;
+    assert_eq!(again.status, 201, "{}", again.body);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_repeats_a_saga_is_erased_with_it() {
+    let server = Server::start().await;
+    server.publish(&PURCHASE.replace("fresh: true", "fresh: true, personal: true")).await;
+    server.travel(shop).await;
+    let old = server.post("/purchases", &[], &purchase("p-1", "bad-card-of-kim")).await.saga();
+    server.until(old, "compensated").await;
+    let replay = json!({ "why": "again", "fresh": { "/payment_key": "good-card-of-lee" } });
+    let new = server.post(&format!("/sagas/{old}/replay"), &[], &replay).await.saga();
+    server.until(new, "completed").await;
+    let left = "select count(*) from history where coalesce(event, '') || coalesce(payload, '') || coalesce(inputs, '')
+        similar to '%(card-of-kim|card-of-lee)%'";
+    assert!(server.stage.count(left).await >= 2);
+    let why = json!({ "why": "they asked for it" });
+    let erased = server.post(&format!("/sagas/{old}/erase"), &[], &why).await;
+    assert_eq!((erased.status.as_u16(), &erased.body["places"]), (200, &json!(2)), "{}", erased.body);
+    assert_eq!(server.stage.count(left).await, 0);
     server.stop().await;
 }
 
@@ -140,6 +230,69 @@ async fn what_is_left_of_a_retired_saga_is_erased_on_demand() {
     assert_eq!(server.stage.count(left).await, 0);
     let audit = server.get(&format!("/ops/audit?target={saga}")).await.body;
     assert_eq!(audit["entries"][0]["what"], "saga.erase", "{audit}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_saga_with_an_open_anomaly_is_not_retired() {
+    let server = Server::start().await;
+    server.publish(PURCHASE).await;
+    server.travel_succeeds().await;
+    let saga = server.post("/purchases", &[], &purchase("p-1", "good-1")).await.saga();
+    server.until(saga, "completed").await;
+    let rule = json!({ "days": 30, "why": "the law" }).to_string();
+    let headers = [("content-type", "application/json")];
+    assert_eq!(server.request(reqwest::Method::PUT, "/ops/retention/*", &headers, rule).await.status, 200);
+    let anomaly =
+        "insert into anomaly (saga_id, effect_key, kind, at_ms) values ($1, 'charge/-/execute/1', 'test', 0)";
+    sqlx::query(anomaly).bind(saga.0).execute(&server.stage.pool).await.unwrap();
+    let (store, later) = (&server.node.engine.store, Utc::now() + Days::new(50));
+    assert_eq!(store.retire(later).await.unwrap().1, 0, "the queue would lose it");
+    // Of one saga and one moment there may be several: no page loses one.
+    let more = "insert into anomaly (saga_id, effect_key, kind, at_ms)
+        select saga_id, effect_key, 'test-' || n, at_ms from anomaly, generate_series(2, 4) n";
+    sqlx::query(more).execute(&server.stage.pool).await.unwrap();
+    let (mut after, mut seen) = (String::new(), std::collections::BTreeSet::new());
+    loop {
+        let page = server.get(&format!("/ops/anomalies?limit=1{after}")).await.body;
+        assert!(seen.insert(page["anomalies"][0]["kind"].to_string()), "{page}");
+        let Some(next) = page["next"].as_str() else { break };
+        after = format!("&after={}", next.replace('/', "%2F"));
+    }
+    assert_eq!(seen.len(), 4, "{seen:?}");
+    sqlx::query("update anomaly set resolved_at = now()").execute(&server.stage.pool).await.unwrap();
+    assert_eq!(store.retire(later).await.unwrap().1, 1);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn age_is_counted_from_the_end_and_many_go_at_once() {
+    let server = Server::start().await;
+    server.publish(PURCHASE).await;
+    server.travel_succeeds().await;
+    let long = server.post("/purchases", &[], &purchase("p-long", "good-1")).await.saga();
+    server.until(long, "completed").await;
+    let rule = json!({ "days": 30, "why": "the law" }).to_string();
+    let headers = [("content-type", "application/json")];
+    assert_eq!(server.request(reqwest::Method::PUT, "/ops/retention/*", &headers, rule).await.status, 200);
+    let pool = &server.stage.pool;
+    // More than a batch that ended at once, and one that took five weeks longer.
+    let many = "insert into saga select (jsonb_populate_record(s, jsonb_build_object('id',
+            (left(s.id::text, 24) || right(gen_random_uuid()::text, 12))::uuid, 'key', null))).*
+        from saga s, generate_series(1, 1200) where s.id = $1";
+    let late = "update saga set ended_at = now() + interval '35 days' where id = $1";
+    for sql in [many, late] {
+        sqlx::query(sql).bind(long.0).execute(pool).await.unwrap();
+    }
+    let (store, later) = (&server.node.engine.store, Utc::now() + Days::new(50));
+    let (weeks, sagas) = store.retire(later).await.unwrap();
+    assert!(weeks >= 1, "{weeks}");
+    assert_eq!(sagas, 1_200, "in one turn, and the one that ended late stays");
+    let page = server.get(&format!("/sagas/{long}")).await;
+    assert_eq!((page.status.as_u16(), &page.body["input"]["id"]), (200, &json!("p-long")), "{}", page.body);
+    // Then it goes, and what was moved with it.
+    assert_eq!(store.retire(Utc::now() + Days::new(70)).await.unwrap().1, 1);
+    assert_eq!(server.stage.count("select count(*) from history").await, 0);
     server.stop().await;
 }
 

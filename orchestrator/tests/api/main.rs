@@ -18,6 +18,7 @@ mod looking_back;
 mod operators;
 mod reads;
 mod reconciling;
+mod second_person;
 mod server;
 mod sign_in;
 mod starts;

@@ -60,10 +60,10 @@ async fn order(pool: &PgPool, id: &str, status: &str) {
     .unwrap();
     let sql = match status {
         "completed" => {
-            "update amends_order.orders set status = 'completed', completed_at = now() - interval '30 minutes' where order_id = $1"
+            "update amends_order.orders set status = 'completed', completed_at = now() - interval '30 minutes' where order_id = $1 and status = 'created'"
         }
         "cancelled" => {
-            "update amends_order.orders set status = 'cancelled', voided = id, cancelled_at = now() - interval '30 minutes' where order_id = $1"
+            "update amends_order.orders set status = 'cancelled', voided = id, cancelled_at = now() - interval '30 minutes' where order_id = $1 and status = 'created'"
         }
         _ => return,
     };
@@ -100,7 +100,8 @@ async fn each_planted_case_is_found_and_what_fits_is_not() {
     let sources = Sources { order_url: orders.url.clone(), stock_url: stock.url.clone(), toss };
     // The vendor's clock is now: the grace is none, and what has just moved counts.
     let reconciler = Reconciler::new(sources, Some(0));
-    let server = Server::with(ApiConfig { reconciler: Some(reconciler), ..ApiConfig::default() }).await;
+    let config = ApiConfig { reconciler: Some(reconciler.clone()), ..ApiConfig::default() };
+    let server = Server::with(config).await;
 
     // What fits: sold, undone, never paid and cancelled, partly given back after a cancel of one of two.
     order(&order_pool, "fits-sold", "completed").await;
@@ -120,6 +121,12 @@ async fn each_planted_case_is_found_and_what_fits_is_not() {
     assert_eq!((clean.status.as_u16(), &clean.body["findings"]), (200, &json!([])), "{}", clean.body);
     assert_eq!(clean.body["configured"], true);
 
+    // Given up with the money kept: nothing moves in the other books, and the saga is named.
+    let given_up = server.tour("bad-kept", &[]).await.saga();
+    let abandon = json!({ "action": "abandon", "why": "test", "acknowledged": true, "revision": 1 });
+    let done = server.post(&format!("/sagas/{given_up}/actions"), &[], &abandon).await;
+    assert_eq!(done.body["result"], "applied", "{}", done.body);
+    server.until(given_up, "abandoned").await;
     order(&order_pool, "bad-kept", "cancelled").await;
     vendor.charge("bad-kept", 10_000).await;
     order(&order_pool, "bad-unpaid", "completed").await;
@@ -146,22 +153,100 @@ async fn each_planted_case_is_found_and_what_fits_is_not() {
         [
             ("completed_but_unpaid", "bad-unpaid", Some(10_000)),
             ("paid_but_cancelled", "bad-kept", Some(10_000)),
-            ("refunded_twice", "bad-twice", Some(6_000)),
+            ("refunded_twice", "bad-twice", Some(3_000)),
             ("stock_without_order", "bad-goods", None),
         ]
     );
     for finding in found["findings"].as_array().unwrap() {
+        let its = if finding["order_id"] == "bad-kept" { json!(given_up) } else { Value::Null };
+        assert_eq!(finding["saga"], its, "{finding}");
         assert!(finding["suggested"].as_str().is_some_and(|it| it.len() > 10), "{finding}");
     }
     assert_eq!(server.get("/ops/reconciliation").await.body["run"], found["run"]);
     let metrics = server.get("/metrics").await;
-    let line = "amends_reconciliation_findings{kind=\"paid_but_cancelled\"} 1";
+    let line = "amends_reconciliation_findings{kind=\"refunded_twice\"} 1";
     assert!(metrics.body.as_str().unwrap().contains(line), "{}", metrics.body);
-    // Books that cannot be read are said, not taken for balanced.
+    // What is not put right stays found, however old it gets.
+    let orders_of = |body: &Value| -> Vec<String> {
+        let mut all: Vec<String> = body["findings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| it["order_id"].as_str().unwrap().to_owned())
+            .collect();
+        all.sort_unstable();
+        all
+    };
+    for sql in ["update amends_order.orders set created_at = created_at - interval '5 days',
+            completed_at = completed_at - interval '5 days', cancelled_at = cancelled_at - interval '5 days'"]
+    {
+        sqlx::query(sql).execute(&order_pool).await.unwrap();
+    }
+    assert_eq!(orders_of(&run().await.body), ["bad-goods", "bad-kept", "bad-twice", "bad-unpaid"]);
+    // Put right, it is gone by itself.
+    vendor.charge("bad-unpaid", 10_000).await;
+    eventually("the vendor's seconds are over", 10_000, async || {
+        orders_of(&run().await.body) == ["bad-goods", "bad-kept", "bad-twice"]
+    })
+    .await;
+    // What stays as it is, somebody settles by hand.
+    let settle = async |order: &str, why: &str| {
+        let body = json!({ "kind": "stock_without_order", "order_id": order, "why": why });
+        server.post("/ops/reconciliation/settle", &[], &body).await
+    };
+    settle("bad-kept", "another kind").await.is_problem(404, "not-found");
+    settle("bad-goods", " ").await.is_problem(422, "invalid-input");
+    let settled = settle("bad-goods", "the goods were lost; written off, receipt 17").await;
+    assert_eq!(orders_of(&settled.body), ["bad-kept", "bad-twice"]);
+    assert_eq!(orders_of(&run().await.body), ["bad-kept", "bad-twice"]);
+    let audit = server.get("/ops/audit?what=finding.settle").await.body;
+    assert_eq!(audit["entries"][0]["target"], "bad-goods", "{audit}");
+    // By itself it looks at what has come of age: also at an order in which nothing has moved for days, when its saga
+    // ends.
+    order(&order_pool, "old-quiet", "completed").await;
+    let old = "update amends_order.orders set created_at = created_at - interval '5 days',
+            completed_at = completed_at - interval '5 days' where order_id = 'old-quiet'";
+    sqlx::query(old).execute(&order_pool).await.unwrap();
+    let alone = async || reconciler.run(&server.node.engine, false).await.unwrap().unwrap();
+    assert_eq!(alone().await.findings, 2, "its saga has not ended");
+    for sql in [
+        "insert into saga select (jsonb_populate_record(s, jsonb_build_object('id', '01900000-0000-7000-8000-000000000001',
+            'key', 'old-quiet', 'ended_at', now()))).* from saga s where s.id = $1",
+        "insert into start_key select scope, 'old-quiet', '01900000-0000-7000-8000-000000000001', body_hash, principal
+         from start_key where saga_id = $1 limit 1",
+    ] {
+        sqlx::query(sql).bind(given_up.0).execute(&server.stage.pool).await.unwrap();
+    }
+    assert_eq!(alone().await.findings, 3);
+    assert_eq!(
+        orders_of(&server.get("/ops/reconciliation").await.body),
+        ["bad-kept", "bad-twice", "old-quiet"]
+    );
+    // A second try of an order does not hide what the first one kept.
+    vendor.charge("old-quiet", 10_000).await;
+    order(&order_pool, "bad-kept", "completed").await;
+    vendor.charge("bad-kept", 10_000).await;
+    eventually("the vendor's seconds are over", 10_000, async || {
+        alone().await;
+        let open = server.get("/ops/reconciliation").await.body;
+        let kinds: Vec<(&str, &str)> = open["findings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| (it["order_id"].as_str().unwrap(), it["kind"].as_str().unwrap()))
+            .collect();
+        kinds == [("bad-kept", "charged_too_much"), ("bad-twice", "refunded_twice")]
+    })
+    .await;
+    // Books that cannot be read are said, not taken for balanced; what was found before stands.
     order_pool.close().await;
     sqlx::query("alter schema amends_order rename to gone").execute(&orders.pool(1).await).await.unwrap();
     let broken = run().await.body;
     assert!(broken["run"]["error"].as_str().is_some_and(|it| it.contains("the orders")), "{broken}");
+    assert_eq!(orders_of(&broken), ["bad-kept", "bad-twice"]);
+    let metrics = server.get("/metrics").await;
+    let metrics = metrics.body.as_str().unwrap();
+    assert!(metrics.contains("amends_reconciliation_failed 1") && metrics.contains(line), "{metrics}");
     let _ = running;
     stop.cancel();
     server.stop().await;

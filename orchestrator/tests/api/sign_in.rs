@@ -17,9 +17,9 @@ use serde_json::{Value, json};
 use crate::issuer::{AUDIENCE, Issuer, Pair, message};
 use crate::server::{Answer, Server, tour};
 
-const ADMIN_KEY: &str = "an-administrators-key-of-this-test-alone";
+pub(crate) const ADMIN_KEY: &str = "an-administrators-key-of-this-test-alone";
 
-fn config(issuer: &Issuer) -> ApiConfig {
+pub(crate) fn config(issuer: &Issuer) -> ApiConfig {
     let jwt = JwtConfig {
         issuer: issuer.url.clone(),
         audience: AUDIENCE.to_owned(),
@@ -35,7 +35,7 @@ fn config(issuer: &Issuer) -> ApiConfig {
     ApiConfig { auth: Auth::new(auth).unwrap(), ..ApiConfig::default() }
 }
 
-fn header(pair: &Pair, id: &str) -> Value {
+pub(crate) fn header(pair: &Pair, id: &str) -> Value {
     json!({ "alg": pair.algorithm(), "kid": id, "typ": "JWT" })
 }
 
@@ -88,6 +88,7 @@ async fn every_endpoint_lets_in_its_roles_and_nobody_else() {
         ("of another issuer", with(&|it| it["iss"] = json!("https://evil.example"))),
         ("without issuer", with(&|it| drop(it.as_object_mut().unwrap().remove("iss")))),
         ("without subject", with(&|it| drop(it.as_object_mut().unwrap().remove("sub")))),
+        ("in an API key's name", with(&|it| it["sub"] = json!("key:shop"))),
         ("signed by a foreign key", foreign.token(&good, &admin)),
         ("with an unknown key id", ed.token(&header(&ed, "two"), &admin)),
         ("of algorithm none", none),

@@ -182,8 +182,13 @@ pub struct Travel {
 impl Travel {
     /// Joins the worker's group and hands out what it reads.
     pub async fn join(bus: Arc<dyn Bus>, topics: &Topics) -> Self {
+        Self::hear(bus, topics, "travel", "travel").await
+    }
+
+    /// Hears the commands of any worker, in a group of one's own.
+    pub async fn hear(bus: Arc<dyn Bus>, topics: &Topics, worker: &str, group: &str) -> Self {
         let names =
-            [Direction::Execute, Direction::Compensate].map(|direction| topics.commands("travel", direction));
+            [Direction::Execute, Direction::Compensate].map(|direction| topics.commands(worker, direction));
         let specs: Vec<TopicSpec> = names
             .iter()
             .map(|name| TopicSpec {
@@ -194,7 +199,7 @@ impl Travel {
             })
             .collect();
         bus.ensure_topics(&specs).await.unwrap();
-        let mut subscription = bus.subscribe("travel", &names).await.unwrap();
+        let mut subscription = bus.subscribe(group, &names).await.unwrap();
         let (sender, commands) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             while let Some(event) = subscription.events.recv().await {

@@ -89,8 +89,10 @@ impl Bench for KafkaBench {
     async fn delete_before(&self, partition: &TopicPartition, offset: i64) {
         let mut offsets = TopicPartitionList::new();
         offsets.add_partition_offset(&partition.topic, partition.partition, Offset::Offset(offset)).unwrap();
-        self.admin.delete_records(&offsets, &AdminOptions::new()).await.unwrap();
-        test_support::eventually("the records are gone", 20_000, async || {
+        // Asked again until it is so: a topic that was just made may be unknown to who is asked, and the answer says so only
+        // within.
+        test_support::eventually("the records are gone", 40_000, async || {
+            self.admin.delete_records(&offsets, &AdminOptions::new()).await.unwrap();
             self.bus.watermarks(partition).await.is_ok_and(|it| it.low == offset)
         })
         .await;

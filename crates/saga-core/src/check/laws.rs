@@ -277,11 +277,38 @@ fn state(model: &Model, before: &World, after: &World) -> Result<(), Broken> {
     if backward(before) && !backward(after) {
         return Err(Broken(Property::Once, "the saga turns forward again".to_owned()));
     }
+    kept(model, before, after)?;
     match &after.state.status {
         Status::Completed if before.state.status != Status::Completed => completed(model, after),
         Status::Compensated if before.state.status != Status::Compensated => compensated(model, after),
         _ => Ok(()),
     }
+}
+
+/// A signal that was kept is not dropped later on: a wait takes it, or it is reported. One that comes when a wait has
+/// had another of its name, or never began, was asked for by nobody.
+fn kept(model: &Model, before: &World, after: &World) -> Result<(), Broken> {
+    let count = |world: &World, name: &str| {
+        world.state.early_signals.iter().filter(|early| early.name == name).count()
+    };
+    for name in &model.signals {
+        if count(after, name) >= count(before, name) {
+            continue;
+        }
+        let heard = model.definition.steps().any(|(ix, step)| {
+            let waits = matches!(&step.work, Work::Signal { name: it } if it == name);
+            let cells = || after.state.cells.iter().filter(|cell| cell.step == ix);
+            let reported = |anomaly: &String| anomaly.ends_with(":signal_after_wait");
+            waits
+                && (cells().any(|cell| matches!(cell.execute.run, Run::Succeeded | Run::Skipped))
+                    || after.state.anomalies.iter().any(reported))
+        });
+        if !heard {
+            let message = format!("the signal `{name}` came early, and is dropped: nobody learns of it");
+            return Err(Broken(Property::Heard, message));
+        }
+    }
+    Ok(())
 }
 
 fn completed(model: &Model, world: &World) -> Result<(), Broken> {

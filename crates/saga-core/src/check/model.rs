@@ -126,6 +126,7 @@ fn strip(step: &mut Step, facts: &Facts) {
         step.foreach = free(at);
     }
     step.input = Template::default();
+    step.output_schema = None;
     shorten(&mut step.retry);
     if let Some(undo) = &mut step.compensation {
         shorten(&mut undo.retry);

@@ -23,13 +23,14 @@ const RUNS: [Run; 11] = [
     Run::Skipped,
     Run::GivenUp,
 ];
-const WHYS: [Why; 9] = [
+const WHYS: [Why; 10] = [
     Why::Rejected,
     Why::Exhausted,
     Why::PivotUnsettled,
     Why::CompensationFailed,
     Why::Undecidable,
     Why::OutputTooLarge,
+    Why::OutputUnfit,
     Why::BadExpression,
     Why::Poison,
     Why::Illegal,
@@ -102,7 +103,7 @@ fn track(track: &Track) -> u32 {
         track.input.is_some(),
         track.input_hash.is_some(),
         track.output.is_some(),
-        track.oversized,
+        track.unusable,
         track.waived,
     ];
     let flags = flags.iter().fold(0u32, |bits, &flag| bits << 1 | u32::from(flag));
@@ -125,7 +126,7 @@ fn untrack(bits: u32) -> Track {
         input: flag(4).then_some(REVISION),
         input_hash: flag(5).then(|| command::input_hash(&serde_json::Value::Null)),
         output: flag(6).then_some(REVISION),
-        oversized: flag(7),
+        unusable: flag(7),
         waived: flag(8),
     }
 }

@@ -168,6 +168,7 @@ const fn why(why: Why) -> &'static str {
         Why::CompensationFailed => "the compensation failed",
         Why::Undecidable => "its worker cannot say",
         Why::OutputTooLarge => "its output is too large",
+        Why::OutputUnfit => "its output does not fit its schema",
         Why::BadExpression => "an expression has no value",
         Why::Poison => "a record cannot be applied",
         Why::Illegal => "our own bug",

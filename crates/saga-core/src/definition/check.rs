@@ -51,6 +51,15 @@ pub(super) fn company(definition: &Definition, drafts: &[Draft<'_>], whole: bool
     }
 }
 
+/// How long early signals wait is of no use where nothing waits for any.
+pub(super) fn early(definition: &Definition, signal_ttl: Option<Position>, told: &mut Diagnostics) {
+    let waits = definition.steps.iter().any(|step| matches!(step.work, Work::Signal { .. }));
+    if let Some(at) = signal_ttl.filter(|_| !waits) {
+        let message = "`signal_ttl` never applies: no step waits for a signal";
+        told.add(at, Code::NeverApplies, message, "remove it");
+    }
+}
+
 fn stands(definition: &Definition, draft: &Draft<'_>, side: Side, told: &mut Diagnostics) {
     let name = &draft.name;
     let pivot =
@@ -148,14 +157,14 @@ impl Reader<'_> {
                     "they exist only in the `input` of a step with `foreach`",
                 );
             }
-            Read::Output { step, guarded, .. } => self.check_output(step.as_str(), *guarded, at, told),
+            Read::Output { step, .. } => self.check_output(step.as_str(), at, told),
         }
     }
 
-    fn check_output(&self, step: &str, guarded: bool, at: Position, told: &mut Diagnostics) {
+    fn check_output(&self, step: &str, at: Position, told: &mut Diagnostics) {
         let name = self.name;
         let known = self.definition.find(step).and_then(|ix| Some((ix, self.definition.step(ix)?)));
-        let Some((source, its)) = known.filter(|(_, its)| its.turn == Turn::Graph) else {
+        let Some((source, _)) = known.filter(|(_, its)| its.turn == Turn::Graph) else {
             let message = format!("`{name}` reads the output of `{step}`, which is not a step");
             told.add(at, Code::NotAnAncestor, message, "name one of the steps");
             return;
@@ -167,10 +176,6 @@ impl Reader<'_> {
         if !before {
             let message = format!("`{name}` reads the output of `{step}`, which is not done before it");
             told.add(at, Code::NotAnAncestor, message, format!("add `{step}` to its `after`"));
-        } else if !guarded && (self.turn != Turn::Graph || its.optional || its.when.is_some()) {
-            let message = format!("`{name}` reads the output of `{step}`, which may have none");
-            let remedy = format!("write has(steps.{step}.output) ? steps.{step}.output… : something else");
-            told.add(at, Code::MaybeNoOutput, message, remedy);
         }
     }
 }

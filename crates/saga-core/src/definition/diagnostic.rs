@@ -40,6 +40,7 @@ pub(super) enum Code {
     BadOperand,
     WrongKind,
     Personal,
+    MayBeMissing,
 }
 
 impl Code {
@@ -71,6 +72,7 @@ impl Code {
             Self::BadOperand => "E024",
             Self::WrongKind => "E025",
             Self::Personal => "E026",
+            Self::MayBeMissing => "E027",
         }
     }
 }
@@ -118,6 +120,11 @@ impl Diagnostics {
             column: at.column,
             remedy: remedy.into(),
         });
+    }
+
+    /// Tells what others tell, but for one kind.
+    pub(super) fn take_in(&mut self, others: Self, but: Code) {
+        self.0.extend(others.0.into_iter().filter(|told| told.code != but.text()));
     }
 
     /// Whether there are no mistakes but of these kinds.

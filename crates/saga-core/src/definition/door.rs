@@ -3,6 +3,8 @@
 //!
 //! Nothing here goes to the network: a schema that refers to elsewhere does not compile.
 
+use std::sync::Arc;
+
 use jsonschema::{Draft, Validator};
 use saga_protocol::SagaId;
 use serde_json::Value;
@@ -40,7 +42,43 @@ pub fn validator(definition: &Definition) -> Result<Validator, SchemaError> {
     compile(&definition.input_schema)
 }
 
+/// What a step's output must be, ready to be asked.
+#[derive(Clone, Debug)]
+pub struct OutputSchema {
+    /// As it was written.
+    pub schema: Value,
+    validator: Arc<Validator>,
+}
+
+impl OutputSchema {
+    /// None when it is no schema, which [`super::load()`] has told.
+    pub(super) fn new(schema: Value) -> Option<Self> {
+        let validator = Arc::new(compile(&schema).ok()?);
+        Some(Self { schema, validator })
+    }
+
+    /// Why an output does not fit, if it does not. Its values are not told: they may be personal, and what is told
+    /// stands in the history.
+    pub fn misfit(&self, output: &Value) -> Option<String> {
+        let error = self.validator.validate(output).err()?;
+        let place = error.instance_path().to_string();
+        let place = if place.is_empty() { String::new() } else { format!(" at {place}") };
+        let reason: String = error.masked_with("it").to_string().chars().take(300).collect();
+        Some(format!("{reason}{place}"))
+    }
+
+    /// An output that should fit, where nobody says which.
+    pub fn sample(&self) -> Value {
+        super::sample::sample(&self.schema)
+    }
+}
+
 impl Definition {
+    /// An input to play with, where nobody gives one. It has what is required, and need not fit.
+    pub fn sample_input(&self) -> Value {
+        super::sample::sample(&self.input_schema)
+    }
+
     /// What a saga with this input is called within the definition, if the definition has a `key`.
     ///
     /// # Errors
@@ -91,7 +129,7 @@ impl Definition {
 pub(super) fn of_input(template: Option<&Template>, input: &Value) -> Result<Option<Value>, EvalError> {
     let Some(template) = template else { return Ok(None) };
     let scope = Scope { input, steps: &|_| None, item: None, saga: SagaId(uuid::Uuid::nil()) };
-    template.resolve(&scope).map(|value| Some(std::sync::Arc::unwrap_or_clone(value)))
+    template.resolve(&scope).map(|value| Some(Arc::unwrap_or_clone(value)))
 }
 
 fn unfit<T>(what: &str, wanted: &str) -> Result<T, EvalError> {

@@ -39,8 +39,6 @@ pub enum Read {
         step: StepName,
         /// Where in its output.
         path: Path,
-        /// The expression asks `has(steps.NAME.output)` before, so a step without output is no error.
-        guarded: bool,
     },
     /// The element of a `foreach`, at a path.
     Item(Path),
@@ -136,7 +134,7 @@ impl Expression {
             ));
         }
         if let Some((root, path)) = path::parse(text)
-            && let Some(read) = read_of(root, &path, false)
+            && let Some(read) = read_of(root, &path)
         {
             return Ok(Self { text: text.into(), kind: Kind::Plain(read.clone()), reads: vec![read] });
         }
@@ -199,7 +197,7 @@ impl Expression {
 }
 
 /// What a root and path read, if there is such a thing.
-pub(super) fn read_of(root: &str, path: &Path, guarded: bool) -> Option<Read> {
+pub(super) fn read_of(root: &str, path: &Path) -> Option<Read> {
     match root {
         "input" => Some(Read::Input(path.clone())),
         "item" => Some(Read::Item(path.clone())),
@@ -212,7 +210,7 @@ pub(super) fn read_of(root: &str, path: &Path, guarded: bool) -> Option<Read> {
             let (step, rest) = path.split_first_key()?;
             let (output, path) = rest.split_first_key()?;
             let step = StepName::new(step).ok()?;
-            (output == "output").then_some(Read::Output { step, path, guarded })
+            (output == "output").then_some(Read::Output { step, path })
         }
         _ => None,
     }

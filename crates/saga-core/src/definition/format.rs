@@ -7,7 +7,7 @@ use super::diagnostic::Diagnostics;
 use super::source;
 
 /// The order of the top's keys.
-const TOP: [&str; 16] = [
+const TOP: [&str; 17] = [
     "saga",
     "description",
     "owner",
@@ -15,6 +15,7 @@ const TOP: [&str; 16] = [
     "trigger",
     "key",
     "deadline",
+    "signal_ttl",
     "amount",
     "currency",
     "labels",

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::Expression;
 use super::diagnostic::Code;
 use super::expression::{Form, Read};
+use super::facts::{self, Fact};
 use super::fields::distance;
 use super::path::{Path, Segment};
 use super::program::{Ast, Binary, Each, Function, Program, Root};
@@ -23,37 +24,69 @@ pub(super) struct Fault {
 pub(super) struct Scene<'t, 's> {
     pub(super) input: Type<'s>,
     pub(super) output: &'t dyn Fn(&str) -> Type<'s>,
+    /// Whether a step may be done without an output, as seen from here.
+    pub(super) may_have_none: &'t dyn Fn(&str) -> bool,
     /// The element of a `foreach`.
     pub(super) item: Type<'s>,
+    /// Who reads, for messages.
+    pub(super) reader: &'t str,
+    /// What is known where the expression stands: a step runs only when its `when` is true.
+    pub(super) facts: &'t [Fact],
 }
 
-impl<'s> Scene<'_, 's> {
+impl<'t, 's> Scene<'t, 's> {
+    /// The same, as a step sees it.
+    pub(super) fn of<'a>(
+        &'a self,
+        reader: &'a str,
+        may_have_none: &'a dyn Fn(&str) -> bool,
+        item: Type<'s>,
+        facts: &'a [Fact],
+    ) -> Scene<'a, 's> {
+        Scene { input: self.input.clone(), output: self.output, may_have_none, item, reader, facts }
+    }
+
     /// The type of an expression's value.
     pub(super) fn infer(&self, expression: &Expression, faults: &mut Vec<Fault>) -> Type<'s> {
         let program = match expression.form() {
-            Form::Plain(read) => return self.read(read, faults),
+            Form::Plain(read) => return self.read(read, self.facts, faults),
             Form::Program(program) => program,
         };
-        Walk { scene: self, program, locals: Vec::new(), faults }.infer(&program.root)
+        self.walk(program, faults).infer(&program.root)
     }
 
-    fn read(&self, read: &Read, faults: &mut Vec<Fault>) -> Type<'s> {
+    pub(super) fn walk<'w>(&'w self, program: &'w Program, faults: &'w mut Vec<Fault>) -> Walk<'w, 't, 's> {
+        Walk { scene: self, program, locals: Vec::new(), facts: self.facts.to_vec(), faults }
+    }
+
+    pub(super) fn read(&self, read: &Read, facts: &[Fact], faults: &mut Vec<Fault>) -> Type<'s> {
         match read {
-            Read::Input(path) => follow(self.input.clone(), "input", path, faults),
-            Read::Output { step, path, .. } => {
+            Read::Input(path) => follow(self.input.clone(), "input", path, facts, faults),
+            Read::Output { step, path } => {
                 let root = format!("steps.{step}.output");
-                follow((self.output)(step.as_str()), &root, path, faults)
+                if (self.may_have_none)(step.as_str()) && !facts::is_there(facts, &root) {
+                    faults.push(Fault {
+                        code: Code::MaybeNoOutput,
+                        message: format!(
+                            "`{}` reads the output of `{step}`, which may have none",
+                            self.reader
+                        ),
+                        remedy: format!("write has({root}) ? {root}… : something else"),
+                    });
+                }
+                follow((self.output)(step.as_str()), &root, path, facts, faults)
             }
-            Read::Item(path) => follow(self.item.clone(), "item", path, faults),
+            Read::Item(path) => follow(self.item.clone(), "item", path, facts, faults),
             Read::Index => Type::kind(Kinds::NUMBER),
             Read::SagaId => Type::kind(Kinds::TEXT),
         }
     }
 }
 
-/// What a path leads to. A fault in it is told once, and what is behind it is unknown.
-fn follow<'s>(root: Type<'s>, name: &str, path: &Path, faults: &mut Vec<Fault>) -> Type<'s> {
+/// What a path leads to. A fault in it is told once, and what is behind one that it cannot get past is unknown.
+fn follow<'s>(root: Type<'s>, name: &str, path: &Path, facts: &[Fact], faults: &mut Vec<Fault>) -> Type<'s> {
     let (mut here, mut text) = (root, name.to_owned());
+    let mut missing = None;
     for segment in &path.0 {
         let (wanted, found) = match segment {
             Segment::Key(key) => (Kinds::OBJECT, here.member(key)),
@@ -79,9 +112,32 @@ fn follow<'s>(root: Type<'s>, name: &str, path: &Path, faults: &mut Vec<Fault>) 
             });
             return Type::ANY;
         };
+        if here.may_be_null() && !facts::is_not_null(facts, &text) {
+            missing.get_or_insert_with(|| null(&text));
+        }
+        if let Segment::Key(key) = segment
+            && here.may_lack(key)
+            && !facts::is_there(facts, &whole)
+        {
+            missing.get_or_insert_with(|| Fault {
+                code: Code::MayBeMissing,
+                message: format!("`{whole}` may be missing: the schema of `{name}` does not require it"),
+                remedy: format!("write has({whole}) ? {whole} : something else, or make it `required`"),
+            });
+        }
         (here, text) = (next, whole);
     }
-    here
+    faults.extend(missing);
+    if facts::is_not_null(facts, &text) { here.not_null() } else { here }
+}
+
+/// A value that is used as if it were never null.
+pub(super) fn null(text: &str) -> Fault {
+    Fault {
+        code: Code::MayBeMissing,
+        message: format!("`{text}` may be null"),
+        remedy: format!("write {text} != null ? … : something else, or take null out of its schema"),
+    }
 }
 
 fn near<'s>(of: &Type<'s>, segment: &Segment) -> Option<&'s str> {
@@ -90,10 +146,12 @@ fn near<'s>(of: &Type<'s>, segment: &Segment) -> Option<&'s str> {
     all.min().filter(|(distance, _)| *distance <= 2).map(|(_, known)| known)
 }
 
-struct Walk<'w, 't, 's> {
-    scene: &'w Scene<'t, 's>,
-    program: &'w Program,
-    locals: Vec<Type<'s>>,
+pub(super) struct Walk<'w, 't, 's> {
+    pub(super) scene: &'w Scene<'t, 's>,
+    pub(super) program: &'w Program,
+    pub(super) locals: Vec<Type<'s>>,
+    /// What the conditions around the part at hand say.
+    facts: Vec<Fact>,
     faults: &'w mut Vec<Fault>,
 }
 
@@ -107,13 +165,33 @@ impl<'s> Walk<'_, '_, 's> {
     fn want(&mut self, ast: &Ast, wanted: Kinds, what: &str) -> Type<'s> {
         let found = self.infer(ast);
         if found.kinds().meets(wanted) {
+            self.not_null(ast, &found, wanted);
             return found;
         }
         let message = format!("{what} {wanted}, and {} is {}", shown(ast), found.kinds());
         self.fault(message, "correct the expression, or the schema")
     }
 
-    fn infer(&mut self, ast: &Ast) -> Type<'s> {
+    /// Tells of a value that is known to be null at times where none may be.
+    fn not_null(&mut self, ast: &Ast, found: &Type<'s>, wanted: Kinds) {
+        if let Ast::Path { text, .. } = ast
+            && found.may_be_null()
+            && !wanted.meets(Kinds::NULL)
+        {
+            self.faults.push(null(text));
+        }
+    }
+
+    /// The type of a part that is looked at only where a condition is true, or false.
+    fn under<T>(&mut self, condition: &Ast, holds: bool, f: impl FnOnce(&mut Self) -> T) -> T {
+        let known = self.facts.len();
+        self.facts.extend(facts::of(condition, &self.program.outputs, holds));
+        let found = f(self);
+        self.facts.truncate(known);
+        found
+    }
+
+    pub(super) fn infer(&mut self, ast: &Ast) -> Type<'s> {
         let truth = Type::kind(Kinds::BOOL);
         match ast {
             Ast::Literal(value) => Type::kind(Kinds::of(value)),
@@ -149,14 +227,17 @@ impl<'s> Walk<'_, '_, 's> {
             }
             Ast::And(a, b) | Ast::Or(a, b) => {
                 let what = if matches!(ast, Ast::And(..)) { "`&&` takes" } else { "`||` takes" };
-                self.want(a, Kinds::BOOL, what);
-                self.want(b, Kinds::BOOL, what);
+                // Where one side decides, it does not matter that the other has no value.
+                let holds = matches!(ast, Ast::And(..));
+                self.under(b, holds, |it| it.want(a, Kinds::BOOL, what));
+                self.under(a, holds, |it| it.want(b, Kinds::BOOL, what));
                 truth
             }
             Ast::Conditional(parts) => {
                 let [condition, then, otherwise] = &**parts;
                 self.want(condition, Kinds::BOOL, "`?` takes");
-                let (then, otherwise) = (self.infer(then), self.infer(otherwise));
+                let then = self.under(condition, true, |it| it.infer(then));
+                let otherwise = self.under(condition, false, |it| it.infer(otherwise));
                 then.or(otherwise)
             }
             Ast::Binary(operator, a, b) => self.binary(*operator, a, b),
@@ -169,7 +250,7 @@ impl<'s> Walk<'_, '_, 's> {
         let read = match root {
             Root::Input => Read::Input(path.clone()),
             Root::Output(slot) => match self.program.outputs.get(slot) {
-                Some(step) => Read::Output { step: step.clone(), path: path.clone(), guarded: false },
+                Some(step) => Read::Output { step: step.clone(), path: path.clone() },
                 None => return Type::ANY,
             },
             Root::Item => Read::Item(path.clone()),
@@ -178,10 +259,10 @@ impl<'s> Walk<'_, '_, 's> {
             Root::Local(at) => {
                 let name = text.split(['.', '[']).next().unwrap_or(text);
                 let local = self.locals.get(at).cloned().unwrap_or(Type::ANY);
-                return follow(local, name, path, self.faults);
+                return follow(local, name, path, &self.facts, self.faults);
             }
         };
-        self.scene.read(&read, self.faults)
+        self.scene.read(&read, &self.facts, self.faults)
     }
 
     fn index(&mut self, of: &Ast, at: &Ast) -> Type<'s> {
@@ -211,6 +292,8 @@ impl<'s> Walk<'_, '_, 's> {
                     return self
                         .fault(message, "add numbers, strings or lists; string(…) and int(…) convert");
                 }
+                self.not_null(a, &left, sum);
+                self.not_null(b, &right, sum);
                 Type::kind(sum)
             }
             Binary::Subtract | Binary::Multiply | Binary::Divide | Binary::Modulo => {
@@ -218,6 +301,8 @@ impl<'s> Walk<'_, '_, 's> {
                     let message = format!("these cannot be calculated with: {}", pair());
                     return self.fault(message, "calculate with numbers; int(…) and double(…) convert");
                 }
+                self.not_null(a, &left, Kinds::NUMBER);
+                self.not_null(b, &right, Kinds::NUMBER);
                 Type::kind(Kinds::NUMBER)
             }
             Binary::Less | Binary::LessOrEqual | Binary::Greater | Binary::GreaterOrEqual => {
@@ -225,6 +310,8 @@ impl<'s> Walk<'_, '_, 's> {
                     let message = format!("these have no order: {}", pair());
                     self.fault(message, "compare numbers with numbers, and strings with strings");
                 }
+                self.not_null(a, &left, Kinds::NUMBER);
+                self.not_null(b, &right, Kinds::NUMBER);
                 Type::kind(Kinds::BOOL)
             }
             Binary::Equal | Binary::NotEqual => {
@@ -294,10 +381,11 @@ impl<'s> Walk<'_, '_, 's> {
         if let Some(filter) = filter {
             self.want(filter, Kinds::BOOL, "the filter of `map` is");
         }
-        let made = match each {
-            Each::Map => Type::list_of(self.infer(body)),
-            Each::Filter => Type::list_of(element),
-            Each::All | Each::Exists | Each::ExistsOne => Type::kind(Kinds::BOOL),
+        let made = match (each, filter) {
+            (Each::Map, Some(filter)) => Type::list_of(self.under(filter, true, |it| it.infer(body))),
+            (Each::Map, None) => Type::list_of(self.infer(body)),
+            (Each::Filter, _) => Type::list_of(element),
+            (Each::All | Each::Exists | Each::ExistsOne, _) => Type::kind(Kinds::BOOL),
         };
         if each != Each::Map {
             self.want(body, Kinds::BOOL, "what is asked of each element is");

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use super::check;
 use super::connect::{connect, names_in};
 use super::diagnostic::{Code, Diagnostics};
+use super::door::OutputSchema;
 use super::draft::{self, Draft, Undo};
 use super::fields::{Fields, duration_ms, is_name, name, template, text};
 use super::source::{self, Kind, Node};
@@ -45,7 +46,14 @@ pub fn load(text: &str) -> Result<Definition, Vec<Diagnostic>> {
 pub fn load_published(text: &str) -> Result<Definition, Vec<Diagnostic>> {
     let mut told = Diagnostics::default();
     let definition = source::parse(text, &mut told).and_then(|root| definition(&root, &mut told));
-    let grave = !told.only(&[Code::NoSuchValue, Code::BadOperand, Code::WrongKind, Code::Personal]);
+    let grave = !told.only(&[
+        Code::MaybeNoOutput,
+        Code::NoSuchValue,
+        Code::BadOperand,
+        Code::WrongKind,
+        Code::Personal,
+        Code::MayBeMissing,
+    ]);
     definition.filter(|_| !grave).ok_or_else(|| told.into_result().err().unwrap_or_default())
 }
 
@@ -65,6 +73,7 @@ pub fn load_to_explore(text: &str) -> Option<Definition> {
         Code::BadOperand,
         Code::WrongKind,
         Code::Personal,
+        Code::MayBeMissing,
     ])
     .then_some(definition)
 }
@@ -75,10 +84,12 @@ fn definition(root: &Node, told: &mut Diagnostics) -> Option<Definition> {
     let name = name.and_then(|it| name_of(it, told));
     let description =
         fields.take("description").and_then(|it| text(it, "`description`", told)).map(str::to_owned);
-    fields.later(&["limits", "signal_ttl"], told);
+    fields.later(&["limits"], told);
     let (trigger, kafka) = fields.take("trigger").map_or((None, None), |it| triggers(it, told));
     let key_node = fields.take("key");
     let deadline_ms = fields.take("deadline").and_then(|it| duration_ms(it, "`deadline`", told));
+    let signal_ttl_node = fields.take("signal_ttl");
+    let signal_ttl_ms = signal_ttl_node.and_then(|it| duration_ms(it, "`signal_ttl`", told));
     let input_schema = fields
         .take("input")
         .map_or_else(|| Some(json!({"type": "object"})), |it| schema(it, "`input`", told));
@@ -136,6 +147,7 @@ fn definition(root: &Node, told: &mut Diagnostics) -> Option<Definition> {
         kafka,
         key,
         deadline_ms,
+        signal_ttl_ms,
         // One that is none was told already.
         input_schema: input_schema.unwrap_or(Value::Bool(true)),
         steps,
@@ -144,6 +156,7 @@ fn definition(root: &Node, told: &mut Diagnostics) -> Option<Definition> {
         output,
         about,
     };
+    check::early(&definition, signal_ttl_node.map(|it| it.at), told);
     check::company(&definition, &drafts, whole, told);
     if let (Some(output), Some(node)) = (&definition.output, output_node) {
         check::output_reads(&definition, output, node, told);
@@ -307,6 +320,7 @@ fn step(draft: &Draft<'_>, graph: &DiGraph<StepIx, ()>, drafts: &[Draft<'_>]) ->
         foreach: draft.foreach.as_ref().map(|(it, _)| it.clone()),
         work: draft.work.clone().unwrap_or(Work::Sleep { for_ms: 1 }),
         input: draft.input.clone(),
+        output_schema: draft.output_schema.clone().and_then(OutputSchema::new),
         compensation: match &draft.undo {
             Undo::By(compensation, _) => Some(compensation.clone()),
             Undo::Unsaid | Undo::Nothing | Undo::Broken => None,

@@ -19,6 +19,7 @@ pub mod door;
 mod draft;
 mod evaluate;
 pub mod expression;
+mod facts;
 pub(crate) mod fields;
 pub mod format;
 pub mod graph;
@@ -28,7 +29,9 @@ pub mod labels;
 pub mod load;
 mod number;
 pub mod path;
+mod personal;
 mod program;
+mod sample;
 pub mod snippet;
 pub mod source;
 pub mod template;
@@ -36,7 +39,7 @@ mod typed;
 mod types;
 
 pub use approval::Approval;
-pub use door::validator;
+pub use door::{OutputSchema, validator};
 pub use expression::{EvalError, Expression, Scope};
 pub use load::{Diagnostic, load, load_published, load_to_explore};
 pub use template::Template;
@@ -86,6 +89,8 @@ pub struct Definition {
     pub key: Option<Template>,
     /// How long a saga may take to send its pivot, in ms.
     pub deadline_ms: Option<i64>,
+    /// How long an early signal waits for its wait, in ms; [`crate::event::SIGNAL_TTL_MS`] when absent.
+    pub signal_ttl_ms: Option<i64>,
     /// JSON Schema of the input.
     pub input_schema: Value,
     /// The steps in the order of the file; [`StepIx`] counts here.
@@ -156,6 +161,8 @@ pub struct Step {
     pub work: Work,
     /// The input of its work.
     pub input: Template,
+    /// What its output must be. One that is something else is not used, and parks the saga.
+    pub output_schema: Option<OutputSchema>,
     /// What undoes it.
     pub compensation: Option<Compensation>,
     /// `compensation: none`: its author says that it leaves nothing behind.

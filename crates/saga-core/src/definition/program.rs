@@ -136,12 +136,7 @@ fn compile(text: &str) -> Result<(Program, Vec<Read>), String> {
     })?;
     let mut compiler = Compiler::default();
     let root = compiler.compile(&parsed, 0)?;
-    let Compiler { outputs, mut reads, guards, .. } = compiler;
-    for read in &mut reads {
-        if let Read::Output { step, guarded, .. } = read {
-            *guarded = guards.contains(step);
-        }
-    }
+    let Compiler { outputs, mut reads, .. } = compiler;
     reads.sort();
     reads.dedup();
     Ok((Program { root, outputs }, reads))
@@ -167,7 +162,6 @@ struct Compiler {
     locals: Vec<String>,
     outputs: Vec<saga_protocol::StepName>,
     reads: Vec<Read>,
-    guards: Vec<saga_protocol::StepName>,
 }
 
 type Compiled = Result<Ast, String>;
@@ -214,7 +208,7 @@ impl Compiler {
         if let Some(local) = self.locals.iter().rposition(|name| name == root) {
             return Ok(Ast::Path { root: Root::Local(local), path, text });
         }
-        let read = read_of(root, &path, false).ok_or_else(|| match root {
+        let read = read_of(root, &path).ok_or_else(|| match root {
             "steps" => format!("`{text}` does not exist: of a step there is `steps.NAME.output`"),
             "saga" => format!("`{text}` does not exist: of the saga there is `saga.id`"),
             _ => format!(
@@ -224,7 +218,7 @@ impl Compiler {
         self.reads.push(read.clone());
         let (root, path) = match read {
             Read::Input(path) => (Root::Input, path),
-            Read::Output { step, path, .. } => (Root::Output(self.output(step)), path),
+            Read::Output { step, path } => (Root::Output(self.output(step)), path),
             Read::Item(path) => (Root::Item, path),
             Read::Index => (Root::Index, Path::default()),
             Read::SagaId => (Root::SagaId, Path::default()),
@@ -286,11 +280,10 @@ impl Compiler {
         };
         if let Some((root, path)) = chain(it)
             && !self.locals.iter().any(|name| name == root)
-            && let Some(Read::Output { step, path, .. }) = read_of(root, &path, true)
+            && let Some(Read::Output { step, path }) = read_of(root, &path)
             && path.0.is_empty()
         {
-            self.guards.push(step.clone());
-            self.reads.push(Read::Output { step: step.clone(), path, guarded: true });
+            self.reads.push(Read::Output { step: step.clone(), path });
             return Ok(Ast::HasOutput(self.output(step)));
         }
         Ok(Ast::Has(Box::new(self.compile(&select.operand, depth)?), select.field.as_str().into()))

@@ -7,13 +7,13 @@ use serde_json::Value;
 
 use super::diagnostic::{Code, Diagnostics, Position};
 use super::draft::Draft;
-use super::expression::Read;
-use super::infer::Scene;
-use super::path::Segment;
+use super::facts;
+use super::infer::{Fault, Scene, null};
+use super::personal;
 use super::source::Node;
 use super::template::{Shape, Template};
 use super::types::{Kinds, Type};
-use super::{About, Expression};
+use super::{About, Expression, Turn};
 
 /// What stands at the top of a definition.
 pub(super) struct Top<'d, 'n> {
@@ -33,19 +33,36 @@ pub(super) fn check(drafts: &[Draft<'_>], top: &Top<'_, '_>, told: &mut Diagnost
         let one = draft.output_schema.as_ref().map_or(Type::ANY, Type::schema);
         if draft.foreach.is_some() { Type::list_of(one) } else { one }
     };
-    let scene = Scene { input: Type::schema(top.input_schema), output: &output, item: Type::ANY };
+    let graph = |name: &str, may: &dyn Fn(&Draft<'_>) -> bool| {
+        drafts.iter().any(|it| it.turn == Turn::Graph && it.name.as_str() == name && may(it))
+    };
+    // A step that was skipped, or failed as an optional one, is done without an output; a notice comes whatever was done.
+    let maybe_done = |name: &str| graph(name, &|it| it.optional || it.when.is_some());
+    let perhaps = |name: &str| graph(name, &|_| true);
+    let never = |_: &str| false;
+    let base = Scene {
+        input: Type::schema(top.input_schema),
+        output: &output,
+        may_have_none: &never,
+        item: Type::ANY,
+        reader: "the definition",
+        facts: &[],
+    };
     for draft in drafts {
-        let mut item = Type::ANY;
+        let may_have_none: &dyn Fn(&str) -> bool =
+            if draft.turn == Turn::Graph { &maybe_done } else { &perhaps };
+        let (name, mut item, mut known) = (draft.name.as_str(), Type::ANY, Vec::new());
         if let Some((when, at)) = &draft.when {
-            of(&scene, when, *at, Kinds::BOOL, "`when`", told);
+            of(&base.of(name, may_have_none, Type::ANY, &[]), when, *at, Kinds::BOOL, "`when`", told);
+            known = facts::of_condition(when);
         }
         if let Some((foreach, at)) = &draft.foreach {
+            let scene = base.of(name, may_have_none, Type::ANY, &known);
             let list = of(&scene, foreach, *at, Kinds::LIST, "`foreach`", told);
             item = list.element(None).unwrap_or(Type::ANY);
         }
         let Some(node) = draft.input_node.as_deref() else { continue };
-        let scene = Scene { input: scene.input.clone(), output: &output, item };
-        within(&scene, &draft.input, node, told);
+        within(&base.of(name, may_have_none, item, &known), &draft.input, node, told);
     }
     let text_or_number = Kinds::TEXT.or(Kinds::NUMBER);
     for (said, wanted, what) in [
@@ -54,11 +71,11 @@ pub(super) fn check(drafts: &[Draft<'_>], top: &Top<'_, '_>, told: &mut Diagnost
         (top.currency, Kinds::TEXT, "`currency`"),
     ] {
         let Some((template, node)) = said else { continue };
-        within(&scene, template, node, told);
-        yields(&scene, template, node, wanted, what, told);
+        within(&base, template, node, told);
+        yields(&base, template, node, wanted, what, told);
     }
     if let Some((template, node)) = top.key {
-        not_personal(&scene, template, node, "`key`", told);
+        not_personal(&base, template, node, "`key`", told);
     }
     if let Some((template, node)) = top.amount {
         literal(
@@ -81,15 +98,18 @@ pub(super) fn check(drafts: &[Draft<'_>], top: &Top<'_, '_>, told: &mut Diagnost
         );
     }
     if let Some((template, node)) = top.output {
-        within(&scene, template, node, told);
+        within(&base.of("output", &maybe_done, Type::ANY, &[]), template, node, told);
     }
     for (name, template) in &top.about.labels {
         let Some(node) = top.labels.map(|it| it.at_pointer(&format!("/{name}"))) else { continue };
-        within(&scene, template, node, told);
+        // One that has no value is left out.
+        let mut of_label = Diagnostics::default();
+        within(&base, template, node, &mut of_label);
+        told.take_in(of_label, Code::MayBeMissing);
         let wanted = text_or_number.or(Kinds::BOOL);
         let what = format!("the label `{name}`");
-        yields(&scene, template, node, wanted, &what, told);
-        not_personal(&scene, template, node, &what, told);
+        yields(&base, template, node, wanted, &what, told);
+        not_personal(&base, template, node, &what, told);
     }
 }
 
@@ -102,6 +122,8 @@ fn within(scene: &Scene<'_, '_>, template: &Template, node: &Node, told: &mut Di
         if !alone && !found.kinds().meets(wanted) {
             let message = format!("`{expression}` is {}, which cannot stand within a string", found.kinds());
             told.add(at, Code::WrongKind, message, "give it a string of its own, or pick a part of it");
+        } else if !alone && found.may_be_null() {
+            tell(null(expression.text()), at, told);
         }
     }
 }
@@ -135,25 +157,14 @@ fn yields(
 
 /// Keys and labels are shown to everybody, stand in indexes and links, and are not erased.
 fn not_personal(scene: &Scene<'_, '_>, template: &Template, node: &Node, what: &str, told: &mut Diagnostics) {
-    for read in template.reads() {
-        let Read::Input(path) = read else { continue };
-        let mut found = Some(scene.input.clone());
-        let mut personal = scene.input.personal();
-        for segment in &path.0 {
-            found = found.and_then(|it| match segment {
-                Segment::Key(name) => it.member(name.as_ref()),
-                Segment::Index(at) => it.element(Some(*at)),
-            });
-            personal |= found.as_ref().is_some_and(Type::personal);
-        }
-        if personal {
-            told.add(
-                node.at,
-                Code::Personal,
-                format!("{what} reads `input{path}`, which is personal"),
-                "take an id of yours instead: keys and labels are shown to every operator and are not erased",
-            );
-        }
+    for (pointer, expression, _) in template.parts() {
+        let Some(found) = personal::exposed(scene, expression) else { continue };
+        told.add(
+            node.at_pointer(&pointer).at,
+            Code::Personal,
+            format!("{what} reads `{}`, {}", found.path, found.how),
+            "take an id of yours instead: keys and labels are shown to every operator and are not erased",
+        );
     }
 }
 
@@ -170,6 +181,8 @@ fn of<'s>(
     if !found.kinds().meets(wanted) {
         let message = format!("{what} must be {wanted}, and `{expression}` is {}", found.kinds());
         told.add(at, Code::WrongKind, message, "correct the expression, or the schema");
+    } else if found.may_be_null() {
+        tell(null(expression.text()), at, told);
     }
     found
 }
@@ -182,8 +195,12 @@ fn infer<'s>(
 ) -> Type<'s> {
     let mut faults = Vec::new();
     let found = scene.infer(expression, &mut faults);
-    faults.into_iter().for_each(|it| told.add(at, it.code, it.message, it.remedy));
+    faults.into_iter().for_each(|it| tell(it, at, told));
     found
+}
+
+fn tell(fault: Fault, at: Position, told: &mut Diagnostics) {
+    told.add(at, fault.code, fault.message, fault.remedy);
 }
 
 fn literal(

@@ -10,6 +10,8 @@ use serde_json::Value;
 
 /// The most schemas that are followed for one value.
 const SCHEMAS_MAX: usize = 32;
+/// The most parts of schemas that are searched for marks.
+const MARKS_MAX: usize = 10_000;
 
 /// Kinds of values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +139,41 @@ impl<'s> Type<'s> {
         self.kinds
     }
 
+    /// Whether it is known to be null at times, and not at others.
+    pub(super) fn may_be_null(&self) -> bool {
+        self.kinds != Kinds::ANY && self.kinds != Kinds::NULL && self.kinds.meets(Kinds::NULL)
+    }
+
+    /// The same where it is not null.
+    pub(super) fn not_null(mut self) -> Self {
+        let kinds = Kinds(self.kinds.0 & !Kinds::NULL.0);
+        self.kinds = if kinds == Kinds::NONE { self.kinds } else { kinds };
+        self
+    }
+
+    /// Whether a member is named by its schemas, and none of them asks for it: it may be missing. Where members may be
+    /// asked for in other ways, nothing is known.
+    pub(super) fn may_lack(&self, name: &str) -> bool {
+        const OTHERS: [&str; 9] = [
+            "anyOf",
+            "oneOf",
+            "if",
+            "not",
+            "dependentRequired",
+            "dependentSchemas",
+            "minProperties",
+            "const",
+            "enum",
+        ];
+        let Inside::Schemas { all, .. } = &self.inside else { return false };
+        let asks = |schema: &&Value| {
+            let required = schema.get("required").and_then(Value::as_array);
+            required.is_some_and(|it| it.iter().any(|it| it == name))
+                || OTHERS.iter().any(|key| schema.get(key).is_some())
+        };
+        self.members().contains(&name) && !all.iter().any(asks)
+    }
+
     /// What is one of both.
     pub(super) fn or(self, other: Self) -> Self {
         Self::kind(self.kinds.or(other.kinds))
@@ -197,6 +234,17 @@ impl<'s> Type<'s> {
         all.iter().any(|schema| schema.get("personal") == Some(&Value::Bool(true)))
     }
 
+    /// Whether it, or anything that its schemas name within it, is marked so.
+    pub(super) fn holds_personal(&self) -> bool {
+        let (all, root) = match &self.inside {
+            Inside::Unknown => return false,
+            Inside::Elements(element) => return element.holds_personal(),
+            Inside::Schemas { all, root } => (all, root),
+        };
+        let mut seen = Vec::new();
+        all.iter().any(|schema| marks(schema, root, &mut seen))
+    }
+
     /// The members that its schemas name.
     pub(super) fn members(&self) -> Vec<&'s str> {
         let Inside::Schemas { all, .. } = &self.inside else { return Vec::new() };
@@ -220,6 +268,24 @@ fn gather<'s>(schema: &'s Value, root: &'s Value, all: &mut Vec<&'s Value>) {
         && let Some(target) = root.pointer(pointer)
     {
         gather(target, root, all);
+    }
+}
+
+/// Whether a schema, or one within it or that it refers to, has the mark.
+fn marks<'s>(schema: &'s Value, root: &'s Value, seen: &mut Vec<&'s Value>) -> bool {
+    if seen.len() >= MARKS_MAX || seen.iter().any(|it| std::ptr::eq(*it, schema)) {
+        return false;
+    }
+    seen.push(schema);
+    match schema {
+        Value::Object(members) => {
+            let pointer = schema.get("$ref").and_then(Value::as_str).and_then(|it| it.strip_prefix('#'));
+            members.get("personal") == Some(&Value::Bool(true))
+                || pointer.and_then(|it| root.pointer(it)).is_some_and(|it| marks(it, root, seen))
+                || members.iter().any(|(key, it)| key != "$defs" && marks(it, root, seen))
+        }
+        Value::Array(all) => all.iter().any(|it| marks(it, root, seen)),
+        _ => false,
     }
 }
 

@@ -8,8 +8,8 @@ use saga_protocol::{Direction, Outcome};
 use serde_json::Value;
 
 use super::draft::Draft;
-use super::{Taken, retry};
-use crate::definition::{Turn, Work};
+use super::{Taken, output, retry};
+use crate::definition::Work;
 use crate::event::{Answer, ChildEnded};
 use crate::state::{Cell, CellRef, Phase, Run};
 use crate::transition::{Anomaly, Effect, Illegal};
@@ -178,23 +178,18 @@ fn not_final(run: Run, newest: u32, answer: &Answer) -> Verdict {
 fn settle(draft: &mut Draft<'_>, at: CellRef, run: Run, answer: &Answer) -> Result<(), Illegal> {
     let step = draft.step(at.step)?;
     let forward = !matches!(draft.state.phase, Phase::Unwinding { .. });
-    let output = answer.output.as_ref().filter(|_| run == Run::Succeeded);
-    let output = output.map(|output| draft.keep_payload(output));
-    let track = match run {
+    match run {
+        Run::Succeeded => output::succeed(draft, at, answer.output.as_ref(), answer.oversized)?,
         // Not final: the round stays what it is, and takes a final answer later.
         Run::Undecidable | Run::Exhausted => {
             let track = draft.track_mut(at)?;
-            (track.run, track.due) = (run, None);
-            track
+            (track.run, track.due, track.output, track.unusable) = (run, None, None, false);
         }
-        _ => draft.settle(at, run)?,
-    };
-    track.output = output;
-    track.oversized = answer.oversized
-        && run == Run::Succeeded
-        && forward
-        && at.direction == Direction::Execute
-        && step.turn == Turn::Graph;
+        _ => {
+            let track = draft.settle(at, run)?;
+            (track.output, track.unusable) = (None, false);
+        }
+    }
     if step.optional && run == Run::Rejected && at.direction == Direction::Execute && forward {
         draft.note(format!("{} was rejected; it is optional", step.name));
     }
@@ -243,14 +238,28 @@ pub(super) fn anomaly(
     kind: &'static str,
     output: Option<&Arc<Value>>,
 ) -> Taken {
-    let key = format!("{}{}{round}:{kind}", at.input_key(), at.direction.letter());
-    if draft.state.anomalies.contains(&key) {
+    if !report(draft, at, round, kind, output.cloned()) {
         return Taken::Ignored("the anomaly is open already");
     }
-    draft.state.anomalies.push(key);
     if let Some(output) = output {
         draft.keep_payload(output);
     }
-    draft.effect(Effect::Anomaly(Anomaly { cell: at, round, kind, output: output.cloned() }));
     Taken::Applied
+}
+
+/// The same for what has come earlier, and is held already. Returns whether it was not open yet.
+pub(super) fn report(
+    draft: &mut Draft<'_>,
+    at: CellRef,
+    round: u32,
+    kind: &'static str,
+    output: Option<Arc<Value>>,
+) -> bool {
+    let key = format!("{}{}{round}:{kind}", at.input_key(), at.direction.letter());
+    if draft.state.anomalies.contains(&key) {
+        return false;
+    }
+    draft.state.anomalies.push(key);
+    draft.effect(Effect::Anomaly(Anomaly { cell: at, round, kind, output }));
+    true
 }

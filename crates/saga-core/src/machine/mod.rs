@@ -13,6 +13,7 @@ mod forward;
 mod notice;
 mod operator;
 mod operator_retry;
+mod output;
 mod park;
 mod resolve;
 mod retry;
@@ -55,7 +56,10 @@ pub fn step(
     let mut draft = Draft::new(definition, state, event, payloads);
     let taken = take(&mut draft)?;
     if matches!(taken, Taken::Applied) {
+        // Twice: a wait that begins now must not take one whose time is over, and the saga may be over behind it.
+        signal::give_up_early(&mut draft);
         go_on(&mut draft)?;
+        signal::give_up_early(&mut draft);
     }
     Ok(draft.finish(state, taken))
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::draft::Draft;
 use super::operator_retry::{resume, retry, retry_edited};
-use super::{Taken, forward, start, stop, unwind};
+use super::{Taken, forward, output, start, stop, unwind};
 use crate::definition::{Step, Turn, Work};
 use crate::event::{self, Operator, OperatorAction};
 use crate::state::{Cause, Cell, CellRef, Phase, Run, Status, Track, Why};
@@ -87,18 +87,21 @@ fn skip(
     let Some(cell) = draft.state.cell(at.step, at.item) else {
         return skip_untouched(draft, step, at, output);
     };
-    let (run, oversized) = (cell.execute.run, cell.execute.oversized);
-    if matches!(run, Run::Succeeded | Run::Skipped) && !oversized {
+    let (run, unusable) = (cell.execute.run, cell.execute.unusable);
+    if matches!(run, Run::Succeeded | Run::Skipped) && !unusable {
         return Ok(Taken::Refused("the step is done"));
     }
     let open = may_take_effect(&step.work, run);
     if open && !acknowledged {
         return Ok(Taken::Refused(MUST_ACKNOWLEDGE));
     }
+    if let Some(reason) = output::refused(step, unusable, at.item.is_some(), output) {
+        return Ok(Taken::Refused(reason));
+    }
     let revision = output.map(|output| draft.keep_payload(output));
-    if oversized {
+    if unusable {
         let track = draft.track_mut(at)?;
-        (track.oversized, track.output) = (false, revision);
+        (track.unusable, track.output) = (false, revision);
     } else {
         let track = draft.settle(at, Run::Skipped)?;
         (track.waived, track.output) = (open, revision);
@@ -122,6 +125,9 @@ fn skip_untouched(
         step.turn == Turn::Graph && step.after.iter().all(|&before| forward::is_done(draft, before));
     if !its_turn || at.item.is_some() || draft.is_touched(at.step) {
         return Ok(Taken::Refused(NOT_TOUCHED));
+    }
+    if let Some(reason) = output::refused(step, false, false, output) {
+        return Ok(Taken::Refused(reason));
     }
     start::touch(draft, at.step, Run::Skipped);
     if let Some(output) = output {

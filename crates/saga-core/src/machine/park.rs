@@ -37,13 +37,16 @@ pub(super) fn demanded(draft: &Draft<'_>) -> Result<Option<(Why, CellRef)>, Ille
             Run::Undecidable => Why::Undecidable,
             Run::Exhausted if !step.optional => Why::Exhausted,
             Run::Rejected if !step.optional => Why::Rejected,
-            Run::Succeeded if cell.execute.oversized => Why::OutputTooLarge,
+            Run::Succeeded if cell.execute.unusable && !step.optional => match cell.execute.output {
+                None => Why::OutputTooLarge,
+                Some(_) => Why::OutputUnfit,
+            },
             _ => continue,
         };
         let rank = match why {
             Why::PivotUnsettled => 0,
             Why::Undecidable => 1,
-            Why::OutputTooLarge => 3,
+            Why::OutputTooLarge | Why::OutputUnfit => 3,
             _ => 2,
         };
         let at = CellRef { step: cell.step, item: cell.item, direction: Direction::Execute };

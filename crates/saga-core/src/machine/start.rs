@@ -9,10 +9,11 @@ use saga_protocol::Direction;
 use serde_json::Value;
 
 use super::draft::Draft;
+use super::output;
 use super::resolve::BadExpression;
 use crate::command;
 use crate::definition::{Step, StepIx, Work};
-use crate::state::{Cell, CellRef, Phase, Run, Track};
+use crate::state::{Cell, CellRef, EarlySignal, Phase, Run, Track};
 use crate::transition::{Effect, Illegal};
 
 /// The longest list that a `foreach` takes; beyond, a child saga an item.
@@ -122,7 +123,7 @@ pub(super) fn begin_round(draft: &mut Draft<'_>, at: CellRef) -> Result<(), Ille
         Work::Signal { name } => match take_early(draft, name) {
             Some(revision) => {
                 wait(draft, at, step.timeout_ms)?;
-                draft.settle(at, Run::Succeeded)?.output = Some(revision);
+                output::succeed_with(draft, at, Some(revision), false)?;
             }
             None => wait(draft, at, step.timeout_ms)?,
         },
@@ -161,8 +162,9 @@ pub(super) fn call_child(draft: &mut Draft<'_>, at: CellRef) -> Result<(), Illeg
 /// The revision of an early signal of that name, which is used up by it.
 fn take_early(draft: &mut Draft<'_>, name: &str) -> Option<u32> {
     let now = draft.now();
-    draft.state.early_signals.retain(|early| early.expires > now);
-    let at = draft.state.early_signals.iter().position(|early| early.name == name)?;
+    // One whose time is over is left for `signal::give_up_early` to report.
+    let takes = |early: &EarlySignal| early.name == name && early.expires > now;
+    let at = draft.state.early_signals.iter().position(takes)?;
     Some(draft.state.early_signals.remove(at).revision)
 }
 

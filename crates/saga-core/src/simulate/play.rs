@@ -13,7 +13,7 @@ use super::barrier::Barrier;
 use super::script::{Answer, Happening, Script};
 use super::{Run, Sent, Taken, tell};
 use crate::command::{self, input_of};
-use crate::definition::{Definition, Work};
+use crate::definition::{Definition, OutputSchema, Work};
 use crate::event::{self, ChildEnded, Due, Event, Operator, Signal, What};
 use crate::machine::{next_due, step};
 use crate::payloads::Payloads;
@@ -27,8 +27,6 @@ pub(super) const START: Millis = Millis(1_750_000_000_000);
 pub(super) const TRAVEL_MS: i64 = 1;
 /// The most things that may happen in one run.
 const HAPPENINGS_MAX: usize = 50_000;
-/// How long an early signal waits, in ms.
-const SIGNAL_TTL_MS: i64 = 24 * 3_600_000;
 
 /// Plays one saga to its rest, and to the script's end.
 ///
@@ -144,7 +142,17 @@ impl<'a> Player<'a> {
 
     fn try_of(&self, at: CellRef, round: u32, attempt: u32) -> super::script::Try {
         let name = self.definition.step(at.step).map(|it| it.name.as_str()).unwrap_or_default();
-        self.script.try_of(name, at.item, at.direction == Direction::Compensate, round, attempt)
+        let said = self.script.try_of(name, at.item, at.direction == Direction::Compensate, round, attempt);
+        said.unwrap_or_else(|| super::script::Try::of(Answer::Succeeded(Value::Null)))
+    }
+
+    /// What a step yields when nobody says what: nothing in particular, or what its schema asks for.
+    fn output_of(&self, at: CellRef, said: Value) -> Value {
+        if !said.is_null() {
+            return said;
+        }
+        let schema = self.definition.step(at.step).and_then(|it| it.output_schema.as_ref());
+        schema.map_or_else(|| Value::Object(serde_json::Map::new()), OutputSchema::sample)
     }
 
     fn handle(&mut self, at: CellRef, command: &Command) {
@@ -166,7 +174,9 @@ impl<'a> Player<'a> {
         let given = self.barrier.handle(at, command, wanted);
         let (outcome, output, error) = match given.clone() {
             Answer::Silent => return None,
-            Answer::Succeeded(output) => (Outcome::Succeeded, Some(Arc::new(output)), None),
+            Answer::Succeeded(output) => {
+                (Outcome::Succeeded, Some(Arc::new(self.output_of(at, output))), None)
+            }
             Answer::Rejected(code, words) => (Outcome::Rejected, None, Some(Fault::new(&code, &words))),
             Answer::Retryable { why: (code, words), .. } => {
                 (Outcome::Retryable, None, Some(Fault::new(&code, &words)))
@@ -203,7 +213,7 @@ impl<'a> Player<'a> {
 
     pub(super) fn child_ended(&mut self, at: CellRef, round: u32, answer: Answer) -> Result<(), Illegal> {
         let (outcome, output) = match answer {
-            Answer::Succeeded(output) => (Outcome::Succeeded, Some(Arc::new(output))),
+            Answer::Succeeded(output) => (Outcome::Succeeded, Some(Arc::new(self.output_of(at, output)))),
             Answer::Rejected(..) => (Outcome::Rejected, None),
             Answer::Undecidable => (Outcome::Undecidable, None),
             Answer::Silent | Answer::Retryable { .. } => return Ok(()),
@@ -214,7 +224,7 @@ impl<'a> Player<'a> {
     pub(super) fn outside(&mut self, happening: Happening) -> Result<(), Illegal> {
         let what = match happening {
             Happening::Signal { name, payload } => {
-                What::Signal(Signal { name, payload: payload.map(Arc::new), ttl_ms: SIGNAL_TTL_MS })
+                What::Signal(Signal { name, payload: payload.map(Arc::new), ttl_ms: event::SIGNAL_TTL_MS })
             }
             Happening::Operator(action, why) => {
                 let (who, revision) = ("operator".to_owned(), self.run.state.revision);

@@ -131,7 +131,7 @@ pub struct Try {
 /// What a worker answers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
-    /// Done, with this output.
+    /// Done, with this output; `null` when nobody says which.
     Succeeded(Value),
     /// Business said no: code and words.
     Rejected(String, String),
@@ -257,8 +257,15 @@ impl Script {
         Ok(())
     }
 
-    /// How the worker of a step treats an attempt of a round, both from 1.
-    pub(super) fn try_of(&self, step: &str, item: Option<u32>, back: bool, round: u32, attempt: u32) -> Try {
+    /// How the worker of a step treats an attempt of a round, both from 1, if the script says.
+    pub(super) fn try_of(
+        &self,
+        step: &str,
+        item: Option<u32>,
+        back: bool,
+        round: u32,
+        attempt: u32,
+    ) -> Option<Try> {
         let all = if back { &self.compensate } else { &self.execute };
         let own = item.and_then(|item| all.get(&format!("{step}[{item}]")));
         let nth = |n: u32, len: usize| {
@@ -267,12 +274,13 @@ impl Script {
         let rounds = own.or_else(|| all.get(step));
         let tries = rounds.and_then(|rounds| rounds.get(nth(round, rounds.len())));
         let found = tries.and_then(|tries| tries.get(nth(attempt, tries.len())));
-        found.cloned().unwrap_or_else(|| Try::of(Answer::Succeeded(Value::Object(Map::new()))))
+        found.cloned()
     }
 }
 
 impl Try {
-    fn of(answer: Answer) -> Self {
+    /// Answers after the usual time.
+    pub(super) fn of(answer: Answer) -> Self {
         Self { answer, after_ms: PACE_MS, lost: false, twice: false }
     }
 }
@@ -343,7 +351,6 @@ fn one_try(value: &Value) -> Result<Try, String> {
 
 fn answer(word: &str, with: &Value) -> Result<Answer, String> {
     Ok(match word {
-        "succeeded" if with.is_null() => Answer::Succeeded(Value::Object(Map::new())),
         "succeeded" => Answer::Succeeded(with.clone()),
         "rejected" => {
             let (code, words) = why(with, "rejected")?;

@@ -14,6 +14,7 @@ mod identity;
 mod late;
 mod notices;
 mod operators;
+mod outputs;
 mod park;
 mod pivot;
 mod retry;

@@ -168,6 +168,7 @@ fn a_bad_expression_parks() {
     assert!(s.ok_with("a:x1:1", json!({})).is_empty());
     assert_eq!(s.parked(), Some((Why::BadExpression, "b:x".to_owned())));
     assert!(s.notes().contains("steps.a.output.gone"), "{}", s.notes());
+    assert_eq!(s.explained(), "input: there is no `steps.a.output.gone`");
     assert!(!s.is_touched("b") && !s.is_touched("c"));
     let none = saga_core::OperatorAction::Retry { cell: None };
     assert_eq!(s.operator(none), ["refused: it would change nothing"]);

@@ -3,7 +3,7 @@
 use saga_core::{OperatorAction, Run, Status, Why};
 use serde_json::json;
 
-use crate::support::saga;
+use crate::support::{saga, saga_with};
 
 const PAID: &str =
     "a\nw: after a; wait: {signal: paid, timeout: 1h}\nb: after w; input: {by: \"${steps.w.output.by}\"}";
@@ -48,8 +48,55 @@ fn an_early_signal_waits_no_longer_than_its_time() {
     let mut s = saga(PAID);
     s.signal("paid", json!({"by": "card"}));
     s.now += 60_000;
-    assert!(s.ok("a:x1:1").is_empty());
-    assert_eq!(s.run("w"), Run::Waiting);
+    assert_eq!(s.ok("a:x1:1"), ["anomaly w:x1 signal_expired"]);
+    assert_eq!((s.run("w"), s.state.early_signals.len()), (Run::Waiting, 0));
+    assert_eq!(s.signal("paid", json!({"by": "card"})), ["b:x1:1"]);
+}
+
+/// How long is the definition's to say.
+#[test]
+fn a_definition_says_how_long_early_signals_wait() {
+    let mut s = saga_with(PAID, "signal_ttl: 2h");
+    s.signal("paid", json!({"by": "card"}));
+    s.now += 7_199_999;
+    assert_eq!(s.ok("a:x1:1"), ["b:x1:1"]);
+    let mut s = saga_with(PAID, "signal_ttl: 1s");
+    s.signal("paid", json!({"by": "card"}));
+    s.now += 1_000;
+    assert_eq!(s.ok("a:x1:1"), ["anomaly w:x1 signal_expired"]);
+}
+
+/// "Late truth is never just ignored": what came early reports it too, when the saga turns around before its wait.
+#[test]
+fn an_early_signal_of_a_saga_that_unwinds_is_an_anomaly() {
+    let mut s = saga(PAID);
+    s.signal("paid", json!({"amount": 5}));
+    assert_eq!(s.compensate(), ["anomaly w:x1 signal_after_wait", "a:c1:1"]);
+    assert_eq!(anomaly_output(&s), Some(json!({"amount": 5})));
+    assert_eq!(s.signal("paid", json!({"amount": 5})), ["ignored: the anomaly is open already"]);
+    let mut s = saga(PAID);
+    s.signal("paid", json!({"amount": 5}));
+    assert_eq!(s.abandon(), ["ended abandoned", "anomaly w:x1 signal_after_wait"]);
+}
+
+/// The second of two that came early is a repetition, if only one was waited for.
+#[test]
+fn a_second_early_signal_is_no_anomaly() {
+    let mut s = saga(PAID);
+    s.signal("paid", json!({"by": "card"}));
+    s.signal("paid", json!({"by": "cash"}));
+    assert_eq!(s.ok("a:x1:1"), ["b:x1:1"]);
+    assert_eq!(s.command("b:x1").input.get(), r#"{"by":"card"}"#);
+    assert_eq!(s.ok("b:x1:1"), ["ended completed"]);
+    assert!(s.state.early_signals.is_empty());
+}
+
+fn anomaly_output(s: &crate::support::Saga) -> Option<serde_json::Value> {
+    let effects = &s.last.as_ref().unwrap().effects;
+    effects.iter().find_map(|effect| match effect {
+        saga_core::Effect::Anomaly(it) => it.output.as_deref().cloned(),
+        _ => None,
+    })
 }
 
 /// Early signals are bounded.

@@ -100,6 +100,13 @@ impl Saga {
         self
     }
 
+    /// Why it is parked, asked of its state.
+    pub(crate) fn explained(&self) -> String {
+        let saga = self.payloads.saga;
+        saga_core::explain::why_parked(&self.definition, saga, &self.state, &self.payloads)
+            .unwrap_or_default()
+    }
+
     pub(crate) fn start(&mut self) -> Vec<String> {
         self.happens(What::Start)
     }

@@ -46,7 +46,7 @@ impl Announcer {
             at_ms,
             leaving,
             answered_per_minute: Some(shared.pulse.per_minute(at_ms)),
-            breakers: shared.pulse.breakers(),
+            breakers: Some(shared.pulse.breakers()),
         });
         say(&*self.bus, &self.topic, vec![record]).await;
     }

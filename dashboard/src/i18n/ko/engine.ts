@@ -1,12 +1,17 @@
 // What the engine says in its own words, in Korean. Only what it says itself: texts of workers and of people are left alone.
 // `{name}` stands for whatever is there, which is looked up here, too. A test looks for each of these in the engine's sources.
 
+import { REQUESTS } from "./requests";
+
 /** Of the state machine: why an answer, a signal or an action changed nothing, or is refused. */
 const machine: [string, string][] = [
   ["the saga has ended", "사가가 이미 끝났습니다"],
   ["the saga has moved on since you looked", "확인한 뒤에 사가가 진행되었습니다"],
   ["the saga has no such step under way", "이 사가에는 진행 중인 그런 단계가 없습니다"],
   ["it may still take effect: acknowledge that first", "아직 반영될 수 있으니 먼저 확인해 주세요"],
+  ["its output does not fit its output_schema: give one that does", "출력이 output_schema에 맞지 않습니다. 맞는 출력을 넣으세요"],
+  ["that output does not fit the step's output_schema", "그 출력은 단계의 output_schema에 맞지 않습니다"],
+  ["the output of {step} does not fit its output_schema: {why}", "{step} 단계의 출력이 output_schema에 맞지 않습니다: {why}"],
   ["the saga is being undone: only compensations are tried again", "되돌리는 중이므로 보상만 다시 시도할 수 있습니다"],
   ["the definition has no such step", "정의에 그런 단계가 없습니다"],
   ["no worker was asked: the step is not a command", "명령이 아닌 단계라 워커에게 보낸 적이 없습니다"],
@@ -65,6 +70,7 @@ const reasons: [string, string][] = [
   ["A compensation failed for good; the rest is undone.", "보상 하나가 끝내 실패했고, 나머지는 되돌렸습니다."],
   ["The worker has no right to any answer: its record is gone, or past its retention.", "워커가 결과를 알 수 없습니다. 기록이 없거나 보존 기간이 지났습니다."],
   ["A step succeeded with an output that was too large to keep.", "단계는 성공했지만 출력이 너무 커서 보관하지 못했습니다."],
+  ["A step succeeded with an output that does not fit its `output_schema`.", "단계는 성공했지만 출력이 `output_schema`에 맞지 않습니다."],
   ["An expression of the definition has no value with this saga's data.", "정의의 식을 이 사가의 데이터로 계산할 수 없습니다."],
   ["A record of this saga cannot be applied.", "이 사가의 레코드를 적용할 수 없습니다."],
   ["The engine met a combination that cannot be: a bug of ours. Please report it.", "엔진이 있을 수 없는 상태를 만났습니다. 저희의 버그이니 알려 주세요."],
@@ -89,6 +95,10 @@ const deeds: [string, string][] = [
   ["a second person must approve the job", "다른 운영자가 작업을 승인해야 합니다"],
   ["nobody has approved it in time", "제때 승인한 사람이 없습니다"],
   ["there is no such saga", "그런 사가가 없습니다"],
+  ["starts are held by {who}: {why}", "{who} 님이 시작을 보류했습니다: {why}"],
+  ["it goes on when they are released", "보류가 해제되면 이어집니다"],
+  ["starts are refused for a while, too much waits", "밀린 것이 많아 잠시 시작을 받지 않습니다"],
+  ["it goes on by itself", "저절로 이어집니다"],
   ["its id was used for something else", "그 ID는 다른 일에 쓰였습니다"],
   ["its definition has no such version", "정의에 그런 버전이 없습니다"],
   ["the canary failed: {failed} of {tried}: {reason}", "카나리 실패: {tried}건 중 {failed}건: {reason}"],
@@ -200,7 +210,8 @@ const books: [string, string][] = [
   ["the order is completed, and {charged} of {amount} were charged", "주문은 완료인데, {amount} 중 {charged}만 청구되었습니다"],
   ["the order is completed, and all of the {amount} were given back", "주문은 완료인데, {amount} 전액이 환불되었습니다"],
   ["the order is completed for {amount}, and {kept} are kept", "주문 금액은 {amount}인데, {kept}이(가) 남아 있습니다"],
-  ["{refunded} were given back in {times} refunds, {over} more than the {owed} that were to be", "{times}번에 걸쳐 {refunded} 환불: 환불할 {owed}보다 {over} 더 많습니다"],
+  ["the order is completed, and {amount} were given back {times} times", "주문은 완료인데, {amount}이(가) {times}번 환불되었습니다"],
+  ["{refunded} were given back in {times} refunds, {over} more than the {charged} that were charged", "{times}번에 걸쳐 {refunded} 환불: 청구한 {charged}보다 {over} 더 많습니다"],
   ["the order is {status}, and its goods are {held}", "주문 상태는 {status}인데, 상품은 {held} 상태입니다"],
   ["the saga's state cannot be read", "사가의 상태를 읽을 수 없습니다"],
   ["no such saga in this shard", "이 샤드에 그런 사가가 없습니다"],
@@ -248,10 +259,10 @@ const problems: [string, string][] = [
   ["It was settled by {who} already: {why}", "{who} 님이 이미 정리했습니다: {why}"],
   ["It was {done} by {who} already.", "{who} 님이 이미 처리했습니다({done})."],
   ["Saga {saga} cannot be replayed: {reason}.", "사가 {saga}은(는) 재실행할 수 없습니다: {reason}."],
-  ["Saga {saga} replays it already; replay that one, or acknowledge it.", "사가 {saga}이(가) 이미 재실행했습니다. 그것을 재실행하거나 확인해 주세요."],
+  ["Saga {saga} replays it already. Replay that one, if it did not complete.", "사가 {saga}이(가) 이미 재실행했습니다. 완료되지 않았다면 그것을 재실행하세요."],
   ["Saga {saga} has the business key now. Replay that one instead.", "사가 {saga}이(가) 같은 키를 쓰고 있습니다. 그것을 재실행하세요."],
   ["Somebody else's saga has the business key now.", "다른 사람의 사가가 같은 키를 쓰고 있습니다."],
-  ["The saga has not ended: its steps still need this data. Erase it afterwards.", "아직 끝나지 않아 단계에 이 데이터가 필요합니다. 끝난 뒤에 삭제하세요."],
+  ["Saga {saga} has not ended: its steps still need this data. Erase it afterwards.", "사가 {saga}이(가) 아직 끝나지 않아 단계에 이 데이터가 필요합니다. 끝난 뒤에 삭제하세요."],
   ["The saga's state cannot be read: {reason}.", "사가의 상태를 읽을 수 없습니다: {reason}."],
   ["The job is {state}; this is for jobs that are {states}.", "작업 상태가 {state}입니다. {states} 상태일 때 할 수 있습니다."],
   ["This version of `{name}` is no canary, or is one no more. `GET /definitions/{path}` shows what there is.", "`{name}`의 이 버전은 카나리가 아니거나 이제 아닙니다. 페이지를 다시 확인하세요."],
@@ -267,7 +278,7 @@ const problems: [string, string][] = [
   ["{who} asks faster than it may. Nothing was written.", "요청이 너무 잦습니다. 기록된 것은 없습니다."],
 ];
 
-export const ENGINE: readonly [string, string][] = [...machine, ...reasons, ...deeds, ...plays, ...books, ...workers, ...problems];
+export const ENGINE: readonly [string, string][] = [...machine, ...reasons, ...deeds, ...plays, ...books, ...workers, ...problems, ...REQUESTS];
 
 /** Words of states within what the engine says. */
 export const WORDS: Record<string, string> = {

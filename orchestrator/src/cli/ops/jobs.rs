@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use chrono::Utc;
 use clap::{Args, Subcommand};
+use saga_protocol::SagaId;
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::ago;
 use super::look::show;
-use crate::api::jobs::{JobItems, JobList, JobPreview, JobView, SteerRequest};
+use crate::api::jobs::steering::SteerRequest;
+use crate::api::jobs::views::{JobItems, JobList, JobPreview, JobView};
 use crate::cli::client::Client;
 use crate::cli::exit::{Code, Failure};
 use crate::cli::style::{amount, table};
@@ -78,8 +80,11 @@ struct MakeArgs {
     /// What to do
     what: What,
     /// Which sagas: a query such as `status=parked&failure=7d1f…`
-    #[arg(long)]
-    filter: String,
+    #[arg(long, required_unless_present = "sagas", conflicts_with = "sagas")]
+    filter: Option<String>,
+    /// Or this saga; may be given again
+    #[arg(long = "saga", value_name = "SAGA")]
+    sagas: Vec<SagaId>,
     /// Why; it stands in every saga's history
     #[arg(long, default_value = "")]
     why: String,
@@ -153,8 +158,8 @@ impl MakeArgs {
         Ok(JobRequest {
             kind: if action.is_some() { "action" } else { "replay" }.to_owned(),
             action: action.map(str::to_owned),
-            filter: Some(self.filter),
-            sagas: None,
+            filter: self.filter,
+            sagas: (!self.sagas.is_empty()).then_some(self.sagas),
             why: self.why,
             acknowledged: self.acknowledge,
             canary: self.canary,
@@ -260,6 +265,22 @@ fn job(it: &JobView) -> String {
         format!("job {} ({what}) by {} {}: {}", it.id, it.by, ago(it.created_at, Utc::now()), it.why),
         progress(it),
     ];
+    lines.extend(
+        it.amount
+            .iter()
+            .map(|sum| format!("  {} in {} sagas", amount(sum.amount, sum.currency.as_deref()), sum.sagas)),
+    );
+    lines.extend(it.filter.iter().map(|filter| format!("  found by {filter}")));
+    lines.extend(it.version.iter().map(|version| format!("  on version {version}")));
+    lines.extend(it.merge.iter().map(|merge| format!("  each input changed by {merge}")));
+    if !it.fresh.is_empty() {
+        lines.push(format!("  with fresh values for {}", it.fresh.join(", ")));
+    }
+    if it.acknowledged {
+        lines.push(format!("  {} knows what stays undone, or is repeated", it.by));
+    }
+    lines.extend(it.approved_by.iter().map(|by| format!("  approved by {by}")));
+    lines.extend(it.stalled.iter().map(|why| format!("it does not come along: {why}")));
     if let Some(because) = &it.stopped_because {
         lines.push(format!("stopped by itself: {because}"));
         lines.push(format!(
@@ -329,6 +350,9 @@ fn preview(it: &JobPreview) -> String {
         lines.push(format!("  {} in {} sagas", amount(sum.amount, sum.currency.as_deref()), sum.sagas));
     }
     lines.extend(it.by_step.iter().map(|at| format!("  {} at {}", at.sagas, at.step)));
+    lines.extend(
+        it.uncompensated.iter().map(|at| format!("  {} stays undone in {} sagas", at.step, at.sagas)),
+    );
     lines.extend(it.excluded.iter().map(|out| format!("left out: {} ({})", out.sagas, out.reason)));
     if !it.needs_fresh.is_empty() {
         lines.push(format!("each needs fresh values: {} (--fresh FILE)", it.needs_fresh.join(", ")));

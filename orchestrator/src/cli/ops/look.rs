@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use clap::Subcommand;
 use saga_protocol::SagaId;
 
 use super::ago;
 use crate::api::audit::AuditPage;
 use crate::api::care::FilterList;
+use crate::api::labels::LabelList;
 use crate::api::letters::{AnomalyPage, LetterPage, LetterView};
 use crate::api::overview::{Overview, WorkerList};
 use crate::api::queues::{AtRiskView, FailureGroup, FailurePage, WaitingPage};
@@ -55,6 +56,9 @@ pub(super) enum Look {
         /// Also groups that nobody fails with any more
         #[arg(long)]
         all: bool,
+        /// Goes on after the page before
+        #[arg(long)]
+        after: Option<String>,
     },
     /// How many sagas there are, by the query of `amends saga list --filter`
     Count {
@@ -64,11 +68,20 @@ pub(super) enum Look {
     },
     /// The workers with their lag
     Workers,
+    /// The labels that sagas have: names, or with a colon in BEGIN their values
+    Labels {
+        /// How they begin: `reg`, or `region:se`
+        #[arg(default_value = "")]
+        begin: String,
+    },
     /// Effects that nobody undoes
     Anomalies {
         /// Also those that were settled
         #[arg(long)]
         all: bool,
+        /// Goes on after the page before
+        #[arg(long)]
+        after: Option<String>,
     },
     /// What could not be understood or answered; or one letter
     DeadLetters {
@@ -95,12 +108,21 @@ pub(super) enum Look {
         /// Only to this saga, hold or job
         #[arg(long)]
         target: Option<String>,
+        /// Not before
+        #[arg(long, value_name = "INSTANT")]
+        after_at: Option<DateTime<Utc>>,
+        /// Only before
+        #[arg(long, value_name = "INSTANT")]
+        before_at: Option<DateTime<Utc>>,
         /// How many, at most 500
         #[arg(long, default_value_t = 50)]
         limit: u16,
         /// Goes on after the page before
-        #[arg(long)]
+        #[arg(long, conflicts_with = "export")]
         after: Option<i64>,
+        /// All of it, the newest first, one JSON document a line
+        #[arg(long)]
+        export: bool,
     },
     /// Saved filters
     Filters,
@@ -141,10 +163,11 @@ pub(super) async fn run(look: Look, client: &Client, output: Output) -> Result<C
             let it: FailureGroup = client.get(&format!("/ops/failures/{id}")).await?;
             show(output, &it, || failures(std::slice::from_ref(&it)));
         }
-        Look::Failures { id: None, definition, all } => {
-            let query = pairs(vec![("definition", definition), ("open", Some((!all).to_string()))]);
+        Look::Failures { id: None, definition, all, after } => {
+            let query =
+                pairs(vec![("definition", definition), ("open", Some((!all).to_string())), ("after", after)]);
             let it: FailurePage = client.query("/ops/failures", &query).await?;
-            show(output, &it, || failures(&it.failures));
+            show(output, &it, || more(failures(&it.failures), it.next.as_ref()));
         }
         Look::Count { filter } => {
             let it: Counts = client.get(&format!("/ops/counts?{}", filter.trim_start_matches('?'))).await?;
@@ -154,9 +177,19 @@ pub(super) async fn run(look: Look, client: &Client, output: Output) -> Result<C
             let it: WorkerList = client.get("/ops/workers").await?;
             show(output, &it, || workers(&it));
         }
-        Look::Anomalies { all } => {
-            let it: AnomalyPage = client.query("/ops/anomalies", &[("open", !all)]).await?;
-            show(output, &it, || anomalies(&it));
+        Look::Labels { begin } => {
+            let it: LabelList =
+                client.query("/ops/labels", &[("begin", begin), ("limit", "500".into())]).await?;
+            let all = || [it.names.clone(), it.labels.clone()].concat();
+            show(output, &it, || match all() {
+                none if none.is_empty() => "no labels begin so".to_owned(),
+                all => all.join("\n"),
+            });
+        }
+        Look::Anomalies { all, after } => {
+            let query = pairs(vec![("open", Some((!all).to_string())), ("after", after)]);
+            let it: AnomalyPage = client.query("/ops/anomalies", &query).await?;
+            show(output, &it, || more(anomalies(&it), it.next.as_ref()));
         }
         Look::DeadLetters { id: Some(id), .. } => {
             let it: LetterView = client.get(&format!("/ops/dead-letters/{id}")).await?;
@@ -171,14 +204,21 @@ pub(super) async fn run(look: Look, client: &Client, output: Output) -> Result<C
             let it: LetterPage = client.query("/ops/dead-letters", &query).await?;
             show(output, &it, || letters(&it));
         }
-        Look::Audit { who, what, target, limit, after } => {
-            let query = pairs(vec![
+        Look::Audit { who, what, target, after_at, before_at, limit, after, export } => {
+            let mut query = pairs(vec![
                 ("who", who),
                 ("what", what),
                 ("target", target),
+                ("after_at", after_at.map(|it| it.to_rfc3339())),
+                ("before_at", before_at.map(|it| it.to_rfc3339())),
+            ]);
+            if export {
+                return client.copy("/ops/audit/export", &query).await.map(|()| Code::Ok);
+            }
+            query.extend(pairs(vec![
                 ("limit", Some(limit.to_string())),
                 ("after", after.map(|it| it.to_string())),
-            ]);
+            ]));
             let it: AuditPage = client.query("/ops/audit", &query).await?;
             show(output, &it, || audit(&it));
         }
@@ -287,6 +327,14 @@ pub(super) fn held(hold: &crate::api::holds::HoldView) -> String {
     }
 }
 
+/// A table, and how to get what comes after it.
+fn more(mut text: String, next: Option<impl std::fmt::Display>) -> String {
+    if let Some(next) = next {
+        text.push_str(&format!("\nmore: --after {next}"));
+    }
+    text
+}
+
 fn parked(it: &WaitingPage) -> String {
     if it.parked.is_empty() {
         return "nothing needs a human".to_owned();
@@ -379,8 +427,9 @@ fn workers(it: &WorkerList) -> String {
         let actions: Vec<&str> = w.actions.iter().map(|it| it.action.as_str()).collect();
         let living = || w.instances.iter().filter(|it| it.alive);
         let answered = living().filter_map(|it| it.answered_per_minute).reduce(|a, b| a + b);
-        let breakers: BTreeSet<String> = living()
-            .flat_map(|it| &it.breakers)
+        let known = || living().filter_map(|it| it.breakers.as_ref());
+        let open: BTreeSet<String> = known()
+            .flatten()
             .filter(|it| it.state != "closed")
             .map(|it| format!("{} {}", it.action, it.state.replace('_', " ")))
             .collect();
@@ -390,7 +439,12 @@ fn workers(it: &WorkerList) -> String {
             if lag > 0 { span(lag) } else { "none".to_owned() },
             w.open.to_string(),
             answered.map_or_else(|| "-".to_owned(), |it| it.to_string()),
-            if breakers.is_empty() { "-".to_owned() } else { Vec::from_iter(breakers).join(", ") },
+            match (open.is_empty(), known().count(), known().flatten().count()) {
+                (false, ..) => Vec::from_iter(open).join(", "),
+                (true, 0, _) => "-".to_owned(),
+                (true, _, 0) => "none".to_owned(),
+                _ => "closed".to_owned(),
+            },
             actions.join(", "),
         ]
     });

@@ -51,6 +51,9 @@ pub struct ReconcileArgs {
     /// Shows what the newest run found, without another one
     #[arg(long)]
     last: bool,
+    /// Goes on after the page before, without another one
+    #[arg(long)]
+    after: Option<i32>,
 }
 
 /// Runs it.
@@ -58,7 +61,7 @@ pub struct ReconcileArgs {
 /// # Errors
 /// When the server cannot be reached or refuses.
 pub async fn reconcile(args: ReconcileArgs, output: Output) -> Result<Code, Failure> {
-    settle::reconcile(&args.server.client()?, args.last, output).await
+    settle::reconcile(&args.server.client()?, (args.last, args.after), output).await
 }
 
 /// How long ago, in words.

@@ -13,7 +13,7 @@ use crate::api::approvals::{ApprovalList, ApprovalView, DecisionRequest};
 use crate::api::care::{FilterList, FilterRequest};
 use crate::api::holds::{HoldList, HoldRequest, HoldView};
 use crate::api::letters::{LetterView, ResolveRequest, WhyRequest};
-use crate::api::reconciliation::Reconciliation;
+use crate::api::reconciliation::{Reconciliation, SettleRequest};
 use crate::api::retention::{RetentionRequest, RetentionView};
 use crate::cli::client::{Client, Sent, query_of};
 use crate::cli::exit::{Code, Failure};
@@ -85,6 +85,17 @@ pub(super) enum Settle {
         /// What happened, such as succeeded_after_skip
         kind: String,
         /// How it was settled
+        #[arg(long)]
+        why: String,
+    },
+    /// Says that a finding of the reconciliation is settled
+    #[command(name = "settle-finding")]
+    Finding {
+        /// Its kind, as `amends reconcile --last` shows it
+        kind: String,
+        /// Its order
+        order_id: String,
+        /// How it was settled, such as the receipt
         #[arg(long)]
         why: String,
     },
@@ -168,6 +179,11 @@ pub(super) async fn run(settle: Settle, client: &Client, output: Output) -> Resu
             let request = ResolveRequest { saga, effect_key, kind, why };
             let it: Value = client.post("/ops/anomalies/resolve", &request).await?;
             show(output, &it, || "settled".to_owned());
+        }
+        Settle::Finding { kind, order_id, why } => {
+            let request = SettleRequest { kind, order_id, why };
+            let it: Reconciliation = client.post("/ops/reconciliation/settle", &request).await?;
+            show(output, &it, || format!("settled; {} findings are open", it.open));
         }
         Settle::Resend { id, why } => {
             let it: LetterView =
@@ -296,9 +312,13 @@ fn retention(it: &RetentionView) -> String {
 }
 
 /// Runs the reconciliation, or shows its newest run.
-pub(super) async fn reconcile(client: &Client, last: bool, output: Output) -> Result<Code, Failure> {
-    let it: Reconciliation = if last {
-        client.get("/ops/reconciliation").await?
+pub(super) async fn reconcile(
+    client: &Client,
+    (last, after): (bool, Option<i32>),
+    output: Output,
+) -> Result<Code, Failure> {
+    let it: Reconciliation = if last || after.is_some() {
+        client.query("/ops/reconciliation", &[("limit", 500), ("after", after.unwrap_or(0))]).await?
     } else {
         client.post("/ops/reconciliation", &json!({})).await?
     };
@@ -319,11 +339,18 @@ fn reconciliation(it: &Reconciliation) -> String {
     let Some(run) = &it.run else {
         return "it has not run yet: amends reconcile".to_owned();
     };
-    if let Some(error) = &run.error {
-        return format!("the books could not be read: {error}");
-    }
-    if it.findings.is_empty() {
-        return format!("{} orders compared in {} ms: the books balance", run.orders, run.took_ms);
+    let unread = run.error.as_ref().map(|error| format!("the books could not be read: {error}"));
+    let unasked = match run.unasked {
+        0 => String::new(),
+        count => format!("; {count} old orders were too many to ask the vendor for in one run"),
+    };
+    match (&unread, it.findings.is_empty()) {
+        (Some(unread), true) => return unread.clone(),
+        (None, true) => {
+            let (orders, ms) = (run.orders, run.took_ms);
+            return format!("{orders} orders compared in {ms} ms: the books balance{unasked}");
+        }
+        (_, false) => {}
     }
     let rows = it.findings.iter().map(|f| {
         vec![
@@ -336,5 +363,10 @@ fn reconciliation(it: &Reconciliation) -> String {
         ]
     });
     let heads = ["what", "order", "saga", "amount", "why", "suggested"];
-    format!("{} orders compared, {} findings\n{}", run.orders, run.findings, table(&heads, rows.collect()))
+    let compared = match unread {
+        Some(unread) => format!("{unread}\nopen since the last run that could"),
+        None => format!("{} orders compared{unasked}, {} findings are open", run.orders, it.open),
+    };
+    let more = it.next.map(|next| format!("\nmore: amends reconcile --after {next}")).unwrap_or_default();
+    format!("{compared}\n{}{more}", table(&heads, rows.collect()))
 }
