@@ -5,6 +5,7 @@
 mod support;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use amends::start::StartRequest;
 use saga_bus::in_process::Faults;
@@ -57,13 +58,17 @@ async fn stage() -> (Stage, Node, Travel) {
 }
 
 async fn start(node: &Node, definition: &str, input: Value) -> SagaId {
+    start_again(node, definition, input, None).await
+}
+
+async fn start_again(node: &Node, definition: &str, input: Value, replay_of: Option<SagaId>) -> SagaId {
     let request = StartRequest {
         definition: node.engine.definitions.active(definition).unwrap(),
         input: Arc::new(input),
         body_hash: [1; 32],
         principal: "tester".to_owned(),
         idempotency_key: None,
-        replay_of: None,
+        replay_of,
     };
     node.engine.starter.start(request).await.unwrap().saga
 }
@@ -243,6 +248,56 @@ async fn a_child_that_was_undone_is_retried_as_another_which_takes_its_key_over(
         (COMPENSATED, COMPLETED)
     );
     stage.histories_are_whole().await;
+    node.stop().await;
+}
+
+/// The keys of its children, and of theirs, go over to those of the saga that replays it.
+#[tokio::test]
+async fn a_replay_takes_over_the_keys_of_its_children() {
+    let (stage, node, travel) = stage().await;
+    let full = Arc::new(AtomicBool::new(true));
+    let sold_out = full.clone();
+    travel.serve(move |command: &Command| {
+        let refused = command.action == "board" && sold_out.load(Ordering::Relaxed);
+        Some(if refused { rejected(command, "full") } else { succeeded(command) })
+    });
+    let input = json!({ "id": "w1", "days": ["mon", "tue"] });
+    let week = start(&node, "week", input.clone()).await;
+    stage.ends(week, COMPENSATED).await;
+    // Nobody else gets them, also not a saga that has replayed another one.
+    let other = start(&node, "week", json!({ "id": "other", "days": [] })).await;
+    stage.ends(other, COMPLETED).await;
+    let thief = JOURNEY.replace("saga: journey", "saga: thief");
+    node.engine.publish(&thief).await.unwrap();
+    let stealing = json!({ "id": "t1", "stay": "w1-stay-mon" });
+    let stranger = start_again(&node, "thief", stealing, Some(other)).await;
+    stage.ends(stranger, COMPENSATED).await;
+    full.store(false, Ordering::Relaxed);
+    // Twice: the second replay's are those of the first.
+    let again = start_again(&node, "week", input.clone(), Some(week)).await;
+    stage.ends(again, COMPLETED).await;
+    let third = start_again(&node, "week", input, Some(again)).await;
+    stage.ends(third, COMPLETED).await;
+    let holders = "select count(*) from start_key k join saga s on s.id = k.saga_id join saga p on p.id = s.parent
+        where k.key in ('w1-mon', 'w1-tue') and p.key = 'w1' and p.id = (select id from saga where key = 'w1' order by id desc limit 1)";
+    assert_eq!(stage.count(holders).await, 2, "the newest has them");
+    stage.histories_are_whole().await;
+    node.stop().await;
+}
+
+/// Two steps of one saga want the same key: the second is refused, also in a replay.
+#[tokio::test]
+async fn children_of_one_saga_do_not_take_each_others_keys() {
+    let (stage, node, travel) = stage().await;
+    travel.serve(|command: &Command| Some(succeeded(command)));
+    let twins = "saga: twins\nkey: ${input.id}\nsteps:\n  one: { saga: stay, input: { id: \"${input.id}\" } }\n  two: { after: [one], saga: stay, input: { id: \"${input.id}\" } }\n";
+    node.engine.publish(twins).await.unwrap();
+    let first = start(&node, "twins", json!({ "id": "x" })).await;
+    stage.ends(first, COMPENSATED).await;
+    let again = start_again(&node, "twins", json!({ "id": "x" }), Some(first)).await;
+    stage.ends(again, COMPENSATED).await;
+    let told = "select count(*) from history where event like '%has the key%'";
+    assert_eq!(stage.count(told).await, 2);
     node.stop().await;
 }
 

@@ -127,14 +127,14 @@ fn again(engine: &Engine, letter: &DeadLetter) -> Option<Outgoing> {
         Message { key: key.into(), headers: kept, data: letter.data.clone().into() }
     };
     // A trigger's, on the topic that it came from, as long as that still starts something.
-    if let [topic, _log, partition, _offset] = letter.source.split('/').collect::<Vec<_>>()[..]
+    if let Some((topic, partition)) = trigger_of(&letter.source)
         && engine
             .definitions
             .all_active()
             .iter()
             .any(|it| it.definition.kafka.as_ref().is_some_and(|kafka| kafka.topic == topic))
     {
-        return Some(Outgoing { topic: topic.into(), partition: partition.parse().ok(), message: kept() });
+        return Some(Outgoing { topic: topic.into(), partition: Some(partition), message: kept() });
     }
     let shard = letter
         .source
@@ -151,6 +151,13 @@ fn again(engine: &Engine, letter: &DeadLetter) -> Option<Outgoing> {
         kept()
     };
     Some(Outgoing { topic: engine.topics.inbox().into(), partition: Some(shard), message })
+}
+
+/// The topic and partition of `topic/log/partition/offset`. A log's id is base 64 and may have slashes in it.
+fn trigger_of(source: &str) -> Option<(&str, i32)> {
+    let (topic, place) = source.split_once('/')?;
+    let [_offset, partition, _log] = place.rsplitn(3, '/').collect::<Vec<_>>()[..] else { return None };
+    Some((topic, partition.parse().ok()?))
 }
 
 fn view(engine: &Engine, letter: DeadLetter, whole: bool) -> LetterView {
@@ -499,6 +506,21 @@ pub async fn resolve(
         Settled::Not => Err(Problem::unavailable()),
         Settled::Nothing => {
             Err(Problem::not_found("There is no such anomaly. `GET /ops/anomalies` lists them."))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::trigger_of;
+
+    #[test]
+    fn a_log_with_slashes_in_its_id_is_found_back() {
+        let expected = Some(("shop.orders", 3));
+        assert_eq!(trigger_of("shop.orders/wAfZJ22+ToagJrQqVweP/Q/3/17"), expected);
+        assert_eq!(trigger_of("shop.orders/0/3/17"), expected);
+        for other in ["shop.orders", "shop.orders/3/17", "shop.orders/log/three/17"] {
+            assert_eq!(trigger_of(other), None, "{other}");
         }
     }
 }

@@ -1,5 +1,7 @@
 //! How long ended sagas stay, and erasing what is personal.
 
+use std::collections::BTreeMap;
+
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
@@ -188,45 +190,40 @@ pub async fn erase(
     }
     let engine = api.engine();
     let why = request.why.replace('\0', "\u{fffd}");
-    if engine.store.whole(id).await?.is_none() {
-        // Its row may be gone, and its week of history not.
-        let rows = engine.store.erase_remains(&actor(&caller, from), id, &why).await?;
-        if rows == 0 {
-            return Err(Problem::no_saga());
-        }
-        return Ok(Json(Erased { saga: id, places: usize::try_from(rows).unwrap_or(usize::MAX) }));
-    }
     let family = engine.store.family(id, FAMILY_MAX).await?;
     if family.len() >= FAMILY_MAX {
         return Err(Problem::conflict(format!("The saga's family has {FAMILY_MAX} sagas or more.")));
     }
-    let mut all = Vec::new();
-    for (member, ended) in family {
-        if !ended {
-            return Err(Problem::conflict(format!(
-                "Saga {member} has not ended: its steps still need this data. Erase it afterwards."
-            )));
+    let running = |member: SagaId| {
+        Problem::conflict(format!(
+            "Saga {member} has not ended: its steps still need this data. Erase it afterwards."
+        ))
+    };
+    // Of those whose retention is over there is nothing to look up: what is left of them is deleted.
+    let (mut all, there) = (BTreeMap::new(), family.iter().any(|(_, ended)| ended.is_some()));
+    for &(member, ended) in &family {
+        if ended == Some(false) {
+            return Err(running(member));
         }
-        all.push((member, own(&api, member).await?));
+        all.insert(member, own(&api, member).await?);
     }
-    let told = all.iter().fold(Personal::default(), |told, (_, personal)| told.with(personal));
+    let told = all.values().fold(Personal::default(), |told, personal| told.with(personal));
+    let places: usize = all.values().map(Personal::places).sum();
+    all.values_mut().for_each(|personal| *personal = std::mem::take(personal).with(&told));
     let by = Value::from(ERASED);
-    let (actor, mut places) = (actor(&caller, from), 0);
-    for (member, personal) in all {
-        let its_places = personal.places();
-        let personal = personal.with(&told);
-        let hide = |is_input: bool, value: &mut Value| {
-            if is_input {
-                personal.hide_in_input(value, &by);
-            }
-            personal.hide(value, &by);
-        };
-        if !engine.store.erase(&actor, member, &why, hide).await? {
-            return Err(Problem::conflict(format!("Saga {member} has gone meanwhile. Try again.")));
+    let hide = |member: SagaId, is_input: bool, value: &mut Value| {
+        let Some(personal) = all.get(&member) else { return };
+        if is_input {
+            personal.hide_in_input(value, &by);
         }
-        places += its_places;
+        personal.hide(value, &by);
+    };
+    let family: Vec<SagaId> = family.into_iter().map(|(member, _)| member).collect();
+    let gone = engine.store.erase(&actor(&caller, from), &family, &why, hide).await?.map_err(running)?;
+    if !there && gone == 0 {
+        return Err(Problem::no_saga());
     }
-    Ok(Json(Erased { saga: id, places }))
+    Ok(Json(Erased { saga: id, places: places + usize::try_from(gone).unwrap_or(usize::MAX) }))
 }
 
 /// The personal data that a saga was given.

@@ -16,6 +16,8 @@ use super::{Caller, Kind};
 const TOKEN_BYTES_MAX: usize = 16 * 1024;
 /// The longest principal: it stands in rows and indexes.
 const PRINCIPAL_BYTES_MAX: usize = 200;
+/// How those are named who are no people: keys, parents of sagas, topics. No token is any of them.
+const OURS: [&str; 3] = [keys::PRINCIPAL, "saga:", "topic:"];
 
 /// What makes a token one of ours.
 #[derive(Clone, Debug)]
@@ -95,7 +97,7 @@ impl Verifier {
         if principal.is_empty()
             || principal.len() > PRINCIPAL_BYTES_MAX
             || principal.chars().any(char::is_control)
-            || principal.starts_with(keys::PRINCIPAL)
+            || OURS.iter().any(|ours| principal.starts_with(ours))
         {
             // An API key's name would have its sagas.
             return Err("the token's `sub` is missing, too long, not printable, or an API key's".to_owned());

@@ -25,9 +25,10 @@ pub struct ChildStart {
 }
 
 /// A child that there is already is left as it is. A key goes over from an earlier round of the same step, which has
-/// the same principal; any other saga keeps its key, and the child is not started.
+/// the same principal, and from a child, however deep, of a saga that the one at the child's top replays; any other
+/// saga keeps its key, and the child is not started.
 const START: &str = "
-with wanted as materialized (
+with recursive wanted as materialized (
     select * from unnest($1::int[], $2::uuid[], $3::int[], $4::smallint[], $5::bigint[], $6::text[], $7::text[],
         $8::text[], $9::bigint[], $10::text[], $11::text[], $12::bigint[], $13::text[], $14::text[], $15::text[],
         $16::bytea[], $17::uuid[], $18::uuid[], $19::text[], $20::uuid[], $21::text[],
@@ -36,14 +37,27 @@ with wanted as materialized (
         payload, inputs, body_hash, parent, refused_id, refused, abandoned_id, abandoned,
         told_id, told, told_payload, labels)
     where n.shard = any($22)
+), line as (
+    -- Read only where a key is taken: who is above a child, and before them the sagas that are replayed.
+    select w.id as child, w.parent as saga, false as before from wanted w
+    union
+    select l.child, n.id, l.before or n.before from line l join saga s on s.id = l.saga
+    cross join lateral (values (s.parent, false), (s.replay_of, true)) as n (id, before)
+    where n.id is not null
 ), keys as (
     insert into start_key as k (scope, key, saga_id, body_hash, principal)
     select distinct on (scope collate \"C\", key collate \"C\") scope, key, id, body_hash, principal
     from wanted where scope is not null
     order by scope collate \"C\", key collate \"C\", id
     on conflict on constraint start_key_pk do update
-        set saga_id = excluded.saga_id, body_hash = excluded.body_hash
-        where k.principal = excluded.principal
+        set saga_id = excluded.saga_id, body_hash = excluded.body_hash, principal = excluded.principal
+        where k.principal = excluded.principal or exists (
+            with recursive above as (
+                select substring(k.principal from '^saga:([0-9a-f-]{36})/')::uuid as id
+                union
+                select s.parent from above a join saga s on s.id = a.id where s.parent is not null
+            )
+            select from above a join line l on l.saga = a.id where l.child = excluded.saga_id and l.before)
     returning saga_id
 ), ours as materialized (
     select w.* from wanted w where w.scope is null or exists (select from keys k where k.saga_id = w.id)

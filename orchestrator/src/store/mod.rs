@@ -20,6 +20,7 @@ pub mod children;
 pub mod claim;
 pub(crate) mod database;
 pub mod definitions;
+pub mod erase;
 pub mod find;
 pub mod jobs;
 mod labels;

@@ -1,17 +1,14 @@
-//! Retention: ended sagas go by age; and erasing what is personal.
+//! Retention: ended sagas go by age.
 //!
-//! History goes by whole weeks: a partition is detached and dropped once everything in it may go, and what must stay
-//! moves to the default one first. The coarse rows of sagas go in small batches. Keys stay: they outlive archiving.
-//! Age is counted from a saga's end.
+//! History goes by whole weeks: a partition is detached and dropped once everything in it may go by the longest rule,
+//! and what must stay moves to the default one first. The coarse rows of its sagas go then, in small batches. Where a
+//! definition's rule is shorter, its sagas' history goes with their rows. Keys stay: they outlive archiving. Age is
+//! counted from a saga's end.
 
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta, Utc};
-use saga_core::{Event, What};
-use saga_protocol::SagaId;
-use serde_json::Value;
-use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Row};
+use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta, Utc, Weekday};
+use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use super::audit::{self, Actor, Deed};
@@ -61,8 +58,20 @@ pub struct Week {
     pub droppable_at: Option<DateTime<Utc>>,
 }
 
+/// The Monday of the week that an instant is in.
+fn monday_of(at: DateTime<Utc>) -> DateTime<Utc> {
+    at.date_naive().week(Weekday::Mon).first_day().and_time(NaiveTime::MIN).and_utc()
+}
+
 fn week_end(monday: NaiveDate) -> DateTime<Utc> {
     (monday + Days::new(7)).and_time(NaiveTime::MIN).and_utc()
+}
+
+/// The days after which nothing of a week of history is needed by any rule. Without a rule for every definition there
+/// are none.
+fn longest(rules: &[Rule]) -> Option<i32> {
+    rules.iter().find(|rule| rule.definition == "*")?;
+    rules.iter().map(|rule| rule.days).max()
 }
 
 impl Store {
@@ -126,9 +135,7 @@ impl Store {
         )
         .fetch_all(self.reads())
         .await?;
-        let rules = self.retention().await?;
-        let all = rules.iter().find(|rule| rule.definition == "*");
-        let longest = all.and_then(|_| rules.iter().map(|rule| rule.days).max());
+        let longest = longest(&self.retention().await?);
         Ok(rows
             .into_iter()
             .filter_map(|(name, bytes)| {
@@ -192,6 +199,12 @@ impl Store {
         let mut sagas = 0;
         for rule in &rules {
             let ended_before = now - TimeDelta::days(i64::from(rule.days));
+            // By the longest rule a saga goes when its week does; before, it takes its history along.
+            let (history, started_before) = if longest(&rules) == Some(rule.days) {
+                ("history_default", monday_of(ended_before))
+            } else {
+                ("history", ended_before)
+            };
             // Children stay as long as their root may need them.
             let gone = sqlx::query(AssertSqlSafe(format!(
                 "with old as (
@@ -206,7 +219,7 @@ impl Store {
                  ), notes as (delete from note n using old where n.saga_id = old.id),
                  cares as (delete from care c using old where c.saga_id = old.id),
                  rows as (delete from projection p using old where p.saga_id = old.id),
-                 moved as (delete from history_default h using old where h.saga_id = old.id),
+                 told as (delete from {history} h where h.saga_id = any(array(select id from old))),
                  settled as (delete from anomaly a using old where a.saga_id = old.id),
                  decided as (delete from approval a using old where a.saga_id = old.id),
                  dead as (delete from dead_letter d using old where d.saga_id = old.id),
@@ -219,7 +232,7 @@ impl Store {
                     where l.label = had.label and l.saga_id = old.id)
                  delete from saga s using old where s.id = old.id"
             )))
-            .bind(before(ended_before))
+            .bind(before(started_before))
             .bind(i64::from(BATCH))
             .bind(&rule.definition)
             .bind(ended_before)
@@ -286,225 +299,4 @@ impl Store {
         tracing::info!(%monday, stayed = staying.len(), "a week of history is dropped");
         Ok(true)
     }
-
-    /// A saga and those that it started, that started it, and that repeat it or that it repeats, however far; and
-    /// whether each has ended.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn family(&self, saga: SagaId, max: usize) -> Result<Vec<(SagaId, bool)>, StoreError> {
-        let rows: Vec<(Uuid, bool)> = sqlx::query_as(
-            "with recursive family as (
-                select s.id, s.parent, s.replay_of, s.status from saga s where s.id = $1
-                union select s.id, s.parent, s.replay_of, s.status from family f join saga s
-                    on s.id = f.parent or s.parent = f.id or s.id = f.replay_of or s.replay_of = f.id
-             ) select id, status >= 2 from family limit $2",
-        )
-        .bind(saga.0)
-        .bind(i64::try_from(max).unwrap_or(i64::MAX))
-        .fetch_all(self.reads())
-        .await?;
-        Ok(rows.into_iter().map(|(id, ended)| (SagaId(id), ended)).collect())
-    }
-
-    /// Deletes what is left of a saga whose retention is over, whose week of history has not gone yet. Returns how
-    /// many rows.
-    ///
-    /// # Errors
-    /// When the database fails; nothing is deleted then.
-    pub async fn erase_remains(&self, actor: &Actor, saga: SagaId, why: &str) -> Result<u64, StoreError> {
-        let mut tx = self.reads().begin().await?;
-        let mut rows = 0;
-        // What came of an action stands in its mail: the audit shows it, without what was said in it.
-        let mail = "update mailbox set body = '{}', payload = null where saga_id = $1 and (body <> '{}' or payload is not null)
-            and not exists (select from saga where id = $1)";
-        rows += sqlx::query(mail).bind(saga.0).execute(&mut *tx).await?.rows_affected();
-        for table in ["history", "ignored", "approval", "anomaly", "dead_letter"] {
-            let sql = format!(
-                "delete from {table} where saga_id = $1 and not exists (select from saga where id = $1)"
-            );
-            rows += sqlx::query(AssertSqlSafe(sql)).bind(saga.0).execute(&mut *tx).await?.rows_affected();
-        }
-        rows += erase_in_jobs(&mut tx, saga, |merge| *merge = Value::Null).await?;
-        if rows > 0 {
-            let deed = Deed { why: Some(why), ..Deed::new("saga.erase", saga.to_string()) };
-            audit::keep(&mut tx, actor, deed).await?;
-        }
-        tx.commit().await?;
-        Ok(rows)
-    }
-
-    /// Replaces a saga's personal data, wherever the engine keeps it, by what `hide` makes of each document. The
-    /// first argument says whether it is the input. `false` when it has not ended.
-    ///
-    /// # Errors
-    /// When the database fails; nothing is replaced then.
-    pub async fn erase(
-        &self,
-        actor: &Actor,
-        saga: SagaId,
-        why: &str,
-        hide: impl Fn(bool, &mut Value),
-    ) -> Result<bool, StoreError> {
-        let mut tx = self.reads().begin().await?;
-        let ended: Option<(bool,)> = sqlx::query_as("select status >= 2 from saga where id = $1")
-            .bind(saga.0)
-            .fetch_optional(&mut *tx)
-            .await?;
-        if ended != Some((true,)) {
-            return Ok(false);
-        }
-        let erased = |text: Option<String>, input: bool| -> Option<String> {
-            let text = text?;
-            let Ok(mut value) = serde_json::from_str::<Value>(&text) else { return Some(text) };
-            hide(input, &mut value);
-            Some(value.to_string())
-        };
-        let rows = sqlx::query("select revision, event, payload, inputs from history where saga_id = $1")
-            .bind(saga.0)
-            .fetch_all(&mut *tx)
-            .await?;
-        for row in &rows {
-            let (revision, event, payload): (i32, Option<String>, Option<String>) =
-                (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-            sqlx::query("update history set event = $3, payload = $4, inputs = $5 where saga_id = $1 and revision = $2")
-                .bind(saga.0)
-                .bind(revision)
-                .bind(erased(event.clone(), false))
-                .bind(if given(event.as_deref()) { payload.map(|_| GONE.to_owned()) } else { erased(payload, revision == 1) })
-                .bind(erased(row.try_get(3)?, false))
-                .execute(&mut *tx)
-                .await?;
-        }
-        for (select, update) in [
-            (
-                "select id::text, event, null from ignored where saga_id = $1",
-                "update ignored set event = $2 where id = $1::bigint",
-            ),
-            (
-                "select id::text, body, payload from mailbox where saga_id = $1",
-                "update mailbox set body = $2, payload = $3 where id = $1::uuid",
-            ),
-            (
-                "select id::text, event, payload from approval where saga_id = $1",
-                "update approval set event = $2, payload = $3 where id = $1::uuid",
-            ),
-            (
-                "select id::text, request, null from approval where saga_id = $1",
-                "update approval set request = $2 where id = $1::uuid",
-            ),
-        ] {
-            let rows: Vec<(String, Option<String>, Option<String>)> =
-                sqlx::query_as(select).bind(saga.0).fetch_all(&mut *tx).await?;
-            for (id, event, payload) in rows {
-                let query = sqlx::query(update).bind(id).bind(erased(event, false));
-                let query = if update.contains("$3") { query.bind(erased(payload, false)) } else { query };
-                query.execute(&mut *tx).await?;
-            }
-        }
-        let rows: Vec<(String, String, Option<String>)> =
-            sqlx::query_as("select effect_key, kind, output from anomaly where saga_id = $1")
-                .bind(saga.0)
-                .fetch_all(&mut *tx)
-                .await?;
-        for (key, kind, output) in rows {
-            sqlx::query(
-                "update anomaly set output = $4 where saga_id = $1 and effect_key = $2 and kind = $3",
-            )
-            .bind(saga.0)
-            .bind(key)
-            .bind(kind)
-            .bind(erased(output, false))
-            .execute(&mut *tx)
-            .await?;
-        }
-        let notes: Vec<(i64, String)> = sqlx::query_as("select id, body from note where saga_id = $1")
-            .bind(saga.0)
-            .fetch_all(&mut *tx)
-            .await?;
-        for (id, body) in notes {
-            let mut body = Value::String(body);
-            hide(false, &mut body);
-            sqlx::query("update note set body = $2 where id = $1")
-                .bind(id)
-                .bind(body.as_str().unwrap_or_default())
-                .execute(&mut *tx)
-                .await?;
-        }
-        erase_in_jobs(&mut tx, saga, |merge| hide(true, merge)).await?;
-        // The group that its failure is counted in shows a message, too.
-        let group: Option<(String, String)> = sqlx::query_as(
-            "select f.id, f.message from projection p join failure f on f.id = p.failure where p.saga_id = $1",
-        )
-        .bind(saga.0)
-        .fetch_optional(&mut *tx)
-        .await?;
-        if let Some((id, message)) = group {
-            let mut hidden = Value::String(message.clone());
-            hide(false, &mut hidden);
-            if hidden.as_str() != Some(&message) {
-                sqlx::query("update failure set message = $2 where id = $1")
-                    .bind(id)
-                    .bind(hidden.as_str().unwrap_or_default())
-                    .execute(&mut *tx)
-                    .await?;
-            }
-        }
-        // Nobody could read them: what is in there is not known, and the saga has ended without it.
-        sqlx::query("update dead_letter set data = null where saga_id = $1")
-            .bind(saga.0)
-            .execute(&mut *tx)
-            .await?;
-        // A message may quote anything.
-        sqlx::query("update projection set error_message = null where saga_id = $1")
-            .bind(saga.0)
-            .execute(&mut *tx)
-            .await?;
-        let deed = Deed { why: Some(why), ..Deed::new("saga.erase", saga.to_string()) };
-        audit::keep(&mut tx, actor, deed).await?;
-        tx.commit().await?;
-        Ok(true)
-    }
-}
-
-/// Takes what jobs were told for this saga alone out of them, and has `hide` look at what they were told for all of
-/// theirs. Of a job that goes on the latter stays: it is needed. Returns how many jobs changed.
-async fn erase_in_jobs(
-    connection: &mut PgConnection,
-    saga: SagaId,
-    hide: impl Fn(&mut Value),
-) -> Result<u64, StoreError> {
-    let jobs: Vec<(Uuid, String, bool)> = sqlx::query_as(
-        "select distinct j.id, j.request, j.ended_at is not null from job_item i join job j on j.id = i.job
-         where i.saga_id = $1",
-    )
-    .bind(saga.0)
-    .fetch_all(&mut *connection)
-    .await?;
-    let mut changed = 0;
-    for (id, text, ended) in jobs {
-        let Ok(mut request) = serde_json::from_str::<Value>(&text) else { continue };
-        if let Some(fresh) = request.get_mut("fresh").and_then(Value::as_object_mut) {
-            fresh.remove(&saga.to_string());
-        }
-        if let (Some(merge), true) = (request.get_mut("merge"), ended) {
-            hide(merge);
-        }
-        let erased = request.to_string();
-        if erased != text {
-            let update = sqlx::query("update job set request = $2 where id = $1");
-            changed += update.bind(id).bind(erased).execute(&mut *connection).await?.rows_affected();
-        }
-    }
-    Ok(changed)
-}
-
-/// What stands where something was given to a saga later on.
-const GONE: &str = "\"[erased]\"";
-
-/// Whether an event brought what people or other systems gave to a saga after its start: nobody knows what of it is
-/// personal.
-fn given(event: Option<&str>) -> bool {
-    let event = event.and_then(|text| serde_json::from_str::<Event>(text).ok());
-    event.is_some_and(|it| matches!(it.what, What::Signal(_) | What::Operator(_)))
 }

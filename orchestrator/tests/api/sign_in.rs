@@ -89,6 +89,7 @@ async fn every_endpoint_lets_in_its_roles_and_nobody_else() {
         ("without issuer", with(&|it| drop(it.as_object_mut().unwrap().remove("iss")))),
         ("without subject", with(&|it| drop(it.as_object_mut().unwrap().remove("sub")))),
         ("in an API key's name", with(&|it| it["sub"] = json!("key:shop"))),
+        ("in a saga's name", with(&|it| it["sub"] = json!("saga:01a1fde6-2213-7055-8e5e-8925bfcf0a1a/pay"))),
         ("signed by a foreign key", foreign.token(&good, &admin)),
         ("with an unknown key id", ed.token(&header(&ed, "two"), &admin)),
         ("of algorithm none", none),
