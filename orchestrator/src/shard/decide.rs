@@ -257,7 +257,7 @@ impl Lane {
             return;
         }
         if !self.sagas.contains(saga) {
-            decision.batch.taken.push((mail.shard, mail.id, "refused: there is no such saga".into()));
+            decision.batch.taken.push((mail.shard, mail.id, "refused: there is no such saga".into(), None));
             return;
         }
         let what = if mail.kind == "record" {
@@ -279,7 +279,8 @@ impl Lane {
                 }
             }
         };
-        decision.batch.taken.push((mail.shard, mail.id, result));
+        let stands = self.sagas.get(saga).map(|it| stands(&it.state));
+        decision.batch.taken.push((mail.shard, mail.id, result, stands));
     }
 
     fn republish(&mut self, shard: i32, id: SagaId, key: &str, decision: &mut Decision) {
@@ -517,6 +518,11 @@ pub(crate) const fn coarse(status: &Status) -> i16 {
         Status::Compensated => 3,
         Status::Abandoned => 4,
     }
+}
+
+/// How a saga stands, as the audit shows it beside what came of an action.
+fn stands(state: &State) -> String {
+    serde_json::json!({ "status": state.status.word(), "revision": state.revision }).to_string()
 }
 
 /// A reply as an event. An output that is too large, or not to be read, is left out: the step did succeed.

@@ -97,7 +97,7 @@ impl Lane {
             }
             Input::Mail(mail) => {
                 let result = format!("refused: {reason}").replace('\0', "\u{fffd}");
-                decision.batch.taken.push((mail.shard, mail.id, result));
+                decision.batch.taken.push((mail.shard, mail.id, result, None));
             }
             Input::Republish { shard, saga, key } => decision.batch.sent.push((*shard, saga.0, key.clone())),
             Input::Handover(_) | Input::Due { .. } | Input::Tell { .. } | Input::MailRead { .. } => {}

@@ -515,7 +515,7 @@ impl Lane {
         }
         let now = Instant::now();
         let taken = decision.batch.taken.iter().filter(|(shard, ..)| passed.contains(shard));
-        self.taken.extend(taken.map(|(_, mail, _)| (*mail, now)));
+        self.taken.extend(taken.map(|(_, mail, ..)| (*mail, now)));
         let ended = self.note_timers(&decision);
         self.ask(&decision);
         self.follow_children(&decision.batch, &passed);

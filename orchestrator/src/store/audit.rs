@@ -157,7 +157,9 @@ impl Store {
     pub async fn audit(&self, filter: &AuditFilter, limit: u16) -> Result<Vec<AuditRow>, StoreError> {
         let mut query = QueryBuilder::<Postgres>::new(
             "select a.id, a.at, a.who, a.roles, a.address, a.what, a.target, a.why, a.before,
-                coalesce(a.after, case when m.result is not null then json_build_object('result', m.result)::text end)
+                coalesce(a.after, case when m.stands is not null
+                    then (jsonb_build_object('result', m.result) || m.stands::jsonb)::text
+                    when m.result is not null then json_build_object('result', m.result)::text end)
              from audit a left join mailbox m on m.id = a.mail where true",
         );
         if let Some(who) = &filter.who {

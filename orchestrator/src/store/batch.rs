@@ -51,8 +51,8 @@ pub struct Batch {
     pub sends: Vec<(i32, Uuid, String)>,
     /// Commands that were acknowledged by the bus.
     pub sent: Vec<(i32, Uuid, String)>,
-    /// Mail that was taken in: (shard, id, result).
-    pub taken: Vec<(i32, Uuid, String)>,
+    /// Mail that was taken in: (shard, id, result, how the saga stood then).
+    pub taken: Vec<(i32, Uuid, String, Option<String>)>,
     /// Records that wait for their definition: (shard, id, saga, kind, body, payload).
     pub mail: Vec<(i32, Uuid, Uuid, String, String, Option<String>)>,
     /// What changed nothing: (shard, saga, at in ms, reason, event).
@@ -134,33 +134,34 @@ with claim as (
     delete from outbox o using fenced f, unnest($28::int[], $29::uuid[], $30::text[]) as n (shard, saga, command)
     where n.shard = f.id and o.shard = n.shard and o.saga_id = n.saga and o.command = n.command
 ), taken as (
-    update mailbox m set taken_at = now(), result = n.result
-    from fenced f, unnest($31::int[], $32::uuid[], $33::text[]) as n (shard, id, result)
+    update mailbox m set taken_at = now(), result = n.result, stands = n.stands
+    from fenced f, unnest($31::int[], $32::uuid[], $33::text[], $34::text[])
+        as n (shard, id, result, stands)
     where n.shard = f.id and m.id = n.id and m.taken_at is null
 ), mail as (
     insert into mailbox (id, shard, saga_id, kind, body, payload)
     select n.id, n.shard, n.saga, n.kind, n.body, n.payload
-    from fenced f, unnest($34::int[], $35::uuid[], $36::uuid[], $37::text[], $38::text[], $39::text[])
+    from fenced f, unnest($35::int[], $36::uuid[], $37::uuid[], $38::text[], $39::text[], $40::text[])
         as n (shard, id, saga, kind, body, payload)
     where n.shard = f.id
     on conflict do nothing
 ), unchanged as (
     insert into ignored (saga_id, at_ms, reason, event)
     select n.saga, n.at_ms, n.reason, n.event
-    from fenced f, unnest($40::int[], $41::uuid[], $42::bigint[], $43::text[], $44::text[])
+    from fenced f, unnest($41::int[], $42::uuid[], $43::bigint[], $44::text[], $45::text[])
         as n (shard, saga, at_ms, reason, event)
     where n.shard = f.id and (select count(*) from ignored i where i.saga_id = n.saga) < 50
 ), anomalies as (
     insert into anomaly (saga_id, effect_key, kind, at_ms, amount, currency, output)
     select n.saga, n.effect_key, n.kind, n.at_ms, n.amount, n.currency, n.output
-    from fenced f, unnest($45::int[], $46::uuid[], $47::text[], $48::text[], $49::bigint[], $50::bigint[], $51::text[],
-        $52::text[]) as n (shard, saga, effect_key, kind, at_ms, amount, currency, output)
+    from fenced f, unnest($46::int[], $47::uuid[], $48::text[], $49::text[], $50::bigint[], $51::bigint[], $52::text[],
+        $53::text[]) as n (shard, saga, effect_key, kind, at_ms, amount, currency, output)
     where n.shard = f.id
     on conflict do nothing
 ), dead as (
     insert into dead_letter (source, reason, headers, data, saga_id)
     select n.source, n.reason, n.headers, n.data, n.saga
-    from fenced f, unnest($53::int[], $54::text[], $55::text[], $56::text[], $57::bytea[], $58::uuid[])
+    from fenced f, unnest($54::int[], $55::text[], $56::text[], $57::text[], $58::bytea[], $59::uuid[])
         as n (shard, source, reason, headers, data, saga)
     where n.shard = f.id
     on conflict do nothing
@@ -215,7 +216,7 @@ impl Batch {
         let query = columns!(query, &self.history, 0, 1, 2, 3, 4, 5);
         let query = columns!(query, &self.sends, 0, 1, 2);
         let query = columns!(query, &self.sent, 0, 1, 2);
-        let query = columns!(query, &self.taken, 0, 1, 2);
+        let query = columns!(query, &self.taken, 0, 1, 2, 3);
         let query = columns!(query, &self.mail, 0, 1, 2, 3, 4, 5);
         let query = columns!(query, &self.ignored, 0, 1, 2, 3, 4);
         let query =

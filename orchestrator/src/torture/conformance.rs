@@ -241,7 +241,7 @@ async fn script(database: &dyn Database) -> Vec<String> {
         fences: vec![fence(&first[0], 1, 9)],
         ended: vec![(0, id(3), 3, 1, state(4))],
         statuses: vec![(0, id(1), 1)],
-        taken: vec![(0, id(90), "applied".into())],
+        taken: vec![(0, id(90), "applied".into(), None)],
         ..Batch::default()
     };
     seen.note("ended", session.commit(&end).await.unwrap());

@@ -377,7 +377,7 @@ impl Tables {
         for row in batch.sends.iter().filter(|row| ours(row.0)) {
             self.outbox.entry(row.clone()).or_insert_with(Instant::now);
         }
-        for (_, mail, result) in batch.taken.iter().filter(|row| ours(row.0)) {
+        for (_, mail, result, _) in batch.taken.iter().filter(|row| ours(row.0)) {
             if let Some((_, taken)) = self.mailbox.get_mut(mail) {
                 taken.get_or_insert_with(|| result.clone());
             }

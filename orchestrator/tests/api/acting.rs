@@ -1,7 +1,9 @@
 //! Acting on one saga: approval by a second person, what happened, replays.
 
 use amends::api::ApiConfig;
-use saga_protocol::{Command, Reply, SagaId};
+use chrono::Utc;
+use saga_bus::{Bus, Outgoing, Pace};
+use saga_protocol::{ActionInfo, Announcement, Command, Reply, SagaId, WorkerRecord};
 use serde_json::{Value, json};
 use test_support::eventually;
 
@@ -226,6 +228,52 @@ async fn an_action_says_what_happened_and_not_what_was_asked_for() {
     let done = server.post(&path, &[], &edited).await;
     let happened = done.body["happened"].as_str().unwrap();
     assert!(happened.starts_with("charge succeeded; the saga is ") || happened == "completed", "{happened}");
+    server.until(saga, "completed").await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_edited_input_must_fit_what_the_worker_announces() {
+    let server = Server::start().await;
+    let schema = json!({ "type": "object", "required": ["id", "key"],
+        "properties": { "id": { "type": "string" }, "key": { "type": "string", "minLength": 3 } } });
+    let action = |action: &str, input_schema| ActionInfo {
+        action: action.to_owned(),
+        compensation: None,
+        input_schema,
+        output_schema: None,
+    };
+    let announcement = WorkerRecord::Announcement(Announcement {
+        worker: "travel".to_owned(),
+        instance: "one".to_owned(),
+        version: "1".to_owned(),
+        actions: vec![action("charge", Some(schema)), action("hold_goods", None)],
+        retention_ms: 86_400_000,
+        at_ms: Utc::now().timestamp_millis(),
+        leaving: false,
+        answered_per_minute: None,
+        breakers: None,
+    });
+    let topic = server.stage.topics.workers().as_str().into();
+    let record = Outgoing { topic, partition: Some(0), message: announcement.encode() };
+    let workers = &server.node.engine.workers;
+    let (saga, page) = parked_purchase(&server, "p-1", 1_000).await;
+    server.stage.bus.publish(vec![record], Pace::Now).await.await;
+    eventually("it is heard of", 10_000, async || workers.announced("travel", "charge")).await;
+    let path = format!("/sagas/{saga}/actions");
+    let edited = |input: Value| {
+        json!({ "action": "retry_edited", "step": "charge", "why": "a new key", "wait_s": 30,
+            "input": input, "revision": page["revision"] })
+    };
+    let refused = server.post(&path, &[], &edited(json!({ "id": 7, "key": "ab" }))).await;
+    refused.is_problem(422, "invalid-input");
+    let mut pointers: Vec<&str> =
+        refused.body["errors"].as_array().unwrap().iter().map(|it| it["pointer"].as_str().unwrap()).collect();
+    pointers.sort_unstable();
+    assert_eq!(pointers, ["/input/id", "/input/key"], "{}", refused.body);
+    assert_eq!(server.get(&format!("/sagas/{saga}")).await.body["revision"], page["revision"]);
+    let done = server.post(&path, &[], &edited(json!({ "id": "p-1", "key": "good-1" }))).await;
+    assert_eq!(done.body["result"], "applied", "{}", done.body);
     server.until(saga, "completed").await;
     server.stop().await;
 }

@@ -458,6 +458,9 @@ async fn a_saga_that_recovers_leaves_the_queue_and_is_counted_as_recovered() {
         (&entry["before"]["status"], &entry["after"]["result"]),
         (&json!("parked"), &json!("applied"))
     );
+    // How it stood before, and then.
+    let moved = entry["after"]["revision"].as_i64().unwrap() - entry["before"]["revision"].as_i64().unwrap();
+    assert_eq!((&entry["after"]["status"], moved), (&json!("running"), 1), "{entry}");
     let export = server.get("/ops/audit/export?what=saga.").await;
     assert_eq!(export.header("content-type"), "application/x-ndjson");
     server.stop().await;
