@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use saga_core::definition::{Approval, Turn};
+use saga_core::definition::{Approval, Turn, fresh_pointers};
 use saga_protocol::SagaId;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -75,26 +75,6 @@ impl From<StoreError> for NoPlan {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
     }
-}
-
-/// Where a schema says that an input must be fresh.
-pub fn fresh_pointers(schema: &Value) -> Vec<String> {
-    fn look(schema: &Value, pointer: &str, found: &mut Vec<String>, depth: usize) {
-        if depth > 32 {
-            return;
-        }
-        if schema.get("fresh") == Some(&Value::Bool(true)) {
-            found.push(pointer.to_owned());
-            return;
-        }
-        for (name, schema) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
-            let name = name.replace('~', "~0").replace('/', "~1");
-            look(schema, &format!("{pointer}/{name}"), found, depth + 1);
-        }
-    }
-    let mut found = Vec::new();
-    look(schema, "", &mut found, 0);
-    found
 }
 
 /// Plans a replay, on the same version unless another is named.
@@ -357,16 +337,5 @@ mod tests {
         let mut text = json!("text");
         merge(&mut text, &json!({ "a": { "b": null } }));
         assert_eq!(text, json!({ "a": {} }));
-    }
-
-    #[test]
-    fn fresh_places_are_found_below_properties() {
-        let schema = json!({ "properties": {
-            "payment": { "properties": { "payment_key": { "fresh": true }, "amount": {} } },
-            "a/b": { "fresh": true },
-        } });
-        let mut found = fresh_pointers(&schema);
-        found.sort();
-        assert_eq!(found, ["/a~1b", "/payment/payment_key"]);
     }
 }

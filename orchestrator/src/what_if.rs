@@ -110,9 +110,12 @@ impl Past {
         self.input = Arc::new(input);
         let outputs = self.answers.values_mut().flatten().map(|it| &mut it.output);
         let children = self.children.values_mut().flatten().map(|it| &mut it.output);
-        let signals = self.signals.iter_mut().map(|it| &mut it.payload);
-        for output in outputs.chain(children).chain(signals).flatten() {
+        for output in outputs.chain(children).flatten() {
             personal.hide(Arc::make_mut(output), &by);
+        }
+        // What others send may hold what the input did not.
+        for payload in self.signals.iter_mut().filter_map(|it| it.payload.as_mut()) {
+            *payload = Arc::new(by.clone());
         }
     }
 

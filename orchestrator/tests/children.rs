@@ -285,6 +285,32 @@ async fn a_replay_takes_over_the_keys_of_its_children() {
     node.stop().await;
 }
 
+#[tokio::test]
+async fn a_child_that_goes_on_keeps_its_key_whoever_replays_its_parent() {
+    let (stage, node, mut travel) = stage().await;
+    let input = json!({ "id": "j1", "stay": "s1" });
+    let journey = start(&node, "journey", input.clone()).await;
+    let ticket = travel.expect("buy_ticket").await;
+    travel.succeed(&ticket).await;
+    let room = travel.expect("book_room").await;
+    let abandon = OperatorAction::Abandon { acknowledged: true };
+    assert_eq!(act(&stage, &node, journey, abandon).await, "applied");
+    let again = start_again(&node, "journey", input.clone(), Some(journey)).await;
+    let ticket = travel.expect("buy_ticket").await;
+    travel.succeed(&ticket).await;
+    let back = travel.expect("return_ticket").await;
+    travel.succeed(&back).await;
+    stage.ends(again, COMPENSATED).await;
+    assert_eq!(stage.count("select count(*) from history where event like '%has the key%'").await, 1);
+    // Once it has ended, its key is free for who replays its parent.
+    travel.succeed(&room).await;
+    stage.ends(room.0.saga, COMPLETED).await;
+    travel.serve(|command: &Command| Some(succeeded(command)));
+    let third = start_again(&node, "journey", input, Some(again)).await;
+    stage.ends(third, COMPLETED).await;
+    node.stop().await;
+}
+
 /// Two steps of one saga want the same key: the second is refused, also in a replay.
 #[tokio::test]
 async fn children_of_one_saga_do_not_take_each_others_keys() {

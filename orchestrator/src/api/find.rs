@@ -218,7 +218,7 @@ pub fn direction_word(number: i16) -> String {
         ("health" = Option<String>, Query), ("definition" = Option<String>, Query), ("version" = Option<String>, Query),
         ("step" = Option<String>, Query), ("error_code" = Option<String>, Query), ("worker" = Option<String>, Query),
         ("failure" = Option<String>, Query), ("key" = Option<String>, Query), ("text" = Option<String>, Query),
-        ("owner" = Option<String>, Query), ("started_after" = Option<DateTime<Utc>>, Query),
+        ("owner" = Option<String>, Query), ("label" = Option<String>, Query), ("started_after" = Option<DateTime<Utc>>, Query),
         ("started_before" = Option<DateTime<Utc>>, Query), ("older_than_s" = Option<u32>, Query),
         ("attempts_min" = Option<u16>, Query), ("replay_of" = Option<uuid::Uuid>, Query),
     ),

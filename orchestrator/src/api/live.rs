@@ -13,11 +13,13 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
+use chrono::Utc;
 use parking_lot::Mutex;
 use saga_protocol::{SagaChanged, SagaId};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::problem::Problem;
@@ -31,6 +33,8 @@ const REMEMBERED: usize = 8_192;
 const AT_ONCE: usize = 256;
 /// Readers take three times this long a silence for a broken line.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// How long one connection lasts at most: then whoever reads must show again who they are.
+const CONNECTION_MAX: Duration = Duration::from_secs(15 * 60);
 
 /// What readers are told.
 #[derive(Clone, Debug)]
@@ -149,6 +153,7 @@ struct Reader {
     saga: Option<SagaId>,
     pending: VecDeque<Event>,
     closing: CancellationToken,
+    until: Instant,
 }
 
 impl Reader {
@@ -168,6 +173,7 @@ impl Reader {
             tokio::select! {
                 () = more => {}
                 () = self.closing.cancelled() => return None,
+                () = tokio::time::sleep_until(self.until) => return None,
             }
         }
     }
@@ -245,7 +251,10 @@ pub async fn live(
             now
         }),
     };
-    let reader = Reader { live, at, saga: asked.saga, pending, closing: api.closing().clone() };
+    // Whether one may still listen is asked at the next connection, which goes on where this one ends.
+    let left = caller.expires_at.and_then(|at| (at - Utc::now()).to_std().ok()).unwrap_or(CONNECTION_MAX);
+    let until = Instant::now() + left.min(CONNECTION_MAX);
+    let reader = Reader { live, at, saga: asked.saga, pending, closing: api.closing().clone(), until };
     let stream = futures::stream::unfold(reader, Reader::next);
     Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }

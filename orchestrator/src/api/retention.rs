@@ -220,6 +220,11 @@ pub async fn erase(
     };
     let family: Vec<SagaId> = family.into_iter().map(|(member, _)| member).collect();
     let gone = engine.store.erase(&actor(&caller, from), &family, &why, hide).await?.map_err(running)?;
+    if engine.store.family(id, FAMILY_MAX).await?.iter().any(|(member, _)| !family.contains(member)) {
+        return Err(Problem::conflict(
+            "Another saga that repeats it has started meanwhile. Erase it again.".to_owned(),
+        ));
+    }
     if !there && gone == 0 {
         return Err(Problem::no_saga());
     }

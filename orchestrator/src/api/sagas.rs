@@ -110,6 +110,14 @@ async fn mask(api: &Api, view: &mut SagaView) -> Result<(), Problem> {
     for output in view.anomalies.iter_mut().filter_map(|it| it.output.as_mut()) {
         personal.hide(output, &by);
     }
+    // A message may quote anything.
+    let tracks = view.steps.iter_mut().flat_map(|step| [&mut step.execute, &mut step.compensate]).flatten();
+    let messages = tracks.filter_map(|track| track.error.as_mut()).map(|error| &mut error.message);
+    for message in messages.chain(view.parked.as_mut().map(|parked| &mut parked.message)) {
+        let mut hidden = Value::from(std::mem::take(message));
+        personal.hide(&mut hidden, &by);
+        *message = hidden.as_str().unwrap_or(MASK).to_owned();
+    }
     for approval in &mut view.approvals {
         super::approvals::mask(approval);
     }
@@ -173,6 +181,12 @@ pub async fn history(
     };
     let definition = published.as_ref().map(|it| &it.definition);
     let mut events: Vec<HistoryEvent> = rows.into_iter().map(|row| history_event(definition, row)).collect();
+    if caller.only_own() {
+        // What operators say and bring is theirs.
+        for what in events.iter_mut().map(|it| &mut it.what).filter(|it| it.kind == "operator") {
+            (what.who, what.why, what.detail, what.payload) = (None, None, None, None);
+        }
+    }
     if caller.masked()
         && let Some(personal) = personal(&api, id).await?
     {

@@ -1,7 +1,9 @@
 //! The words for what the state machine knows: one place, so that API, timeline and dashboard say the same.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
-use saga_core::definition::{Turn, Work};
+use saga_core::definition::{Step, Turn, Work};
 use saga_core::state::Cause;
 use saga_core::{
     Cell, CellRef, Definition, Event, Millis, OperatorAction, Phase, Run, State, StepIx, What, Why,
@@ -123,14 +125,22 @@ pub fn step_name(definition: &Definition, step: StepIx) -> Option<String> {
     definition.step(step).map(|step| step.name.as_str().to_owned())
 }
 
-/// Steps that took effect, or may have, and have not been undone, though they could be.
+/// Steps that took effect, or may have, and have not been undone: those that can be, child sagas, and those after which
+/// there is no way back.
 pub fn uncompensated(definition: &Definition, state: &State) -> Vec<String> {
     let stands = state.cells.iter().filter(|cell| {
         let undone = cell.undo.as_ref().is_some_and(|undo| matches!(undo.run, Run::Succeeded | Run::Skipped));
         !undone && !matches!(cell.execute.run, Run::Rejected | Run::Skipped | Run::Held)
     });
-    let can = |cell: &&Cell| definition.step(cell.step).is_some_and(|step| step.compensation.is_some());
-    stands.filter(can).filter_map(|cell| step_name(definition, cell.step)).collect()
+    let leaves_something = |step: &&Step| match step.work {
+        Work::Sleep { .. } | Work::Signal { .. } => false,
+        Work::Child { .. } => true,
+        Work::Action { .. } => step.compensation.is_some() || !(step.harmless || step.optional),
+    };
+    let steps = stands.filter_map(|cell| definition.step(cell.step)).filter(leaves_something);
+    // A `foreach` is named once.
+    let mut named = BTreeSet::new();
+    steps.map(|step| step.name.as_str()).filter(|name| named.insert(*name)).map(str::to_owned).collect()
 }
 
 /// A step's worker, if it has one, and its action in words.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use saga_core::definition::fresh_pointers;
 use saga_core::{Phase, State, Status};
 use saga_protocol::SagaId;
 
@@ -10,7 +11,6 @@ use super::{Doing, JobRequest, SET_MAX};
 use crate::api::words;
 use crate::engine::Engine;
 use crate::projection::row::Read;
-use crate::replay::fresh_pointers;
 use crate::store::StoreError;
 use crate::store::definitions::Published;
 use crate::store::find::{Filter, Reached};

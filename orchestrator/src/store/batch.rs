@@ -101,12 +101,12 @@ with claim as (
     from claim c, locked l where s.id = c.id and l.id = c.id
     returning s.id
 ), states as (
-    update saga_state s set revision = n.revision, due = n.due, state = n.state, schema = $59
+    update saga_state s set revision = n.revision, due = n.due, state = n.state, schema = $60
     from fenced f, unnest($6::int[], $7::uuid[], $8::int[], $9::bigint[], $10::text[])
         as n (shard, id, revision, due, state)
     where n.shard = f.id and s.shard = n.shard and s.id = n.id
 ), ended as (
-    update saga s set status = n.status, final_state = n.state, final_schema = $59,
+    update saga s set status = n.status, final_state = n.state, final_schema = $60,
         ended_at = coalesce(s.ended_at, to_timestamp(n.at_ms / 1000.0))
     from fenced f, unnest($11::int[], $12::uuid[], $13::smallint[], $14::bigint[], $15::text[])
         as n (shard, id, status, at_ms, state)

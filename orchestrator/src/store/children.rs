@@ -25,8 +25,8 @@ pub struct ChildStart {
 }
 
 /// A child that there is already is left as it is. A key goes over from an earlier round of the same step, which has
-/// the same principal, and from a child, however deep, of a saga that the one at the child's top replays; any other
-/// saga keeps its key, and the child is not started.
+/// the same principal, and from a child, however deep, that has ended, of a saga that the one at the child's top
+/// replays; any other saga keeps its key, and the child is not started.
 const START: &str = "
 with recursive wanted as materialized (
     select * from unnest($1::int[], $2::uuid[], $3::int[], $4::smallint[], $5::bigint[], $6::text[], $7::text[],
@@ -51,7 +51,9 @@ with recursive wanted as materialized (
     order by scope collate \"C\", key collate \"C\", id
     on conflict on constraint start_key_pk do update
         set saga_id = excluded.saga_id, body_hash = excluded.body_hash, principal = excluded.principal
-        where k.principal = excluded.principal or exists (
+        where k.principal = excluded.principal or not exists (
+            select from saga s where s.id = k.saga_id and s.status < 2
+        ) and exists (
             with recursive above as (
                 select substring(k.principal from '^saga:([0-9a-f-]{36})/')::uuid as id
                 union

@@ -114,7 +114,7 @@ async fn erase_one(
     for (select, update) in [
         (
             "select id::text, event, null from ignored where saga_id = $1",
-            "update ignored set event = $2 where id = $1::bigint",
+            "update ignored set event = $2 where id = $1::bigint and $3::text is null",
         ),
         (
             "select id::text, body, payload from mailbox where saga_id = $1",
@@ -124,18 +124,30 @@ async fn erase_one(
             "select id::text, event, payload from approval where saga_id = $1",
             "update approval set event = $2, payload = $3 where id = $1::uuid",
         ),
-        (
-            "select id::text, request, null from approval where saga_id = $1",
-            "update approval set request = $2 where id = $1::uuid",
-        ),
     ] {
         let rows: Vec<(String, Option<String>, Option<String>)> =
             sqlx::query_as(select).bind(saga.0).fetch_all(&mut *connection).await?;
         for (id, event, payload) in rows {
             let query = sqlx::query(update).bind(id).bind(erased(event, false));
-            let query = if update.contains("$3") { query.bind(erased(payload, false)) } else { query };
-            query.execute(&mut *connection).await?;
+            // Nobody knows what of it is personal.
+            let payload = payload.map(|_| GONE);
+            query.bind(payload).execute(&mut *connection).await?;
         }
+    }
+    let asked: Vec<(Uuid, String)> = sqlx::query_as("select id, request from approval where saga_id = $1")
+        .bind(saga.0)
+        .fetch_all(&mut *connection)
+        .await?;
+    for (id, request) in asked {
+        let Ok(mut request) = serde_json::from_str::<Value>(&request) else { continue };
+        for name in ["input", "output"] {
+            if let Some(brought) = request.get_mut(name).filter(|it| !it.is_null()) {
+                *brought = crate::api::retention::ERASED.into();
+            }
+        }
+        hide(false, &mut request);
+        let update = sqlx::query("update approval set request = $2 where id = $1");
+        update.bind(id).bind(request.to_string()).execute(&mut *connection).await?;
     }
     let rows: Vec<(String, String, Option<String>)> =
         sqlx::query_as("select effect_key, kind, output from anomaly where saga_id = $1")

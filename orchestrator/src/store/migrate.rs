@@ -27,6 +27,8 @@ const WEEKS_AHEAD: u64 = 4;
 const MOVED_MAX: i64 = 100_000;
 /// Held while a partition is made; any number that nobody else uses in this database.
 const PARTITIONS_LOCK: i64 = 0x616d_656e_6473_0002;
+/// How often a start tries to make the partitions.
+const PARTITIONS_TRIES: usize = 3;
 
 impl Store {
     /// Brings the schema up to date and makes what is missing: the shards' rows and the coming weeks'
@@ -50,7 +52,13 @@ impl Store {
                 "the number of shards is fixed when the database is made; keeping it"
             );
         }
-        self.make_partitions(now).await?;
+        // A busy server may be too slow for the patience that running sagas have. Without them all works, too: they
+        // are made within the hour.
+        for _ in 0..PARTITIONS_TRIES {
+            if self.make_partitions(now).await.is_ok() {
+                break;
+            }
+        }
         Ok(self.shards().await?)
     }
 

@@ -39,7 +39,7 @@ const LAST_GOOD: &str = "(select id from reconciliation where error is null orde
 const OPEN: &str = "not exists (select from reconciliation_settled s
     where s.kind = f.kind and s.order_id = f.order_id and s.amount = coalesce(f.amount, 0)
         and (f.amount is not null or s.at >= f.since))";
-const LOCK: i64 = 0x616d_656e_6473_0004;
+const LOCK: i64 = 0x616d_656e_6473_0005;
 
 /// The turn to compare the books.
 pub(crate) struct Turn(PgConnection);

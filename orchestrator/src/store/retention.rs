@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta, Utc, Weekday};
 use sqlx::AssertSqlSafe;
+use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use super::audit::{self, Actor, Deed};
@@ -33,6 +34,37 @@ const BELOW_OPEN: &str = "exists (
 /// Whether an effect of a saga `s` stands that nobody undoes and nobody has settled.
 const HAS_ANOMALY: &str = "exists (select from anomaly a where a.saga_id = s.id and a.resolved_at is null)";
 const LOCK: i64 = 0x616d_656e_6473_0003;
+
+/// What goes by the longest rule, in days, and belongs to no saga, a batch at a time.
+const LEFTOVERS: [(&str, &str); 3] = [
+    // What was taken in long ago is not repeated by anybody. The audit shows what came of it.
+    (
+        "mail",
+        "with old as materialized (
+            select m.id, exists (select from audit a where a.mail = m.id) as audited from mailbox m
+            where m.taken_at < now() - make_interval(days => $1) and m.taken_at is not null
+                and (m.body <> '{}' or m.payload is not null)
+            order by m.taken_at limit $2
+         ), gone as (delete from mailbox m using old where m.id = old.id and not old.audited)
+         update mailbox m set body = '{}', payload = null from old where m.id = old.id and old.audited",
+    ),
+    (
+        "dead letters",
+        "delete from dead_letter where id in (
+            select d.id from dead_letter d where d.at < now() - make_interval(days => $1)
+                and not exists (select from saga s where s.id = d.saga_id) limit $2)",
+    ),
+    // One at a time: it may have a hundred thousand items.
+    (
+        "a bulk job",
+        "with old as (
+            delete from job where id in (
+                select id from job where coalesce(ended_at, created_at) < now() - make_interval(days => $1)
+                    and (ended_at is not null or state in ('stopped', 'paused')) order by id limit least(1, $2))
+            returning id)
+         delete from job_item i using old where i.job = old.id",
+    ),
+];
 
 /// A rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -224,8 +256,12 @@ impl Store {
                  decided as (delete from approval a using old where a.saga_id = old.id),
                  dead as (delete from dead_letter d using old where d.saga_id = old.id),
                  mails as (
+                    delete from mailbox m using old where m.saga_id = old.id and m.taken_at is not null
+                        and not exists (select from audit a where a.mail = m.id)),
+                 results as (
                     update mailbox m set body = '{{}}', payload = null from old
-                    where m.saga_id = old.id and m.taken_at is not null),
+                    where m.saga_id = old.id and m.taken_at is not null
+                        and exists (select from audit a where a.mail = m.id)),
                  ignoreds as (delete from ignored i using old where i.saga_id = old.id),
                  labels as (
                     delete from saga_label l using old, unnest(old.labels) as had (label)
@@ -240,47 +276,25 @@ impl Store {
             .await?;
             sagas += gone.rows_affected();
         }
-        // What was taken in long ago is not repeated by anybody.
         if let Some(days) = rules.iter().map(|rule| rule.days).max() {
-            sqlx::query(
-                "delete from mailbox where id in (select m.id from mailbox m where taken_at < now() - make_interval(days => $1)
-                    and not exists (select from audit a where a.mail = m.id) limit $2)",
-            )
-            .bind(days)
-            .bind(i64::from(BATCH))
-            .execute(self.reads())
-            .await?;
-            sqlx::query("delete from dead_letter where id in (select id from dead_letter where saga_id is null and at < now() - make_interval(days => $1) limit $2)")
-                .bind(days)
-                .bind(i64::from(BATCH))
-                .execute(self.reads())
-                .await?;
-            sqlx::query(
-                "with old as (
-                    delete from job where id in (select id from job where ended_at < now() - make_interval(days => $1) limit 10)
-                    returning id)
-                 delete from job_item i using old where i.job = old.id",
-            )
-            .bind(days)
-            .execute(self.reads())
-            .await?;
+            for (what, sql) in LEFTOVERS {
+                let gone = sqlx::query(sql).bind(days).bind(i64::from(BATCH)).execute(self.reads()).await;
+                // The weeks need not wait for it.
+                if let Err(error) = gone {
+                    tracing::warn!(what, %error, "what belongs to no saga cannot go yet");
+                }
+            }
         }
         Ok(sagas)
     }
 
     /// Drops a week's partition. What belongs to sagas whose rows stay (not ended, or only lately, or their root has not)
-    /// moves out before, and goes with its saga. They are looked for before anything is locked.
+    /// moves out before, and goes with its saga.
     async fn drop_week(&self, monday: NaiveDate) -> Result<bool, StoreError> {
         let name = format!("history_{}", monday.format("%Y_%m_%d"));
         let (from, to) = (before(monday.and_time(NaiveTime::MIN).and_utc()), before(week_end(monday)));
-        let staying: Vec<Uuid> =
-            sqlx::query_scalar("select id from saga where id >= $1 and id < $2 limit $3")
-                .bind(from)
-                .bind(to)
-                .bind(STAYING_MAX + 1)
-                .fetch_all(self.reads())
-                .await?;
-        if i64::try_from(staying.len()).is_ok_and(|count| count > STAYING_MAX) {
+        // Looked for before anything is locked: nobody is to wait for nothing.
+        if staying(&mut *self.reads().acquire().await?, from, to).await?.is_none() {
             tracing::warn!(%monday, "a week of history may go, but too many of its sagas stay");
             return Ok(false);
         }
@@ -292,6 +306,8 @@ impl Store {
         sqlx::query(AssertSqlSafe(format!("alter table history detach partition {name}")))
             .execute(&mut *tx)
             .await?;
+        // And once more, now that nobody writes: an old saga may have started a child, which is as old as itself.
+        let Some(staying) = staying(&mut tx, from, to).await? else { return Ok(false) };
         let moved = format!("insert into history_default select h.* from {name} h where h.saga_id = any($1)");
         sqlx::query(AssertSqlSafe(moved)).bind(&staying).execute(&mut *tx).await?;
         sqlx::query(AssertSqlSafe(format!("drop table {name}"))).execute(&mut *tx).await?;
@@ -299,4 +315,19 @@ impl Store {
         tracing::info!(%monday, stayed = staying.len(), "a week of history is dropped");
         Ok(true)
     }
+}
+
+/// The sagas of a week whose rows are there; none at all when they are too many to be moved.
+async fn staying(
+    connection: &mut PgConnection,
+    from: Uuid,
+    to: Uuid,
+) -> Result<Option<Vec<Uuid>>, StoreError> {
+    let ids: Vec<Uuid> = sqlx::query_scalar("select id from saga where id >= $1 and id < $2 limit $3")
+        .bind(from)
+        .bind(to)
+        .bind(STAYING_MAX + 1)
+        .fetch_all(connection)
+        .await?;
+    Ok(Some(ids).filter(|it| i64::try_from(it.len()).is_ok_and(|count| count <= STAYING_MAX)))
 }

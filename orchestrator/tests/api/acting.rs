@@ -232,6 +232,40 @@ async fn an_action_says_what_happened_and_not_what_was_asked_for() {
     server.stop().await;
 }
 
+/// What a child saga has done, and what cannot be undone, stands as well: whoever ends the saga there or replays it is
+/// told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_stays_undone_is_told_also_of_children_and_beyond_the_pivot() {
+    let server = Server::start().await;
+    let stay =
+        "saga: stay\nsteps:\n  room: { worker: travel, action: hold_goods, compensation: free_goods }\n";
+    let trip = "saga: trip\ntrigger: { http: { method: POST, path: /trips } }\nsteps:\n  stay: { saga: stay }
+  look: { after: [stay], worker: travel, action: look, compensation: none }
+  pay: { after: [look], pivot: true, worker: travel, action: pay }\n  ship: { after: [pay], worker: travel, action: ship }\n";
+    server.publish(stay).await;
+    server.publish(trip).await;
+    server
+        .travel(|command| {
+            Some(if command.action == "ship" { rejected(command, "LOST") } else { succeeded(command) })
+        })
+        .await;
+    let saga = server.post("/trips", &[], &json!({})).await.saga();
+    let page = server.until(saga, "parked").await;
+    let list = server.get(&format!("/sagas/{saga}/actions")).await.body;
+    let abandon = list["actions"].as_array().unwrap().iter().find(|it| it["action"] == "abandon").unwrap();
+    assert_eq!(abandon["uncompensated"], json!(["stay", "pay"]), "{abandon}");
+    let abandon =
+        json!({ "action": "abandon", "why": "test", "acknowledged": true, "revision": page["revision"] });
+    let done = server.post(&format!("/sagas/{saga}/actions"), &[], &abandon).await;
+    assert_eq!(done.body["result"], "applied", "{}", done.body);
+    server.until(saga, "abandoned").await;
+    let path = format!("/sagas/{saga}/replay");
+    let plan = server.get(&path).await.body;
+    assert!(plan["warnings"][0].as_str().is_some_and(|it| it.contains("stay, pay")), "{plan}");
+    server.post(&path, &[], &json!({ "why": "again" })).await.is_problem(409, "conflict");
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_edited_input_must_fit_what_the_worker_announces() {
     let server = Server::start().await;

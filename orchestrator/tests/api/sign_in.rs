@@ -157,6 +157,22 @@ async fn the_table_has_every_path_of_the_document() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_listens_longer_than_their_token_lasts() {
+    let ed = Pair::ed();
+    let issuer = Issuer::start(&[("one", &ed)]).await;
+    let server = Server::signed_in(config(&issuer), ADMIN_KEY).await;
+    let mut claims = issuer.claims("park", &["viewer"]);
+    claims["exp"] = json!(chrono::Utc::now().timestamp() + 2);
+    let bearer = format!("Bearer {}", ed.token(&header(&ed, "one"), &claims));
+    let request = server.http.get(format!("{}/ops/live", server.url)).header("authorization", bearer);
+    let answer = request.send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let whole = tokio::time::timeout(std::time::Duration::from_secs(30), answer.text());
+    assert!(whole.await.expect("it ends").is_ok());
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_customer_starts_by_the_trigger_and_sees_only_their_own() {
     let ed = Pair::ed();
     let issuer = Issuer::start(&[("one", &ed)]).await;
@@ -195,6 +211,14 @@ async fn a_customer_starts_by_the_trigger_and_sees_only_their_own() {
         assert!(see(&viewer, &path).await.contains("looks like fraud"), "{path}");
         assert!(!see(&kim, &path).await.contains("looks like fraud"), "{path}");
     }
+    // And what they do with it: that it was done is no secret.
+    let path = format!("/sagas/{saga}/history");
+    let acting = json!({ "action": "compensate", "why": "looks like fraud", "revision": 1 });
+    let acted = server.post(&format!("/sagas/{saga}/actions"), &headers, &acting).await;
+    assert_eq!(acted.body["result"], "applied", "{}", acted.body);
+    assert!(see(&viewer, &path).await.contains("choi"));
+    let own = see(&kim, &path).await;
+    assert!(own.contains("operator") && !own.contains("choi") && !own.contains("fraud"), "{own}");
     // The key is another customer's: it is taken, and nothing is said of whose it is.
     let taken = server.post("/tours", &[("authorization", &lee)], &tour("tour-1")).await;
     taken.is_problem(409, "key-taken");

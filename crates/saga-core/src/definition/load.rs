@@ -47,6 +47,7 @@ pub fn load_published(text: &str) -> Result<Definition, Vec<Diagnostic>> {
     let mut told = Diagnostics::default();
     let definition = source::parse(text, &mut told).and_then(|root| definition(&root, &mut told));
     let grave = !told.only(&[
+        Code::NeverApplies,
         Code::MaybeNoOutput,
         Code::NoSuchValue,
         Code::BadOperand,
@@ -90,9 +91,8 @@ fn definition(root: &Node, told: &mut Diagnostics) -> Option<Definition> {
     let deadline_ms = fields.take("deadline").and_then(|it| duration_ms(it, "`deadline`", told));
     let signal_ttl_node = fields.take("signal_ttl");
     let signal_ttl_ms = signal_ttl_node.and_then(|it| duration_ms(it, "`signal_ttl`", told));
-    let input_schema = fields
-        .take("input")
-        .map_or_else(|| Some(json!({"type": "object"})), |it| schema(it, "`input`", told));
+    let input_schema =
+        fields.take("input").map_or_else(|| Some(json!({"type": "object"})), |it| input_schema(it, told));
     let mut drafts = Vec::new();
     let Some(steps_node) = fields.need("steps", "a saga has at least one step", told) else {
         fields.finish(told);
@@ -237,6 +237,20 @@ fn http_trigger(node: &Node, told: &mut Diagnostics) -> Option<HttpTrigger> {
     });
     fields.finish(told);
     Some(HttpTrigger { method: method?.to_owned(), path: path?.to_owned(), role })
+}
+
+/// The input's schema, if it is one.
+fn input_schema(node: &Node, told: &mut Diagnostics) -> Option<Value> {
+    let schema = schema(node, "`input`", told)?;
+    for pointer in super::fresh::in_vain(&schema) {
+        told.add(
+            node.at_pointer(&pointer).at,
+            Code::NeverApplies,
+            "`fresh` is not seen here: a replay asks for members of objects only",
+            "mark the member of `properties` that it is in, from the top of `input`",
+        );
+    }
+    Some(schema)
 }
 
 /// A JSON Schema, if it is one.

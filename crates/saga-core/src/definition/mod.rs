@@ -22,6 +22,7 @@ pub mod expression;
 mod facts;
 pub(crate) mod fields;
 pub mod format;
+mod fresh;
 pub mod graph;
 pub mod http;
 mod infer;
@@ -41,6 +42,7 @@ mod types;
 pub use approval::Approval;
 pub use door::{OutputSchema, validator};
 pub use expression::{EvalError, Expression, Scope};
+pub use fresh::fresh_pointers;
 pub use load::{Diagnostic, load, load_published, load_to_explore};
 pub use template::Template;
 

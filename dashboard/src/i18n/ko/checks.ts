@@ -132,6 +132,8 @@ const steps: [string, string][] = [
   ["remove its `compensation`", "`compensation` 키를 지우세요"],
   ["`{step}` cannot be undone, and stands where the saga may still turn around", "`{step}` 단계는 되돌릴 수 없는데, 사가가 아직 되돌아갈 수 있는 자리에 있습니다"],
   ["name its `compensation`; write `compensation: none` if it leaves nothing behind; or make it the pivot", "`compensation`을 쓰거나, 남기는 것이 없으면 `compensation: none`을 쓰거나, 피벗으로 만드세요"],
+  ["`fresh` is not seen here: a replay asks for members of objects only", "`fresh`는 여기서 쓰이지 않습니다. 재실행은 객체의 멤버만 새로 묻습니다"],
+  ["mark the member of `properties` that it is in, from the top of `input`", "`input`의 맨 위에서 `properties`로만 닿는 멤버에 표시하세요"],
   ["`{key}` never applies: {why}", "`{key}`은(는) 적용될 수 없습니다. {why}"],
   ["the failure of an optional step is a warning", "선택 단계의 실패는 경고일 뿐입니다"],
   ["behind the pivot a failure always parks", "피벗 뒤의 실패는 언제나 사람의 조치를 기다립니다"],
