@@ -16,7 +16,6 @@ use super::problem::{FaultAt, Problem};
 use super::{Api, From, body, sagas};
 use crate::auth::Caller;
 use crate::reconcile::Run;
-use crate::store::audit::Deed;
 use crate::store::reconciliation::FindingRow;
 
 /// Runs that are shown.
@@ -199,11 +198,10 @@ pub async fn run(
             "Start it with AMENDS_RECONCILE_ORDER_URL, AMENDS_RECONCILE_STOCK_URL and TOSS_SECRET_KEY (and TOSS_BASE_URL).",
         ));
     };
-    let run = reconciler.run(api.engine(), true).await?;
-    let run = run.ok_or_else(|| Problem::conflict("It runs already. Look again in a moment."))?;
-    let after = serde_json::json!({ "findings": run.findings, "orders": run.orders });
-    let deed = Deed { after: Some(after), ..Deed::new("reconciliation.run", run.id.to_string()) };
-    api.engine().store.keep_deed(&actor(&caller, from), deed).await?;
+    let run = reconciler.run(api.engine(), Some(&actor(&caller, from))).await?;
+    if run.is_none() {
+        return Err(Problem::conflict("It runs already. Look again in a moment."));
+    }
     view(&api, 0, sagas::limit(None)).await.map(Json)
 }
 

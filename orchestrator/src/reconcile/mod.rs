@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 use crate::engine::Engine;
 use crate::store::StoreError;
+use crate::store::audit::Actor;
 
 pub mod books;
 pub mod judge;
@@ -188,30 +189,28 @@ pub struct Reconciler(Arc<Inner>);
 struct Inner {
     sources: Sources,
     grace_ms: Option<i64>,
-    running: tokio::sync::Mutex<()>,
 }
 
 impl Reconciler {
     /// With these books. `grace_ms` is twice the longest timeout of an action when absent.
     pub fn new(sources: Sources, grace_ms: Option<i64>) -> Self {
-        Self(Arc::new(Inner { sources, grace_ms, running: tokio::sync::Mutex::new(()) }))
+        Self(Arc::new(Inner { sources, grace_ms }))
     }
 
-    /// Runs it now. `None` when it runs already. Unless it is `whole`, it looks only at what has come of age since the
-    /// last run that could read the books, and at what was found then.
+    /// Runs it now. `None` when it runs already. Unless somebody has asked for it, it looks only at what has come of age
+    /// since the last run that could read the books, and at what was found then.
     ///
     /// # Errors
     /// When the engine's database fails. Books that cannot be read are told in the run.
-    pub async fn run(&self, engine: &Engine, whole: bool) -> Result<Option<Run>, StoreError> {
-        let Ok(_running) = self.0.running.try_lock() else { return Ok(None) };
+    pub async fn run(&self, engine: &Engine, asked_by: Option<&Actor>) -> Result<Option<Run>, StoreError> {
         // One process at a time: each goes on from where the last one was.
         let Some(turn) = engine.store.reconciliation_turn().await? else { return Ok(None) };
-        let run = self.compare(engine, whole).await;
+        let run = self.compare(engine, asked_by).await;
         turn.end().await?;
         run.map(Some)
     }
 
-    async fn compare(&self, engine: &Engine, whole: bool) -> Result<Run, StoreError> {
+    async fn compare(&self, engine: &Engine, asked_by: Option<&Actor>) -> Result<Run, StoreError> {
         let (began, now) = (Instant::now(), Utc::now());
         let grace_ms = self.0.grace_ms.unwrap_or_else(|| {
             let active = engine.definitions.all_active();
@@ -223,7 +222,7 @@ impl Reconciler {
         let next = |until: DateTime<Utc>| until - OVERLAP;
         let far = now - WINDOW.max(TimeDelta::milliseconds(grace_ms) * 2 + OVERLAP);
         let since = match before.until.map(next) {
-            Some(next) if !whole => next,
+            Some(next) if asked_by.is_none() => next,
             Some(next) => next.min(far),
             None => far,
         };
@@ -262,7 +261,7 @@ impl Reconciler {
             findings: whole(findings.len()),
             error,
         };
-        engine.store.keep_reconciliation(&run, &findings, &books.unasked).await?;
+        engine.store.keep_reconciliation(&run, &findings, &books.unasked, asked_by).await?;
         engine.store.standing_of_books().await?.tell();
         drop(engine.news.send("reconciliation"));
         Ok(run)
@@ -281,7 +280,7 @@ impl Reconciler {
                 Ok(last) => last.is_none_or(|at| Utc::now() - at > TimeDelta::seconds(300)),
                 Err(_) => false,
             };
-            if due && let Err(error) = self.run(&engine, false).await {
+            if due && let Err(error) = self.run(&engine, None).await {
                 tracing::warn!(%error, "the reconciliation's result could not be kept");
             }
         }

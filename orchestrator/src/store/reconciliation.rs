@@ -187,9 +187,15 @@ impl Store {
         run: &Run,
         findings: &[Finding],
         unasked: &BTreeSet<String>,
+        asked_by: Option<&Actor>,
     ) -> Result<(), StoreError> {
         let findings = &findings[..findings.len().min(FINDINGS_MAX)];
         let mut tx = self.reads().begin().await?;
+        if let Some(actor) = asked_by {
+            let after = serde_json::json!({ "findings": run.findings, "orders": run.orders });
+            let deed = Deed { after: Some(after), ..Deed::new("reconciliation.run", run.id.to_string()) };
+            audit::keep(&mut tx, actor, deed).await?;
+        }
         sqlx::query(
             "insert into reconciliation (id, at, took_ms, orders, findings, error, unasked, until)
              values ($1, $2, $3, $4, $5, $6, $7, $8)",

@@ -207,7 +207,7 @@ async fn each_planted_case_is_found_and_what_fits_is_not() {
     let old = "update amends_order.orders set created_at = created_at - interval '5 days',
             completed_at = completed_at - interval '5 days' where order_id = 'old-quiet'";
     sqlx::query(old).execute(&order_pool).await.unwrap();
-    let alone = async || reconciler.run(&server.node.engine, false).await.unwrap().unwrap();
+    let alone = async || reconciler.run(&server.node.engine, None).await.unwrap().unwrap();
     assert_eq!(alone().await.findings, 2, "its saga has not ended");
     for sql in [
         "insert into saga select (jsonb_populate_record(s, jsonb_build_object('id', '01900000-0000-7000-8000-000000000001',
