@@ -69,7 +69,11 @@ fn happens(model: &Model, world: &World, it: Move) -> String {
         Move::AllDue { spent: true } => {
             "everything that waits for time falls due at once, and budgets are spent".to_owned()
         }
-        Move::Signal(at) => format!("the signal `{}` comes", model.signals.get(at).map_or("", |it| it)),
+        Move::Signal { at, unfit } => {
+            let name = model.signals.get(at).map_or("", |it| it);
+            let with = if unfit { " with what its output_schema rules out" } else { "" };
+            format!("the signal `{name}` comes{with}")
+        }
         Move::Cancel => "an operator cancels".to_owned(),
         Move::LogLost => "the log loses records, and what is in flight is sent again".to_owned(),
         Move::Idle(Idle::Again(at, told)) => {
@@ -101,6 +105,7 @@ fn answered(reply: Reply) -> String {
 const fn final_word(told: Final) -> &'static str {
     match told {
         Final::Succeeded => "succeeded",
+        Final::Unfit => "succeeded, with an output that its output_schema rules out",
         Final::Rejected => "is rejected",
     }
 }
