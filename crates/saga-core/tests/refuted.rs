@@ -21,14 +21,8 @@ struct Wrong {
     made: Option<fn() -> Definition>,
 }
 
-const PLAIN: Wrong = Wrong {
-    property: Property::Reachable,
-    title: "",
-    refused: &[],
-    text: "",
-    child: None,
-    made: None,
-};
+const PLAIN: Wrong =
+    Wrong { property: Property::Reachable, title: "", refused: &[], text: "", child: None, made: None };
 
 const WRONG: [Wrong; 9] = [
     Wrong {

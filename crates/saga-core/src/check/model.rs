@@ -10,10 +10,10 @@ use std::sync::Arc;
 use saga_protocol::SagaId;
 use serde_json::{Map, Value, json};
 
+use super::world::UNFIT;
 use crate::definition::{
     Definition, Expression, OutputSchema, RetryPolicy, Step, StepIx, Template, Turn, Work,
 };
-use super::world::UNFIT;
 use crate::payloads::Payloads;
 
 /// The most elements of a `foreach` list in the model: two show everything that items can do to each other.

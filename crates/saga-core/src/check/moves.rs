@@ -331,7 +331,9 @@ fn answer_to(model: &Model, world: &World, state: &mut State, at: CellRef, reply
     let attempt = if matches!(reply, Reply::Final(_)) { ATTEMPT - 1 } else { ATTEMPT };
     let round = world.state.track(at).map_or(1, |track| track.round);
     match answer(model, at, outcome, round, attempt) {
-        What::Answer(answer) if reply == Reply::Uncharged => What::Answer(Answer { uncharged: true, ..answer }),
+        What::Answer(answer) if reply == Reply::Uncharged => {
+            What::Answer(Answer { uncharged: true, ..answer })
+        }
         what => match reply {
             Reply::Final(told) => with_output(what, told),
             _ => what,

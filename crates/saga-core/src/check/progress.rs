@@ -108,7 +108,8 @@ impl Edges {
         let leads: Vec<bool> = out.iter().map(|&left| left > 0).collect();
         // Backward along what is left: each has one before it, or is where the walk has to begin anew.
         let mut next = vec![u32::MAX; worlds];
-        for edge in self.0.iter().filter(|it| it.uses_up && leads[it.from as usize] && leads[it.to as usize]) {
+        for edge in self.0.iter().filter(|it| it.uses_up && leads[it.from as usize] && leads[it.to as usize])
+        {
             next[edge.from as usize] = edge.to;
         }
         let mut walk = Vec::new();
