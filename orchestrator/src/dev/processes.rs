@@ -94,7 +94,9 @@ async fn keep_examples(stack: &mut Stack, ready: Vec<Ready>) -> Vec<&'static str
     let mut kept = Vec::new();
     for it in ready {
         let mut env = stack.environment();
-        env.push((it.example.variable.to_owned(), stack.postgres().url(&it.example.database())));
+        // What stands behind the question mark is for sqlx, and other drivers refuse it.
+        let url = stack.postgres().url(&it.example.database());
+        env.push((it.example.variable.to_owned(), url.split('?').next().unwrap_or_default().to_owned()));
         if let Err(error) = it.seed(&env).await {
             eprintln!("{}: the worker in {} is left out: {error:#}", it.example.name, it.example.folder);
             continue;
