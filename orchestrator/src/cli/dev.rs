@@ -136,7 +136,7 @@ pub async fn run(args: DevArgs, output: Output) -> Result<Code, Failure> {
         for (file, workers) in left_out {
             let why = everything.why_absent();
             say(&format!(
-                "{} is not served: nobody here is {}; {why}",
+                "{} is not served: its workers {} are not here; {why}",
                 file.display(),
                 workers.join(" and ")
             ));

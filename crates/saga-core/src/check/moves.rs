@@ -69,6 +69,8 @@ pub(super) enum Idle {
     NotCaughtUp,
     /// Timeouts are due, and the workers have not reached the commands.
     Queued,
+    /// The deadline has passed, and has no say any more.
+    DeadlineOver,
 }
 
 impl Idle {
@@ -80,7 +82,7 @@ impl Idle {
             | Self::StaleUndecidable(at)
             | Self::Unsent(at)
             | Self::OtherRound(at) => Some(at),
-            Self::NotCaughtUp | Self::Queued => None,
+            Self::NotCaughtUp | Self::Queued | Self::DeadlineOver => None,
         }
     }
 }
@@ -95,8 +97,9 @@ pub(super) fn all(model: &Model, world: &World) -> Vec<Move> {
     answers(model, world, &mut moves);
     if !world.state.status.is_end() {
         dues(model, world, &mut moves);
-        if world.state.deadline.is_some() && deadline_counts(&world.state) {
-            moves.push(Move::Deadline);
+        if world.state.deadline.is_some() {
+            let counts = deadline_counts(&world.state);
+            moves.push(if counts { Move::Deadline } else { Move::Idle(Idle::DeadlineOver) });
         }
         moves.push(Move::Cancel);
         moves.push(Move::LogLost);
@@ -279,6 +282,10 @@ fn idle_event(model: &Model, state: &mut State, idle: Idle) -> What {
             make_due(model, state, true, |at, run| waits_for_others(model, at, run));
             state.deadline = state.deadline.map(|_| NOW);
             What::Due(Due::default())
+        }
+        Idle::DeadlineOver => {
+            state.deadline = Some(NOW);
+            What::Due(Due { caught_up: true, queued: Vec::new() })
         }
         Idle::Queued => {
             make_due(model, state, true, |_, run| matches!(run, Run::Sent | Run::Unknown));

@@ -88,6 +88,7 @@ fn happens(model: &Model, world: &World, it: Move) -> String {
             format!("{} answers a round that was never opened", work(model, at))
         }
         Move::Idle(Idle::NotCaughtUp) => "timeouts are due, and the log is not read that far yet".to_owned(),
+        Move::Idle(Idle::DeadlineOver) => "the deadline passes, and has no say any more".to_owned(),
         Move::Idle(Idle::Queued) => "timeouts are due, and the commands are still queued".to_owned(),
     }
 }
