@@ -71,8 +71,11 @@ fn happens(model: &Model, world: &World, it: Move) -> String {
         }
         Move::Signal { at, unfit } => {
             let name = model.signals.get(at).map_or("", |it| it);
-            let with = if unfit { " with what its output_schema rules out" } else { "" };
-            format!("the signal `{name}` comes{with}")
+            if unfit {
+                format!("the signal `{name}` comes with what its output_schema rules out")
+            } else {
+                format!("the signal `{name}` comes")
+            }
         }
         Move::Cancel => "an operator cancels".to_owned(),
         Move::LogLost => "the log loses records, and what is in flight is sent again".to_owned(),
