@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use chrono::Utc;
 use clap::Args;
+use saga_core::definition::{Work, load};
 use serde_json::json;
 
 use super::client::Client;
@@ -17,6 +18,7 @@ use super::watch::{Watch, is_yaml};
 use super::{Output, definitions, say};
 use crate::dev::demo::{self, Ended, ORDERS};
 use crate::dev::embedded::Embedded;
+use crate::dev::examples::EXAMPLES;
 use crate::dev::places::Urls;
 use crate::dev::processes::Processes;
 
@@ -73,6 +75,23 @@ impl Everything {
         }
     }
 
+    /// The workers that nobody here is, of those that a definition of ours may ask.
+    fn absent(&self) -> Vec<&'static str> {
+        let runs: &[&str] = match self {
+            Self::Embedded(_) => &[],
+            Self::Processes(it) => it.examples(),
+        };
+        EXAMPLES.iter().map(|it| it.name).filter(|name| !runs.contains(name)).collect()
+    }
+
+    /// Why such a worker is not here.
+    fn why_absent(&self) -> &'static str {
+        match self {
+            Self::Embedded(_) => "they run on Kafka: make run BUS=kafka starts them",
+            Self::Processes(_) => "they could not be started; it was said above why",
+        }
+    }
+
     async fn failed(&mut self) -> String {
         match self {
             Self::Embedded(it) => it.failed().await,
@@ -112,6 +131,17 @@ pub async fn run(args: DevArgs, output: Output) -> Result<Code, Failure> {
         () = asked.cancelled() => return Ok(Code::Ok),
     };
     let urls = everything.urls().clone();
+    let (files, left_out) = served(files, &everything.absent());
+    if !output.json {
+        for (file, workers) in left_out {
+            let why = everything.why_absent();
+            say(&format!(
+                "{} is not served: its workers {} are not here; {why}",
+                file.display(),
+                workers.join(" and ")
+            ));
+        }
+    }
     let shown = tokio::select! {
         shown = show(&urls, &files, output) => shown,
         why = everything.failed() => Err(Failure::new(Code::Failed, why)),
@@ -136,6 +166,27 @@ pub async fn run(args: DevArgs, output: Output) -> Result<Code, Failure> {
     }
     everything.stop().await;
     ended
+}
+
+/// Files of definitions that are served, and those that are not, each with the absent workers that it asks.
+type Served = (Vec<PathBuf>, Vec<(PathBuf, Vec<&'static str>)>);
+
+/// Leaves out what asks an absent worker: its sagas would wait for ever for somebody who never comes. What cannot be
+/// read, or is wrong, is kept, so that publishing says so.
+fn served(files: Vec<PathBuf>, absent: &[&'static str]) -> Served {
+    let (mut kept, mut left_out) = (Vec::new(), Vec::new());
+    for file in files {
+        let definition = std::fs::read_to_string(&file).ok().and_then(|text| load(&text).ok());
+        let asks = |name: &str| {
+            definition
+                .iter()
+                .flat_map(|it| &it.steps)
+                .any(|step| matches!(&step.work, Work::Action { worker, .. } if worker.as_str() == name))
+        };
+        let missing: Vec<&'static str> = absent.iter().copied().filter(|name| asks(name)).collect();
+        if missing.is_empty() { kept.push(file) } else { left_out.push((file, missing)) }
+    }
+    (kept, left_out)
 }
 
 /// The definitions' files, by name.
@@ -224,4 +275,33 @@ fn addresses(urls: &Urls, definitions: &std::path::Path, output: Output) -> Stri
     let watched = format!("\n  A definition saved in {} is published at once", definitions.display());
     text.push_str(&output.style.paint(Tone::Faint, &watched));
     text
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn what_asks_an_absent_worker_is_left_out_by_name() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../saga-defs");
+        let all = files(std::path::Path::new(folder)).unwrap();
+        let (kept, left_out) = served(all.clone(), &["coupon", "points"]);
+        let told: Vec<(String, Vec<&str>)> = left_out
+            .into_iter()
+            .map(|(file, workers)| (file.file_stem().unwrap().to_string_lossy().into_owned(), workers))
+            .collect();
+        assert_eq!(told, [("order-with-coupon-and-points".to_owned(), vec!["coupon", "points"])]);
+        assert_eq!(kept.len() + 1, all.len());
+        assert_eq!(served(all.clone(), &[]).0, all);
+    }
+
+    #[test]
+    fn what_is_wrong_is_left_for_publishing_to_tell() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("wrong.yaml");
+        std::fs::write(&file, "saga: wrong\nsteps: {}\n").unwrap();
+        assert_eq!(served(vec![file.clone()], &["coupon"]), (vec![file], vec![]));
+    }
 }

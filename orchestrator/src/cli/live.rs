@@ -39,48 +39,71 @@ pub(super) async fn run(
     let Some(input) = live.input(scenario.input(file)) else { return Ok(Outcome::Skipped(String::new())) };
     let script = scenario.script().map_err(|error| Failure::usage(error.to_string()))?;
     let client = server.client()?;
-    let input = unique(&input);
-    let path = format!("/sagas/{}", definition.name);
-    let started: Result<Started, Failure> =
-        client.send(Method::POST, &path, &[], Sent::Json(input.to_string().as_bytes())).await;
-    let started = match started {
-        Err(failure) if failure.code == Code::Unreachable => return Err(failure),
-        Err(failure) => return Ok(Outcome::Failed(vec![format!("it was not started: {failure}")])),
+    let word = unique_word();
+    if let Some(first) = live.first(file) {
+        let saga = match begin(&client, &first.definition, &unique(&first.input, &word)).await? {
+            Ok(started) => rested(&client, &started).await?,
+            Err(why) => return Ok(Outcome::Failed(vec![format!("what is to be first: {why}")])),
+        };
+        if saga.summary.status != "completed" {
+            let told = format!("what is to be first is {} ({})", saga.summary.status, saga.summary.saga);
+            return Ok(Outcome::Failed(vec![told]));
+        }
+    }
+    let started = match begin(&client, &definition.name, &unique(&input, &word)).await? {
         Ok(started) => started,
+        Err(why) => return Ok(Outcome::Failed(vec![why])),
     };
-    for (_, happening) in &script.events {
+    for (nth, (_, happening)) in script.events.iter().enumerate() {
         let Happening::Signal { name, payload } = happening else {
             let why = "beside signals, nothing that happens can be brought about on the real stack";
             return Ok(Outcome::Failed(vec![format!("`live` cannot be: {why}")]));
         };
-        signal(&client, &started, name, payload.as_ref()).await?;
+        signal(&client, &started, nth, name, payload.as_ref()).await?;
     }
-    let until = tokio::time::Instant::now() + PATIENCE;
-    let saga = loop {
-        let saga = client.saga(started.saga).await?;
-        if saga.summary.status != "running" {
-            break saga;
-        }
-        if tokio::time::Instant::now() > until {
-            let late = format!("{} is still running after {} s", started.saga, PATIENCE.as_secs());
-            return Ok(Outcome::Failed(vec![late]));
-        }
-        tokio::time::sleep(PAUSE).await;
-    };
+    let saga = rested(&client, &started).await?;
+    if saga.summary.status == "running" {
+        let late = format!("{} is still running after {} s", started.saga, PATIENCE.as_secs());
+        return Ok(Outcome::Failed(vec![late]));
+    }
     let wrong = compare(&client, definition, &saga, &scenario.expect).await?;
     Ok(Outcome::of(wrong.into_iter().map(|it| format!("{it} (saga {})", started.saga)).collect()))
+}
+
+/// Starts a saga; a refusal is told, and is no failure of the run.
+async fn begin(client: &Client, definition: &str, input: &Value) -> Result<Result<Started, String>, Failure> {
+    let path = format!("/sagas/{definition}");
+    let started = client.send(Method::POST, &path, &[], Sent::Json(input.to_string().as_bytes())).await;
+    match started {
+        Err(failure) if failure.code == Code::Unreachable => Err(failure),
+        Err(failure) => Ok(Err(format!("{definition} was not started: {failure}"))),
+        Ok(started) => Ok(Ok(started)),
+    }
+}
+
+/// Waits until a saga has ended or needs a human, and no longer than [`PATIENCE`].
+async fn rested(client: &Client, started: &Started) -> Result<SagaView, Failure> {
+    let until = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let saga = client.saga(started.saga).await?;
+        if saga.summary.status != "running" || tokio::time::Instant::now() > until {
+            return Ok(saga);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 /// Sends a signal. Its time is not waited for: one that is early is kept.
 async fn signal(
     client: &Client,
     started: &Started,
+    nth: usize,
     name: &str,
     payload: Option<&Value>,
 ) -> Result<(), Failure> {
     let path = format!("/sagas/{}/signals/{name}", started.saga);
     let body = payload.cloned().unwrap_or_else(|| Value::Object(serde_json::Map::new())).to_string();
-    let key = [("idempotency-key", format!("{}-{name}", started.saga))];
+    let key = [("idempotency-key", format!("{}-{nth}-{name}", started.saga))];
     let _: Value = client.send(Method::POST, &path, &key, Sent::Json(body.as_bytes())).await?;
     Ok(())
 }
@@ -99,6 +122,11 @@ async fn compare(
         }
     };
     differs("ends", expect.ends.clone(), saga.summary.status.clone());
+    for (step, why) in expect.parked.iter().flatten() {
+        let parked = saga.parked.as_ref().and_then(|it| Some((it.step.clone()?, it.why.clone())));
+        let found = parked.map_or("nothing".to_owned(), |(step, why)| format!("{step}: {why}"));
+        differs("parked", format!("{step}: {why}"), found);
+    }
     for (step, code) in expect.because.iter().flatten() {
         let failed =
             |it: &&HistoryEvent| it.what.step.as_deref() == Some(step.as_str()) && it.what.error.is_some();
@@ -140,9 +168,13 @@ fn sorted(mut all: Vec<String>) -> String {
     format!("[{}]", all.join(", "))
 }
 
-/// The input with `UNIQUE` replaced in every text, so that a scenario can be run again and again.
-fn unique(input: &Value) -> Value {
+/// A word that no run before had. In capitals: a coupon's number has no others.
+fn unique_word() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let word = format!("{:x}{:04x}", now.as_millis(), rand::random::<u16>());
-    serde_json::from_str(&input.to_string().replace("UNIQUE", &word)).unwrap_or_else(|_| input.clone())
+    format!("{:X}{:04X}", now.as_millis(), rand::random::<u16>())
+}
+
+/// The input with `UNIQUE` replaced in every text, so that a scenario can be run again and again.
+fn unique(input: &Value, word: &str) -> Value {
+    serde_json::from_str(&input.to_string().replace("UNIQUE", word)).unwrap_or_else(|_| input.clone())
 }

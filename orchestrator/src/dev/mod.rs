@@ -6,6 +6,7 @@ mod account;
 pub mod demo;
 pub mod embedded;
 pub mod environment;
+pub mod examples;
 pub mod guard;
 pub mod places;
 pub mod postgres;

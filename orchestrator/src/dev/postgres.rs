@@ -24,9 +24,18 @@ use super::account::{Account, run_as};
 use super::guard::{Ending, Guarded, Launch, Output};
 pub use binaries::Binaries;
 
-/// The databases that the embedded default needs, each owned by a role of the same name.
-pub const DATABASES: [&str; 6] =
-    ["amends", "amends_order", "amends_stock", "amends_payment", "amends_notify", "amends_http"];
+/// The databases that `amends dev` needs, each owned by a role of the same name: the engine's, the shop's, and those of
+/// the workers in other languages.
+pub const DATABASES: [&str; 8] = [
+    "amends",
+    "amends_order",
+    "amends_stock",
+    "amends_payment",
+    "amends_notify",
+    "amends_http",
+    "amends_coupon",
+    "amends_points",
+];
 
 const SUPERUSER: &str = "postgres";
 /// How long a server may take until it answers: crash recovery reads its log first.

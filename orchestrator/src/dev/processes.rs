@@ -8,6 +8,7 @@ use std::path::Path;
 use toss_sandbox::DEFAULT_SECRET_KEY;
 
 use super::environment::EnvironmentFile;
+use super::examples::{EXAMPLES, Ready};
 use super::places::{Place, SANDBOX_PORT, Urls};
 use super::stack::Stack;
 use super::supervisor::{Process, to_stderr};
@@ -24,6 +25,8 @@ pub struct Processes {
     urls: Urls,
     /// Where everything is, for whoever comes from outside; gone when this is.
     environment: EnvironmentFile,
+    /// The workers in other languages that run, by name.
+    examples: Vec<&'static str>,
 }
 
 impl Processes {
@@ -32,13 +35,15 @@ impl Processes {
     /// # Errors
     /// When a server cannot be started.
     pub async fn start(dir: &Path, api_address: SocketAddr, log: &str) -> anyhow::Result<Self> {
-        let mut stack = Stack::start(dir, to_stderr(NAME_WIDTH)).await?;
+        let (stack, ready) = tokio::join!(Stack::start(dir, to_stderr(NAME_WIDTH)), ready());
+        let mut stack = stack?;
+        let examples = keep_examples(&mut stack, ready).await;
         let started = keep_all(&mut stack, dir, api_address, log).await.and_then(|urls| {
             let environment = EnvironmentFile::write(dir, &stack.environment(), &urls)?;
             Ok((urls, environment))
         });
         match started {
-            Ok((urls, environment)) => Ok(Self { stack, urls, environment }),
+            Ok((urls, environment)) => Ok(Self { stack, urls, environment, examples }),
             Err(error) => {
                 stack.stop().await;
                 Err(error)
@@ -51,6 +56,11 @@ impl Processes {
         &self.urls
     }
 
+    /// The workers in other languages that run.
+    pub fn examples(&self) -> &[&'static str] {
+        &self.examples
+    }
+
     /// Resolves with the reason when it cannot go on. Can be dropped and called again.
     pub async fn failed(&mut self) -> String {
         self.stack.failed().await
@@ -61,6 +71,40 @@ impl Processes {
         drop(self.environment);
         self.stack.stop().await;
     }
+}
+
+/// The workers in other languages for which this machine has what they need.
+async fn ready() -> Vec<Ready> {
+    let mut ready = Vec::new();
+    for (example, prepared) in
+        EXAMPLES.iter().zip(futures::future::join_all(EXAMPLES.map(|it| it.prepare())).await)
+    {
+        match prepared {
+            Ok(it) => ready.push(it),
+            Err(error) => {
+                eprintln!("{}: the worker in {} is left out: {error:#}", example.name, example.folder)
+            }
+        }
+    }
+    ready
+}
+
+/// Starts them. One that cannot have its database is left out like one that cannot be made ready.
+async fn keep_examples(stack: &mut Stack, ready: Vec<Ready>) -> Vec<&'static str> {
+    let mut kept = Vec::new();
+    for it in ready {
+        let mut env = stack.environment();
+        // What stands behind the question mark is for sqlx, and other drivers refuse it.
+        let url = stack.postgres().url(&it.example.database());
+        env.push((it.example.variable.to_owned(), url.split('?').next().unwrap_or_default().to_owned()));
+        if let Err(error) = it.seed(&env).await {
+            eprintln!("{}: the worker in {} is left out: {error:#}", it.example.name, it.example.folder);
+            continue;
+        }
+        stack.keep(it.process(env));
+        kept.push(it.example.name);
+    }
+    kept
 }
 
 async fn keep_all(stack: &mut Stack, dir: &Path, api: SocketAddr, log: &str) -> anyhow::Result<Urls> {

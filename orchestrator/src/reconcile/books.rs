@@ -45,8 +45,10 @@ pub struct Sources {
 pub struct Order {
     /// `created`, `completed` or `cancelled`.
     pub status: String,
-    /// Its amount.
+    /// What of its amount is to be paid by money.
     pub amount: i64,
+    /// What was granted for returns.
+    pub granted: i64,
     /// Its currency.
     pub currency: String,
     /// When it came to stand so.
@@ -261,11 +263,12 @@ impl Books {
         let named: BTreeSet<&String> = self.money.keys().chain(self.goods.keys()).chain(open).collect();
         let named: Vec<String> = named.into_iter().cloned().collect();
         // Of an id's rows (cancelled and tried again) the one that stands counts, else the newest.
-        let sql = "select distinct on (order_id) order_id, status, amount, currency,
+        let sql = "select distinct on (order_id) order_id, status, coalesce(due, amount), currency,
                 greatest(created_at, completed_at, cancelled_at),
-                (select min(first.created_at) from amends_order.orders first where first.order_id = o.order_id)
+                (select min(first.created_at) from amends_order.orders first where first.order_id = o.order_id),
+                (select coalesce(sum(refund_amount), 0)::bigint from amends_order.returns it where it.id = o.id)
              from amends_order.orders o where COND order by order_id, (status = 'cancelled'), id desc";
-        type Row = (String, String, i64, String, DateTime<Utc>, DateTime<Utc>);
+        type Row = (String, String, i64, String, DateTime<Utc>, DateTime<Utc>, i64);
         let recent = sql.replace("COND", "(created_at >= $1 or completed_at >= $1 or cancelled_at >= $1)");
         let mut rows: Vec<Row> =
             sqlx::query_as(sqlx::AssertSqlSafe(recent)).bind(since).fetch_all(order).await?;
@@ -278,9 +281,9 @@ impl Books {
                     .await?,
             );
         }
-        for (id, status, amount, currency, at, created_at) in rows {
+        for (id, status, amount, currency, at, created_at, granted) in rows {
             let whole = created_at >= since;
-            self.orders.insert(id, Order { status, amount, currency, at, whole });
+            self.orders.insert(id, Order { status, amount, granted, currency, at, whole });
         }
         Ok(())
     }

@@ -56,8 +56,8 @@ fn of_order(books: &Books, id: &str, until: DateTime<Utc>) -> Vec<Finding> {
             let words =
                 format!("the order is completed, and {} of {} were charged", money.captured, order.amount);
             found.push(finding(Kind::CompletedButUnpaid, Some(order.amount - money.captured), words));
-        } else if kept <= 0 && order.amount > 0 {
-            // A part may have been given back for a return; all of it leaves an order that nobody paid.
+        } else if kept <= 0 && order.amount > order.granted {
+            // A part may have been given back for a return; more than was granted leaves an order that nobody paid.
             let words = format!("the order is completed, and all of the {} were given back", money.captured);
             found.push(finding(Kind::CompletedButUnpaid, Some(order.amount), words));
         } else if kept > order.amount {
@@ -75,9 +75,10 @@ fn of_order(books: &Books, id: &str, until: DateTime<Utc>) -> Vec<Finding> {
             money.captured
         );
         found.push(finding(Kind::RefundedTwice, Some(over), words));
-    } else if let Some((amount, times)) = repeated(&money.refunds).filter(|_| whole && status == "completed")
+    } else if let Some((amount, times)) = repeated(&money.refunds)
+        .filter(|_| whole && order.is_some_and(|it| status == "completed" && money.refunded > it.granted))
     {
-        // Parts may be given back for returns, each once; two alike are looked at by somebody.
+        // Parts may be given back for returns, each once; two alike that nobody granted are looked at by somebody.
         let words = format!("the order is completed, and {amount} were given back {times} times");
         found.push(finding(Kind::RefundedTwice, Some(amount * (times - 1)), words));
     }
@@ -130,8 +131,15 @@ mod tests {
         fn order(mut self, status: &str, minutes: i64) -> Self {
             let at = self.ago(minutes);
             let whole = at >= self.books.since;
-            let order = Order { status: status.into(), amount: 100, currency: "KRW".into(), at, whole };
+            let order =
+                Order { status: status.into(), amount: 100, granted: 0, currency: "KRW".into(), at, whole };
             self.books.orders.insert("o".into(), order);
+            self
+        }
+
+        /// Some was granted for returns.
+        fn granted(mut self, amount: i64) -> Self {
+            self.books.orders.values_mut().for_each(|it| it.granted = amount);
             self
         }
 
@@ -179,6 +187,16 @@ mod tests {
         assert_eq!(back.kinds(), [Kind::CompletedButUnpaid], "all was given back");
         let part = Case::new().order("completed", 30).money(100, &[40], 31).saga(Some(29));
         assert_eq!(part.kinds(), [], "a part was given back, for a return");
+        let all = |granted| {
+            Case::new().order("completed", 30).granted(granted).money(100, &[60, 40], 31).saga(Some(29))
+        };
+        assert_eq!(all(100).kinds(), [], "everything came back, and all was granted");
+        assert_eq!(all(60).kinds(), [Kind::CompletedButUnpaid], "more was given back than was granted");
+        let alike = |granted| {
+            Case::new().order("completed", 30).granted(granted).money(100, &[15, 15], 31).saga(Some(29))
+        };
+        assert_eq!(alike(30).kinds(), [], "two returns that cost the same");
+        assert_eq!(alike(15).kinds(), [Kind::RefundedTwice], "one of them twice");
         let much = Case::new().order("completed", 30).money(200, &[], 31).saga(Some(29));
         assert_eq!(much.kinds(), [Kind::ChargedTooMuch]);
         let twice = Case::new().order("cancelled", 30).money(200, &[100, 100], 31).saga(Some(29));

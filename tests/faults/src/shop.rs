@@ -177,6 +177,44 @@ impl Shop {
         self.spawn(name, command);
     }
 
+    /// Starts a worker in another language by its script in `examples/workers`, on a database of its own whose URL it
+    /// finds in `variable`, after it was told `seeds`; waits until the engine knows it.
+    pub async fn start_example(
+        &mut self,
+        name: &'static str,
+        folder: &str,
+        variable: &str,
+        seeds: &[&[&str]],
+    ) {
+        self.databases.insert(name, fresh_database().await);
+        // What stands behind the question mark is for sqlx.
+        let url = self.database_url(name);
+        let url = url.split('?').next().unwrap().to_owned();
+        let script = format!("{}/../../examples/workers/{folder}/run", env!("CARGO_MANIFEST_DIR"));
+        let command = || {
+            let mut command = Command::new(&script);
+            let kafka = self.plan.kafka.clone().unwrap_or_else(kafka);
+            command
+                .env("AMENDS_KAFKA", kafka)
+                .env("AMENDS_TOPIC_PREFIX", &self.prefix)
+                .env(variable, &url)
+                .stdin(Stdio::null());
+            command
+        };
+        for seed in seeds {
+            let told = command().args(*seed).output().unwrap();
+            assert!(told.status.success(), "{name}: {}", String::from_utf8_lossy(&told.stderr));
+        }
+        let worker = command();
+        self.spawn(name, worker);
+        let workers = format!("{}/ops/workers", self.url("orchestrator"));
+        eventually(&format!("{name} announces itself"), 120_000, async || {
+            let told = reqwest::get(&workers).await.unwrap().text().await.unwrap();
+            told.contains(&format!("\"{name}\""))
+        })
+        .await;
+    }
+
     /// Starts a process that dies when it comes by the failpoint for the `times`-th time. It may die at once, so
     /// nobody waits for it.
     pub fn start_armed(&mut self, name: &str, failpoint: &str, times: u32) {

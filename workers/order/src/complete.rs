@@ -36,8 +36,12 @@ impl Transactional for Complete {
                 }
             };
             answers.push(match found.get(command.saga, &named.order_id) {
+                Some(order) if named.due.is_some_and(|due| due > order.amount) => Answer::rejected(
+                    "invalid_order",
+                    format!("due is more than the order's amount, {}", order.amount),
+                ),
                 Some(order) if order.status == Status::Created => {
-                    completing.push(order.row);
+                    completing.push((order.row, named.due));
                     Answer::ok()
                 }
                 Some(order) if order.status == Status::Completed => Answer::ok(),

@@ -75,6 +75,9 @@ pub struct Line {
 pub struct Named {
     /// The order's id.
     pub order_id: OrderId,
+    /// What of its amount is paid by money, when coupon or points pay a part; `complete` keeps it for the books.
+    #[serde(default)]
+    pub due: Option<i64>,
 }
 
 impl NewOrder {
@@ -144,6 +147,10 @@ impl Named {
             serde_json::from_str(command.input.get()).map_err(|error| error.to_string());
         parsed
             .and_then(|named| named.order_id.check().map(|()| named))
+            .and_then(|named| match named.due {
+                Some(due) if due < 0 => Err("due must not be negative".to_owned()),
+                _ => Ok(named),
+            })
             .map_err(|reason| Answer::rejected("invalid_order", reason))
     }
 }
@@ -173,7 +180,11 @@ pub fn create_schema() -> serde_json::Value {
 
 /// JSON Schema of `complete`'s input, as announced.
 pub fn complete_schema() -> serde_json::Value {
-    json!({ "type": "object", "required": ["order_id"], "properties": { "order_id": order_id_schema() } })
+    json!({
+        "type": "object",
+        "required": ["order_id"],
+        "properties": { "order_id": order_id_schema(), "due": { "type": "integer", "minimum": 0 } },
+    })
 }
 
 fn order_id_schema() -> serde_json::Value {

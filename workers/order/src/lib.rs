@@ -1,4 +1,4 @@
-//! The shop's order worker: `create` (undone by `cancel`) and `complete`, and a small read API.
+//! The shop's order worker: `create` (undone by `cancel`), `complete`, the actions of returns, and a small read API.
 //!
 //! Owns the orders and nothing else: it must not know stock, payments or the orchestrator. What an
 //! order id is follows Toss Payments' rule for `orderId`, because payments carry it.
@@ -6,6 +6,7 @@
 pub mod complete;
 pub mod create;
 pub mod input;
+pub mod returns;
 pub mod routes;
 pub mod store;
 
@@ -24,6 +25,10 @@ pub fn worker(pool: PgPool) -> Worker {
         .schemas(input::create_schema(), None)
         .transactional("complete", None, complete::Complete)
         .schemas(input::complete_schema(), None)
+        .transactional("open_return", Some("close_return"), returns::Open)
+        .schemas(returns::open_schema(), None)
+        .transactional("decide_return", None, returns::Decide)
+        .schemas(returns::decide_schema(), None)
         .build()
 }
 

@@ -41,6 +41,8 @@ pub struct Found {
     pub row: RowId,
     /// Where it stands.
     pub status: Status,
+    /// What it costs.
+    pub amount: i64,
 }
 
 /// The orders that [`lock`] found.
@@ -131,9 +133,9 @@ pub async fn lock(tx: &mut PgConnection, keys: &[(SagaId, &OrderId)]) -> Result<
     }
     let (sagas, order_ids): (Vec<Uuid>, Vec<&str>) =
         keys.iter().map(|(saga, order_id)| (saga.0, order_id.as_str())).unzip();
-    let rows: Vec<(RowId, String, Uuid, Status)> = sqlx::query_as(
+    let rows: Vec<(RowId, String, Uuid, Status, i64)> = sqlx::query_as(
         r#"
-        select o.id, o.order_id, o.saga, o.status
+        select o.id, o.order_id, o.saga, o.status, o.amount
         from amends_order.orders o
         where (o.order_id, o.saga) in (select * from unnest($1::text[], $2::uuid[]))
         order by o.id
@@ -147,7 +149,9 @@ pub async fn lock(tx: &mut PgConnection, keys: &[(SagaId, &OrderId)]) -> Result<
     // In ascending order, so the newest row of an id is the one that stays in the map.
     Ok(Locked(
         rows.into_iter()
-            .map(|(row, order_id, saga, status)| ((SagaId(saga), order_id), Found { row, status }))
+            .map(|(row, order_id, saga, status, amount)| {
+                ((SagaId(saga), order_id), Found { row, status, amount })
+            })
             .collect(),
     ))
 }
@@ -173,22 +177,25 @@ pub async fn cancel(tx: &mut PgConnection, rows: &[RowId]) -> Result<(), sqlx::E
     Ok(())
 }
 
-/// Completes locked orders.
+/// Completes locked orders, each with what of its amount is paid by money, when that is not all of it.
 ///
 /// # Errors
 /// The database's.
-pub async fn complete(tx: &mut PgConnection, rows: &[RowId]) -> Result<(), sqlx::Error> {
+pub async fn complete(tx: &mut PgConnection, rows: &[(RowId, Option<i64>)]) -> Result<(), sqlx::Error> {
     if rows.is_empty() {
         return Ok(());
     }
+    let (ids, due): (Vec<i64>, Vec<Option<i64>>) = rows.iter().map(|(row, due)| (row.0, *due)).unzip();
     sqlx::query(
         r#"
-        update amends_order.orders
-        set status = 'completed', completed_at = now()
-        where id = any ($1) and status = 'created'
+        update amends_order.orders o
+        set status = 'completed', completed_at = now(), due = paid.due
+        from unnest($1::bigint[], $2::bigint[]) as paid (id, due)
+        where o.id = paid.id and o.status = 'created'
         "#,
     )
-    .bind(numbers(rows))
+    .bind(ids)
+    .bind(due)
     .execute(tx)
     .await?;
     Ok(())

@@ -207,15 +207,20 @@ pub fn payment_schema() -> Value {
             "virtual_account": { "type": "boolean" },
             "cancel_amount": { "type": ["integer", "null"], "minimum": 1 },
             "cancel_reason": { "type": ["string", "null"] },
-            "refund_account": {
-                "type": ["object", "null"],
-                "required": ["bank", "account_number", "holder_name"],
-                "properties": {
-                    "bank": { "type": "string" },
-                    "account_number": { "type": "string" },
-                    "holder_name": { "type": "string" }
-                }
-            }
+            "refund_account": refund_account_schema()
+        }
+    })
+}
+
+/// JSON Schema of [`RefundAccount`].
+pub fn refund_account_schema() -> Value {
+    json!({
+        "type": ["object", "null"],
+        "required": ["bank", "account_number", "holder_name"],
+        "properties": {
+            "bank": { "type": "string" },
+            "account_number": { "type": "string" },
+            "holder_name": { "type": "string" }
         }
     })
 }

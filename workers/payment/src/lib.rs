@@ -1,4 +1,4 @@
-//! The shop's payment worker: `confirm` at Toss Payments (undone by `cancel`), `decide` without a
+//! The shop's payment worker: `confirm` at Toss Payments (undone by `cancel`), `refund`, `decide` without a
 //! vendor (undone by `undo_decide`), the vendor's webhooks, deposits into virtual accounts, and a small read API.
 //!
 //! Owns the payments and nothing else: it must not know orders or stock, and of the orchestrator only where a
@@ -11,6 +11,7 @@ pub mod deposit;
 pub mod input;
 pub mod payments;
 mod poll;
+pub mod refund;
 pub mod routes;
 pub mod store;
 pub mod toss;
@@ -54,7 +55,10 @@ pub fn policy(toss: &toss::Client) -> ExternalPolicy {
 
 /// The worker before it is built, with a policy of the caller's.
 pub fn builder(pool: PgPool, toss: toss::Client, policy: ExternalPolicy) -> WorkerBuilder {
+    let refunds = refund::Refunds::new(toss.clone(), pool.clone());
     Worker::builder(NAME, env!("CARGO_PKG_VERSION"), pool)
+        .external("refund", None, refunds, policy.clone())
+        .schemas(refund::schema(), Some(refund::output_schema()))
         .external("confirm", Some("cancel"), payments::Payments::new(toss), policy)
         .schemas(input::payment_schema(), Some(input::confirmed_schema()))
         .transactional("decide", Some("undo_decide"), decide::Decide)

@@ -74,7 +74,9 @@ fn parse(call: &Call) -> Result<input::Payment, Fault> {
     Ok(asked)
 }
 
-fn output_of<T: serde::de::DeserializeOwned>(output: Option<&RawValue>) -> Result<T, HandlerError> {
+pub(crate) fn output_of<T: serde::de::DeserializeOwned>(
+    output: Option<&RawValue>,
+) -> Result<T, HandlerError> {
     let text = output.map_or("null", RawValue::get);
     serde_json::from_str(text).map_err(|error| HandlerError::Data(format!("our own output: {error}")))
 }

@@ -190,6 +190,21 @@ pub(crate) async fn follow(
     Ok(followed.map(|(saga, _)| saga))
 }
 
+/// What was captured for an order, whatever was given back of it since; the oldest first.
+///
+/// # Errors
+/// When the database does not answer.
+pub(crate) async fn captured(pool: &PgPool, order_id: &input::OrderId) -> Result<Vec<Payment>, sqlx::Error> {
+    sqlx::query_as(
+        "select * from amends_payment.payment where order_id = $1 and captured_amount > 0
+         order by created_at, payment_key limit $2",
+    )
+    .bind(order_id.as_str())
+    .bind(SHOWN_MAX)
+    .fetch_all(pool)
+    .await
+}
+
 /// The payment with this key.
 ///
 /// # Errors

@@ -24,6 +24,8 @@ pub enum Movement {
     Release,
     /// Reserved to sold.
     Sell,
+    /// Sold back to available.
+    Return,
 }
 
 /// Locks the SKUs' rows in the SKUs' order and returns what is available; a SKU that is not in the
@@ -45,6 +47,24 @@ pub async fn lock(
     rows.into_iter()
         .map(|(sku, available)| Ok((Sku::new(sku).map_err(HandlerError::Data)?, available)))
         .collect()
+}
+
+/// Locks like [`lock`], and returns what was sold.
+///
+/// # Errors
+/// The database's.
+pub async fn lock_sold(
+    tx: &mut PgConnection,
+    skus: impl IntoIterator<Item = &Sku>,
+) -> Result<HashMap<Sku, i64>, HandlerError> {
+    let skus: Vec<&str> = skus.into_iter().map(Sku::as_str).collect();
+    let rows: Vec<(String, i64)> = sqlx::query_as(
+        "select sku, sold from amends_stock.stock where sku = any ($1) order by sku for no key update",
+    )
+    .bind(skus)
+    .fetch_all(tx)
+    .await?;
+    rows.into_iter().map(|(sku, sold)| Ok((Sku::new(sku).map_err(HandlerError::Data)?, sold))).collect()
 }
 
 /// Moves units of locked rows, each row once.
@@ -83,6 +103,13 @@ pub async fn shift(
              from unnest($1::text[], $2::bigint[]) as u (sku, quantity)
              where s.sku = u.sku and s.reserved >= u.quantity"
         }
+        Movement::Return => {
+            "update amends_stock.stock s
+             set on_hand = on_hand + u.quantity, available = available + u.quantity, sold = sold - u.quantity,
+                 updated_at = now()
+             from unnest($1::text[], $2::bigint[]) as u (sku, quantity)
+             where s.sku = u.sku and s.sold >= u.quantity"
+        }
     };
     let changed = sqlx::query(sql).bind(skus).bind(quantities).execute(tx).await?.rows_affected();
     if changed == units.len() as u64 {
@@ -105,7 +132,7 @@ pub struct Book {
     pub available: i64,
     /// Units that are promised to orders under way.
     pub reserved: i64,
-    /// Units that were sold.
+    /// Units that were sold, less those that came back.
     pub sold: i64,
     /// When the row changed last.
     pub updated_at: DateTime<Utc>,

@@ -85,6 +85,11 @@ struct RawLine {
 }
 
 #[derive(Deserialize)]
+struct RawReturn {
+    items: Vec<RawLine>,
+}
+
+#[derive(Deserialize)]
 struct RawNamed {
     order_id: String,
 }
@@ -101,19 +106,33 @@ impl Request {
     fn parse(input: &str) -> Result<Self, String> {
         let raw: RawRequest = serde_json::from_str(input).map_err(|error| error.to_string())?;
         let order_id = OrderId::new(raw.order_id)?;
-        if !(1..=LINES_MAX).contains(&raw.items.len()) {
-            return Err(format!("items must be 1 to {LINES_MAX} lines"));
-        }
-        let mut units = BTreeMap::new();
-        for (index, line) in raw.items.into_iter().enumerate() {
-            let sku = Sku::new(line.sku).map_err(|reason| format!("items[{index}]: {reason}"))?;
-            if !(1..=QUANTITY_MAX).contains(&line.quantity) {
-                return Err(format!("items[{index}]: quantity must be 1 to {QUANTITY_MAX}"));
-            }
-            *units.entry(sku).or_insert(0) += line.quantity;
-        }
-        Ok(Self { order_id, units })
+        Ok(Self { order_id, units: units_of(raw.items)? })
     }
+}
+
+fn units_of(items: Vec<RawLine>) -> Result<BTreeMap<Sku, i64>, String> {
+    if !(1..=LINES_MAX).contains(&items.len()) {
+        return Err(format!("items must be 1 to {LINES_MAX} lines"));
+    }
+    let mut units = BTreeMap::new();
+    for (index, line) in items.into_iter().enumerate() {
+        let sku = Sku::new(line.sku).map_err(|reason| format!("items[{index}]: {reason}"))?;
+        if !(1..=QUANTITY_MAX).contains(&line.quantity) {
+            return Err(format!("items[{index}]: quantity must be 1 to {QUANTITY_MAX}"));
+        }
+        *units.entry(sku).or_insert(0) += line.quantity;
+    }
+    Ok(units)
+}
+
+/// What `restock` puts back: units of SKUs, each SKU once.
+///
+/// # Errors
+/// `rejected`, code `invalid_restock`, with the first rule that is broken.
+pub fn returned_units(command: &Command) -> Result<BTreeMap<Sku, i64>, Answer> {
+    let raw: Result<RawReturn, String> =
+        serde_json::from_str(command.input.get()).map_err(|error| error.to_string());
+    raw.and_then(|raw| units_of(raw.items)).map_err(|reason| Answer::rejected("invalid_restock", reason))
 }
 
 /// The order that `commit` names.
@@ -134,16 +153,25 @@ pub fn reserve_schema() -> serde_json::Value {
         "required": ["order_id", "items"],
         "properties": {
             "order_id": { "type": "string", "pattern": "^[A-Za-z0-9_-]{6,64}$" },
-            "items": { "type": "array", "minItems": 1, "maxItems": LINES_MAX, "items": {
-                "type": "object",
-                "required": ["sku", "quantity"],
-                "properties": {
-                    "sku": { "type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$" },
-                    "quantity": { "type": "integer", "minimum": 1, "maximum": QUANTITY_MAX },
-                },
-            } },
+            "items": items_schema(),
         },
     })
+}
+
+/// JSON Schema of `restock`'s input, as announced.
+pub fn restock_schema() -> serde_json::Value {
+    json!({ "type": "object", "required": ["items"], "properties": { "items": items_schema() } })
+}
+
+fn items_schema() -> serde_json::Value {
+    json!({ "type": "array", "minItems": 1, "maxItems": LINES_MAX, "items": {
+        "type": "object",
+        "required": ["sku", "quantity"],
+        "properties": {
+            "sku": { "type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$" },
+            "quantity": { "type": "integer", "minimum": 1, "maximum": QUANTITY_MAX },
+        },
+    } })
 }
 
 /// JSON Schema of `commit`'s input, as announced.

@@ -1,4 +1,4 @@
-//! The shop's stock worker: `reserve` (undone by `release`) and `commit`, and a small API.
+//! The shop's stock worker: `reserve` (undone by `release`), `commit` and `restock`, and a small API.
 //!
 //! Owns what lies on the shelf, what is promised and what was sold. It must not know prices, orders'
 //! contents or the orchestrator.
@@ -13,6 +13,7 @@ pub mod commit;
 pub mod input;
 pub mod reservations;
 pub mod reserve;
+pub mod restock;
 pub mod routes;
 
 use saga_worker::{Worker, WorkerError};
@@ -32,6 +33,8 @@ pub fn worker(pool: PgPool) -> Worker {
         .schemas(input::reserve_schema(), None)
         .transactional("commit", None, commit::Commit)
         .schemas(input::commit_schema(), None)
+        .transactional("restock", None, restock::Restock)
+        .schemas(input::restock_schema(), None)
         .build()
 }
 

@@ -7,6 +7,7 @@ use common::{book, database, execute, fault, new_saga, release, run, seed, summa
 use serde_json::json;
 use worker_stock::commit::Commit;
 use worker_stock::reserve::Reserve;
+use worker_stock::restock::Restock;
 
 #[tokio::test]
 async fn reserve_then_commit_is_a_sale() {
@@ -168,4 +169,28 @@ async fn migrations_can_run_again_and_leave_the_public_schema_alone() {
             .await
             .unwrap();
     assert_eq!(public, 0);
+}
+
+#[tokio::test]
+async fn what_was_sold_comes_back_to_the_shelf_and_no_more() {
+    let (_database, pool) = database().await;
+    seed(&pool, &[("tea", 10), ("cup", 5)]).await;
+    let saga = new_saga();
+    run(&pool, &Reserve, &[execute(saga, "reserve", units("order-1", &[("tea", 4), ("cup", 1)]))]).await;
+    run(&pool, &Commit, &[execute(saga, "commit", json!({ "order_id": "order-1" }))]).await;
+    let back = |lines| execute(new_saga(), "restock", units("order-1", lines));
+    let batch = [
+        back(&[("tea", 2), ("cup", 1), ("tea", 1)]),
+        back(&[("tea", 2)]),
+        back(&[("tea", 1)]),
+        back(&[("moon", 1)]),
+        back(&[("tea", 0)]),
+    ];
+    let answers = run(&pool, &Restock, &batch).await;
+    assert_eq!(
+        summary(&answers),
+        ["ok", "rejected not_sold", "ok", "rejected not_sold", "rejected invalid_restock"]
+    );
+    assert_eq!(fault(&answers[1]).message, "2 of tea come back, and 1 were sold");
+    assert_eq!((book(&pool, "tea").await, book(&pool, "cup").await), ((10, 0, 0), (5, 0, 0)));
 }

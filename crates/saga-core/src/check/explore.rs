@@ -9,11 +9,12 @@ use std::collections::{HashMap, HashSet};
 use super::laws::{self, Broken, Property};
 use super::model::Model;
 use super::moves::{self, Idle, Move};
+use super::progress::{self, Edges};
 use super::world::World;
 use super::{Depth, Refutation, Report, Verdict, pack, reduce, story};
 use crate::definition::{StepIx, Turn, Work};
 use crate::machine::step;
-use crate::state::{CellRef, Run};
+use crate::state::{CellRef, Run, Status};
 use crate::transition::Transition;
 
 /// One way in which a move can go.
@@ -52,6 +53,7 @@ pub(super) fn successors(model: &Model, world: &World, it: Move) -> Result<Vec<S
         }
         after.values = values;
         let broken = laws::transition(model, world, it, &transition, changed, &mut after).err();
+        after.keep_early(&transition);
         after.settle(model);
         found.push(Successor { world: after, transition, learned, broken, changed });
     }
@@ -80,16 +82,18 @@ impl Depth {
     }
 }
 
+const GOES_ON_AND_ON: &str =
+    "it is where it was before, and can go on like this for ever: budgets are spent, and nothing comes of it";
+
 struct Search<'m> {
     model: &'m Model,
     depth: Depth,
     known: HashMap<Box<[u8]>, u32>,
-    /// The worlds in the order of their finding, spelled; empty once they are expanded and need not be seen again.
+    /// The worlds in the order of their finding, spelled.
     order: Vec<Box<[u8]>>,
     /// From which world, by which of its moves and which of the move's ways.
     parents: Vec<(u32, u16, u16)>,
-    /// Worlds from which one of the next leads by itself, backward.
-    calm: Vec<(u32, u32)>,
+    edges: Edges,
     rests: Vec<u32>,
     reached: Vec<bool>,
     transitions: u64,
@@ -107,7 +111,7 @@ pub(super) fn run(model: &Model, depth: Depth, states_max: usize) -> Report {
         known: HashMap::new(),
         order: Vec::new(),
         parents: Vec::new(),
-        calm: Vec::new(),
+        edges: Edges::default(),
         rests: Vec::new(),
         reached: vec![false; model.steps.len()],
         transitions: 0,
@@ -182,11 +186,12 @@ impl Search<'_> {
                     continue;
                 }
                 let to = self.insert(&successor.world, (from, nth, way));
-                if to != from
-                    && matches!(it, Move::Start | Move::Answer(..) | Move::Due { .. } | Move::Deadline)
-                {
-                    self.calm.push((to, from));
+                let running = world.state.status == Status::Running;
+                if to == from && running && progress::uses_up(&world, it) {
+                    let broken = Broken(Property::AlwaysEnds, GOES_ON_AND_ON.to_owned());
+                    return Some(self.refutation(from, (nth, way), broken));
                 }
+                self.edges.note(self.model, &world, it, (from, to));
             }
         }
         None
@@ -207,29 +212,16 @@ impl Search<'_> {
         !self.told.insert(shape)
     }
 
-    fn whole_graph(&self) -> Verdict {
-        if let Some(refutation) = self.stuck().or_else(|| self.unreached()) {
+    fn whole_graph(&mut self) -> Verdict {
+        self.edges.sort();
+        if let Some(refutation) = self.stuck().or_else(|| self.circles()).or_else(|| self.unreached()) {
             return Verdict::Refuted(refutation);
         }
         Verdict::Proved
     }
 
-    /// The first world from which no rest can be reached by what happens by itself.
     fn stuck(&self) -> Option<Refutation> {
-        let mut edges = self.calm.clone();
-        edges.sort_unstable();
-        let mut rests = vec![false; self.order.len()];
-        let mut todo = self.rests.clone();
-        todo.iter().for_each(|&at| rests[at as usize] = true);
-        while let Some(to) = todo.pop() {
-            let first = edges.partition_point(|&(it, _)| it < to);
-            for &(_, from) in edges.get(first..)?.iter().take_while(|&&(it, _)| it == to) {
-                if !std::mem::replace(&mut rests[from as usize], true) {
-                    todo.push(from);
-                }
-            }
-        }
-        let at = u32::try_from(rests.iter().position(|rest| !rest)?).ok()?;
+        let at = self.edges.stuck(self.order.len(), &self.rests)?;
         let message =
             "from here on it neither ends nor parks, whatever workers answer and time brings".to_owned();
         Some(Refutation {
@@ -237,6 +229,35 @@ impl Search<'_> {
             message,
             story: story::tell(self.model, self.depth, &self.path(at)),
         })
+    }
+
+    /// A circle that never rests, with the way that leads into it and once around.
+    fn circles(&self) -> Option<Refutation> {
+        let circle = self.edges.circle(self.order.len())?;
+        let shallow = (0..circle.len()).min_by_key(|&at| self.path(circle[at]).len())?;
+        let around: Vec<u32> = circle.iter().copied().cycle().skip(shallow).take(circle.len() + 1).collect();
+        let mut path = self.path(circle[shallow]);
+        path.extend(around.windows(2).filter_map(|pair| self.way(pair[0], pair[1])));
+        Some(Refutation {
+            property: Property::AlwaysEnds,
+            message: GOES_ON_AND_ON.to_owned(),
+            story: story::tell(self.model, self.depth, &path),
+        })
+    }
+
+    /// By which move, and which of its ways, one world leads to another.
+    fn way(&self, from: u32, to: u32) -> Option<(u16, u16)> {
+        let world = pack::unpack(self.order.get(from as usize)?, self.model);
+        let to = self.order.get(to as usize)?;
+        for (nth, it) in (0..).zip(moves::all(self.model, &world)) {
+            for (way, mut successor) in (0..).zip(successors(self.model, &world, it).ok()?) {
+                self.depth.reduce(self.model, &mut successor.world);
+                if progress::uses_up(&world, it) && pack::pack(&successor.world, self.model) == *to {
+                    return Some((nth, way));
+                }
+            }
+        }
+        None
     }
 
     fn unreached(&self) -> Option<Refutation> {

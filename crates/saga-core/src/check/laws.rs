@@ -9,9 +9,10 @@ use saga_protocol::Direction;
 
 use super::model::Model;
 use super::moves::{Move, Reply};
+use super::progress;
 use super::world::{Final, Row, World};
 use crate::definition::{StepIx, Turn, Work};
-use crate::state::{CellRef, Phase, Run, Status};
+use crate::state::{Cell, CellRef, Phase, Run, Status};
 use crate::transition::{Effect, Transition};
 
 /// What `check` proves or refutes.
@@ -114,12 +115,17 @@ pub(super) fn transition(
     {
         return Err(Broken(Property::Ignored, "this had to change nothing, and it did".to_owned()));
     }
+    if let Move::Due { .. } | Move::AllDue { .. } | Move::Deadline = it
+        && !changed
+    {
+        return Err(Broken(Property::AlwaysEnds, "it falls due, and nothing comes of it".to_owned()));
+    }
     if let Move::Answer(at, Reply::Final(told)) = it
         && let Some(row) = after.row_mut(at.step, at.item)
     {
         row.entry_mut(at.direction).told = Some(told);
     }
-    if let Move::Signal(at) = it {
+    if let Move::Signal { at, .. } = it {
         heard(model, before, at, transition)?;
         if let Some(come) = after.signals.get_mut(at) {
             *come = come.saturating_add(1);
@@ -175,9 +181,13 @@ fn executes(model: &Model, after: &World, at: CellRef, first: bool) -> Result<()
         return Ok(());
     }
     for &before in &step.after {
+        let other = || model.step(before).map(|it| it.name.as_str()).unwrap_or_default();
         if !done(model, after, before) {
-            let other = model.step(before).map(|it| it.name.as_str()).unwrap_or_default();
-            return Err(Broken(Property::InOrder, format!("`{name}` runs before `{other}` is done")));
+            return Err(Broken(Property::InOrder, format!("`{name}` runs before `{}` is done", other())));
+        }
+        if !usable(model, after, before) {
+            let message = format!("`{name}` runs, and the output of `{}` cannot be used", other());
+            return Err(Broken(Property::InOrder, message));
         }
     }
     Ok(())
@@ -205,7 +215,7 @@ fn compensates(model: &Model, after: &World, at: CellRef, row: &Row, first: bool
         ));
     }
     let Some(facts) = model.facts(at.step) else { return Ok(()) };
-    if facts.final_child && row.execute.told == Some(Final::Succeeded) {
+    if facts.final_child && matches!(row.execute.told, Some(Final::Succeeded | Final::Unfit)) {
         let message =
             format!("`{name}` is to be undone, and its child saga has a pivot: completed, it stands");
         return Err(Broken(Property::Undone, message));
@@ -232,7 +242,7 @@ fn done(model: &Model, world: &World, ix: StepIx) -> bool {
         && cells.all(|(cell, row)| {
             let failed = matches!(cell.execute.run, Run::Rejected | Run::Exhausted);
             match (row.execute.sent, row.execute.told) {
-                (_, Some(Final::Succeeded)) => true,
+                (_, Some(Final::Succeeded | Final::Unfit)) => true,
                 (_, Some(Final::Rejected)) => step.optional,
                 (true, None) => step.optional && failed,
                 (false, None) => {
@@ -240,6 +250,15 @@ fn done(model: &Model, world: &World, ix: StepIx) -> bool {
                 }
             }
         })
+}
+
+/// Whether a step has yielded what its `output_schema` promises, or nobody relies on it.
+fn usable(model: &Model, world: &World, ix: StepIx) -> bool {
+    let optional = model.step(ix).is_some_and(|step| step.optional);
+    let unfit = |(cell, row): (&Cell, &Row)| {
+        cell.step == ix && (cell.execute.unusable || row.execute.told == Some(Final::Unfit))
+    };
+    optional || !world.state.cells.iter().zip(&world.rows).any(unfit)
 }
 
 /// What was lost with the log is sent again as it was.
@@ -278,11 +297,23 @@ fn state(model: &Model, before: &World, after: &World) -> Result<(), Broken> {
         return Err(Broken(Property::Once, "the saga turns forward again".to_owned()));
     }
     kept(model, before, after)?;
+    awaits(model, after)?;
     match &after.state.status {
         Status::Completed if before.state.status != Status::Completed => completed(model, after),
         Status::Compensated if before.state.status != Status::Compensated => compensated(model, after),
         _ => Ok(()),
     }
+}
+
+/// A saga that runs awaits something that is going to happen. Its deadline is no such thing: it is what ends a saga that
+/// takes too long, and not what it is for.
+fn awaits(model: &Model, after: &World) -> Result<(), Broken> {
+    let awaited = |(at, track)| progress::is_awaited(model, at, track);
+    if after.state.status != Status::Running || after.state.tracks().any(awaited) {
+        return Ok(());
+    }
+    let message = "the saga runs, and awaits nothing: no command, wait or child saga of it is going to end";
+    Err(Broken(Property::AlwaysEnds, message.to_owned()))
 }
 
 /// A signal that was kept is not dropped later on: a wait takes it, or it is reported. One that comes when a wait has
@@ -321,6 +352,10 @@ fn completed(model: &Model, world: &World) -> Result<(), Broken> {
                 Property::Done,
                 format!("the saga completes, and `{}` is not done", step.name),
             ));
+        }
+        if !usable(model, world, ix) {
+            let message = format!("the saga completes, and the output of `{}` cannot be used", step.name);
+            return Err(Broken(Property::Done, message));
         }
     }
     Ok(())

@@ -9,6 +9,7 @@ mod laws;
 mod model;
 mod moves;
 mod pack;
+mod progress;
 mod reduce;
 mod story;
 mod world;

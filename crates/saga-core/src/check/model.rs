@@ -1,16 +1,19 @@
 //! A definition without its data: what is left decides alone which way a saga goes.
 //!
 //! Owns what is abstracted away. Each distinct `when` becomes one free boolean and each distinct `foreach` list has
-//! none, one or two elements; inputs and outputs are empty, for their values steer nothing else. A step's budget is spent
-//! after any number of tries. Times are gone; only sleeps keep theirs, because a deadline may never let one end.
+//! none, one or two elements; inputs and outputs are empty, for their values steer nothing else: an output fits its
+//! `output_schema` or it does not. A step's budget is spent after any number of tries. Times are gone; only sleeps keep theirs, because a deadline may never let one end.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use saga_protocol::SagaId;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use crate::definition::{Definition, Expression, RetryPolicy, Step, StepIx, Template, Turn, Work};
+use super::world::UNFIT;
+use crate::definition::{
+    Definition, Expression, OutputSchema, RetryPolicy, Step, StepIx, Template, Turn, Work,
+};
 use crate::payloads::Payloads;
 
 /// The most elements of a `foreach` list in the model: two show everything that items can do to each other.
@@ -104,7 +107,20 @@ impl Model {
             (name(at), value)
         });
         let input = Value::Object(members.collect::<Map<_, _>>());
-        Payloads::new(SagaId(uuid::Uuid::nil()), Arc::new(input))
+        let mut payloads = Payloads::new(SagaId(uuid::Uuid::nil()), Arc::new(input));
+        payloads.by_revision.insert(UNFIT, unfit());
+        payloads
+    }
+
+    /// Whether what a step yields can be other than its `output_schema` promises.
+    pub(super) fn may_be_unfit(&self, ix: StepIx) -> bool {
+        self.step(ix).is_some_and(|step| step.turn == Turn::Graph && step.output_schema.is_some())
+    }
+
+    /// The same of what comes with a signal.
+    pub(super) fn signal_may_be_unfit(&self, signal: &str) -> bool {
+        let waits = |step: &Step| matches!(&step.work, Work::Signal { name } if name == signal);
+        self.definition.steps().any(|(ix, step)| waits(step) && self.may_be_unfit(ix))
     }
 
     /// Whether it is tried once and no more, in a direction.
@@ -114,6 +130,11 @@ impl Model {
             saga_protocol::Direction::Compensate => facts.undo_tried_once,
         })
     }
+}
+
+/// An output that fits no schema of the model.
+pub(super) fn unfit() -> Arc<Value> {
+    Arc::new(Value::Bool(false))
 }
 
 /// Takes the data out of a step.
@@ -126,7 +147,8 @@ fn strip(step: &mut Step, facts: &Facts) {
         step.foreach = free(at);
     }
     step.input = Template::default();
-    step.output_schema = None;
+    // What is empty fits, and what `unfit` yields does not.
+    step.output_schema = step.output_schema.take().and_then(|_| OutputSchema::new(json!({ "type": "null" })));
     shorten(&mut step.retry);
     if let Some(undo) = &mut step.compensation {
         shorten(&mut undo.retry);

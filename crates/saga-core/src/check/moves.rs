@@ -6,7 +6,7 @@
 
 use saga_protocol::{Direction, Outcome};
 
-use super::model::Model;
+use super::model::{self, Model};
 use super::world::{ATTEMPT, Final, LATER, NOW, World};
 use crate::definition::{StepIx, Turn, Work};
 use crate::event::{Answer, ChildEnded, Due, Event, Operator, OperatorAction, Signal, What};
@@ -28,8 +28,11 @@ pub(super) enum Move {
     AllDue {
         spent: bool,
     },
-    /// A signal comes, by its place in the model.
-    Signal(usize),
+    /// A signal comes, by its place in the model, with what was promised or with something else.
+    Signal {
+        at: usize,
+        unfit: bool,
+    },
     Cancel,
     LogLost,
     /// Must change nothing.
@@ -66,6 +69,8 @@ pub(super) enum Idle {
     NotCaughtUp,
     /// Timeouts are due, and the workers have not reached the commands.
     Queued,
+    /// The deadline has passed, and has no say any more.
+    DeadlineOver,
 }
 
 impl Idle {
@@ -77,7 +82,7 @@ impl Idle {
             | Self::StaleUndecidable(at)
             | Self::Unsent(at)
             | Self::OtherRound(at) => Some(at),
-            Self::NotCaughtUp | Self::Queued => None,
+            Self::NotCaughtUp | Self::Queued | Self::DeadlineOver => None,
         }
     }
 }
@@ -92,8 +97,9 @@ pub(super) fn all(model: &Model, world: &World) -> Vec<Move> {
     answers(model, world, &mut moves);
     if !world.state.status.is_end() {
         dues(model, world, &mut moves);
-        if world.state.deadline.is_some() && deadline_counts(&world.state) {
-            moves.push(Move::Deadline);
+        if world.state.deadline.is_some() {
+            let counts = deadline_counts(&world.state);
+            moves.push(if counts { Move::Deadline } else { Move::Idle(Idle::DeadlineOver) });
         }
         moves.push(Move::Cancel);
         moves.push(Move::LogLost);
@@ -101,7 +107,10 @@ pub(super) fn all(model: &Model, world: &World) -> Vec<Move> {
     for (at, &come) in world.signals.iter().enumerate() {
         let waits = model.signals.get(at).map_or(0, |name| waits(model, name));
         if usize::from(come) <= waits {
-            moves.push(Move::Signal(at));
+            moves.push(Move::Signal { at, unfit: false });
+            if model.signals.get(at).is_some_and(|name| model.signal_may_be_unfit(name)) {
+                moves.push(Move::Signal { at, unfit: true });
+            }
         }
     }
     moves
@@ -126,6 +135,9 @@ fn answers(model: &Model, world: &World, moves: &mut Vec<Move>) {
                         && row.execute.told != Some(Final::Rejected);
                     if !stuck {
                         push(Reply::Final(Final::Succeeded));
+                        if direction == Direction::Execute && model.may_be_unfit(at.step) {
+                            push(Reply::Final(Final::Unfit));
+                        }
                         if !(child && direction == Direction::Compensate) {
                             push(Reply::Final(Final::Rejected));
                         }
@@ -244,9 +256,9 @@ pub(super) fn event(model: &Model, world: &World, it: Move) -> (State, Event) {
             make_due(model, &mut state, spent, |at, _| may_end(model, world, at));
             What::Due(Due { caught_up: true, queued: Vec::new() })
         }
-        Move::Signal(at) => {
+        Move::Signal { at, unfit } => {
             let name = model.signals.get(at).cloned().unwrap_or_default();
-            What::Signal(Signal { name, payload: None, ttl_ms: LATER.0 })
+            What::Signal(Signal { name, payload: unfit.then(model::unfit), ttl_ms: LATER.0 })
         }
         Move::Cancel => {
             let (who, why) = (String::new(), String::new());
@@ -261,7 +273,7 @@ pub(super) fn event(model: &Model, world: &World, it: Move) -> (State, Event) {
 
 fn idle_event(model: &Model, state: &mut State, idle: Idle) -> What {
     match idle {
-        Idle::Again(at, told) => answer(model, at, outcome_of(told), 1, 1),
+        Idle::Again(at, told) => with_output(answer(model, at, outcome_of(told), 1, 1), told),
         Idle::Stale(at) => answer(model, at, Outcome::Retryable, 1, ATTEMPT - 1),
         Idle::StaleUndecidable(at) => answer(model, at, Outcome::Undecidable, 1, ATTEMPT - 1),
         Idle::Unsent(at) => answer(model, at, Outcome::Succeeded, 1, ATTEMPT + 1),
@@ -270,6 +282,10 @@ fn idle_event(model: &Model, state: &mut State, idle: Idle) -> What {
             make_due(model, state, true, |at, run| waits_for_others(model, at, run));
             state.deadline = state.deadline.map(|_| NOW);
             What::Due(Due::default())
+        }
+        Idle::DeadlineOver => {
+            state.deadline = Some(NOW);
+            What::Due(Due { caught_up: true, queued: Vec::new() })
         }
         Idle::Queued => {
             make_due(model, state, true, |_, run| matches!(run, Run::Sent | Run::Unknown));
@@ -321,16 +337,29 @@ fn answer_to(model: &Model, world: &World, state: &mut State, at: CellRef, reply
     // A final answer counts whichever attempt carried it.
     let attempt = if matches!(reply, Reply::Final(_)) { ATTEMPT - 1 } else { ATTEMPT };
     let round = world.state.track(at).map_or(1, |track| track.round);
-    let what = answer(model, at, outcome, round, attempt);
+    match answer(model, at, outcome, round, attempt) {
+        What::Answer(answer) if reply == Reply::Uncharged => {
+            What::Answer(Answer { uncharged: true, ..answer })
+        }
+        what => match reply {
+            Reply::Final(told) => with_output(what, told),
+            _ => what,
+        },
+    }
+}
+
+fn with_output(what: What, told: Final) -> What {
+    let output = (told == Final::Unfit).then(model::unfit);
     match what {
-        What::Answer(answer) => What::Answer(Answer { uncharged: reply == Reply::Uncharged, ..answer }),
+        What::Answer(answer) => What::Answer(Answer { output, ..answer }),
+        What::ChildEnded(child) => What::ChildEnded(ChildEnded { output, ..child }),
         other => other,
     }
 }
 
 const fn outcome_of(told: Final) -> Outcome {
     match told {
-        Final::Succeeded => Outcome::Succeeded,
+        Final::Succeeded | Final::Unfit => Outcome::Succeeded,
         Final::Rejected => Outcome::Rejected,
     }
 }

@@ -5,7 +5,7 @@
 use saga_protocol::Direction;
 
 use super::model::Model;
-use super::world::{ATTEMPT, Entry, Final, LATER, NOW, REVISION, Row, World};
+use super::world::{ATTEMPT, Entry, Final, LATER, NOW, REVISION, Row, UNFIT, World};
 use crate::command;
 use crate::definition::StepIx;
 use crate::state::{Cause, Cell, CellRef, EarlySignal, Parked, Phase, Run, State, Status, Track, Why};
@@ -59,7 +59,9 @@ pub(super) fn pack(world: &World, model: &Model) -> Box<[u8]> {
         }
     }
     out.push(narrow(state.early_signals.len()));
-    out.extend(state.early_signals.iter().map(|early| place(&model.signals, &early.name)));
+    for early in &state.early_signals {
+        out.extend([place(&model.signals, &early.name), u8::from(early.revision == UNFIT)]);
+    }
     out.push(narrow(state.anomalies.len()));
     for anomaly in &state.anomalies {
         out.push(narrow(anomaly.len()));
@@ -86,6 +88,7 @@ pub(super) fn cell_key(cell: &Cell, row: &Row) -> [u8; 7] {
             None => 0,
             Some(Final::Succeeded) => 1,
             Some(Final::Rejected) => 2,
+            Some(Final::Unfit) => 3,
         };
         u8::from(it.sent) << 2 | told
     };
@@ -185,7 +188,8 @@ pub(super) fn unpack(bytes: &[u8], model: &Model) -> World {
     };
     let early = (0..next()).map(|_| {
         let name = model.signals.get(usize::from(next())).cloned().unwrap_or_default();
-        EarlySignal { name, revision: REVISION, expires: LATER }
+        let revision = if next() == 1 { UNFIT } else { REVISION };
+        EarlySignal { name, revision, expires: LATER }
     });
     let early_signals = early.collect();
     let anomalies = (0..next())
@@ -209,6 +213,7 @@ pub(super) fn unpack(bytes: &[u8], model: &Model) -> World {
             told: match bits & 3 {
                 1 => Some(Final::Succeeded),
                 2 => Some(Final::Rejected),
+                3 => Some(Final::Unfit),
                 _ => None,
             },
         };

@@ -31,7 +31,7 @@ pub(super) fn is_postponed(first: Option<(StepIx, Option<u32>)>, it: Move) -> bo
     match it {
         Move::Answer(at, _) | Move::Due { at, .. } => other(at),
         Move::Idle(idle) => idle.cell().is_some_and(other),
-        Move::AllDue { .. } | Move::Signal(_) => true,
+        Move::AllDue { .. } | Move::Signal { .. } => true,
         Move::Start | Move::Deadline | Move::Cancel | Move::LogLost => false,
     }
 }

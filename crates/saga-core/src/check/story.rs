@@ -69,7 +69,14 @@ fn happens(model: &Model, world: &World, it: Move) -> String {
         Move::AllDue { spent: true } => {
             "everything that waits for time falls due at once, and budgets are spent".to_owned()
         }
-        Move::Signal(at) => format!("the signal `{}` comes", model.signals.get(at).map_or("", |it| it)),
+        Move::Signal { at, unfit } => {
+            let name = model.signals.get(at).map_or("", |it| it);
+            if unfit {
+                format!("the signal `{name}` comes with what its output_schema rules out")
+            } else {
+                format!("the signal `{name}` comes")
+            }
+        }
         Move::Cancel => "an operator cancels".to_owned(),
         Move::LogLost => "the log loses records, and what is in flight is sent again".to_owned(),
         Move::Idle(Idle::Again(at, told)) => {
@@ -84,6 +91,7 @@ fn happens(model: &Model, world: &World, it: Move) -> String {
             format!("{} answers a round that was never opened", work(model, at))
         }
         Move::Idle(Idle::NotCaughtUp) => "timeouts are due, and the log is not read that far yet".to_owned(),
+        Move::Idle(Idle::DeadlineOver) => "the deadline passes, and has no say any more".to_owned(),
         Move::Idle(Idle::Queued) => "timeouts are due, and the commands are still queued".to_owned(),
     }
 }
@@ -101,6 +109,7 @@ fn answered(reply: Reply) -> String {
 const fn final_word(told: Final) -> &'static str {
     match told {
         Final::Succeeded => "succeeded",
+        Final::Unfit => "succeeded, with an output that its output_schema rules out",
         Final::Rejected => "is rejected",
     }
 }

@@ -7,11 +7,12 @@
 
 use saga_protocol::Direction;
 
-use super::model::Model;
+use super::model::{self, Model};
 use crate::command;
 use crate::definition::{StepIx, Turn};
 use crate::state::{Cause, CellRef, Phase, Run, State, Status, Track};
 use crate::time::Millis;
+use crate::transition::Transition;
 
 /// When everything of a canonical world happened.
 pub(super) const NOW: Millis = Millis(0);
@@ -19,6 +20,8 @@ pub(super) const NOW: Millis = Millis(0);
 pub(super) const LATER: Millis = Millis(1 << 50);
 /// Where a canonical state stands, and what its pointers point to.
 pub(super) const REVISION: u32 = 1;
+/// Where the payload of an early signal stands that does not fit.
+pub(super) const UNFIT: u32 = 3;
 /// The newest attempt of a canonical track; the first is a stale one.
 pub(super) const ATTEMPT: u32 = 2;
 
@@ -26,6 +29,8 @@ pub(super) const ATTEMPT: u32 = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Final {
     Succeeded,
+    /// Succeeded, with an output that the step's `output_schema` rules out.
+    Unfit,
     Rejected,
 }
 
@@ -111,6 +116,15 @@ impl World {
         Self { state: next, rows, values: self.values.clone(), signals: self.signals.clone() }
     }
 
+    /// Remembers of a signal that was just kept whether it is what was promised.
+    pub(super) fn keep_early(&mut self, transition: &Transition) {
+        let unfit = transition.payload == Some(model::unfit());
+        for early in self.state.early_signals.iter_mut().filter(|it| it.revision != UNFIT) {
+            let new = early.revision == transition.state.revision;
+            early.revision = if new && unfit { UNFIT } else { REVISION };
+        }
+    }
+
     /// Whether nothing happens by itself any more, and that is how it should be.
     pub(super) const fn is_rest(&self) -> bool {
         self.state.status.is_end() || matches!(self.state.status, Status::Parked(_))
@@ -141,9 +155,9 @@ impl World {
             parked.revision = REVISION;
         }
         for early in &mut state.early_signals {
-            (early.revision, early.expires) = (REVISION, LATER);
+            early.expires = LATER;
         }
-        state.early_signals.sort_by(|a, b| a.name.cmp(&b.name));
+        state.early_signals.sort_by(|a, b| (&a.name, a.revision).cmp(&(&b.name, b.revision)));
         state.anomalies.sort();
         let hash = command::input_hash(&serde_json::Value::Null);
         for cell in &mut state.cells {

@@ -52,7 +52,7 @@ pub struct OutputSchema {
 
 impl OutputSchema {
     /// None when it is no schema, which [`super::load()`] has told.
-    pub(super) fn new(schema: Value) -> Option<Self> {
+    pub(crate) fn new(schema: Value) -> Option<Self> {
         let validator = Arc::new(compile(&schema).ok()?);
         Some(Self { schema, validator })
     }

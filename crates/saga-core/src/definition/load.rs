@@ -65,6 +65,7 @@ pub fn load_to_explore(text: &str) -> Option<Definition> {
     let root = source::parse(text, &mut told)?;
     let definition = definition(&root, &mut told)?;
     told.only(&[
+        Code::BadPivot,
         Code::BesidePivot,
         Code::NotUndoable,
         Code::NeverCompensated,

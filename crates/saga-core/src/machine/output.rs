@@ -51,6 +51,11 @@ pub(super) fn succeed_with(
     Ok(())
 }
 
+/// Whether what is held in the history row of `revision` is what a step's schema promises.
+pub(super) fn fits(draft: &Draft<'_>, step: &Step, revision: Option<u32>) -> bool {
+    misfit(draft, step, revision).is_none()
+}
+
 fn misfit(draft: &Draft<'_>, step: &Step, revision: Option<u32>) -> Option<String> {
     let schema = step.output_schema.as_ref()?;
     let held = revision.and_then(|revision| draft.payloads().at(revision));

@@ -120,7 +120,7 @@ pub(super) fn begin_round(draft: &mut Draft<'_>, at: CellRef) -> Result<(), Ille
         Work::Action { .. } => draft.send(at)?,
         Work::Child { .. } => call_child(draft, at)?,
         Work::Sleep { for_ms } => wait(draft, at, *for_ms)?,
-        Work::Signal { name } => match take_early(draft, name) {
+        Work::Signal { name } => match take_early(draft, step, name) {
             Some(revision) => {
                 wait(draft, at, step.timeout_ms)?;
                 output::succeed_with(draft, at, Some(revision), false)?;
@@ -159,12 +159,15 @@ pub(super) fn call_child(draft: &mut Draft<'_>, at: CellRef) -> Result<(), Illeg
     Ok(())
 }
 
-/// The revision of an early signal of that name, which is used up by it.
-fn take_early(draft: &mut Draft<'_>, name: &str) -> Option<u32> {
+/// The revision of an early signal of that name, which is used up by it: the first that brings what was promised, for
+/// a sender that has corrected itself; else the first.
+fn take_early(draft: &mut Draft<'_>, step: &Step, name: &str) -> Option<u32> {
     let now = draft.now();
     // One whose time is over is left for `signal::give_up_early` to report.
     let takes = |early: &EarlySignal| early.name == name && early.expires > now;
-    let at = draft.state.early_signals.iter().position(takes)?;
+    let fits = |early: &EarlySignal| takes(early) && output::fits(draft, step, Some(early.revision));
+    let early = &draft.state.early_signals;
+    let at = early.iter().position(fits).or_else(|| early.iter().position(takes))?;
     Some(draft.state.early_signals.remove(at).revision)
 }
 

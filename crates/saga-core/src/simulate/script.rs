@@ -20,8 +20,21 @@ pub struct ScenarioFile {
     /// What every scenario's input begins with.
     #[serde(default)]
     pub input: Value,
+    /// What is to have happened on the real stack before each scenario.
+    #[serde(default)]
+    pub first: Option<First>,
     /// The scenarios.
     pub scenarios: Vec<Scenario>,
+}
+
+/// A saga that completes before a scenario begins: an order that is to be sent back has to be paid.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct First {
+    /// The name of its definition.
+    pub definition: String,
+    /// Its input.
+    pub input: Value,
 }
 
 /// One scenario.
@@ -57,6 +70,9 @@ pub enum Live {
     By {
         /// What steers the real workers.
         input: Value,
+        /// What the saga before it has otherwise than the file's `first`.
+        #[serde(default)]
+        first: Value,
     },
 }
 
@@ -412,10 +428,19 @@ impl Live {
     pub fn input(&self, mut input: Value) -> Option<Value> {
         match self {
             Self::No(_) => None,
-            Self::By { input: top } => {
+            Self::By { input: top, .. } => {
                 merge(&mut input, top);
                 Some(input)
             }
         }
+    }
+
+    /// The saga that is to complete before, if there is one.
+    pub fn first(&self, file: &ScenarioFile) -> Option<First> {
+        let mut first = file.first.clone()?;
+        if let Self::By { first: top, .. } = self {
+            merge(&mut first.input, top);
+        }
+        Some(first)
     }
 }

@@ -27,6 +27,7 @@ async function redeem(db: ClientBase, command: Command): Promise<Answer> {
     typeof coupon === "string" && /^[A-Z0-9-]{4,32}$/.test(coupon) &&
     typeof amount === "number" && Number.isSafeInteger(amount) && amount >= 1;
   if (!good) return rejected("bad_input", "redeem wants order_id, coupon (4 to 32 of A-Z, 0-9, -) and amount (1 or more)");
+  await issue(db, coupon);
   // The lock: two orders that want the same coupon decide one after the other.
   const found = await db.query<{ discount: string; minimum: string; saga: string | null }>(
     "select discount, minimum, saga from coupon where code = $1 for update",
@@ -45,6 +46,16 @@ async function redeem(db: ClientBase, command: Command): Promise<Answer> {
     coupon,
   ]);
   return succeeded({ discount });
+}
+
+// A coupon of a series, `SPRING-…` of `SPRING-*`, becomes a coupon of its own when it is first shown.
+async function issue(db: ClientBase, coupon: string): Promise<void> {
+  await db.query(
+    `insert into coupon (code, discount, minimum)
+     select $1, discount, minimum from coupon where code = regexp_replace($1, '[^-]*$', '') || '*' and $1 like '%-_%'
+     on conflict (code) do nothing`,
+    [coupon],
+  );
 }
 
 async function giveBack(db: ClientBase, command: Command): Promise<Answer> {

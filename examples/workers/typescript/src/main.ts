@@ -1,4 +1,5 @@
-// `npm start`: runs the worker. `npm start -- add CODE DISCOUNT [MINIMUM]`: makes a coupon.
+// `npm start`: runs the worker. `npm start -- add CODE DISCOUNT [MINIMUM]`: makes a coupon,
+// or changes what it is worth; with a CODE such as `SPRING-*` a series of them.
 
 import { readFile } from "node:fs/promises";
 
@@ -24,7 +25,8 @@ async function main([command, code, discount, minimum]: string[]): Promise<numbe
     }
     await db.query("commit");
     if (command === "add" && code && discount) {
-      await db.query("insert into coupon (code, discount, minimum) values ($1, $2, $3)", [code, discount, minimum ?? 0]);
+      await db.query(`insert into coupon (code, discount, minimum) values ($1, $2, $3)
+         on conflict (code) do update set discount = excluded.discount, minimum = excluded.minimum`, [code, discount, minimum ?? 0]);
       return 0;
     }
   } finally {

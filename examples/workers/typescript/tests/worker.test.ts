@@ -81,6 +81,25 @@ on("input that makes no sense is rejected", async (bench) => {
   assert.equal(await bench.usedFor("SPRING"), null);
 });
 
+on("each coupon of a series is used once, and given back as one", async (bench) => {
+  await bench.db.query("insert into coupon (code, discount) values ('FALL-*', 500)");
+  await bench.start();
+  const redeem = async (coupon: string) => {
+    const saga = sagaId();
+    await bench.send(bench.command(saga, "execute", { input: { order_id: "order-1", coupon, amount: 9_000 } }));
+    const reply = await bench.reply(saga);
+    return { saga, told: reply["outcome"] === "succeeded" ? "ok" : code(reply) };
+  };
+  const first = await redeem("FALL-1");
+  assert.deepEqual(
+    [first.told, (await redeem("FALL-1")).told, (await redeem("FALL-2")).told, (await redeem("FALL-")).told, (await redeem("WINTER-1")).told],
+    ["ok", "coupon_used", "ok", "no_such_coupon", "no_such_coupon"],
+  );
+  await bench.send(bench.command(first.saga, "compensate", { undoes: { round: 1, succeeded: true } }));
+  assert.equal((await bench.reply(first.saga, "compensate"))["outcome"], "succeeded");
+  assert.equal((await redeem("FALL-1")).told, "ok");
+});
+
 on("a compensate gives the coupon back once, however late", async (bench) => {
   await bench.start();
   const saga = sagaId();

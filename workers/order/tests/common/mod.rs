@@ -27,7 +27,7 @@ pub fn cancel(saga: SagaId, input: Value) -> Command {
     command(saga, "create", "cancel", Direction::Compensate, input)
 }
 
-fn command(saga: SagaId, step: &str, action: &str, direction: Direction, input: Value) -> Command {
+pub fn command(saga: SagaId, step: &str, action: &str, direction: Direction, input: Value) -> Command {
     let wire = saga_protocol::Command {
         saga,
         definition: "order-checkout".to_owned(),

@@ -6,6 +6,7 @@ mod conformance;
 mod decide;
 mod deposits;
 mod handler;
+mod refund;
 mod support;
 mod webhooks;
 mod worker;
