@@ -13,7 +13,8 @@ import { asProblem } from "../api/problem";
 import { definitions, parked, sagas, useRights } from "../api/queries";
 import { type Key, term, useT } from "../i18n";
 import { useBecause } from "../i18n/said";
-import { BulkDialog, type BulkSet } from "../jobs/BulkDialog";
+import { BulkDialog } from "../jobs/BulkDialog";
+import type { BulkSet } from "../jobs/deed";
 import { Ago, Amount, short } from "../ui/bits";
 import { Button, Select } from "../ui/Controls";
 import { Icon } from "../ui/Icon";
@@ -108,7 +109,7 @@ function Line({ row, selectable, selected, onSelect, onResolve }: { row: ParkedI
       <div className="parked-do">
         <span className="muted"><Ago at={row.since} /></span>
         {anomaly && selectable ? <Button onClick={onResolve}>{t("suggest.resolve")}</Button>
-          : <Link className="button" to="/sagas/$id" params={{ id: row.saga }} search={row.suggested === "look" || !selectable ? {} : { act: row.suggested, ...(row.step ? { step: row.item == null ? row.step : `${row.step}[${row.item}]` } : {}) }}><Icon name="right" />{t(`suggest.${row.suggested}` as Key)}</Link>}
+          : <Link className="button" to="/sagas/$id" params={{ id: row.saga }} search={row.suggested === "look" || !selectable ? {} : { act: row.suggested, ...(row.step ? { step: row.item == null ? row.step : `${row.step}[${row.item}]` } : {}) }}><Icon name="right" />{t(selectable ? `suggest.${row.suggested}` as Key : "suggest.look")}</Link>}
       </div>
     </li>
   );
