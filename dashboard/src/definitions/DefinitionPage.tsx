@@ -18,7 +18,7 @@ import { Button, Select, Tabs } from "../ui/Controls";
 import { Icon } from "../ui/Icon";
 import { Json } from "../ui/Json";
 import { lazyPart } from "../ui/lazily";
-import { Await, Page, Section } from "../ui/Page";
+import { Await, Page, Section, Skeleton } from "../ui/Page";
 import { HoldDialog } from "../workers/HoldDialog";
 import { Canary } from "./Canary";
 import { changedKeys, compare } from "./compare";

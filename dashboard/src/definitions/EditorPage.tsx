@@ -19,7 +19,7 @@ import { Ago } from "../ui/bits";
 import { Button, Confirm, Dialog, DialogEnd, Field, Input } from "../ui/Controls";
 import { Icon } from "../ui/Icon";
 import { lazyPart } from "../ui/lazily";
-import { Await, Notice, Page, ProblemLine, ProblemNotice, Section, Skeleton } from "../ui/Page";
+import { Await, Notice, Page, ProblemLine, ProblemNotice, Section } from "../ui/Page";
 import { type Mistake, judge, mistake, type Verdict } from "./mistakes";
 import { compare } from "./compare";
 import { draftOf, dropDraft, keepDraft } from "./drafts";

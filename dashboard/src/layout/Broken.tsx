@@ -10,7 +10,7 @@ export function Broken({ error, reset }: ErrorComponentProps) {
   const t = useT();
   return (
     <Page title={t("part.page")}>
-      <div role="alert"><Notice icon="rejected" tone="parked" title={t("part.broken")} action={<Button kind="primary" onClick={reset}>{t("try_again")}</Button>}><code className="break">{error.message}</code></Notice></div>
+      <div role="alert"><Notice icon="rejected" tone="parked" title={t("part.broken")} action={<Button kind="primary" onClick={reset}>{t("try_again")}</Button>}><code className="break">{error instanceof Error ? error.message : String(error)}</code></Notice></div>
     </Page>
   );
 }

@@ -2,7 +2,7 @@
 // its place and is asked for again there: nothing loads the whole dashboard anew by itself, for what is written on other pages,
 // and the sign-in, live in its memory only.
 
-import { type ComponentType, type ReactNode, useEffect, useState } from "react";
+import { type ReactNode, useEffect, useState } from "react";
 
 import { useT } from "../i18n";
 import { Button } from "./Controls";
@@ -10,11 +10,12 @@ import { Notice, Page, Skeleton } from "./Page";
 
 const parts: (() => Promise<void>)[] = [];
 
+type Part<P> = (props: P) => ReactNode;
 interface Looks { waiting: ReactNode; failed: (again: () => void) => ReactNode }
 
 /** A component whose script is fetched later. */
-export function lazily<P extends object>(load: () => Promise<ComponentType<P>>, { waiting, failed }: Looks): ComponentType<P> {
-  const part: { it: ComponentType<P> | null } = { it: null };
+export function lazily<P extends object>(load: () => Promise<Part<P>>, { waiting, failed }: Looks): Part<P> {
+  const part: { it: Part<P> | null } = { it: null };
   const fetched = async () => { part.it ??= await load(); };
   parts.push(fetched);
   return function Lazily(props: P) {
@@ -31,12 +32,12 @@ export function lazily<P extends object>(load: () => Promise<ComponentType<P>>, 
 }
 
 /** A page. */
-export function lazyPage<N extends string>(load: () => Promise<Record<N, ComponentType>>, name: N): ComponentType {
+export function lazyPage<N extends string>(load: () => Promise<Record<N, Part<object>>>, name: N): Part<object> {
   return lazily(async () => (await load())[name], { waiting: <Skeleton rows={8} />, failed: (again) => <PageNotLoaded onRetry={again} /> });
 }
 
 /** A part of a page; its place is kept until then, as high as it will be where that is known. */
-export function lazyPart<P extends object>(load: () => Promise<ComponentType<P>>, height?: number): ComponentType<P> {
+export function lazyPart<P extends object>(load: () => Promise<Part<P>>, height?: number): Part<P> {
   return lazily(load, { waiting: height === undefined ? <Skeleton rows={6} /> : <div aria-busy="true" style={{ height }} />, failed: (again) => <NotLoaded onRetry={again} /> });
 }
 
