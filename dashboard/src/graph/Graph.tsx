@@ -28,6 +28,8 @@ export interface GraphStep {
   turn?: string | undefined;
   /** More words, such as "attempt 4 of 8" or "31 here". */
   note?: string | undefined;
+  /** The note in whole words, where it is short. */
+  about?: string | undefined;
   /** In a comparison of two versions. */
   change?: "added" | "removed" | "changed" | undefined;
 }
@@ -75,7 +77,7 @@ function Drawn({ steps, selected, onSelect, label, heightMax = 340, down = false
     return position === undefined ? [] : [{
       id: step.id, type: "step" as const, position, width: NODE_WIDTH, height: NODE_HEIGHT, data: { step, vertical },
       selected: step.id === selected, draggable: false, connectable: false,
-      ariaLabel: [step.label, step.work, step.change && t(`change.${step.change}`), step.state && term(t, "state", step.state), step.note].filter(Boolean).join(", "),
+      ariaLabel: [step.label, step.work, step.change && t(`change.${step.change}`), step.state && term(t, "state", step.state), step.about ?? step.note].filter(Boolean).join(", "),
     }];
   })), [placed, steps, selected, vertical, t]);
   const edges = useMemo<Edge[]>(() => {
@@ -122,7 +124,7 @@ function Step({ data: { step, vertical }, selected }: NodeProps<StepNode>) {
         {step.change ? <span>{t(`change.${step.change}`)}</span>
           : step.state ? <><Icon name={icon} size={11} /><span>{term(t, "state", step.state)}</span></>
           : <span className="graph-work ellipsis">{step.work && said(step.work)}</span>}
-        {step.note ? <span className="graph-note ellipsis" title={step.note}>{step.note}</span>
+        {step.note ? <span className="graph-note ellipsis" title={step.about ?? step.note}>{step.note}</span>
           : step.turn ? <span className="graph-note ellipsis">{term(t, "turn", step.turn)}</span>
           : step.optional ? <span className="graph-note">{t("optional")}</span> : null}
       </div>

@@ -1,6 +1,6 @@
 // A saga's state in words: what it does, why, and what comes next.
 
-import type { SagaView } from "../api/contract";
+import type { ActionPlan, SagaView } from "../api/contract";
 import type { StepView } from "../api/schema";
 import { type Key, type T, term } from "../i18n";
 import { laneId } from "./spans";
@@ -34,6 +34,12 @@ export function remedy(saga: Pick<SagaView, "status" | "steps" | "phase" | "park
   const states = active(saga).map((step) => (step.compensate ?? step.execute)?.state ?? step.state);
   if (states.includes("unknown")) return "say.unknown.do";
   return states.includes("retrying") ? "say.retrying.do" : null;
+}
+
+/** A deed and what it is done to. */
+export function titled(plan: ActionPlan, t: T): string {
+  const deed = t(`action.${plan.action}`);
+  return plan.step ? `${deed}: ${laneId({ step: plan.step, item: plan.item ?? null })}` : deed;
 }
 
 /** The deeds that undo a saga, in the words of its definition: `cancel pay, release reserve_stock`. */
