@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 
 import type { StepView } from "../api/schema";
 import { translate } from "../i18n";
-import { graphSteps } from "./graphSteps";
+import { graphSteps, worstOf } from "./graphSteps";
 import { best, nextTry } from "./plans";
 
 const t = (key: Parameters<typeof translate>[1], values?: Parameters<typeof translate>[2]) => translate("en", key, values);
@@ -17,6 +17,10 @@ test("a foreach is one node by its name, so that what comes after it stays joine
   expect(drawn.map((it) => [it.id, it.after, it.state])).toEqual([["reserve", [], "succeeded"], ["wrap", ["reserve"], "exhausted"], ["pay", ["wrap"], "pending"]]);
   const wrap = drawn.find((it) => it.id === "wrap");
   expect([wrap?.note, wrap?.about]).toEqual(["1/3", "3 items: 1 done, 1 open. Failed: [1]."]);
+});
+
+test("of a foreach's items the worst one is its state, in whatever order they come", () => {
+  expect([worstOf(["rejected", "succeeded"]), worstOf(["succeeded", "rejected"]), worstOf([])]).toEqual(["rejected", "rejected", undefined]);
 });
 
 test("what is tried next is tried of the item that is due, and what is suggested is about the item that is parked", () => {

@@ -10,7 +10,8 @@ export function graphSteps(steps: StepView[], t: T, said: (text: string) => stri
   const names = [...new Set(steps.map((step) => step.step))];
   return names.flatMap((name) => {
     const all = steps.filter((step) => step.step === name);
-    const [worst] = [...all].sort((a, b) => WORST.indexOf(b.state) - WORST.indexOf(a.state));
+    const state = worstOf(all.map((step) => step.state));
+    const worst = all.find((step) => step.state === state);
     if (!worst) return [];
     const track = worst.compensate ?? worst.execute;
     const tried = track && track.attempt > 1 ? t("graph.attempt", { attempt: track.attempt }) : undefined;
@@ -21,6 +22,11 @@ export function graphSteps(steps: StepView[], t: T, said: (text: string) => stri
       ...(items.length > 0 ? ofItems(items, t) : { note: tried }),
     }];
   });
+}
+
+/** The state that one looks for among those of items. */
+export function worstOf(states: string[]): string | undefined {
+  return [...states].sort((a, b) => WORST.indexOf(b) - WORST.indexOf(a))[0];
 }
 
 /** Short on the node, and in words for who asks for more. */
