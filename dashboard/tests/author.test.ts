@@ -84,18 +84,18 @@ test("what refutes a definition is played on its graph, beat by beat", async () 
   // Beat by beat, by hand: it starts, sells, and cannot tell.
   const beats = page.locator(".history").getByRole("button");
   await beats.nth(0).click();
-  await node("sell").getByText("running").waitFor();
+  await node("sell").getByText("waiting").waitFor();
   await beats.nth(1).click();
   await node("sell").getByText("succeeded").waitFor();
   await node("tell").getByText("running").waitFor();
   await accessible(page, "a counter-example on the graph");
   // By itself, to its end.
   await page.getByRole("button", { name: "Play it on the graph" }).click();
-  await node("sell").getByText("running").waitFor();
+  await node("sell").getByText("waiting").waitFor();
   await node("tell").getByText("rejected").waitFor();
   await node("sell").getByText("compensating").waitFor();
   await page.getByRole("button", { name: "Stop", exact: true }).click();
-  await expect.poll(() => node("sell").getByText(/running|succeeded|compensating/).count()).toBe(0);
+  await expect.poll(() => node("sell").getByText(/waiting|succeeded|compensating/).count()).toBe(0);
   await close();
 });
 
