@@ -52,7 +52,6 @@ test("a foreach is one step of the graph, says how its items stand, and a deed n
   await graph.getByText("3/4").waitFor();
   // What comes after all of them is joined to it.
   await expect.poll(() => graph.locator(".react-flow__edge").count()).toBe(1);
-  await page.getByRole("button", { name: "Try again now: pay[2]" }).waitFor();
   await graph.getByText("3/4").click();
   await page.getByText("4 items: 3 done, 0 open. Failed: [2].").waitFor();
   await accessible(page, "a saga with a foreach");
