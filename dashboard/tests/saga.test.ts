@@ -52,7 +52,15 @@ test("a foreach is one step of the graph, says how its items stand, and a deed n
   await graph.getByText("3/4").waitFor();
   // What comes after all of them is joined to it.
   await expect.poll(() => graph.locator(".react-flow__edge").count()).toBe(1);
+  await page.getByRole("status").filter({ hasText: "pay[2] was rejected" }).waitFor();
+  // A click selects and takes it back; so does a key.
   await graph.getByText("3/4").click();
+  await page.waitForURL(/step=pay$/);
+  await graph.getByText("3/4").click();
+  await page.waitForURL((url) => !url.searchParams.has("step"));
+  await graph.locator(".react-flow__node").first().focus();
+  await page.keyboard.press("Enter");
+  await page.waitForURL(/step=pay$/);
   await page.getByText("4 items: 3 done, 0 open. Failed: [2].").waitFor();
   await accessible(page, "a saga with a foreach");
   await page.getByRole("button", { name: "What can be done to pay[2]" }).click();
@@ -60,7 +68,7 @@ test("a foreach is one step of the graph, says how its items stand, and a deed n
   await page.getByRole("dialog", { name: /: pay\[2\]$/ }).waitFor();
   await page.keyboard.press("Escape");
   await expect.poll(() => page.getByRole("dialog").count()).toBe(0);
-  await page.getByRole("button", { name: "pay[2]" }).last().click();
+  await page.getByRole("button", { name: "pay[2]", exact: true }).last().click();
   await page.waitForURL(/step=pay%5B2%5D/);
   await shot(page, "saga-foreach-desktop-light-en");
   await close();

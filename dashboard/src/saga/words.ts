@@ -59,7 +59,7 @@ export function sentence(saga: Pick<SagaView, "status" | "steps" | "phase" | "pa
     case "parked": {
       const step = saga.parked?.step;
       const key: Key = `parked.${saga.parked?.why ?? ""}` as Key;
-      return { key: PARKED.has(saga.parked?.why ?? "") ? key : "parked.other", values: { step: step ?? "–" } };
+      return { key: PARKED.has(saga.parked?.why ?? "") ? key : "parked.other", values: { step: step ? laneId({ step, item: saga.parked?.item ?? null }) : "–" } };
     }
   }
   const now = active(saga);
