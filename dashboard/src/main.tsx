@@ -17,6 +17,7 @@ import { currentLanguage } from "./i18n";
 import { Door } from "./settings/SignIn";
 import { applyTheme } from "./settings/theme";
 import { exactInCopies } from "./ui/copies";
+import { loadWhenIdle } from "./ui/lazily";
 
 applyTheme();
 exactInCopies();
@@ -57,3 +58,5 @@ if (place) {
     </StrictMode>,
   );
 }
+if (document.readyState === "complete") loadWhenIdle();
+else window.addEventListener("load", loadWhenIdle, { once: true });

@@ -57,6 +57,48 @@ test("a mistake is shown where it is; the corrected text is proved, tested, play
   await close();
 });
 
+/** It is right as far as each step goes; but what it has begun cannot be undone when the last step fails. */
+const SELLS_FIRST = `
+saga: dashboard-wrong
+description: Sells before it is known whether it may.
+trigger: { http: { method: POST, path: /dashboard-wrong } }
+key: \${input.order_id}
+deadline: 10m
+input:
+  type: object
+  required: [order_id, customer_id, items, payment]
+  properties: { order_id: { type: string }, customer_id: { type: string }, items: { type: array, items: { type: object } }, payment: { type: object } }
+steps:
+  sell: { saga: order-checkout, input: "\${input}" }
+  tell: { after: [sell], worker: notify, action: order_completed, compensation: untell, input: { order_id: "\${input.order_id}", customer_id: "\${input.customer_id}", amount: 1 } }
+`;
+
+test("what refutes a definition is played on its graph, beat by beat", async () => {
+  const { page, go, close } = await visit(browser);
+  await go("/editor");
+  await paste(page, "The definition's text", SELLS_FIRST);
+  await page.getByRole("status").filter({ hasText: /^refuted/ }).waitFor({ timeout: 90_000 });
+  await page.getByText("What took effect, or may have, is undone when the saga is").waitFor();
+  const graph = page.getByRole("group", { name: "Graph" });
+  const node = (step: string) => graph.locator(".graph-step").filter({ hasText: step });
+  // Beat by beat, by hand: it starts, sells, and cannot tell.
+  const beats = page.locator(".history").getByRole("button");
+  await beats.nth(0).click();
+  await node("sell").getByText("waiting").waitFor();
+  await beats.nth(1).click();
+  await node("sell").getByText("succeeded").waitFor();
+  await node("tell").getByText("running").waitFor();
+  await accessible(page, "a counter-example on the graph");
+  // By itself, to its end.
+  await page.getByRole("button", { name: "Play it on the graph" }).click();
+  await node("sell").getByText("waiting").waitFor();
+  await node("tell").getByText("rejected").waitFor();
+  await node("sell").getByText("compensating").waitFor();
+  await page.getByRole("button", { name: "Stop", exact: true }).click();
+  await expect.poll(() => node("sell").getByText(/waiting|succeeded|compensating/).count()).toBe(0);
+  await close();
+});
+
 test("what if: sagas of the past under a version that is not published", async () => {
   const { page, go, close } = await visit(browser);
   const refused = await ask<{ saga: string }>("/orders", "POST", order(fresh("refused"), "reject_card", 28_000));

@@ -141,3 +141,20 @@ export async function shot(page: Page, name: string): Promise<void> {
   await session.detach();
   await writeFile(join(SHOTS, `${name}.webp`), Buffer.from(data, "base64"));
 }
+
+/** Signs in by a key, as somebody else. The token is in memory only: from here on the page must not be loaded again. */
+export async function signInAs({ page, go }: Visit, key: string, role: string): Promise<void> {
+  await go("/settings");
+  await page.getByText("Sign in as somebody else").click();
+  await page.getByLabel("Token or API key").fill(key);
+  await page.getByRole("button", { name: "Sign in", exact: true }).click();
+  await page.getByRole("definition").filter({ hasText: new RegExp(`^${role}$`) }).waitFor();
+}
+
+/** To a saga by the palette, as one goes who may not load the page again. */
+export async function openSaga(page: Page, id: string): Promise<void> {
+  await page.keyboard.press("Control+k");
+  await page.keyboard.type(id);
+  await page.keyboard.press("Enter");
+  await page.waitForURL(new RegExp(id));
+}

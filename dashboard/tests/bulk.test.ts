@@ -106,3 +106,38 @@ test("a bulk job that undoes much money is approved as a whole by a second opera
   await page.getByText("Approved by").waitFor();
   await close();
 });
+
+test("a set that grows behind the button's number is not acted on, and what is clicked is one job", async () => {
+  const { page, go, close } = await visit(browser);
+  const mine = fresh("grown");
+  const name = "dashboard-growing";
+  await publishCheckout(name, parking);
+  const parkOne = async (at: number) => {
+    const { saga } = await ask<{ saga: string }>(`/${name}`, "POST", order(`${mine}-${at}`, "reject_card", 30_000 + at));
+    await status(saga, "parked");
+    return saga;
+  };
+  const listed = (count: number) => until(`${count} are listed`, async () => (await ask<{ sagas: unknown[] }>(`/sagas?definition=${name}&status=parked`)).sagas.length === count);
+  const asked: { key: string | undefined; body: { sagas_max?: number } }[] = [];
+  page.on("request", (request) => {
+    if (request.method() === "POST" && request.url().endsWith("/ops/jobs")) asked.push({ key: request.headers()["idempotency-key"], body: request.postDataJSON() as { sagas_max?: number } });
+  });
+  await parkOne(1);
+  await listed(1);
+  await go(`/sagas?definition=${name}&status=parked`);
+  await page.getByRole("button", { name: /^Act on all/ }).or(page.locator(".list-end button").last()).first().click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByRole("button", { name: /^Retry 1 saga/ }).waitFor();
+  await dialog.getByLabel("Why").fill("the cards work again");
+  await parkOne(2);
+  await listed(2);
+  await dialog.getByRole("button", { name: /^Retry 1 saga/ }).click();
+  await dialog.getByText("look at the preview again").waitFor();
+  // The preview was looked at again by itself; what is clicked now is what is seen.
+  await dialog.getByRole("button", { name: /^Retry 2 sagas/ }).click();
+  await page.waitForURL(/\/ui\/jobs\//);
+  expect(asked.map((it) => it.body.sagas_max)).toEqual([1, 2]);
+  expect(asked[0]?.key).toBeTruthy();
+  expect(asked[1]?.key).toBe(asked[0]?.key);
+  await close();
+});

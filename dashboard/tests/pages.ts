@@ -1,6 +1,6 @@
 // Every page, for what is asked of all of them.
 
-import { ask, deadLetter, fresh, parking, place, publishCheckout, status, trouble, unrefunded, until } from "./engine";
+import { ask, deadLetter, fresh, parking, place, publishCheckout, status, trouble, unpaid, unrefunded, until } from "./engine";
 
 const NAME = "dashboard-looks";
 /** It is tried for longer than all pages are looked at. */
@@ -56,6 +56,7 @@ export async function furnish(): Promise<Record<string, string>> {
   await ask("/ops/filters/Refused%20cards", "PUT", { query: "status=compensated&error_code=REJECT_CARD_COMPANY", shared: true });
   const [{ job, diff }, shared, unsure] = await Promise.all([bulked, beside, waiting]);
   const letter = await deadLetter(NAME);
+  await unpaid(77_000);
   const kept = letter === null ? [] : (await ask<{ dead_letters: { id: number }[] }>(`/ops/dead-letters?saga=${letter}`)).dead_letters;
   return {
     // What could not be answered with right is kept, and stands in its saga's history.

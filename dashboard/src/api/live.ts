@@ -36,9 +36,16 @@ export function useLive(): LiveState {
   );
 }
 
-/** How often a shown query asks by itself, in ms: often where nothing tells, rarely as a net below the stream. */
-export function useInterval(pollingMs = 2_000): number {
-  return useLive() === "live" ? 30_000 : pollingMs;
+/** How often a page asks for what no hint tells of, in ms: heartbeats and lags, and what another process of the engine has done. */
+export const UNTOLD_MS = 5_000;
+const NET_MS = 30_000;
+
+/**
+ * How often a shown query asks by itself, in ms: often where nothing tells, rarely as a net below the stream; `liveMs` where the
+ * stream does not tell everything. In a hidden page nothing is asked.
+ */
+export function useInterval(pollingMs = 2_000, liveMs = NET_MS): number {
+  return useLive() === "live" ? liveMs : pollingMs;
 }
 
 /** What each kind of hint makes stale. */

@@ -2533,6 +2533,11 @@ export interface components {
              * @description When.
              */
             at: string;
+            /**
+             * Format: int32
+             * @description The item of a `foreach`.
+             */
+            item?: number | null;
             /** @description The step. */
             step?: string | null;
             /** @description `retry`, `timeout`, `wait_ends` or `deadline`. */

@@ -14,6 +14,7 @@ import { toast } from "../layout/Toasts";
 import { Ago, Exactly } from "../ui/bits";
 import { Button, Dialog, Input } from "../ui/Controls";
 import { Json } from "../ui/Json";
+import { composing } from "../ui/keyboard";
 import { Await, Notice, Page, Section } from "../ui/Page";
 import { type Column, Table } from "../ui/Table";
 
@@ -59,7 +60,7 @@ export function AuditPage() {
     <Page title={t("audit")} lead={t("audit.lead")} actions={(
       <>
         {FILTERS.map((it) => <Input key={it} aria-label={t(`audit.${it}`)} placeholder={t(`audit.${it}`)} defaultValue={search[it] ?? ""} style={{ width: 130 }} {...(it === "who" ? { "data-search": true } : {})}
-          onKeyDown={(event) => event.key === "Enter" && set(it, event.currentTarget.value)} />)}
+          onKeyDown={(event) => event.key === "Enter" && !composing(event.nativeEvent) && set(it, event.currentTarget.value)} />)}
         {TIMES.map((it) => (
           <label key={it} className="row"><span className="muted">{t(`audit.${it}`)}</span><Input type="datetime-local" defaultValue={local(search[it])} style={{ width: 180 }}
             onChange={(event) => set(it, event.currentTarget.value && new Date(event.currentTarget.value).toISOString())} /></label>

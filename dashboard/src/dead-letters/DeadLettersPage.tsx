@@ -7,7 +7,7 @@ import { useNavigate, useSearch } from "@tanstack/react-router";
 import { useMemo, useState } from "react";
 
 import { send } from "../api/client";
-import { useInterval } from "../api/live";
+import { UNTOLD_MS, useInterval } from "../api/live";
 import type { DeadLetter } from "../api/contract";
 import { deadLetter, deadLetters, useRights, useStale } from "../api/queries";
 import { type Key, useLanguage, useT } from "../i18n";
@@ -17,6 +17,7 @@ import { SagaLink } from "../saga/SagaLink";
 import { Ago } from "../ui/bits";
 import { Button, Dialog, DialogEnd, Field, Input, Select } from "../ui/Controls";
 import { Json } from "../ui/Json";
+import { composing } from "../ui/keyboard";
 import { Await, Notice, Page, ProblemLine, Section } from "../ui/Page";
 import { type Column, Table } from "../ui/Table";
 
@@ -29,7 +30,7 @@ export function DeadLettersPage() {
   const navigate = useNavigate();
   const search = useSearch({ from: "/dead-letters" });
   const state = search["state"] ?? "kept";
-  const every = useInterval(5_000);
+  const every = useInterval(UNTOLD_MS, UNTOLD_MS);
   const asked = useInfiniteQuery({ ...deadLetters({ state: state === "all" ? undefined : state, saga: search["saga"], text: search["text"] }), refetchInterval: every });
   const rows = useMemo(() => asked.data?.pages.flatMap((page) => page.dead_letters), [asked.data]);
   const set = (name: string, value: string | undefined) => void navigate({ to: "/dead-letters", search: { ...search, [name]: value }, replace: true });
@@ -45,7 +46,7 @@ export function DeadLettersPage() {
   return (
     <Page title={t("dead_letters")} lead={t("letters.lead")} actions={(
       <>
-        <Input key={search["text"] ?? ""} data-search aria-label={t("letters.search")} placeholder={t("letters.search")} defaultValue={search["text"] ?? ""} onKeyDown={(event) => event.key === "Enter" && set("text", event.currentTarget.value || undefined)} style={{ width: 180 }} />
+        <Input key={search["text"] ?? ""} data-search aria-label={t("letters.search")} placeholder={t("letters.search")} defaultValue={search["text"] ?? ""} onKeyDown={(event) => event.key === "Enter" && !composing(event.nativeEvent) && set("text", event.currentTarget.value || undefined)} style={{ width: 180 }} />
         <Select aria-label={t("state")} value={state} onChange={(event) => set("state", event.target.value)}>{STATES.map((it) => <option key={it} value={it}>{t(`letter.${it}`)}</option>)}<option value="all">{t("all")}</option></Select>
       </>
     )}>

@@ -5,7 +5,7 @@ import "../saga/saga.css";
 
 import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
-import { lazy, Suspense, useMemo, useState } from "react";
+import { useMemo, useState } from "react";
 
 import { definition as definitionQuery, counts, useRights } from "../api/queries";
 import type { DefinitionView, VersionView } from "../api/schema";
@@ -17,6 +17,7 @@ import { Ago } from "../ui/bits";
 import { Button, Select, Tabs } from "../ui/Controls";
 import { Icon } from "../ui/Icon";
 import { Json } from "../ui/Json";
+import { lazyPart } from "../ui/lazily";
 import { Await, Page, Section, Skeleton } from "../ui/Page";
 import { HoldDialog } from "../workers/HoldDialog";
 import { Canary } from "./Canary";
@@ -25,8 +26,8 @@ import { beside, outline } from "./outline";
 import { VerdictBadge } from "./ProofPanel";
 import { WhatIfPanel } from "./WhatIfPanel";
 
-const Yaml = lazy(() => import("./Yaml").then((it) => ({ default: it.YamlView })));
-const Merge = lazy(() => import("./Yaml").then((it) => ({ default: it.YamlDiff })));
+const Yaml = lazyPart(async () => (await import("./Yaml")).YamlView);
+const Merge = lazyPart(async () => (await import("./Yaml")).YamlDiff);
 
 /** What comes of a canary is counted anew. */
 const CANARY_EVERY_MS = 5_000;
@@ -72,13 +73,13 @@ function Whole({ data }: { data: DefinitionView }) {
       <div className="saga-grid">
         <Section>
           <Tabs label={t("saga.details")} value={other ? "diff" : search["tab"] ?? "text"} onChange={(tab) => set({ tab, with: tab === "diff" ? data.versions.find((it) => it.version !== shown.version)?.version : undefined })} tabs={[
-            { value: "text", label: t("definitions.text"), body: <Suspense fallback={<Skeleton />}><Yaml source={shown.source} /></Suspense> },
+            { value: "text", label: t("definitions.text"), body: <Yaml source={shown.source} /> },
             { value: "input", label: t("data.input"), body: <Json value={data.input} open={3} /> },
             { value: "what-if", label: t("what_if"), body: <WhatIfPanel key={shown.version} name={data.name} candidate={{ name: data.name, version: shown.version }} /> },
             ...(data.versions.length > 1 ? [{ value: "diff", label: t("diff"), body: other ? (
               <div className="stack">
                 <div className="row wrap"><Versions label={t("diff.before")} versions={data.versions} value={other.version} onChange={(it) => set({ with: it })} />→<Versions label={t("diff.after")} versions={data.versions} value={shown.version} onChange={(it) => set({ version: it })} /></div>
-                <Suspense fallback={<Skeleton />}><Merge before={other.source} after={shown.source} /></Suspense>
+                <Merge before={other.source} after={shown.source} />
               </div>
             ) : null }] : []),
           ]} />

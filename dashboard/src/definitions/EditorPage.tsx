@@ -4,7 +4,7 @@ import "./definitions.css";
 
 import { keepPreviousData, useMutation, useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
-import { lazy, Suspense, useDeferredValue, useEffect, useMemo, useRef, useState } from "react";
+import { useDeferredValue, useEffect, useMemo, useRef, useState } from "react";
 
 import { call, query } from "../api/client";
 import { asProblem } from "../api/problem";
@@ -18,7 +18,8 @@ import { toast } from "../layout/Toasts";
 import { Ago } from "../ui/bits";
 import { Button, Confirm, Dialog, DialogEnd, Field, Input } from "../ui/Controls";
 import { Icon } from "../ui/Icon";
-import { Await, Notice, Page, ProblemLine, ProblemNotice, Section, Skeleton } from "../ui/Page";
+import { lazyPart } from "../ui/lazily";
+import { Await, Notice, Page, ProblemLine, ProblemNotice, Section } from "../ui/Page";
 import { type Mistake, judge, mistake, type Verdict } from "./mistakes";
 import { compare } from "./compare";
 import { draftOf, dropDraft, keepDraft } from "./drafts";
@@ -30,7 +31,7 @@ import { WhatIfPanel } from "./WhatIfPanel";
 import { BEGINNING } from "./beginning";
 import type { EditorHandle } from "./Yaml";
 
-const Editor = lazy(() => import("./Yaml").then((it) => ({ default: it.YamlEditor })));
+const Editor = lazyPart(async () => (await import("./Yaml")).YamlEditor);
 const PAUSE_MS = 350;
 const SHARE_ALL = 100;
 
@@ -101,7 +102,7 @@ function Writing({ initial, published }: { initial: string; published: Definitio
       )}
       <div className="editor">
         <div className="editor-text">
-          <Suspense fallback={<Skeleton rows={12} />}><Editor source={source} onChange={write} mistakes={mistakes} handle={handle} offers={offers} /></Suspense>
+          <Editor source={source} onChange={write} mistakes={mistakes} handle={handle} offers={offers} />
           {mistakes.length > 0 && (
             <div className="problems" role="region" aria-label={t("editor.problems")}>
               {mistakes.map((it, at) => (

@@ -6,10 +6,11 @@ import { useQuery } from "@tanstack/react-query";
 import { useEffect, useState } from "react";
 
 import { asProblem } from "../api/problem";
-import type { ProofView, RefutationView } from "../api/schema";
+import type { ProofView, RefutationView, StoryBeat } from "../api/schema";
 import { term, useLanguage, useT } from "../i18n";
 import { number } from "../i18n/format";
 import { useSaid } from "../i18n/said";
+import { worstOf } from "../saga/graphSteps";
 import { Button } from "../ui/Controls";
 import { Icon, type IconName } from "../ui/Icon";
 import { ProblemNotice, Section } from "../ui/Page";
@@ -54,6 +55,12 @@ function Found({ proof, onPlay }: { proof: ProofView; onPlay: Play }) {
   );
 }
 
+/** Where each step stands; a `foreach` as the worst of its items does. */
+export function standing(beat: Pick<StoryBeat, "steps">): Record<string, string> {
+  const names = [...new Set(beat.steps.map((it) => it.step))];
+  return Object.fromEntries(names.map((name) => [name, worstOf(beat.steps.filter((it) => it.step === name).map((it) => it.state)) ?? ""]));
+}
+
 function Story({ refutation, onPlay }: { refutation: RefutationView; onPlay: Play }) {
   const t = useT();
   const said = useSaid();
@@ -62,7 +69,7 @@ function Story({ refutation, onPlay }: { refutation: RefutationView; onPlay: Pla
   const { story } = refutation;
   useEffect(() => {
     const beat = at === null ? undefined : story[at];
-    onPlay(beat === undefined ? null : Object.fromEntries(beat.steps.map((it) => [it.step, it.state])));
+    onPlay(beat === undefined ? null : standing(beat));
   }, [at, story, onPlay]);
   useEffect(() => () => onPlay(null), [onPlay]);
   useEffect(() => {

@@ -3,7 +3,7 @@
 import "../saga/saga.css";
 
 import { useMutation } from "@tanstack/react-query";
-import { lazy, Suspense, useRef, useState } from "react";
+import { useRef, useState } from "react";
 
 import { send } from "../api/client";
 import type { ScenariosRequest, ScenariosView, ScenarioView, TimelineLine } from "../api/schema";
@@ -12,10 +12,11 @@ import { duration } from "../i18n/format";
 import { useSaid } from "../i18n/said";
 import { Button } from "../ui/Controls";
 import { Icon, type IconName } from "../ui/Icon";
-import { ProblemLine, Section, Skeleton } from "../ui/Page";
+import { lazyPart } from "../ui/lazily";
+import { ProblemLine, Section } from "../ui/Page";
 import type { EditorHandle } from "./Yaml";
 
-const Editor = lazy(() => import("./Yaml").then((it) => ({ default: it.YamlEditor })));
+const Editor = lazyPart(async () => (await import("./Yaml")).YamlEditor);
 const NO_MISTAKES: never[] = [];
 const MARKS: Record<string, [tone: string, icon: IconName]> = {
   good: ["completed", "completed"], failed: ["late", "rejected"], again: ["retrying", "retrying"], back: ["compensated", "compensated"], human: ["parked", "parked"], note: ["pending", "right"],
@@ -34,7 +35,7 @@ export function ScenariosPanel({ source, name, sample }: { source: string; name:
       <Button kind="primary" busy={run.isPending} onClick={() => run.mutate()}>{t("scenarios.run")}</Button>
     </>}>
       <div className="stack">
-        <div className="scenarios-text"><Suspense fallback={<Skeleton />}><Editor source={text} onChange={setText} mistakes={NO_MISTAKES} handle={handle} label={t("scenarios.text")} plain /></Suspense></div>
+        <div className="scenarios-text"><Editor source={text} onChange={setText} mistakes={NO_MISTAKES} handle={handle} label={t("scenarios.text")} plain /></div>
         <ProblemLine error={run.error} />
         {run.data && <Results came={run.data} />}
       </div>

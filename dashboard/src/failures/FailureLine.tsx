@@ -4,7 +4,6 @@ import "./failures.css";
 
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
-import { lazy, Suspense } from "react";
 
 import type { FailureGroup } from "../api/contract";
 import { jobs } from "../api/queries";
@@ -13,9 +12,11 @@ import { number } from "../i18n/format";
 import { meaning, useExplained } from "../i18n/said";
 import { Ago, Since } from "../ui/bits";
 import { Icon, type IconName } from "../ui/Icon";
+import { lazily } from "../ui/lazily";
 import { type GroupStanding, lately, standingOf } from "./standing";
 
-const Sparkline = lazy(() => import("../ui/Chart").then((it) => ({ default: it.Sparkline })));
+/** It says nothing that the line does not: where it cannot be fetched, there is none. */
+const Sparkline = lazily(async () => (await import("../ui/Chart")).Sparkline, { waiting: <span aria-busy="true" style={{ width: 72 }} />, failed: () => null });
 
 const TONES = {
   grows: "parked", failed_again: "parked", stuck: "late", over: "completed", refused: "compensated", refused_parked: "parked", refused_before: "pending",
@@ -52,7 +53,7 @@ export function FailureLine({ group, minutes, dense = false }: { group: FailureG
           </>
         )}
       </div>
-      <Suspense fallback={<span aria-busy="true" style={{ width: 72 }} />}><Sparkline values={group.trend} tone={TONES[state]} label={t("failures.trend", { windows: group.trend.length, minutes, values: group.trend.join(", ") })} /></Suspense>
+      <Sparkline values={group.trend} tone={TONES[state]} label={t("failures.trend", { windows: group.trend.length, minutes, values: group.trend.join(", ") })} />
       <div className="right failure-count"><Link to="/sagas" search={{ failure: group.id }} title={t("failures.count.list")}><strong>{number(language, group.count)}</strong></Link><br /><span className="muted" title={t("failures.last")}><Ago at={group.last_seen} /></span></div>
     </li>
   );

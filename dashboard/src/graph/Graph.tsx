@@ -6,7 +6,7 @@ import "./graph.css";
 import {
   Background, BackgroundVariant, type Edge, Handle, MarkerType, type Node, type NodeProps, Position, ReactFlow, ReactFlowProvider, useReactFlow, useStore,
 } from "@xyflow/react";
-import { useEffect, useMemo, useState } from "react";
+import { type KeyboardEvent, useEffect, useMemo, useState } from "react";
 
 import { term, useT } from "../i18n";
 import { useSaid } from "../i18n/said";
@@ -28,6 +28,8 @@ export interface GraphStep {
   turn?: string | undefined;
   /** More words, such as "attempt 4 of 8" or "31 here". */
   note?: string | undefined;
+  /** The note in whole words, where it is short. */
+  about?: string | undefined;
   /** In a comparison of two versions. */
   change?: "added" | "removed" | "changed" | undefined;
 }
@@ -75,7 +77,7 @@ function Drawn({ steps, selected, onSelect, label, heightMax = 340, down = false
     return position === undefined ? [] : [{
       id: step.id, type: "step" as const, position, width: NODE_WIDTH, height: NODE_HEIGHT, data: { step, vertical },
       selected: step.id === selected, draggable: false, connectable: false,
-      ariaLabel: [step.label, step.work, step.change && t(`change.${step.change}`), step.state && term(t, "state", step.state), step.note].filter(Boolean).join(", "),
+      ariaLabel: [step.label, step.work, step.change && t(`change.${step.change}`), step.state && term(t, "state", step.state), step.about ?? step.note].filter(Boolean).join(", "),
     }];
   })), [placed, steps, selected, vertical, t]);
   const edges = useMemo<Edge[]>(() => {
@@ -90,16 +92,20 @@ function Drawn({ steps, selected, onSelect, label, heightMax = 340, down = false
       };
     }));
   }, [steps]);
+  // Once a click and once a key: what selects also takes its selection back.
+  const onKey = (event: KeyboardEvent) => {
+    const id = event.target instanceof HTMLElement && event.target.classList.contains("react-flow__node") ? event.target.dataset["id"] : undefined;
+    if (id === undefined || (event.key !== "Enter" && event.key !== " ")) return;
+    event.preventDefault();
+    onSelect?.(id);
+  };
   const natural = placed === null ? 160 : Math.min(vertical ? 520 : heightMax, Math.max(110, placed.height * (vertical ? 0.9 : 1) + 36));
   return (
     <div className="graph" aria-busy={placed === null || undefined} style={{ height: natural }} role="group" aria-label={label}>
       <ReactFlow nodes={nodes} edges={edges} nodeTypes={NODE_TYPES} fitView minZoom={0.2} maxZoom={1.6} nodesDraggable={false} nodesConnectable={false}
         edgesFocusable={false} elementsSelectable={onSelect !== undefined} nodesFocusable={onSelect !== undefined} panOnScroll={false} zoomOnScroll={false} preventScrolling={false}
         deleteKeyCode={null} selectionKeyCode={null} multiSelectionKeyCode={null}
-        onNodeClick={(_, node) => onSelect?.(node.id)}
-        onNodesChange={(changes) => {
-          for (const change of changes) if (change.type === "select" && change.selected && change.id !== selected) onSelect?.(change.id);
-        }}>
+        onNodeClick={(_, node) => onSelect?.(node.id)} onKeyDown={onKey}>
         <Background variant={BackgroundVariant.Dots} gap={16} size={1} color="var(--line)" />
       </ReactFlow>
       <div className="graph-fit"><IconButton icon="fit" label={t("graph.fit")} onClick={() => void flow.fitView({ padding: 0.06, maxZoom: 1 })} /></div>
@@ -122,7 +128,7 @@ function Step({ data: { step, vertical }, selected }: NodeProps<StepNode>) {
         {step.change ? <span>{t(`change.${step.change}`)}</span>
           : step.state ? <><Icon name={icon} size={11} /><span>{term(t, "state", step.state)}</span></>
           : <span className="graph-work ellipsis">{step.work && said(step.work)}</span>}
-        {step.note ? <span className="graph-note ellipsis" title={step.note}>{step.note}</span>
+        {step.note ? <span className="graph-note ellipsis" title={step.about ?? step.note}>{step.note}</span>
           : step.turn ? <span className="graph-note ellipsis">{term(t, "turn", step.turn)}</span>
           : step.optional ? <span className="graph-note">{t("optional")}</span> : null}
       </div>

@@ -6,14 +6,13 @@ import { useMemo, useState } from "react";
 
 import { send } from "../api/client";
 import type { ActionName, Job, JobPreview, JobRequest } from "../api/contract";
+import { asProblem } from "../api/problem";
 import { useStale } from "../api/queries";
 import { useLanguage, useT } from "../i18n";
 import { useSaid } from "../i18n/said";
 import { Button, Check, Dialog, DialogEnd, Field, Input, Select, Textarea } from "../ui/Controls";
 import { Await, ProblemLine } from "../ui/Page";
-import { amounts, bulkDeed } from "./deed";
-
-export interface BulkSet { filter?: string; sagas?: string[]; kind?: "action" | "replay"; action?: ActionName; name?: string }
+import { amounts, bound, bulkDeed, type BulkSet } from "./deed";
 
 const ACTIONS: ActionName[] = ["retry", "compensate", "resume_compensation", "abandon"];
 const CANARY = 10;
@@ -43,8 +42,12 @@ export function BulkDialog({ set, onClose }: { set: BulkSet; onClose: () => void
     retry: false,
     staleTime: 0,
   });
+  // One job a dialog, however often it is clicked and whatever answer was lost on its way.
+  const [key] = useState(() => crypto.randomUUID());
   const start = useMutation({
-    mutationFn: () => send<Job>("POST", "/ops/jobs", request),
+    mutationFn: () => send<Job>("POST", "/ops/jobs", { ...request, ...bound(set, preview.data) }, { "idempotency-key": key }),
+    // The set may have grown behind the button's number: it is looked at, and decided on, again.
+    onError: (error) => { if (asProblem(error).kind === "invalid") void preview.refetch(); },
     onSuccess: (job) => { stale("jobs", "sagas"); onClose(); void navigate({ to: "/jobs/$id", params: { id: job.id } }); },
   });
   const amount = amounts(preview.data?.amount, language);

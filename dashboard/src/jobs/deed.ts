@@ -1,8 +1,16 @@
 // What a bulk job does, in words, and with how much money.
 
-import type { Job, Money } from "../api/contract";
+import type { ActionName, Job, JobPreview, JobRequest, Money } from "../api/contract";
 import type { Language, T } from "../i18n";
 import { money } from "../i18n/format";
+
+/** The sagas of a job to be: those that a filter finds, or these. */
+export interface BulkSet { filter?: string; sagas?: string[]; kind?: "action" | "replay"; action?: ActionName; name?: string }
+
+/** A filter may find more by the time that one clicks: no more are acted on than the button says. */
+export function bound(set: BulkSet, preview: Pick<JobPreview, "sagas"> | undefined): Pick<JobRequest, "sagas_max"> {
+  return set.filter === undefined || preview === undefined ? {} : { sagas_max: preview.sagas };
+}
 
 export function jobDeed(job: Pick<Job, "kind" | "action">, t: T): string {
   return job.kind === "replay" ? t("replay") : t(`action.${job.action ?? "retry"}`);

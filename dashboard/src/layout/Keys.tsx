@@ -6,6 +6,7 @@ import { useEffect, useRef } from "react";
 import { type Key, useT } from "../i18n";
 import { Kbd } from "../ui/bits";
 import { Dialog } from "../ui/Controls";
+import { shortcut } from "../ui/keyboard";
 import { PAGES } from "./navigation";
 
 const AFTER_G_MS = 1_200;
@@ -17,7 +18,8 @@ export function useKeys({ openPalette, openHelp }: { openPalette: () => void; op
   acts.current = { openPalette, openHelp };
   useEffect(() => {
     const listen = (event: KeyboardEvent) => {
-      if ((event.metaKey || event.ctrlKey) && event.key.toLowerCase() === "k") {
+      const key = shortcut(event);
+      if ((event.metaKey || event.ctrlKey) && key.toLowerCase() === "k") {
         event.preventDefault();
         acts.current.openPalette();
         return;
@@ -27,7 +29,7 @@ export function useKeys({ openPalette, openHelp }: { openPalette: () => void; op
       if (writing || event.metaKey || event.ctrlKey || event.altKey || document.querySelector("[role=dialog]")) return;
       if (event.timeStamp - pressedG.current < AFTER_G_MS) {
         pressedG.current = 0;
-        const page = PAGES.find((it) => it.key === event.key);
+        const page = PAGES.find((it) => it.key === key);
         if (page) {
           event.preventDefault();
           event.stopPropagation();
@@ -35,9 +37,9 @@ export function useKeys({ openPalette, openHelp }: { openPalette: () => void; op
         }
         return;
       }
-      if (event.key === "g") pressedG.current = event.timeStamp;
-      else if (event.key === "?") acts.current.openHelp();
-      else if (event.key === "/") {
+      if (key === "g") pressedG.current = event.timeStamp;
+      else if (key === "?") acts.current.openHelp();
+      else if (key === "/") {
         const search = document.querySelector<HTMLElement>("[data-search]");
         event.preventDefault();
         if (search) search.focus();

@@ -8,7 +8,7 @@ import { Dialog as RadixDialog } from "radix-ui";
 import { useEffect, useRef, useState, useSyncExternalStore } from "react";
 
 import { reach } from "../api/client";
-import { useInterval, useLive } from "../api/live";
+import { UNTOLD_MS, useInterval, useLive } from "../api/live";
 import { holds, overview, useRights } from "../api/queries";
 import { setLanguage, term, useLanguage, useT } from "../i18n";
 import { setTheme, useDark } from "../settings/theme";
@@ -123,7 +123,7 @@ function Live() {
 function Banners() {
   const t = useT();
   const reachable = useSyncExternalStore(reach.subscribe, reach.get);
-  const { data } = useQuery({ ...holds, refetchInterval: useInterval(10_000) });
+  const { data } = useQuery({ ...holds, refetchInterval: useInterval(UNTOLD_MS, UNTOLD_MS) });
   const held = data?.holds ?? [];
   const { unknown } = useRights();
   return (

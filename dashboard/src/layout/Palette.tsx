@@ -12,6 +12,7 @@ import { definitions } from "../api/queries";
 import { useT } from "../i18n";
 import { short } from "../ui/bits";
 import { Icon, type IconName } from "../ui/Icon";
+import { composing } from "../ui/keyboard";
 import { offered } from "./commands";
 import { PAGES } from "./navigation";
 
@@ -88,6 +89,7 @@ export function Palette({ onClose }: { onClose: () => void }) {
             aria-label={t("palette.hint")} placeholder={t("palette.hint")} value={text} autoComplete="off" spellCheck={false}
             onChange={(event) => { setText(event.target.value); setAt(0); }}
             onKeyDown={(event) => {
+              if (composing(event.nativeEvent)) return;
               if (event.key === "ArrowDown") { event.preventDefault(); setAt(Math.min(items.length - 1, chosen + 1)); }
               if (event.key === "ArrowUp") { event.preventDefault(); setAt(Math.max(0, chosen - 1)); }
               if (event.key === "Enter") { event.preventDefault(); if (items[chosen]) run(items[chosen]); else entered.current = typed; }

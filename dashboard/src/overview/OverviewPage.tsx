@@ -4,7 +4,7 @@ import "./overview.css";
 
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
-import { Fragment, lazy, type ReactNode, Suspense, useMemo } from "react";
+import { Fragment, type ReactNode, useMemo } from "react";
 
 import { useInterval } from "../api/live";
 import type { Overview } from "../api/contract";
@@ -16,6 +16,7 @@ import { type T, useLanguage, useT } from "../i18n";
 import { duration, moment, money, number } from "../i18n/format";
 import { Ago, Amount, Lasting, useNow } from "../ui/bits";
 import { Icon } from "../ui/Icon";
+import { lazyPart } from "../ui/lazily";
 import { Await, Figure, Notice, Page, Section } from "../ui/Page";
 import { PileUp } from "./PileUp";
 import { Plain } from "./Plain";
@@ -25,7 +26,7 @@ import { behind, tooOld } from "./verdict";
 /** The worst ones: with more, where the work is would be below the first screen. */
 const FAILURES_SHOWN = 3;
 
-const Chart = lazy(() => import("../ui/Chart").then((it) => ({ default: it.Chart })));
+const Chart = lazyPart(async () => (await import("../ui/Chart")).Chart, 172);
 
 export function OverviewPage() {
   const t = useT();
@@ -67,10 +68,10 @@ function Whole({ data, readAt }: { data: Overview; readAt: number }) {
       <PileUp inFlight={data.in_flight} />
       <div className="overview-two even">
         <Section title={t("overview.throughput")} actions={<span className="muted">{t("overview.hour", { started: last.started, completed: last.completed, compensated: last.compensated })}</span>}>
-          <Suspense fallback={<div aria-busy="true" style={{ height: 172 }} />}><Chart {...throughput(data, t)} label={t("overview.throughput")} format={(value) => number(language, Math.round(value))} /></Suspense>
+          <Chart {...throughput(data, t)} label={t("overview.throughput")} format={(value) => number(language, Math.round(value))} />
         </Section>
         <Section title={t("overview.to_end")} actions={<span className="muted">{t("overview.samples", { count: data.to_end.samples })}</span>}>
-          <Suspense fallback={<div aria-busy="true" style={{ height: 172 }} />}><Chart {...latency(data, t)} label={t("overview.to_end")} format={(value) => duration(language, value)} /></Suspense>
+          <Chart {...latency(data, t)} label={t("overview.to_end")} format={(value) => duration(language, value)} />
         </Section>
       </div>
       <Section title={t("workers")} flush actions={<Link to="/workers">{t("all")}</Link>}>

@@ -12,6 +12,7 @@ import { useT } from "../i18n";
 import { Ago } from "../ui/bits";
 import { Select } from "../ui/Controls";
 import { Notice, Section } from "../ui/Page";
+import { kept } from "./kept";
 
 /** So that it is in the first screen, below what is worse. */
 const GRAPH_HEIGHT_MAX = 190;
@@ -25,10 +26,11 @@ export function PileUp({ inFlight }: { inFlight: InFlight[] }) {
   }, [inFlight]);
   const known = useQuery({ ...definitions, retry: false });
   const names = [...new Set([...busiest, ...(known.data?.definitions.map((it) => it.name) ?? [])])];
-  const [chosen, setChosen] = useState<string | null>(null);
-  const name = chosen ?? names[0];
+  const [shown, show] = useState<string | null>(null);
+  const name = kept(shown, names);
+  if (name !== shown) show(name);
   return (
-    <Section title={t("overview.pile")} flush actions={name && names.length > 1 && <Select aria-label={t("definition")} value={name} onChange={(event) => setChosen(event.target.value)}>{names.map((it) => <option key={it}>{it}</option>)}</Select>}>
+    <Section title={t("overview.pile")} flush actions={name && names.length > 1 && <Select aria-label={t("definition")} value={name} onChange={(event) => show(event.target.value)}>{names.map((it) => <option key={it}>{it}</option>)}</Select>}>
       {name ? <Drawn name={name} inFlight={inFlight.filter((it) => it.definition === name)} /> : <Notice icon="list" title={t("overview.pile.none")} />}
     </Section>
   );

@@ -5,7 +5,7 @@ import { Link } from "@tanstack/react-router";
 import { useState } from "react";
 
 import { send } from "../api/client";
-import { useInterval } from "../api/live";
+import { UNTOLD_MS, useInterval } from "../api/live";
 import type { Approval } from "../api/contract";
 import { approvals, jobs, useRights, useStale } from "../api/queries";
 import { term, useLanguage, useT } from "../i18n";
@@ -21,8 +21,8 @@ import { ProblemLine, Section } from "../ui/Page";
 export function Approvals() {
   const t = useT();
   const language = useLanguage();
-  const { data } = useQuery({ ...approvals, refetchInterval: useInterval(5_000) });
-  const waiting = (useQuery({ ...jobs, refetchInterval: useInterval(5_000) }).data?.jobs ?? []).filter(unapproved);
+  const { data } = useQuery({ ...approvals, refetchInterval: useInterval(UNTOLD_MS, UNTOLD_MS) });
+  const waiting = (useQuery({ ...jobs, refetchInterval: useInterval(UNTOLD_MS, UNTOLD_MS) }).data?.jobs ?? []).filter(unapproved);
   if ((data?.approvals.length ?? 0) + waiting.length === 0) return null;
   return (
     <Section flush title={t("approvals")}>

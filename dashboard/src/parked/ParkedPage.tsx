@@ -5,7 +5,7 @@ import "../sagas/sagas.css";
 
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
-import { useMemo, useState } from "react";
+import { useMemo, useRef, useState } from "react";
 
 import { useInterval } from "../api/live";
 import type { ParkedItem } from "../api/contract";
@@ -13,7 +13,8 @@ import { asProblem } from "../api/problem";
 import { definitions, parked, sagas, useRights } from "../api/queries";
 import { type Key, term, useT } from "../i18n";
 import { useBecause } from "../i18n/said";
-import { BulkDialog, type BulkSet } from "../jobs/BulkDialog";
+import { BulkDialog } from "../jobs/BulkDialog";
+import type { BulkSet } from "../jobs/deed";
 import { Ago, Amount, short } from "../ui/bits";
 import { Button, Select } from "../ui/Controls";
 import { Icon } from "../ui/Icon";
@@ -21,6 +22,7 @@ import { Await, Figure, Notice, Page, Section } from "../ui/Page";
 import { Approvals } from "./Approvals";
 import { Runbook } from "../saga/Runbook";
 import { ResolveDialog } from "./ResolveDialog";
+import { settleQueue, type Shown } from "./settled";
 import { Take } from "./Take";
 
 const SORTS = ["amount", "-age", "age"] as const;
@@ -36,6 +38,7 @@ export function ParkedPage() {
   const every = useInterval();
   const asked = useInfiniteQuery({ ...parked({ sort, definition: search["definition"], owner: search["owner"] }), refetchInterval: every });
   const rows = useMemo(() => asked.data?.pages.flatMap((page) => page.parked), [asked.data]);
+  const queue = useSettled(rows, JSON.stringify([sort, search["definition"], search["owner"]]), asked.isPlaceholderData);
   const [selected, setSelected] = useState<Set<string>>(new Set());
   const [bulk, setBulk] = useState<BulkSet | null>(null);
   const [resolve, setResolve] = useState<ParkedItem | null>(null);
@@ -66,7 +69,8 @@ export function ParkedPage() {
                 <button type="button" className="link" onClick={() => setSelected(new Set())}>{t("bulk.none")}</button>
               </div>
             )}
-            <Await of={{ ...asked, data: rows }} rows={6}>{(list) => list.length === 0
+            {queue.fresh > 0 && <button type="button" className="fresh" onClick={queue.take}>{t("parked.fresh", { count: queue.fresh })}</button>}
+            <Await of={{ ...asked, data: rows && queue.shown }} rows={6}>{(list) => list.length === 0
               ? filtered ? <Notice icon="search" title={t("parked.filtered")} action={<Button onClick={() => void navigate({ to: "/parked", search: { sort: search["sort"] }, replace: true })}>{t("filter.clear")}</Button>}>{t("parked.filtered.do")}</Notice>
                 : <Notice icon="completed" tone="completed" title={t("parked.none")}>{t("parked.none.do")}</Notice>
               : <ul>{list.map((row) => {
@@ -84,6 +88,15 @@ export function ParkedPage() {
       {resolve && <ResolveDialog item={resolve} onClose={() => setResolve(null)} />}
     </Page>
   );
+}
+
+function useSettled(rows: ParkedItem[] | undefined, filter: string, waiting: boolean): { shown: ParkedItem[]; fresh: number; take: () => void } {
+  const seen = useRef<Shown | null>(null);
+  const [, redraw] = useState(0);
+  if (rows === undefined) return { shown: [], fresh: 0, take: () => undefined };
+  const { next, shown, fresh } = settleQueue(seen.current, rows, rowKey, filter, waiting);
+  seen.current = next;
+  return { shown, fresh, take: () => { seen.current = null; redraw((it) => it + 1); } };
 }
 
 function Line({ row, selectable, selected, onSelect, onResolve }: { row: ParkedItem; selectable: boolean; selected: boolean; onSelect: () => void; onResolve: () => void }) {
@@ -108,7 +121,7 @@ function Line({ row, selectable, selected, onSelect, onResolve }: { row: ParkedI
       <div className="parked-do">
         <span className="muted"><Ago at={row.since} /></span>
         {anomaly && selectable ? <Button onClick={onResolve}>{t("suggest.resolve")}</Button>
-          : <Link className="button" to="/sagas/$id" params={{ id: row.saga }} search={row.suggested === "look" || !selectable ? {} : { act: row.suggested, ...(row.step ? { step: row.item == null ? row.step : `${row.step}[${row.item}]` } : {}) }}><Icon name="right" />{t(`suggest.${row.suggested}` as Key)}</Link>}
+          : <Link className="button" to="/sagas/$id" params={{ id: row.saga }} search={row.suggested === "look" || !selectable ? {} : { act: row.suggested, ...(row.step ? { step: row.item == null ? row.step : `${row.step}[${row.item}]` } : {}) }}><Icon name="right" />{t(selectable ? `suggest.${row.suggested}` as Key : "suggest.look")}</Link>}
       </div>
     </li>
   );

@@ -8,10 +8,10 @@ import { useEffect, useMemo, useState } from "react";
 
 import { history, useEarlier } from "../api/history";
 import { useInterval } from "../api/live";
-import type { ActionPlan, SagaView } from "../api/contract";
+import type { SagaView } from "../api/contract";
 import { deadLetters, ignored, saga as sagaQuery, useRights } from "../api/queries";
 import { type GraphStep, LazyGraph } from "../graph/LazyGraph";
-import { type T, term, useT } from "../i18n";
+import { term, useT } from "../i18n";
 import { useExplained, useSaid } from "../i18n/said";
 import { useCommands } from "../layout/commands";
 import { traceAddress } from "../settings/trace";
@@ -25,8 +25,9 @@ import { Data } from "./Data";
 import { type Beside, History, Ignored } from "./History";
 import { NotesPanel, OwnerLine } from "./Notes";
 import { graphSteps } from "./graphSteps";
+import { stepOf } from "./items";
 import { EraseDialog } from "./Erase";
-import { best } from "./plans";
+import { best, nextTry } from "./plans";
 import { ReplayDialog } from "./Replay";
 import { Runbook } from "./Runbook";
 import { SagaLink } from "./SagaLink";
@@ -34,12 +35,9 @@ import { SignalDialog } from "./Signal";
 import { laneId } from "./spans";
 import { StepPanel } from "./StepPanel";
 import { Timers } from "./Timers";
-import { usePlans } from "./usePlans";
+import { type Acting, type OnAct, usePlans } from "./usePlans";
 import { Waterfall } from "./Waterfall";
-import { cause, remedy, sentence } from "./words";
-
-interface Acting { plan: ActionPlan; revision: number }
-type OnAct = (acting: Acting) => void;
+import { cause, remedy, sentence, titled } from "./words";
 
 export function SagaPage() {
   const { id } = useParams({ from: "/sagas/$id" });
@@ -79,7 +77,7 @@ function Whole({ saga, onAct }: { saga: SagaView; onAct: OnAct }) {
       {saga.anomalies?.filter((it) => !it.resolved_at).map((it) => (
         <p key={it.effect_key + it.kind} className="saga-anomaly"><Icon name="anomaly" /><span><strong>{t("state.anomaly")}: {term(t, "anomaly", it.kind)}</strong> {it.amount != null && <Amount amount={it.amount} currency={it.currency} />} <span className="mono break">{it.effect_key}</span> <Ago at={it.at} /></span></p>
       ))}
-      <Section title={t("saga.graph")} flush><LazyGraph steps={steps} selected={selected} onSelect={select} label={t("saga.graph")} /></Section>
+      <Section title={t("saga.graph")} flush><LazyGraph steps={steps} selected={selected === null ? null : stepOf(selected)} onSelect={select} label={t("saga.graph")} /></Section>
       <div className="saga-grid">
         <div className="stack">
           <Section title={t("saga.waterfall")}>
@@ -94,7 +92,7 @@ function Whole({ saga, onAct }: { saga: SagaView; onAct: OnAct }) {
           </Section>
         </div>
         <div className="stack">
-          {selected && <StepPanel saga={saga} id={selected} onClose={() => select(selected)} />}
+          {selected && <StepPanel saga={saga} id={selected} onSelect={select} onAct={onAct} onClose={() => select(selected)} />}
           <Timers saga={saga} />
           <Facts saga={saga} />
           <NotesPanel saga={saga} />
@@ -124,7 +122,7 @@ function Say({ saga, onAct }: { saga: SagaView; onAct: OnAct }) {
   const { key, values } = sentence(saga, said);
   const why = cause(saga, t, useExplained());
   const means = remedy(saga);
-  const trying = saga.steps.find((step) => step.step === saga.next?.step);
+  const trying = saga.steps.find((step) => step.step === saga.next?.step && (step.item ?? null) === (saga.next.item ?? null));
   const track = trying?.compensate ?? trying?.execute;
   return (
     <div className={`saga-say tone-${toneOf(state)}`} role="status">
@@ -134,7 +132,7 @@ function Say({ saga, onAct }: { saga: SagaView; onAct: OnAct }) {
       <p className="saga-next">
         {saga.next && (
           <span>
-            {t("saga.next")} {t(`next.${saga.next.what}` as "next.retry", { step: saga.next.step ?? "", attempt: (track?.attempt ?? 0) + 1, max: track?.attempts_max ?? "–" })}{" "}
+            {t("saga.next")} {t(`next.${saga.next.what}` as "next.retry", { step: saga.next.step ? laneId({ step: saga.next.step, item: saga.next.item ?? null }) : "", attempt: (track?.attempt ?? 0) + 1, max: track?.attempts_max ?? "–" })}{" "}
             <Until at={saga.next.at} />
           </span>
         )}
@@ -189,19 +187,13 @@ function Trace({ id }: { id: string }) {
 function RunNow({ saga, onAct }: { saga: SagaView; onAct: OnAct }) {
   const t = useT();
   const { plans, revision } = usePlans(saga);
-  const plan = plans.find((it) => it.action === "retry" && it.allowed && it.step === saga.next?.step);
+  const plan = nextTry(plans, saga.next);
   const rights = useRights();
   if (!plan || !rights.operate) return null;
   return <Button icon="retrying" onClick={() => onAct({ plan, revision })}>{t("run_now")}</Button>;
 }
 
 const REPLAYABLE = ["compensated", "abandoned"];
-
-/** A deed and what it is done to. */
-function titled(plan: ActionPlan, t: T): string {
-  const deed = t(`action.${plan.action}`);
-  return plan.step ? `${deed}: ${laneId({ step: plan.step, ...(plan.item === undefined ? {} : { item: plan.item }) })}` : deed;
-}
 
 function Actions({ saga, onAct }: { saga: SagaView; onAct: OnAct }) {
   const t = useT();
@@ -242,7 +234,7 @@ function Actions({ saga, onAct }: { saga: SagaView; onAct: OnAct }) {
   if (saga.ended_at && rights.admin) items.push({ label: t("erase"), danger: true, onSelect: () => setErase(true), note: t("erase.note") });
   return (
     <>
-      {first && <Button kind="primary" icon="retrying" onClick={() => onAct({ plan: first, revision })}>{t(`action.${first.action}`)}{first.step ? `: ${first.step}` : ""}</Button>}
+      {first && <Button kind="primary" icon="retrying" onClick={() => onAct({ plan: first, revision })}>{titled(first, t)}</Button>}
       {waits && <Button icon="letters" onClick={() => setSignal(true)}>{t("signal.send")}</Button>}
       {REPLAYABLE.includes(saga.status) && <Button icon="simulator" onClick={() => setReplay(true)}>{t("replay")}</Button>}
       {items.length > 0 && <Menu trigger={<Button icon="more" aria-label={t("act.more")}>{t("act.more")}</Button>} items={items} />}

@@ -1,19 +1,31 @@
-// The selected step: both directions with their rounds and attempts, its data, its error.
+// The selected step: both directions with their rounds and attempts, its data, its error; of a `foreach`, how each item stands.
+
+import { useState } from "react";
 
 import type { SagaView } from "../api/contract";
-import type { TrackView } from "../api/schema";
+import { useRights } from "../api/queries";
+import type { StepView, TrackView } from "../api/schema";
 import { useT } from "../i18n";
 import { useExplained, useSaid } from "../i18n/said";
 import { Exactly, Span, Until } from "../ui/bits";
-import { IconButton } from "../ui/Controls";
+import { Button, IconButton, Menu } from "../ui/Controls";
 import { Json } from "../ui/Json";
 import { Section } from "../ui/Page";
 import { StateBadge } from "../ui/State";
+import { itemsOf, listed, summed } from "./items";
+import { isAt } from "./plans";
 import { laneId } from "./spans";
+import { type OnAct, usePlans } from "./usePlans";
+import { titled } from "./words";
 
-export function StepPanel({ saga, id, onClose }: { saga: SagaView; id: string; onClose: () => void }) {
+const ITEMS_SHOWN = 20;
+const ITEMS_MORE = 200;
+
+export function StepPanel({ saga, id, onSelect, onAct, onClose }: { saga: SagaView; id: string; onSelect: (lane: string) => void; onAct: OnAct; onClose: () => void }) {
   const t = useT();
   const said = useSaid();
+  const items = itemsOf(saga.steps, id);
+  if (items.length > 0) return <Items saga={saga} name={id} items={items} onSelect={onSelect} onAct={onAct} onClose={onClose} />;
   const step = saga.steps.find((it) => laneId(it) === id) ?? saga.steps.find((it) => it.step === id);
   if (!step) return null;
   return (
@@ -25,6 +37,36 @@ export function StepPanel({ saga, id, onClose }: { saga: SagaView; id: string; o
       {step.compensate && <Track title={t("direction.compensate")} track={step.compensate} />}
     </Section>
   );
+}
+
+/** Those that failed first: they are why one looks. */
+function Items({ saga, name, items, onSelect, onAct, onClose }: { saga: SagaView; name: string; items: StepView[]; onSelect: (lane: string) => void; onAct: OnAct; onClose: () => void }) {
+  const t = useT();
+  const [shown, setShown] = useState(ITEMS_SHOWN);
+  const { count, done, open, failed } = summed(items);
+  const ordered = [...items].sort((a, b) => Number(failed.includes(b.item ?? 0)) - Number(failed.includes(a.item ?? 0)));
+  return (
+    <Section title={name} actions={<IconButton icon="close" label={t("close")} onClick={onClose} />}>
+      <p>{t("items.sum", { count, done, open })} {failed.length > 0 && <strong>{t("items.failed", { items: listed(failed) })}</strong>}</p>
+      <ul>{ordered.slice(0, shown).map((item) => (
+        <li key={item.item} className="spread timer-line">
+          <button type="button" className="link" onClick={() => onSelect(laneId(item))}>{laneId(item)}</button>
+          <span className="row wrap"><StateBadge state={item.state} quiet /><ItemDeeds saga={saga} item={item} onAct={onAct} /></span>
+        </li>
+      ))}</ul>
+      {items.length > shown && <Button onClick={() => setShown(shown + ITEMS_MORE)}>{t("more")}</Button>}
+    </Section>
+  );
+}
+
+/** What can be done to one item. */
+function ItemDeeds({ saga, item, onAct }: { saga: SagaView; item: StepView; onAct: OnAct }) {
+  const t = useT();
+  const rights = useRights();
+  const { plans, revision } = usePlans(saga);
+  const can = rights.operate ? plans.filter((plan) => plan.allowed && isAt(plan, item)) : [];
+  if (can.length === 0) return null;
+  return <Menu trigger={<Button icon="more" aria-label={t("items.act", { item: laneId(item) })} />} items={can.map((plan) => ({ label: titled(plan, t), onSelect: () => onAct({ plan, revision }) }))} />;
 }
 
 function Track({ title, track }: { title: string; track: TrackView }) {

@@ -1,4 +1,5 @@
 // The saga in time: a row a step, a bar an attempt, backoffs as thin lines, waits hatched, what was undone below, going back.
+// Where nothing happens for long, time is broken off: what happened is to be seen, however old it is.
 
 import "./waterfall.css";
 
@@ -11,10 +12,17 @@ import { useNow } from "../ui/bits";
 import { IconButton } from "../ui/Controls";
 import { Icon } from "../ui/Icon";
 import { look } from "../ui/State";
-import { type Bar, lanes, ticks } from "./spans";
+import { BarShape, BreakShape, useBarWords } from "./Bars";
+import { type Break, scale } from "./scale";
+import { type Lane, lanes, ticks } from "./spans";
 
 const LANE = 34;
 const AXIS = 22;
+/** So much of the whole is drawn on; the rest keeps the end off the edge. */
+const DRAWN = 0.98;
+const TICK = 90;
+/** So many bars are said in words: who has them read aloud hears them one by one. */
+const SAID_MAX = 200;
 
 export function Waterfall({ saga, history, selected, onSelect }:
   { saga: SagaView; history: HistoryEvent[]; selected: string | null; onSelect: (step: string) => void }) {
@@ -25,15 +33,16 @@ export function Waterfall({ saga, history, selected, onSelect }:
   const now = ended ? Date.parse(saga.ended_at ?? "") : clock;
   const rows = useMemo(() => lanes(saga, history, now).filter((lane) => lane.state !== "pending" || lane.bars.length > 0), [saga, history, now]);
   const started = Date.parse(saga.started_at);
-  const whole = useMemo<[number, number]>(() => {
-    const last = Math.max(now, started + 1, ...rows.flatMap((lane) => [...lane.bars, ...lane.undo].map((bar) => bar.to)));
-    return [started, last + (last - started) * 0.02];
+  const time = useMemo(() => {
+    const bars = rows.flatMap((lane) => [...lane.bars, ...lane.undo]);
+    return scale(started, bars.reduce((last, bar) => Math.max(last, bar.to), now), bars.flatMap((bar) => [bar.from, bar.to]));
   }, [now, started, rows]);
   const [zoom, setZoom] = useState<[number, number] | null>(null); // shares of the whole, from 0 to 1
   const place = useRef<HTMLDivElement>(null);
   const width = useWidth(place);
-  const [from, to] = zoom ? [whole[0] + zoom[0] * (whole[1] - whole[0]), whole[0] + zoom[1] * (whole[1] - whole[0])] : whole;
-  const x = (at: number) => ((at - from) / (to - from)) * width;
+  const [from, to] = zoom ?? [0, 1];
+  const x = (at: number) => ((time.share(at) * DRAWN - from) / (to - from)) * width;
+  const at = (place: number) => time.at((from + (place / width) * (to - from)) / DRAWN);
   const change = (factor: number, around = 0.5) => {
     const [a, b] = zoom ?? [0, 1];
     const centre = a + (b - a) * around;
@@ -65,23 +74,28 @@ export function Waterfall({ saga, history, selected, onSelect }:
     if (act) { event.preventDefault(); act(); }
   };
   const height = AXIS + rows.length * LANE;
-  const words = (bar: Bar, undo: boolean) => [
-    undo ? t("waterfall.undo") : null,
-    bar.kind === "backoff" ? t("waterfall.backoff") : bar.kind === "waiting" ? t("state.waiting") : bar.attempt ? t("waterfall.attempt", { attempt: bar.attempt, round: bar.round ?? 1 }) : null,
-    bar.outcome ? term(t, "outcome", bar.outcome) : null,
-    `${duration(language, bar.to - bar.from)}${bar.open ? "…" : ""}`,
-  ].filter(Boolean).join(" · ");
+  // A `foreach` that is selected as a whole is all of its items.
+  const isSelected = (lane: Lane) => selected === lane.id || selected === lane.step;
+  const words = useBarWords();
+  const told = rows.flatMap((lane) => [...lane.bars.map((bar) => words(lane.id, bar, false)), ...lane.undo.map((bar) => words(lane.id, bar, true))]);
+  const lines = stretches(time.breaks, at(0), at(width)).flatMap((it) => {
+    const [left, right] = [x(it.from), x(it.to)];
+    // A break has its own words above it.
+    const last = time.breaks.some((after) => after.from === it.to) ? right - TICK / 3 : right;
+    return ticks(it.from - started, it.to - started, Math.max(1, Math.floor((right - left) / TICK))).filter((offset) => x(started + offset) <= last);
+  });
   return (
     <div className="waterfall">
       <div className="waterfall-tools">
         <IconButton icon="plus" label={t("waterfall.in")} onClick={() => change(0.6)} />
+        <IconButton icon="minus" label={t("waterfall.out")} onClick={() => change(1 / 0.6)} disabled={zoom === null} />
         <IconButton icon="fit" label={t("graph.fit")} onClick={() => setZoom(null)} disabled={zoom === null} />
       </div>
       <div className="waterfall-names" style={{ paddingTop: AXIS }}>
         {rows.map((lane) => {
           const { icon, tone } = look(lane.state);
           return (
-            <button key={lane.id} type="button" className={`waterfall-name tone-${tone}${selected === lane.id ? " selected" : ""}`} style={{ height: LANE }} aria-pressed={selected === lane.id} onClick={() => onSelect(lane.id)}>
+            <button key={lane.id} type="button" className={`waterfall-name tone-${tone}${isSelected(lane) ? " selected" : ""}`} style={{ height: LANE }} aria-pressed={isSelected(lane)} onClick={() => onSelect(lane.id)}>
               <span className="waterfall-icon" title={term(t, "state", lane.state)}><Icon name={icon} size={12} /></span><span className="ellipsis">{lane.id}</span>
             </button>
           );
@@ -89,13 +103,15 @@ export function Waterfall({ saga, history, selected, onSelect }:
       </div>
       {/* eslint-disable-next-line jsx-a11y/no-noninteractive-element-interactions -- zoomed and panned by keys */}
       <div className="waterfall-chart" ref={place} role="group" tabIndex={0} aria-label={t("waterfall.label")} onKeyDown={onKey}>
-        <svg width={width} height={height} role="presentation">
+        <ul className="hidden-visually">{told.slice(-SAID_MAX).map((it, index) => <li key={index}>{it}</li>)}</ul>
+        <svg width={width} height={height} aria-hidden="true">
           <defs>
             <pattern id="hatch" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)">
               <rect width="6" height="6" fill="var(--s-waiting-bg)" /><path d="M0 0V6" stroke="var(--s-waiting)" strokeWidth="2" />
             </pattern>
           </defs>
-          {ticks(from - started, to - started, Math.max(2, Math.floor(width / 90))).map((offset) => (
+          {time.breaks.map((it) => <BreakShape key={it.from} of={it} x={x} top={AXIS - 4} height={height} />)}
+          {lines.map((offset) => (
             <g key={offset} transform={`translate(${x(started + offset)} 0)`}>
               <path d={`M0 ${AXIS - 4}V${height}`} className="waterfall-grid" />
               <text x="3" y="13" className="waterfall-tick">+{duration(language, offset)}</text>
@@ -105,40 +121,23 @@ export function Waterfall({ saga, history, selected, onSelect }:
             const top = AXIS + index * LANE;
             return (
               <g key={lane.id} className="waterfall-lane">
-                {selected === lane.id && <rect x="0" y={top} width={width} height={LANE} className="waterfall-selected" />}
-                {lane.bars.map((bar, at) => <BarShape key={at} bar={bar} x={x} y={top + (lane.undo.length > 0 ? 4 : 10)} limit={width} words={`${lane.id}: ${words(bar, false)}`} onClick={() => onSelect(lane.id)} />)}
-                {lane.undo.map((bar, at) => <BarShape key={`u${at}`} bar={bar} x={x} y={top + 19} limit={width} undo words={`${lane.id}: ${words(bar, true)}`} onClick={() => onSelect(lane.id)} />)}
+                {isSelected(lane) && <rect x="0" y={top} width={width} height={LANE} className="waterfall-selected" />}
+                {lane.bars.map((bar, at) => <BarShape key={at} bar={bar} x={x} y={top + (lane.undo.length > 0 ? 4 : 10)} limit={width} words={words(lane.id, bar, false)} onClick={() => onSelect(lane.id)} />)}
+                {lane.undo.map((bar, at) => <BarShape key={`u${at}`} bar={bar} x={x} y={top + 19} limit={width} undo words={words(lane.id, bar, true)} onClick={() => onSelect(lane.id)} />)}
               </g>
             );
           })}
-          {!ended && now >= from && now <= to && <path d={`M${x(now)} ${AXIS - 6}V${height}`} className="waterfall-now" />}
+          {!ended && x(now) >= 0 && x(now) <= width && <path d={`M${x(now)} ${AXIS - 6}V${height}`} className="waterfall-now" />}
         </svg>
       </div>
     </div>
   );
 }
 
-const OUTCOMES: Record<string, string> = {
-  succeeded: "completed", rejected: "late", retryable: "retrying", undecidable: "parked", running: "running", unknown: "retrying", retrying: "retrying", waiting: "waiting",
-};
-
-function BarShape({ bar, x, y, limit, words, undo = false, onClick }:
-  { bar: Bar; x: (at: number) => number; y: number; limit: number; words: string; undo?: boolean; onClick: () => void }) {
-  const left = Math.max(-4, x(bar.from));
-  const right = Math.min(limit + 4, x(bar.to));
-  if (right < 0 || left > limit) return null;
-  const width = Math.max(3, right - left);
-  const tone = undo && bar.outcome === "succeeded" ? "compensating" : OUTCOMES[bar.outcome] ?? "pending";
-  const high = 11;
-  return (
-     
-    <g className={`waterfall-bar tone-${tone}`} onClick={onClick}>
-      <title>{words}</title>
-      {bar.kind === "backoff" ? <path d={`M${left} ${y + high / 2}H${left + width}`} className="waterfall-backoff" />
-        : <rect x={left} y={y} width={width} height={high} rx="2" className={bar.open ? "open" : ""} style={bar.kind === "waiting" ? { fill: "url(#hatch)" } : undefined} />}
-      {undo && bar.kind === "attempt" && <path d={`M${left - 6} ${y + high / 2}l7 -${high / 2}v${high}Z`} className="waterfall-back" />}
-    </g>
-  );
+/** What is drawn to scale between two instants: all but the breaks. */
+function stretches(breaks: Break[], from: number, to: number): Break[] {
+  const edges = [from, ...breaks.flatMap((it) => [it.from, it.to]).map((it) => Math.max(from, Math.min(to, it))), to];
+  return Array.from({ length: edges.length / 2 }, (_, at) => ({ from: edges[2 * at] ?? from, to: edges[2 * at + 1] ?? to })).filter((it) => it.to > it.from);
 }
 
 function useWidth(place: React.RefObject<HTMLDivElement | null>): number {

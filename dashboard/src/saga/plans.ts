@@ -2,6 +2,7 @@
 // every action that can make sense here, and refuses with its reason what it will not do.
 
 import type { ActionName, ActionPlan, SagaView } from "../api/contract";
+import type { Next } from "../api/schema";
 import { wouldUndo } from "./words";
 
 export function guess(saga: SagaView): ActionPlan[] {
@@ -29,12 +30,22 @@ export function guess(saga: SagaView): ActionPlan[] {
 }
 
 /** The first thing to try: what heals the cause, else what is allowed at all. */
-export function best(plans: ActionPlan[], saga: SagaView): ActionPlan | undefined {
+export function best(plans: ActionPlan[], saga: Pick<SagaView, "parked">): ActionPlan | undefined {
   const allowed = plans.filter((plan) => plan.allowed);
   const order: ActionName[] = saga.parked?.direction === "compensate" ? ["resume_compensation", "retry", "mark_compensated"] : ["retry", "resume_compensation"];
   for (const action of order) {
-    const found = allowed.find((plan) => plan.action === action && (!plan.step || !saga.parked?.step || plan.step === saga.parked.step));
+    const found = allowed.find((plan) => plan.action === action && (!plan.step || !saga.parked?.step || isAt(plan, saga.parked)));
     if (found) return found;
   }
   return undefined;
+}
+
+/** The plan that does at once what is due next: of the item that it is due of. */
+export function nextTry(plans: ActionPlan[], next: Next | null | undefined): ActionPlan | undefined {
+  return next?.what === "retry" ? plans.find((plan) => plan.action === "retry" && plan.allowed && isAt(plan, next)) : undefined;
+}
+
+/** Whether a plan is about a step, and about its item where it is a `foreach`. */
+export function isAt(plan: ActionPlan, at: { step?: string | null; item?: number | null }): boolean {
+  return plan.step === at.step && (plan.item ?? null) === (at.item ?? null);
 }

@@ -7,6 +7,10 @@ import { asProblem } from "../api/problem";
 import { plans as plansQuery } from "../api/queries";
 import { guess } from "./plans";
 
+/** What is to be done, and the revision that it was decided on. */
+export interface Acting { plan: ActionPlan; revision: number }
+export type OnAct = (acting: Acting) => void;
+
 /** The plans, the revision that they are of, and whether they are known. */
 export interface Plans { plans: ActionPlan[]; revision: number; known: boolean }
 

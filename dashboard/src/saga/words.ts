@@ -1,6 +1,6 @@
 // A saga's state in words: what it does, why, and what comes next.
 
-import type { SagaView } from "../api/contract";
+import type { ActionPlan, SagaView } from "../api/contract";
 import type { StepView } from "../api/schema";
 import { type Key, type T, term } from "../i18n";
 import { laneId } from "./spans";
@@ -36,6 +36,12 @@ export function remedy(saga: Pick<SagaView, "status" | "steps" | "phase" | "park
   return states.includes("retrying") ? "say.retrying.do" : null;
 }
 
+/** A deed and what it is done to. */
+export function titled(plan: ActionPlan, t: T): string {
+  const deed = t(`action.${plan.action}`);
+  return plan.step ? `${deed}: ${laneId({ step: plan.step, item: plan.item ?? null })}` : deed;
+}
+
 /** The deeds that undo a saga, in the words of its definition: `cancel pay, release reserve_stock`. */
 export function deeds(saga: SagaView): string {
   return wouldUndo(saga).reverse().map((step) => `${step.compensation} ${laneId(step)}`).join(", ");
@@ -53,7 +59,7 @@ export function sentence(saga: Pick<SagaView, "status" | "steps" | "phase" | "pa
     case "parked": {
       const step = saga.parked?.step;
       const key: Key = `parked.${saga.parked?.why ?? ""}` as Key;
-      return { key: PARKED.has(saga.parked?.why ?? "") ? key : "parked.other", values: { step: step ?? "–" } };
+      return { key: PARKED.has(saga.parked?.why ?? "") ? key : "parked.other", values: { step: step ? laneId({ step, item: saga.parked?.item ?? null }) : "–" } };
     }
   }
   const now = active(saga);

@@ -6,6 +6,7 @@ import { useId, useMemo, useState } from "react";
 import { definitions, labels, type SagaFilter } from "../api/queries";
 import { useT } from "../i18n";
 import { Icon } from "../ui/Icon";
+import { composing } from "../ui/keyboard";
 import { accept, complete, type FilterField, labelBegun, typed } from "./filter";
 
 const STATUS = ["running", "parked", "completed", "compensated", "abandoned"];
@@ -49,6 +50,7 @@ export function FilterBar({ filter, onChange }: { filter: SagaFilter; onChange: 
           onFocus={() => setOpen(true)} onBlur={() => setOpen(false)}
           onChange={(event) => { setText(event.target.value); setAt(-1); setOpen(true); }}
           onKeyDown={(event) => {
+            if (composing(event.nativeEvent)) return;
             const offer = offers[at];
             if (event.key === "ArrowDown" && offers.length > 0) { event.preventDefault(); setAt((at + 1) % offers.length); }
             else if (event.key === "ArrowUp" && offers.length > 0) { event.preventDefault(); setAt((at - 1 + offers.length) % offers.length); }

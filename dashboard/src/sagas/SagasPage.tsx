@@ -13,7 +13,8 @@ import { counts, type SagaFilter, sagas, useRights } from "../api/queries";
 import { useLanguage, useT } from "../i18n";
 import { number } from "../i18n/format";
 import { useExplained } from "../i18n/said";
-import { BulkDialog, type BulkSet } from "../jobs/BulkDialog";
+import { BulkDialog } from "../jobs/BulkDialog";
+import type { BulkSet } from "../jobs/deed";
 import { Ago, Amount, short, Until } from "../ui/bits";
 import { Button } from "../ui/Controls";
 import { Await, Notice, Page } from "../ui/Page";
@@ -65,6 +66,7 @@ export function SagasPage() {
           </div>
         )}
         {fresh > 0 && <button type="button" className="fresh" onClick={take}>{t("list.fresh", { count: fresh })}</button>}
+        {bySort && hasNextPage && <p className="list-sorted" role="status">{t("list.sorted", { count: shown.length })} <button type="button" className="link" disabled={isFetchingNextPage} onClick={onEnd}>{t("more")}</button></p>}
         <Await of={{ data: rows === undefined ? undefined : ordered, dataUpdatedAt: asked.dataUpdatedAt, error: asked.error, isError: asked.isError, refetch: asked.refetch }} rows={10}>
           {(list) => (
             <Table fill label={t("sagas")} rows={list} columns={columns} rowKey={rowKey} rowHeight={44} onEnd={onEnd} sort={sort} onSort={(by) => void navigate({ to: "/sagas", search: { ...search, sort: by }, replace: true })}
@@ -76,7 +78,7 @@ export function SagasPage() {
           )}
         </Await>
         <p className="list-end spread">
-          <span>{t("list.shown", { count: shown.length })}{bySort && hasNextPage ? <> · {t("list.sorted", { count: shown.length })} <button type="button" className="link" onClick={onEnd}>{t("more")}</button></> : hasNextPage && ` · ${t("list.more")}`}</span>
+          <span>{t("list.shown", { count: shown.length })}{hasNextPage && ` · ${t("list.more")}`}</span>
           <span>{lag > 2_000 && t("list.lag", { s: Math.round(lag / 1_000) })}</span>
           {rights.operate && shown.length > 0 && Object.keys(filter).length > 0 && <button type="button" className="link" onClick={() => setBulk({ filter: new URLSearchParams(filter as Record<string, string>).toString(), action: "retry" })}>{t("bulk.all")}</button>}
         </p>

@@ -28,6 +28,7 @@ const PATHS = {
   fit: <path d="M2.5 6V2.5H6M10 2.5h3.5V6M13.5 10v3.5H10M6 13.5H2.5V10" />,
   hold: <path d="M5 3v10M11 3v10" strokeWidth="2.6" />,
   pivot: <path d="M8 1.5 14.5 8 8 14.5 1.5 8Z" />,
+  minus: <path d="M3 8h10" />,
   plus: <path d="M8 3v10M3 8h10" />,
   overview: <path d="M2.5 13.5v-4M6.2 13.5v-8M9.8 13.5V7.5M13.5 13.5v-11" strokeWidth="2" />,
   list: <path d="M2.5 4h.1M2.5 8h.1M2.5 12h.1M5.5 4h8M5.5 8h8M5.5 12h8" />,

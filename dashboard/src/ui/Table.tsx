@@ -3,10 +3,12 @@
 import "./table.css";
 
 import { useVirtualizer } from "@tanstack/react-virtual";
-import { type ReactNode, useEffect, useEffectEvent, useRef, useState } from "react";
+import { type ReactNode, useEffect, useEffectEvent, useMemo, useRef, useState } from "react";
 
 import { useT } from "../i18n";
 import { Icon } from "./Icon";
+import { shortcut } from "./keyboard";
+import { type At, isThere, placeOf } from "./rows";
 
 export interface Column<R> {
   id: string;
@@ -52,7 +54,7 @@ interface TableProps<R> {
 export function Table<R>({ label, rows, columns, rowKey, onOpen, selected, onSelect, rowHeight = 36, onEnd, empty, fill = false, sort, onSort }: TableProps<R>) {
   const t = useT();
   const scroller = useRef<HTMLDivElement>(null);
-  const [at, setAt] = useState(0);
+  const [held, hold] = useState<At>({ key: null, index: 0 });
   const narrow = useNarrow();
   const shown = narrow ? columns.filter((column) => !column.wide) : columns;
   const tracks = `${onSelect ? "32px " : ""}${shown.map((column) => column.width).join(" ")}`;
@@ -63,6 +65,8 @@ export function Table<R>({ label, rows, columns, rowKey, onOpen, selected, onSel
     overscan: 12,
     getItemKey: (index) => { const row = rows[index]; return row === undefined ? index : rowKey(row); },
   });
+  const keys = useMemo(() => rows.map(rowKey), [rows, rowKey]);
+  const at = placeOf(keys, held);
   const items = virtual.getVirtualItems();
   const last = items.at(-1)?.index ?? 0;
   useEffect(() => {
@@ -77,9 +81,9 @@ export function Table<R>({ label, rows, columns, rowKey, onOpen, selected, onSel
     onSelect(next);
   };
   // Where the keyboard is to be: the row may not be in the page before it is scrolled to.
-  const wanted = useRef<number | null>(null);
+  const wanted = useRef<string | null>(null);
   const focusWanted = () => {
-    const row = wanted.current === null ? null : scroller.current?.querySelector<HTMLElement>(`[data-index="${wanted.current}"]`);
+    const row = wanted.current === null ? null : scroller.current?.querySelector<HTMLElement>(`[data-key="${CSS.escape(wanted.current)}"]`);
     if (!row) return;
     wanted.current = null;
     row.focus({ preventScroll: true });
@@ -87,9 +91,11 @@ export function Table<R>({ label, rows, columns, rowKey, onOpen, selected, onSel
   useEffect(focusWanted);
   const move = (to: number) => {
     const bounded = Math.max(0, Math.min(rows.length - 1, to));
-    setAt(bounded);
+    const key = keys[bounded];
+    if (key === undefined) return;
+    hold({ key, index: bounded });
     virtual.scrollToIndex(bounded);
-    wanted.current = bounded;
+    wanted.current = key;
     focusWanted();
   };
   const onKey = useEffectEvent((event: KeyboardEvent) => {
@@ -100,9 +106,9 @@ export function Table<R>({ label, rows, columns, rowKey, onOpen, selected, onSel
     if (!inside && !(isNobodys(target) && document.querySelector("[data-list]") === scroller.current)) return;
     // A control inside of a row has keys of its own.
     if (target.closest("a, button, input, select, textarea") && (event.key === "Enter" || event.key === " ")) return;
-    const row = rows[at];
+    const row = isThere(keys, held) ? rows[at] : undefined;
     const next = inside ? at + 1 : at;
-    switch (event.key) {
+    switch (shortcut(event)) {
       case "j": case "ArrowDown": event.preventDefault(); move(next); break;
       case "k": case "ArrowUp": event.preventDefault(); move(at - 1); break;
       case "Home": event.preventDefault(); move(0); break;
@@ -138,10 +144,10 @@ export function Table<R>({ label, rows, columns, rowKey, onOpen, selected, onSel
               const key = rowKey(row);
               return (
                 // eslint-disable-next-line jsx-a11y/click-events-have-key-events -- the keys of all rows are taken at once, above
-                <div key={key} role="row" aria-rowindex={item.index + 2} data-index={item.index} tabIndex={item.index === at ? 0 : -1}
+                <div key={key} role="row" aria-rowindex={item.index + 2} data-key={key} tabIndex={item.index === at ? 0 : -1}
                   className={`table-row${selected?.has(key) ? " selected" : ""}${onOpen ? " opens" : ""}`}
                   style={{ gridTemplateColumns: tracks, height: rowHeight, transform: `translateY(${item.start}px)` }}
-                  onFocus={() => setAt(item.index)}
+                  onFocus={() => hold({ key, index: item.index })}
                   onClick={(event) => {
                     if (!(event.target as HTMLElement).closest("a, button, input")) onOpen?.(row);
                   }}>

@@ -7,7 +7,7 @@ import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { useEffect, useState } from "react";
 
 import { send } from "../api/client";
-import { useInterval } from "../api/live";
+import { UNTOLD_MS, useInterval } from "../api/live";
 import type { Hold, WorkerView } from "../api/contract";
 import { holds, useRights, useStale, workers } from "../api/queries";
 import { term, useLanguage, useT } from "../i18n";
@@ -24,7 +24,7 @@ const LAG_LATE_MS = 5_000;
 export function WorkersPage() {
   const t = useT();
   const rights = useRights();
-  const asked = useQuery({ ...workers, refetchInterval: useInterval() });
+  const asked = useQuery({ ...workers, refetchInterval: useInterval(2_000, UNTOLD_MS) });
   const search = useSearch({ from: "/workers" });
   const navigate = useNavigate();
   const [hold, setHold] = useState<HoldTarget | null>(null);
@@ -118,7 +118,7 @@ function Holds() {
   const t = useT();
   const rights = useRights();
   const stale = useStale();
-  const { data } = useQuery({ ...holds, refetchInterval: useInterval(5_000) });
+  const { data } = useQuery({ ...holds, refetchInterval: useInterval(UNTOLD_MS, UNTOLD_MS) });
   const [releasing, setReleasing] = useState<Hold | null>(null);
   const [why, setWhy] = useState("");
   const release = useMutation({

@@ -359,16 +359,16 @@ impl Page<'_> {
                 Run::Waiting => "wait_ends",
                 _ => return None,
             };
-            Some((track.due?, what, words::step_name(self.definition, cell.step)))
+            Some((track.due?, what, words::step_name(self.definition, cell.step), cell.item))
         });
         let obeys = match &self.state.status {
             Status::Parked(parked) => parked.why.obeys_deadline(),
             _ => true,
         };
         let deadline = self.state.deadline.filter(|_| obeys && self.state.phase == Phase::Forward);
-        let (at, what, step) =
-            tracks.chain(deadline.map(|at| (at, "deadline", None))).min_by_key(|(at, ..)| *at)?;
-        Some(Next { what: what.to_owned(), step, at: words::instant(at) })
+        let (at, what, step, item) =
+            tracks.chain(deadline.map(|at| (at, "deadline", None, None))).min_by_key(|(at, ..)| *at)?;
+        Some(Next { what: what.to_owned(), step, item, at: words::instant(at) })
     }
 }
 

@@ -32,28 +32,24 @@ pub async fn root() -> Redirect {
 
 /// `/ui/`: the page.
 pub async fn index(State(api): State<Api>) -> Response {
-    page(issuer(&api))
+    page(&api.auth().places().await)
 }
 
 /// `/ui/{path}`: a file, or, for an address of the dashboard's own, the page.
 pub async fn file(State(api): State<Api>, Path(path): Path<String>, headers: HeaderMap) -> Response {
-    embedded(&path, &headers, issuer(&api))
+    if is_page(&path) { index(State(api)).await } else { embedded(&path, &headers) }
 }
 
-/// The one foreign place that the page may talk to: where people sign in.
-fn issuer(api: &Api) -> Option<&str> {
-    api.auth().jwt().map(|it| it.issuer.as_str())
+/// Page addresses have no extension; a missing script answered by a page would only confuse.
+fn is_page(path: &str) -> bool {
+    path == "index.html"
+        || (!path.starts_with(HASHED) && !path.rsplit('/').next().unwrap_or_default().contains('.'))
 }
 
-fn embedded(path: &str, headers: &HeaderMap, issuer: Option<&str>) -> Response {
+fn embedded(path: &str, headers: &HeaderMap) -> Response {
     let Ok(at) = FILES.binary_search_by(|file| file.name.cmp(path)) else {
-        // Page addresses have no extension; a missing script answered by a page would only confuse.
-        let is_page = !path.starts_with(HASHED) && !path.rsplit('/').next().unwrap_or_default().contains('.');
-        return if is_page { page(issuer) } else { StatusCode::NOT_FOUND.into_response() };
+        return StatusCode::NOT_FOUND.into_response();
     };
-    if path == "index.html" {
-        return page(issuer);
-    }
     let file = &FILES[at];
     let cache = if path.starts_with(HASHED) { "public, max-age=31536000, immutable" } else { "no-cache" };
     let plain = [
@@ -67,8 +63,9 @@ fn embedded(path: &str, headers: &HeaderMap, issuer: Option<&str>) -> Response {
     }
 }
 
-/// The page, with a nonce of its own for the styles that its libraries put in.
-fn page(issuer: Option<&str>) -> Response {
+/// The page, with a nonce of its own for the styles that its libraries put in. `places` are the only foreign ones that it
+/// may talk to: where people sign in.
+fn page(places: &[String]) -> Response {
     let built = FILES.iter().find(|file| file.name == "index.html");
     let Some(text) = built.and_then(|file| std::str::from_utf8(file.bytes).ok()) else {
         return (StatusCode::SERVICE_UNAVAILABLE, Html(MISSING)).into_response();
@@ -76,18 +73,20 @@ fn page(issuer: Option<&str>) -> Response {
     let nonce = base64::engine::general_purpose::STANDARD.encode(rand::random::<[u8; 16]>());
     let mut response = Html(text.replace(NONCE, &nonce)).into_response();
     let headers = response.headers_mut();
-    headers.extend(HeaderValue::from_str(&policy(&nonce, issuer)).ok().map(|it| (POLICY, it)));
+    headers.extend(HeaderValue::from_str(&policy(&nonce, places)).ok().map(|it| (POLICY, it)));
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     response
 }
 
 /// Scripts, fonts and pictures of our own, and nothing that a script made out of a text.
-fn policy(nonce: &str, issuer: Option<&str>) -> String {
-    let issuer = issuer.and_then(origin).map(|it| format!(" {it}")).unwrap_or_default();
+fn policy(nonce: &str, places: &[String]) -> String {
+    let mut origins: Vec<&str> = places.iter().filter_map(|it| origin(it)).collect();
+    origins.dedup();
+    let places: String = origins.iter().map(|it| format!(" {it}")).collect();
     format!(
         "default-src 'none'; script-src 'self'; style-src 'self' 'nonce-{nonce}'; img-src 'self' data:; font-src 'self'; \
-         connect-src 'self'{issuer}; worker-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+         connect-src 'self'{places}; worker-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
 }
 
@@ -157,14 +156,27 @@ mod tests {
     }
 
     #[test]
+    fn tokens_may_be_fetched_where_the_issuer_gives_them_out() {
+        let places = ["https://login.example.com/pool", "https://pool.auth.example.com/oauth2/token", "javascript:x"];
+        let policy = policy("n", &places.map(ToOwned::to_owned));
+        let connect = "connect-src 'self' https://login.example.com https://pool.auth.example.com;";
+        assert!(policy.contains(connect), "{policy}");
+        let same = ["https://login.example.com", "https://login.example.com/token"].map(ToOwned::to_owned);
+        let policy = super::policy("n", &same);
+        assert!(policy.contains("connect-src 'self' https://login.example.com;"), "{policy}");
+    }
+
+    #[test]
     fn files_are_in_the_order_that_they_are_looked_up_in() {
         assert!(FILES.is_sorted_by_key(|file| file.name));
     }
 
     #[tokio::test]
     async fn an_address_of_the_dashboard_is_the_page_and_a_missing_file_is_not() {
-        let saga = embedded("sagas/01a1", &HeaderMap::new(), Some("https://login.example.com/pool"));
-        let missing = embedded("assets/none.js", &HeaderMap::new(), None);
+        assert!(is_page("sagas/01a1") && is_page("index.html"));
+        assert!(!is_page("assets/none.js") && !is_page("icon.svg"));
+        let saga = page(&["https://login.example.com/pool".to_owned()]);
+        let missing = embedded("assets/none.js", &HeaderMap::new());
         assert_eq!(missing.status(), StatusCode::NOT_FOUND);
         let built = !FILES.is_empty();
         assert_eq!(saga.status() == StatusCode::OK, built);

@@ -78,7 +78,7 @@ pub const fn why(why: Why) -> (&'static str, &'static str) {
             "The pivot has no final answer: nobody knows on which side of it the saga is.",
         ),
         Why::CompensationFailed => {
-            ("compensation_failed", "A compensation failed for good; the rest is undone.")
+            ("compensation_failed", "A compensation failed for good; what is undone only after it waits.")
         }
         Why::Undecidable => (
             "undecidable",

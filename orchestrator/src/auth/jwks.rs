@@ -38,41 +38,70 @@ pub(super) struct Jwks {
     url: String,
     http: reqwest::Client,
     known: RwLock<Arc<Known>>,
-    /// When the issuer was asked last; held while it is asked, so that one asks for all.
-    asked: Mutex<Option<Instant>>,
+    /// When the issuer was asked last, and whether it answered; held while it is asked, so that one asks for all.
+    asked: Arc<Mutex<Asked>>,
 }
 
+#[derive(Default)]
+struct Asked {
+    at: Option<Instant>,
+    answered: bool,
+}
+
+/// The issuer did not answer: whether a key that is not known is one of its keys cannot be told.
+#[derive(Debug)]
+pub(super) struct Unanswered;
+
 impl Jwks {
-    pub(super) fn new(url: String) -> anyhow::Result<Self> {
+    pub(super) fn new(url: String) -> anyhow::Result<Arc<Self>> {
         let http = reqwest::Client::builder().timeout(TIMEOUT).connect_timeout(TIMEOUT).build()?;
-        Ok(Self { url, http, known: RwLock::default(), asked: Mutex::new(None) })
+        Ok(Arc::new(Self { url, http, known: RwLock::default(), asked: Arc::default() }))
     }
 
     /// The key that a token's header names. A header without an id means the only key there is.
-    pub(super) async fn key(&self, id: Option<&str>) -> Option<Key> {
+    pub(super) async fn key(self: &Arc<Self>, id: Option<&str>) -> Result<Option<Key>, Unanswered> {
         let known = Arc::clone(&self.known.read());
         let fresh = known.fetched.is_some_and(|at| at.elapsed() < FRESH_FOR);
         if fresh && let Some(key) = find(&known, id) {
-            return Some(key);
+            return Ok(Some(key));
         }
-        self.refresh().await;
-        find(&Arc::clone(&self.known.read()), id)
+        let answered = self.refresh().await;
+        match find(&Arc::clone(&self.known.read()), id) {
+            None if !answered => Err(Unanswered),
+            found => Ok(found),
+        }
     }
 
-    /// Asks the issuer, unless that was done just now.
-    async fn refresh(&self) {
-        let mut asked = self.asked.lock().await;
-        if asked.is_some_and(|at| at.elapsed() < ASK_EVERY) {
-            return;
+    /// Asks the issuer, unless that was done just now; says whether it answered last.
+    async fn refresh(self: &Arc<Self>) -> bool {
+        let mut asked = Arc::clone(&self.asked).lock_owned().await;
+        if asked.at.is_some_and(|at| at.elapsed() < ASK_EVERY) {
+            return asked.answered;
         }
-        *asked = Some(Instant::now());
+        // In a task of its own: a browser that hangs up takes its request with it, and everybody after it would be
+        // refused until the issuer may be asked again.
+        let keys = Arc::clone(self);
+        let asking = tokio::spawn(async move {
+            asked.at = Some(Instant::now());
+            asked.answered = keys.take().await;
+            asked.answered
+        });
+        asking.await.unwrap_or(false)
+    }
+
+    /// Fetches the keys; what was known stays where that fails.
+    async fn take(&self) -> bool {
         match self.fetch().await {
-            Ok(known) => *self.known.write() = Arc::new(known),
+            Ok(known) => {
+                *self.known.write() = Arc::new(known);
+                true
+            }
             Err(error) => {
                 tracing::warn!(
                     error = format!("{error:#}"),
                     "the issuer's keys cannot be fetched; going on with those that are known"
                 );
+                false
             }
         }
     }
@@ -128,4 +157,67 @@ fn algorithm(jwk: &Jwk) -> Option<Algorithm> {
         _ => return None,
     };
     jwk.common.key_algorithm.is_none_or(|it| it == named).then_some(ours)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use axum::{Json, Router, routing::get};
+    use serde_json::json;
+    use tokio::net::TcpListener;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    /// An issuer that answers when it is let; and how to let it.
+    async fn issuer() -> (Arc<Jwks>, Arc<Semaphore>, Arc<Semaphore>) {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let (came, goes) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+        let (told, waits) = (Arc::clone(&came), Arc::clone(&goes));
+        let answer = move || {
+            let waits = Arc::clone(&waits);
+            told.add_permits(1);
+            async move {
+                let _ = waits.acquire().await;
+                let key = json!({ "kty": "OKP", "crv": "Ed25519", "kid": "one", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" });
+                Json(json!({ "keys": [key] }))
+            }
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/keys", listener.local_addr().unwrap());
+        let router = Router::new().route("/keys", get(answer));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        (Jwks::new(url).unwrap(), came, goes)
+    }
+
+    #[tokio::test]
+    async fn who_hangs_up_while_the_issuer_is_asked_leaves_nobody_else_refused() {
+        let (jwks, came, goes) = issuer().await;
+        let asking = Arc::clone(&jwks);
+        let first = tokio::spawn(async move { asking.key(Some("one")).await.is_ok() });
+        came.acquire().await.unwrap().forget();
+        first.abort();
+        assert!(first.await.unwrap_err().is_cancelled());
+        goes.add_permits(1);
+        assert!(jwks.key(Some("one")).await.unwrap().is_some(), "the next one finds the key");
+    }
+
+    #[tokio::test]
+    async fn an_issuer_that_does_not_answer_is_no_reason_to_call_a_token_bad() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let nobody = format!("http://{}/keys", listener.local_addr().unwrap());
+        drop(listener);
+        let jwks = Jwks::new(nobody).unwrap();
+        assert!(jwks.key(Some("one")).await.is_err());
+        assert!(jwks.key(Some("one")).await.is_err(), "nor while it is not asked again");
+    }
+
+    #[tokio::test]
+    async fn a_key_that_the_issuer_does_not_name_is_none() {
+        let (jwks, _, goes) = issuer().await;
+        goes.add_permits(1);
+        assert!(jwks.key(Some("two")).await.unwrap().is_none());
+    }
 }

@@ -8,6 +8,7 @@
 //! | [`role`] | the roles |
 //! | [`rights`] | which endpoint needs which role: the one table |
 //! | [`token`], `jwks`, `signatures` | tokens of an issuer |
+//! | `discovery` | where an issuer gives tokens out |
 //! | [`keys`] | API keys |
 //! | [`dev`] | dev mode's own tokens |
 
@@ -23,11 +24,13 @@ use sha2::{Digest, Sha256};
 
 use crate::store::{Store, StoreError};
 use dev::DevKey;
+use discovery::Discovery;
 use jwks::Jwks;
 use role::Roles;
 use token::{JwtConfig, Keys, Verifier};
 
 pub mod dev;
+mod discovery;
 mod jwks;
 pub mod keys;
 pub mod rights;
@@ -80,6 +83,8 @@ pub enum Denied {
     Refused(String),
     /// It could not be checked now.
     Unavailable(StoreError),
+    /// The issuer does not answer, so its keys are not known.
+    Unanswered,
 }
 
 /// How callers sign in.
@@ -108,6 +113,8 @@ pub struct Auth {
     dev: bool,
     jwt: Option<JwtConfig>,
     verifier: Option<Verifier>,
+    /// Where the dashboard can sign in at an issuer.
+    discovery: Option<Arc<Discovery>>,
     admin_key: Option<[u8; 32]>,
     keys: keys::Remembered,
     verified: Mutex<LruCache<[u8; 32], (Instant, Caller)>>,
@@ -140,8 +147,11 @@ impl Auth {
                 (false, jwt, verifier, admin_key.map(|key| keys::hash(&key)))
             }
         };
+        let signs_in = jwt.as_ref().filter(|it| it.client_id.is_some());
+        let discovery = signs_in.map(|it| Discovery::new(&it.issuer)).transpose()?;
         let verified = Mutex::new(LruCache::new(REMEMBERED_MAX));
-        Ok(Arc::new(Self { dev, jwt, verifier, admin_key, keys: keys::Remembered::default(), verified }))
+        let keys = keys::Remembered::default();
+        Ok(Arc::new(Self { dev, jwt, verifier, discovery, admin_key, keys, verified }))
     }
 
     /// Whether it is dev mode: who comes over loopback without a token is an administrator.
@@ -152,6 +162,16 @@ impl Auth {
     /// The issuer's configuration.
     pub const fn jwt(&self) -> Option<&JwtConfig> {
         self.jwt.as_ref()
+    }
+
+    /// Where the dashboard signs in: the issuer, and where it gives tokens out, if that is known.
+    pub async fn places(&self) -> Vec<String> {
+        let issuer = self.jwt.as_ref().map(|it| it.issuer.clone());
+        let tokens = match &self.discovery {
+            Some(discovery) => discovery.token_endpoint().await,
+            None => None,
+        };
+        issuer.into_iter().chain(tokens).collect()
     }
 
     /// Who asks. `local` says that the request came over loopback, from no foreign page.
@@ -190,12 +210,12 @@ impl Auth {
             let judged = self.keys.verify(store, bearer).await.map_err(Denied::Unavailable)?;
             return judged.map_err(Denied::Refused);
         }
-        self.token(bearer).await.map_err(Denied::Refused)
+        self.token(bearer).await
     }
 
-    async fn token(&self, token: &str) -> Result<Caller, String> {
+    async fn token(&self, token: &str) -> Result<Caller, Denied> {
         let Some(verifier) = &self.verifier else {
-            return Err("only API keys are taken here".to_owned());
+            return Err(Denied::Refused("only API keys are taken here".to_owned()));
         };
         let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
         let known = self.verified.lock().get(&hash).filter(|(at, _)| at.elapsed() < REMEMBERED_FOR).cloned();

@@ -1,16 +1,17 @@
 //! Verifying tokens: signature, issuer, audience, times, and which roles they give.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use jsonwebtoken::{DecodingKey, Validation};
 use serde_json::{Map, Value};
 
-use super::jwks::{Jwks, Key};
+use super::jwks::{Jwks, Key, Unanswered};
 use super::keys;
 use super::role::{Role, Roles};
 use super::signatures::ALGORITHMS;
-use super::{Caller, Kind};
+use super::{Caller, Denied, Kind};
 
 /// The longest token, in bytes.
 const TOKEN_BYTES_MAX: usize = 16 * 1024;
@@ -40,9 +41,6 @@ pub struct JwtConfig {
     pub scopes: Option<String>,
 }
 
-/// Why a token is none; for the log and the answer, never with the token.
-pub(super) type Refused = String;
-
 /// Verifies the tokens of one issuer.
 pub(super) struct Verifier {
     validation: Validation,
@@ -53,7 +51,7 @@ pub(super) struct Verifier {
 
 /// Where keys come from.
 pub(super) enum Keys {
-    Issuer(Jwks),
+    Issuer(Arc<Jwks>),
     Own(Key),
 }
 
@@ -75,22 +73,27 @@ impl Verifier {
     }
 
     /// Who a token speaks for.
-    pub(super) async fn verify(&self, token: &str, kind: Kind) -> Result<Caller, Refused> {
+    ///
+    /// # Errors
+    /// Why the token is none, never with the token; or that it cannot be told now.
+    pub(super) async fn verify(&self, token: &str, kind: Kind) -> Result<Caller, Denied> {
         if token.len() > TOKEN_BYTES_MAX {
-            return Err("the token is too long".to_owned());
+            return Err(refused("the token is too long"));
         }
-        let header =
-            jsonwebtoken::decode_header(token).map_err(|_| "it is no token that can be read here")?;
+        let header = jsonwebtoken::decode_header(token)
+            .map_err(|_| refused("it is no token that can be read here"))?;
         if !ALGORITHMS.contains(&header.alg) {
-            return Err("tokens are signed with RS256, ES256 or EdDSA here".to_owned());
+            return Err(refused("tokens are signed with RS256, ES256 or EdDSA here"));
         }
         let key = match &self.keys {
-            Keys::Issuer(jwks) => jwks.key(header.kid.as_deref()).await,
+            Keys::Issuer(jwks) => {
+                jwks.key(header.kid.as_deref()).await.map_err(|Unanswered| Denied::Unanswered)?
+            }
             Keys::Own(key) => Some(key.clone()),
         };
-        let key = key.ok_or("the issuer has no such key")?;
+        let key = key.ok_or_else(|| refused("the issuer has no such key"))?;
         if key.algorithm != header.alg {
-            return Err("the key is for another algorithm".to_owned());
+            return Err(refused("the key is for another algorithm"));
         }
         let claims = self.claims(token, &key.decoding, header.alg)?;
         let principal = claims.get("sub").and_then(Value::as_str).unwrap_or_default();
@@ -100,7 +103,7 @@ impl Verifier {
             || OURS.iter().any(|ours| principal.starts_with(ours))
         {
             // An API key's name would have its sagas.
-            return Err("the token's `sub` is missing, too long, not printable, or an API key's".to_owned());
+            return Err(refused("the token's `sub` is missing, too long, not printable, or an API key's"));
         }
         let expires_at = claims.get("exp").and_then(Value::as_f64).and_then(instant);
         Ok(Caller { principal: principal.to_owned(), roles: self.roles(&claims), kind, expires_at })
@@ -111,12 +114,12 @@ impl Verifier {
         token: &str,
         key: &DecodingKey,
         algorithm: jsonwebtoken::Algorithm,
-    ) -> Result<Map<String, Value>, Refused> {
+    ) -> Result<Map<String, Value>, Denied> {
         // One algorithm and one key: the library insists that all allowed ones are of the key's family.
         let validation = Validation { algorithms: vec![algorithm], ..self.validation.clone() };
         jsonwebtoken::decode::<Map<String, Value>>(token, key, &validation)
             .map(|data| data.claims)
-            .map_err(|error| words(error.kind()))
+            .map_err(|error| refused(words(error.kind())))
     }
 
     fn roles(&self, claims: &Map<String, Value>) -> Roles {
@@ -142,7 +145,11 @@ fn instant(seconds: f64) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp(seconds as i64, 0)
 }
 
-fn words(kind: &jsonwebtoken::errors::ErrorKind) -> Refused {
+fn refused(reason: &str) -> Denied {
+    Denied::Refused(reason.to_owned())
+}
+
+fn words(kind: &jsonwebtoken::errors::ErrorKind) -> &'static str {
     use jsonwebtoken::errors::ErrorKind;
     match kind {
         ErrorKind::ExpiredSignature => "the token has expired: sign in again",
@@ -153,5 +160,4 @@ fn words(kind: &jsonwebtoken::errors::ErrorKind) -> Refused {
         ErrorKind::MissingRequiredClaim(_) => "the token lacks `exp`, `iss`, `aud` or `sub`",
         _ => "it is no token that can be read here",
     }
-    .to_owned()
 }

@@ -67,7 +67,7 @@ const reasons: [string, string][] = [
   ["A step was rejected; its definition, or the pivot behind it, says park.", "단계가 거절되었고, 정의나 피벗에 따라 사람의 조치를 기다립니다."],
   ["A step's budget is spent; its definition, or the pivot behind it, says park.", "단계의 시도 횟수를 모두 썼고, 정의나 피벗에 따라 사람의 조치를 기다립니다."],
   ["The pivot has no final answer: nobody knows on which side of it the saga is.", "피벗의 최종 응답이 없어, 피벗을 지났는지 알 수 없습니다."],
-  ["A compensation failed for good; the rest is undone.", "보상 하나가 끝내 실패했고, 나머지는 되돌렸습니다."],
+  ["A compensation failed for good; what is undone only after it waits.", "보상 하나가 끝내 실패했습니다. 그 뒤에 되돌릴 것은 기다리고 있습니다."],
   ["The worker has no right to any answer: its record is gone, or past its retention.", "워커가 결과를 알 수 없습니다. 기록이 없거나 보존 기간이 지났습니다."],
   ["A step succeeded with an output that was too large to keep.", "단계는 성공했지만 출력이 너무 커서 보관하지 못했습니다."],
   ["A step succeeded with an output that does not fit its `output_schema`.", "단계는 성공했지만 출력이 `output_schema`에 맞지 않습니다."],

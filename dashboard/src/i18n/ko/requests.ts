@@ -21,6 +21,7 @@ const members: [string, string][] = [
   ["is {min} to {max}: workers remember for that long", "{min}에서 {max} 사이여야 합니다. 워커가 그만큼 기억합니다"],
   ["are 1 to 10,000; use `filter` for more", "1~10,000건이어야 합니다. 더 많으면 필터를 쓰세요"],
   ["finds more than {max} sagas: narrow it, by time for example", "사가가 {max}건을 넘습니다. 시간 등으로 범위를 좁히세요"],
+  ["The issuer of tokens does not answer, so whether yours is good is not known. Try again.", "토큰 발급자가 응답하지 않아 이 토큰이 유효한지 알 수 없습니다. 다시 시도하세요."],
   ["it would be {count} sagas now, more than {max}: look at the preview again", "지금은 {count}건으로 {max}건보다 많습니다. 미리보기를 다시 확인하세요"],
   ["must be true: what each saga leaves undone stays undone", "되돌리지 않은 것이 그대로 남는다는 점을 확인해 주세요"],
   ["needs either `filter` or `sagas`", "`filter`와 `sagas` 중 하나만 필요합니다"],

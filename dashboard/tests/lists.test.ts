@@ -1,0 +1,126 @@
+// Lists that one works in: by keys in any layout, in an order that does not move, under filters that are kept.
+
+import type { Browser } from "playwright-core";
+import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+
+import { accessible, type Page, settled, start, visit } from "./browser";
+import { ask, fresh, peace, place, status, unpaid, unrefunded } from "./engine";
+
+let browser: Browser;
+beforeAll(async () => { browser = await start(); });
+afterEach(peace);
+afterAll(() => browser.close());
+
+/** A key as a browser tells of it when the Hangul layout is on. */
+async function hangul(page: Page, key: string, code: string): Promise<void> {
+  await page.evaluate(([it, at]) => { (document.activeElement ?? document.body).dispatchEvent(new KeyboardEvent("keydown", { key: it ?? "", code: at ?? "", bubbles: true, cancelable: true })); }, [key, code]);
+}
+
+test("the keys are the same with the Hangul layout on, and a syllable's Enter is its own", async () => {
+  const { page, go, close } = await visit(browser, { language: "ko" });
+  await go("/sagas");
+  await hangul(page, "ㅓ", "KeyJ");
+  await hangul(page, "ㅓ", "KeyJ");
+  await hangul(page, "ㅌ", "KeyX");
+  await page.getByText("1건 선택").waitFor();
+  await hangul(page, "ㅎ", "KeyG");
+  await hangul(page, "ㅈ", "KeyW");
+  await page.waitForURL(/\/ui\/workers/);
+  await go("/sagas");
+  const filter = page.locator("[data-search]");
+  await filter.fill("김");
+  const enter = (isComposing: boolean) => filter.evaluate((it, composing) => { it.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", code: "Enter", isComposing: composing, bubbles: true, cancelable: true })); }, isComposing);
+  await enter(true);
+  expect(await filter.inputValue()).toBe("김");
+  await enter(false);
+  await page.waitForURL(/text=/);
+  await close();
+});
+
+test("a view is saved under a name, is there for who comes later, and is deleted", async () => {
+  const { page, go, close } = await visit(browser);
+  const name = fresh("view");
+  await go("/sagas?status=compensated&error_code=REJECT_CARD_COMPANY");
+  await page.getByRole("button", { name: /^Views$|^Refused/ }).click();
+  await page.getByRole("menuitem", { name: "Save this view" }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByLabel("Name").fill(name);
+  await dialog.getByLabel("For everybody").check();
+  await accessible(page, "the dialog of a view");
+  await dialog.getByRole("button", { name: "Save this view" }).click();
+  await expect.poll(() => dialog.count()).toBe(0);
+  await close();
+
+  const later = await visit(browser);
+  await later.go("/sagas");
+  await later.page.getByRole("button", { name: "Views" }).click();
+  await later.page.getByRole("menuitem", { name }).click();
+  await later.page.waitForURL((url) => url.searchParams.get("status") === "compensated" && url.searchParams.get("error_code") === "REJECT_CARD_COMPANY");
+  await later.page.getByRole("button", { name }).click();
+  await later.page.getByRole("menuitem", { name: `Delete the view ${name}` }).click();
+  await later.page.getByRole("button", { name: "Views" }).waitFor();
+  const { filters } = await ask<{ filters: { name: string }[] }>("/ops/filters");
+  expect(filters.map((it) => it.name)).not.toContain(name);
+  await later.close();
+});
+
+test("what is parked while one looks waits behind a number, and moves no row under the mouse", async () => {
+  await unrefunded(2_100);
+  const { page, go, close } = await visit(browser);
+  await go("/parked");
+  const first = page.getByRole("main").locator("li.parked-line").filter({ has: page.locator("a") }).first();
+  const before = await first.innerText();
+  // More money than all the others: its place is at the top.
+  const id = await unrefunded(9_876_543);
+  await page.getByRole("button", { name: /^\d+ new$/ }).waitFor();
+  expect((await first.innerText()).split("\n")[0]).toBe(before.split("\n")[0]);
+  await page.getByRole("button", { name: /^\d+ new$/ }).click();
+  await expect.poll(async () => (await first.innerText()).split("\n")[0]).toContain("9,876,543");
+  await first.locator(`a[href*="${id}"]`).first().waitFor();
+  await close();
+});
+
+test("a list that is sorted says of what: of the newest ones, while there are more", async () => {
+  for (let at = 0; at < 4; at += 1) await status(await place(fresh("sorted"), "ok", 1_000 + at), "completed");
+  const { page, context, go, close } = await visit(browser);
+  // The engine's pages, only smaller; the second one does not come before the end.
+  let answer = (): void => undefined;
+  const held = new Promise<void>((done) => { answer = done; });
+  await context.route(/\/sagas\?.*limit=200/, async (route) => {
+    if (route.request().url().includes("after=")) await held;
+    await route.continue({ url: route.request().url().replace("limit=200", "limit=3") });
+  });
+  await go("/sagas?definition=order-checkout");
+  // Nothing is claimed of an order that is the engine's own.
+  expect(await page.getByText("are sorted").count()).toBe(0);
+  await page.getByRole("button", { name: "Amount" }).click();
+  const told = page.getByRole("status").filter({ hasText: /Only the newest \d+ are sorted/ });
+  await told.waitFor();
+  await settled(page);
+  await accessible(page, "a sorted part of a list");
+  // Of all that there is, nothing has to be said.
+  answer();
+  await expect.poll(() => told.count()).toBe(0);
+  await close();
+});
+
+test("a difference between the books is found, and settled by a human who says why", async () => {
+  const id = await unpaid(77_000);
+  expect(id, "the shop's books can be reached").not.toBeNull();
+  const { page, go, close } = await visit(browser);
+  await go("/reconciliation");
+  const row = page.getByRole("listitem").filter({ hasText: id ?? "" });
+  await row.getByText("₩77,000").waitFor();
+  await accessible(page, "a difference between the books");
+  await row.getByRole("button", { name: "Settle" }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByText(id ?? "").waitFor();
+  await dialog.getByRole("textbox").fill("paid in cash at the counter, receipt 12");
+  await accessible(page, "the dialog that settles a difference");
+  await dialog.getByRole("button").last().click();
+  await expect.poll(() => dialog.count()).toBe(0);
+  await expect.poll(() => row.count()).toBe(0);
+  await page.getByRole("navigation").getByRole("link", { name: "Audit" }).click();
+  await page.getByRole("row").filter({ hasText: "paid in cash at the counter" }).first().waitFor();
+  await close();
+});
