@@ -110,6 +110,24 @@ fn every_item_is_judged() {
     assert_eq!(s.skip_with("a.1:x1", json!({"card": "red"})), ["b:x1:1"]);
 }
 
+/// Of what came early, the first that fits is taken: whoever has corrected itself in time parks nothing.
+#[test]
+fn of_early_signals_the_first_that_fits_is_taken() {
+    let wait = "a\nw: after a; wait: {signal: paid, timeout: 1h}; output_schema: ";
+    let mut s = saga(&format!("{wait}{CARD}\nb: after w; input: {{card: \"${{steps.w.output.card}}\"}}"));
+    for card in [json!(7), json!("blue"), json!("red")] {
+        s.signal("paid", json!({ "card": card }));
+    }
+    assert_eq!(s.ok("a:x1:1"), ["b:x1:1"]);
+    assert_eq!(s.command("b:x1").input.get(), r#"{"card":"blue"}"#);
+    // Nothing fits: the first is taken, and the saga parks.
+    let mut s = saga(&format!("{wait}{CARD}"));
+    s.signal("paid", json!({ "card": 7 }));
+    s.signal("paid", json!({ "card": 8 }));
+    assert!(s.ok("a:x1:1").is_empty());
+    assert_eq!(s.parked(), Some((Why::OutputUnfit, "w:x".to_owned())));
+}
+
 /// Signals and children are steps with outputs, too.
 #[test]
 fn what_a_signal_or_a_child_brings_is_judged() {
