@@ -53,6 +53,21 @@ fn an_output_that_does_not_fit_is_undone_with_what_it_is() {
     assert_eq!(s.ok("a:c1:1"), ["ended compensated"]);
 }
 
+/// The schema is the action's: a compensation yields what it likes, and nobody is told that it does not fit.
+#[test]
+fn what_a_compensation_yields_is_asked_for_nothing() {
+    for yields in [None, Some(json!({"card": 7}))] {
+        let mut s = pay("");
+        s.ok_with("a:x1:1", json!({}));
+        assert_eq!(s.compensate(), ["a:c1:1"]);
+        let ended = match yields {
+            None => s.ok("a:c1:1"),
+            Some(yields) => s.ok_with("a:c1:1", yields),
+        };
+        assert_eq!((ended, s.notes()), (vec!["ended compensated".to_owned()], String::new()));
+    }
+}
+
 /// A saga that is parked for it before its pivot still obeys its deadline.
 #[test]
 fn the_deadline_counts_while_an_output_does_not_fit() {
