@@ -53,6 +53,21 @@ fn an_output_that_does_not_fit_is_undone_with_what_it_is() {
     assert_eq!(s.ok("a:c1:1"), ["ended compensated"]);
 }
 
+/// The schema is the action's: a compensation yields what it likes, and nobody is told that it does not fit.
+#[test]
+fn what_a_compensation_yields_is_asked_for_nothing() {
+    for yields in [None, Some(json!({"card": 7}))] {
+        let mut s = pay("");
+        s.ok_with("a:x1:1", json!({}));
+        assert_eq!(s.compensate(), ["a:c1:1"]);
+        let ended = match yields {
+            None => s.ok("a:c1:1"),
+            Some(yields) => s.ok_with("a:c1:1", yields),
+        };
+        assert_eq!((ended, s.notes()), (vec!["ended compensated".to_owned()], String::new()));
+    }
+}
+
 /// A saga that is parked for it before its pivot still obeys its deadline.
 #[test]
 fn the_deadline_counts_while_an_output_does_not_fit() {
@@ -108,6 +123,24 @@ fn every_item_is_judged() {
     assert_eq!(s.parked(), Some((Why::OutputUnfit, "a.1:x".to_owned())));
     assert_eq!(s.skip_with("a.1:x1", json!([{"card": "red"}]))[0].split(':').next(), Some("refused"));
     assert_eq!(s.skip_with("a.1:x1", json!({"card": "red"})), ["b:x1:1"]);
+}
+
+/// Of what came early, the first that fits is taken: whoever has corrected itself in time parks nothing.
+#[test]
+fn of_early_signals_the_first_that_fits_is_taken() {
+    let wait = "a\nw: after a; wait: {signal: paid, timeout: 1h}; output_schema: ";
+    let mut s = saga(&format!("{wait}{CARD}\nb: after w; input: {{card: \"${{steps.w.output.card}}\"}}"));
+    for card in [json!(7), json!("blue"), json!("red")] {
+        s.signal("paid", json!({ "card": card }));
+    }
+    assert_eq!(s.ok("a:x1:1"), ["b:x1:1"]);
+    assert_eq!(s.command("b:x1").input.get(), r#"{"card":"blue"}"#);
+    // Nothing fits: the first is taken, and the saga parks.
+    let mut s = saga(&format!("{wait}{CARD}"));
+    s.signal("paid", json!({ "card": 7 }));
+    s.signal("paid", json!({ "card": 8 }));
+    assert!(s.ok("a:x1:1").is_empty());
+    assert_eq!(s.parked(), Some((Why::OutputUnfit, "w:x".to_owned())));
 }
 
 /// Signals and children are steps with outputs, too.
