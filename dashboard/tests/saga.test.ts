@@ -37,6 +37,7 @@ steps:
     optional: true
     worker: notify
     action: order_completed
+    compensation: none
     input: { order_id: "\${input.id}", customer_id: kim, amount: 1 }
 `;
 

@@ -81,7 +81,7 @@ const RIGHT: [(&str, &str); 12] = [
     ),
     (
         "an optional output that may not fit",
-        "  a: {worker: w, action: a, compensation: u}\n  b: {after: [a], optional: true, worker: w, action: a, output_schema: {type: object}}\n  c: {after: [b], pivot: true, worker: w, action: a, output_schema: {type: object}}\n  d: {after: [c], worker: w, action: a}\n",
+        "  a: {worker: w, action: a, compensation: u}\n  b: {after: [a], optional: true, worker: w, action: a, compensation: none, output_schema: {type: object}}\n  c: {after: [b], pivot: true, worker: w, action: a, output_schema: {type: object}}\n  d: {after: [c], worker: w, action: a}\n",
     ),
     (
         "a signal that may not fit",
@@ -169,6 +169,34 @@ fn a_child_with_a_pivot_cannot_stand_where_it_may_have_to_be_undone() {
          b (w.a) is rejected: the saga turns around; undoes a (undo saga shipping)\n"
     );
     assert_eq!(check(&parent, &[], Limits::default()).verdict, Verdict::Proved);
+    // Where it is the last, a cancel in the right moment finds it completed and standing.
+    let last = must_load(&whole(
+        "  b: {worker: w, action: a, compensation: u}\n  a: {after: [b], saga: shipping}\n",
+    ));
+    let Verdict::Refuted(it) = check(&last, &[&child], Limits::default()).verdict else { panic!() };
+    assert_eq!((it.property, it.story.len()), (Property::Undone, 5));
+    let fine = must_load(&whole(
+        "  b: {worker: w, action: a, compensation: u}\n  a: {after: [b], pivot: true, saga: shipping}\n",
+    ));
+    assert_eq!(check(&fine, &[&child], Limits::default()).verdict, Verdict::Proved);
+}
+
+#[test]
+fn an_optional_step_says_what_undoes_it_as_every_other_one() {
+    let text = whole(
+        "  a: {optional: true, worker: w, action: a}\n  b: {after: [a], worker: w, action: a, compensation: u}\n",
+    );
+    let told = load(&text).map(|it| it.name).unwrap_err();
+    assert_eq!(told.iter().map(|it| it.code).collect::<Vec<_>>(), ["E011"]);
+    let Verdict::Refuted(it) = check(&load_to_explore(&text).unwrap(), &[], Limits::default()).verdict else {
+        panic!()
+    };
+    assert_eq!(
+        (it.property, it.message.contains("`a` took effect") || it.message.contains("`a` may have")),
+        (Property::Undone, true)
+    );
+    // What was published before is not kept from being loaded.
+    assert!(saga_core::definition::load_published(&text).is_ok());
 }
 
 #[test]

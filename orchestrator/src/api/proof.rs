@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use saga_core::Definition;
-use saga_core::check::{Beat, Limits, Report, Verdict, check};
+use saga_core::check::{Beat, Limits, Report, Verdict, check, final_children};
 use tokio::sync::Semaphore;
 
 use super::problem::{FaultAt, Problem};
@@ -33,12 +33,35 @@ pub async fn prove(
         return Err(Problem::bad_request("`waive` must say why, in at most 1,000 characters."));
     }
     let report = explore(engine, definition).await?;
-    let verdict = word(&report.verdict);
-    match (&report.verdict, waiver) {
-        (Verdict::Proved, _) => Ok(Proof { verdict, waiver: None }),
-        (_, Some(waiver)) => Ok(Proof { verdict, waiver: Some(Arc::from(waiver.trim())) }),
-        (_, None) => Err(refusal(&report)),
+    let mut verdict = word(&report.verdict);
+    let mut refused = (report.verdict != Verdict::Proved).then(|| refusal(&report));
+    // Those that start it were proved with what it was.
+    if refused.is_none()
+        && let Some(fault) = left_standing(engine, definition)
+    {
+        (verdict, refused) = ("refuted", Some(not_proved().errors(vec![fault])));
     }
+    match (refused, waiver) {
+        (None, _) => Ok(Proof { verdict, waiver: None }),
+        (_, Some(waiver)) => Ok(Proof { verdict, waiver: Some(Arc::from(waiver.trim())) }),
+        (Some(problem), None) => Err(problem),
+    }
+}
+
+/// Which definition could no longer undo this one as its child saga.
+fn left_standing(engine: &Engine, definition: &Definition) -> Option<FaultAt> {
+    engine.definitions.all_active().iter().find_map(|parent| {
+        let parent = &parent.definition;
+        let (step, _) = *final_children(parent, &[definition]).first()?;
+        Some(FaultAt {
+            code: Some("undone".to_owned()),
+            detail: format!(
+                "`{}` starts it in step `{step}`, where it may have to be undone: with a pivot it would stand",
+                parent.name
+            ),
+            ..FaultAt::default()
+        })
+    })
 }
 
 /// Explores a definition, within this module's bound, one at a time.
@@ -69,16 +92,15 @@ pub const fn word(verdict: &Verdict) -> &'static str {
     }
 }
 
-fn refusal(report: &Report) -> Problem {
-    let problem = Problem::new(
-        StatusCode::UNPROCESSABLE_ENTITY,
-        "unproved-definition",
-        "The definition is not proved",
-    )
-    .detail(
-        "Nothing was published. Correct it (`amends check FILE` shows it at length), or publish it with \
+fn not_proved() -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "unproved-definition", "The definition is not proved")
+        .detail(
+            "Nothing was published. Correct it (`amends check FILE` shows it at length), or publish it with \
              `?waive=` and a reason, which is recorded with the version.",
-    );
+        )
+}
+
+fn refusal(report: &Report) -> Problem {
     let fault = match &report.verdict {
         Verdict::Refuted(it) => FaultAt {
             code: Some(it.property.word().to_owned()),
@@ -91,7 +113,7 @@ fn refusal(report: &Report) -> Problem {
             ..FaultAt::default()
         },
     };
-    problem.errors(vec![fault])
+    not_proved().errors(vec![fault])
 }
 
 fn story(beats: &[Beat]) -> String {

@@ -2,17 +2,19 @@
 //!
 //! Needs no server. It must not decide anything: [`saga_core::check`] does.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
 use saga_core::Definition;
 use saga_core::check::{Depth, Limits, Property, Refutation, Report, Verdict, check};
-use saga_core::definition::{Diagnostic, load, load_to_explore, snippet};
+use saga_core::definition::{Diagnostic, Work, load, load_to_explore, snippet};
 use serde_json::{Value, json};
 
 use super::exit::{Code, Failure};
 use super::style::Tone;
+use super::watch::is_yaml;
 use super::{Output, say};
 
 /// Checks definitions: explores every combination of outcomes, and proves or refutes that they make amends
@@ -22,7 +24,7 @@ use super::{Output, say};
     within --states."
 )]
 pub struct CheckArgs {
-    /// YAML files, a definition each; child sagas are looked up among them
+    /// YAML files, a definition each; child sagas are looked up among them, and in their folders
     #[arg(required = true)]
     files: Vec<PathBuf>,
     /// The most states to visit of each definition before giving up
@@ -68,7 +70,9 @@ pub(super) fn mistakes(path: &Path, text: &str, told: &[Diagnostic]) -> String {
 /// When a file cannot be read.
 pub fn run(args: &CheckArgs, output: Output) -> Result<Code, Failure> {
     let sources = read(&args.files)?;
-    let children: Vec<&Definition> = sources.iter().filter_map(|it| it.loaded.as_ref().ok()).collect();
+    let beside = beside(&args.files);
+    let given = sources.iter().filter_map(|it| it.loaded.as_ref().ok());
+    let children: Vec<&Definition> = given.chain(&beside).collect();
     let mut code = Code::Ok;
     for source in &sources {
         let outcome = one(source, &children, args.states);
@@ -86,8 +90,72 @@ pub fn run(args: &CheckArgs, output: Output) -> Result<Code, Failure> {
     Ok(code)
 }
 
+/// The definitions in the files' folders that load.
+fn beside(files: &[PathBuf]) -> Vec<Definition> {
+    let folders: BTreeSet<PathBuf> =
+        files.iter().filter_map(|it| Some(it.canonicalize().ok()?.parent()?.to_owned())).collect();
+    let entries = folders.iter().filter_map(|it| std::fs::read_dir(it).ok()).flatten().flatten();
+    let texts =
+        entries.filter(|it| is_yaml(&it.path())).filter_map(|it| std::fs::read_to_string(it.path()).ok());
+    texts.filter_map(|text| load(&text).ok()).collect()
+}
+
+/// What is wrong with the company of its children: one is not known, or has the definition for its own child.
+fn company(definition: &Definition, children: &[&Definition]) -> Option<Company> {
+    let mut pending: Vec<&str> = children_of(definition).collect();
+    let mut seen = BTreeSet::new();
+    while let Some(name) = pending.pop() {
+        if name == definition.name {
+            return Some(Company::Circle);
+        }
+        let Some(child) = children.iter().find(|it| it.name == name) else {
+            return Some(Company::Unknown(name.to_owned()));
+        };
+        if seen.insert(name) {
+            pending.extend(children_of(child));
+        }
+    }
+    None
+}
+
+fn children_of(definition: &Definition) -> impl Iterator<Item = &str> {
+    definition.steps.iter().filter_map(|step| match &step.work {
+        Work::Child { definition } => Some(definition.as_str()),
+        _ => None,
+    })
+}
+
+/// What keeps a definition from being proved, whatever it does itself.
+enum Company {
+    /// It would be a child saga of itself, without end.
+    Circle,
+    /// Nobody knows this child.
+    Unknown(String),
+}
+
+impl Company {
+    fn code(&self) -> Code {
+        match self {
+            Self::Circle => Code::Failed,
+            Self::Unknown(_) => Code::UNPROVED,
+        }
+    }
+
+    fn says(&self) -> String {
+        match self {
+            Self::Circle => "it would be a child saga of itself, without end".to_owned(),
+            Self::Unknown(name) => {
+                format!(
+                    "nothing is known of its child saga `{name}`: give its file too, or put it beside this one"
+                )
+            }
+        }
+    }
+}
+
 struct Outcome<'s> {
     told: &'s [Diagnostic],
+    company: Option<Company>,
     /// Absent when the mistakes leave nothing to explore.
     report: Option<Report>,
     elapsed_ms: u128,
@@ -96,6 +164,7 @@ struct Outcome<'s> {
 fn one<'s>(source: &'s Source, children: &[&Definition], states_max: usize) -> Outcome<'s> {
     let began = Instant::now();
     let limits = Limits { states_max, ..Limits::default() };
+    let company = source.loaded.as_ref().ok().and_then(|it| company(it, children));
     let (told, report) = match &source.loaded {
         Ok(definition) => (&[][..], Some(check(definition, children, limits))),
         // The story is a help to understand the mistake; where there is none, the mistake stands all the same.
@@ -104,14 +173,14 @@ fn one<'s>(source: &'s Source, children: &[&Definition], states_max: usize) -> O
             (&told[..], story.filter(|it| matches!(it.verdict, Verdict::Refuted(_))))
         }
     };
-    Outcome { told, report, elapsed_ms: began.elapsed().as_millis() }
+    Outcome { told, company, report, elapsed_ms: began.elapsed().as_millis() }
 }
 
 impl Outcome<'_> {
     fn code(&self) -> Code {
         match self.report.as_ref().map(|it| &it.verdict) {
             _ if !self.told.is_empty() => Code::Failed,
-            Some(Verdict::Proved) => Code::Ok,
+            Some(Verdict::Proved) => self.company.as_ref().map_or(Code::Ok, Company::code),
             Some(Verdict::Unproved) => Code::UNPROVED,
             Some(Verdict::Refuted(_)) | None => Code::Failed,
         }
@@ -120,7 +189,11 @@ impl Outcome<'_> {
     fn word(&self) -> &'static str {
         match self.report.as_ref().map(|it| &it.verdict) {
             _ if !self.told.is_empty() => "mistakes",
-            Some(Verdict::Proved) => "proved",
+            Some(Verdict::Proved) => match self.company {
+                None => "proved",
+                Some(Company::Circle) => "refuted",
+                Some(Company::Unknown(_)) => "unproved",
+            },
             Some(Verdict::Unproved) => "unproved",
             Some(Verdict::Refuted(_)) | None => "refuted",
         }
@@ -152,6 +225,7 @@ impl Outcome<'_> {
             }),
             "elapsed_ms": u64::try_from(self.elapsed_ms).unwrap_or(u64::MAX),
             "refutation": refutation,
+            "children": self.company.as_ref().map(Company::says),
             "mistakes": mistakes,
         })
     }
@@ -175,6 +249,9 @@ impl Outcome<'_> {
                 self.elapsed_ms,
                 combined(report.depth)
             ));
+            if let Some(company) = &self.company {
+                lines.push(format!("  {}", company.says()));
+            }
             if report.verdict == Verdict::Unproved {
                 lines.push("  nothing wrong was found in these; --states allows more".to_owned());
             }
@@ -184,7 +261,7 @@ impl Outcome<'_> {
         }
         match self.report.as_ref().map(|it| &it.verdict) {
             Some(Verdict::Refuted(refutation)) => lines.push(story_text(refutation, output)),
-            Some(Verdict::Proved) if verbose => {
+            Some(Verdict::Proved) if verbose && self.company.is_none() => {
                 lines.extend(Property::ALL.iter().map(|it| format!("  {:<12} {}", it.word(), it.says())));
             }
             _ => {}

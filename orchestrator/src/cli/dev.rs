@@ -131,17 +131,19 @@ pub async fn run(args: DevArgs, output: Output) -> Result<Code, Failure> {
         () = asked.cancelled() => return Ok(Code::Ok),
     };
     let urls = everything.urls().clone();
-    let (files, left_out) = served(files, &everything.absent());
-    if !output.json {
-        for (file, workers) in left_out {
-            let why = everything.why_absent();
+    let (absent, why_absent) = (everything.absent(), everything.why_absent());
+    let those_served = |files| {
+        let (files, left_out) = served(files, &absent);
+        for (file, workers) in left_out.iter().filter(|_| !output.json) {
             say(&format!(
-                "{} is not served: its workers {} are not here; {why}",
+                "{} is not served: its workers {} are not here; {why_absent}",
                 file.display(),
                 workers.join(" and ")
             ));
         }
-    }
+        files
+    };
+    let files = those_served(files);
     let shown = tokio::select! {
         shown = show(&urls, &files, output) => shown,
         why = everything.failed() => Err(Failure::new(Code::Failed, why)),
@@ -156,7 +158,7 @@ pub async fn run(args: DevArgs, output: Output) -> Result<Code, Failure> {
         tokio::select! {
             () = asked.cancelled() => Ok(Code::Ok),
             why = everything.failed() => Err(Failure::new(Code::Failed, why)),
-            () = watch.publish(&client, output) => Ok(Code::Ok),
+            () = watch.publish(&client, those_served, output) => Ok(Code::Ok),
         }
     } else {
         shown

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use reqwest::Method;
 use saga_core::Definition;
 use saga_core::definition::Work;
-use saga_core::simulate::{Expect, Happening, Live, Scenario, ScenarioFile};
+use saga_core::simulate::{Expect, Happening, Live, Scenario, ScenarioFile, has};
 use serde_json::Value;
 
 use super::Server;
@@ -66,7 +66,7 @@ pub(super) async fn run(
         let late = format!("{} is still running after {} s", started.saga, PATIENCE.as_secs());
         return Ok(Outcome::Failed(vec![late]));
     }
-    let wrong = compare(&client, definition, &saga, &scenario.expect).await?;
+    let wrong = compare(&client, definition, &saga, &scenario.expect, &word).await?;
     Ok(Outcome::of(wrong.into_iter().map(|it| format!("{it} (saga {})", started.saga)).collect()))
 }
 
@@ -113,6 +113,7 @@ async fn compare(
     definition: &Definition,
     saga: &SagaView,
     expect: &Expect,
+    word: &str,
 ) -> Result<Vec<String>, Failure> {
     let (history, _) = client.history(saga.summary.saga, 0).await?;
     let mut wrong = Vec::new();
@@ -159,6 +160,12 @@ async fn compare(
     }
     let anomalies = saga.anomalies.iter().map(|it| it.kind.clone()).collect();
     differs("anomalies", sorted(expect.anomalies.clone()), sorted(anomalies));
+    if let Some(wanted) = &expect.output {
+        let found = saga.output.as_ref().unwrap_or(&Value::Null);
+        if !has(found, &unique(wanted, word)) {
+            differs("output", wanted.to_string(), found.to_string());
+        }
+    }
     Ok(wrong)
 }
 

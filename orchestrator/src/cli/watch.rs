@@ -43,11 +43,17 @@ impl Watch {
         paths
     }
 
-    /// Publishes what changes, for ever. What is refused is told, and is tried again when it changes again.
-    pub(super) async fn publish(mut self, client: &Client, output: Output) {
+    /// Publishes what changes and is `served`, for ever. What is refused is told, and is tried again when it changes
+    /// again.
+    pub(super) async fn publish(
+        mut self,
+        client: &Client,
+        served: impl Fn(Vec<PathBuf>) -> Vec<PathBuf>,
+        output: Output,
+    ) {
         loop {
             tokio::time::sleep(PAUSE).await;
-            let paths = self.changed();
+            let paths = served(self.changed());
             if paths.is_empty() {
                 continue;
             }

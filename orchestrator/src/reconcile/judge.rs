@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 
-use super::books::{Books, Money};
+use super::books::{Books, Money, Order};
 use super::{Finding, Kind};
 
 /// What does not fit, of what came to stand so before `until`; the largest amounts first.
@@ -76,7 +76,11 @@ fn of_order(books: &Books, id: &str, until: DateTime<Utc>) -> Vec<Finding> {
         );
         found.push(finding(Kind::RefundedTwice, Some(over), words));
     } else if let Some((amount, times)) = repeated(&money.refunds)
-        .filter(|_| whole && order.is_some_and(|it| status == "completed" && money.refunded > it.granted))
+        // What an earlier try was charged was given back when that was undone.
+        .filter(|_| {
+            let owed = |it: &Order| it.granted + (money.captured - it.amount).max(0);
+            whole && status == "completed" && order.is_some_and(|it| money.refunded > owed(it))
+        })
     {
         // Parts may be given back for returns, each once; two alike that nobody granted are looked at by somebody.
         let words = format!("the order is completed, and {amount} were given back {times} times");
@@ -197,6 +201,9 @@ mod tests {
         };
         assert_eq!(alike(30).kinds(), [], "two returns that cost the same");
         assert_eq!(alike(15).kinds(), [Kind::RefundedTwice], "one of them twice");
+        let again =
+            Case::new().order("completed", 30).granted(100).money(200, &[100, 100], 31).saga(Some(29));
+        assert_eq!(again.kinds(), [], "the first try was undone, and what the second one brought came back");
         let much = Case::new().order("completed", 30).money(200, &[], 31).saga(Some(29));
         assert_eq!(much.kinds(), [Kind::ChargedTooMuch]);
         let twice = Case::new().order("cancelled", 30).money(200, &[100, 100], 31).saga(Some(29));

@@ -68,7 +68,9 @@ async fn settle_refusal(toss: &Client, call: &Call, asked: &input::Payment, faul
         Inquiry::Found(output) => CallResult::Done(output),
         Inquiry::Unknown(_) => CallResult::Unknown(fault),
         // "Already given back", but the payment says otherwise: one of the two will change.
-        Inquiry::NotFound if fault.code.starts_with("ALREADY_") => CallResult::Unknown(fault),
+        Inquiry::NotFound if fault.code.starts_with("ALREADY_") && asked.cancel_amount.is_none() => {
+            CallResult::Unknown(fault)
+        }
         Inquiry::NotFound | Inquiry::Impossible(_) => needs_human(&fault.code, &fault.message),
     }
 }
@@ -97,6 +99,9 @@ fn remedy(code: &str) -> &'static str {
         }
         "EXCEED_MAX_REFUND_DUE" => {
             "the period for refunds is over: refund by bank transfer, then mark the step compensated with its receipt."
+        }
+        "ALREADY_CANCELED_PAYMENT" => {
+            "somebody has given it all back, and not for this: compare the cancels in Toss's shop console, then skip the step, or settle it with the customer."
         }
         "REFUND_REJECTED" => "ask the card company or Toss why, then retry, or refund by bank transfer.",
         "NOT_ALLOWED_PARTIAL_REFUND" => {

@@ -67,18 +67,20 @@ impl Refunds {
             .await
             .map_err(|error| Unfit::NotNow(Fault::new("database", error.to_string())))?;
         let order = refund.order_id.as_str();
-        let mut of_order = captured
-            .into_iter()
-            .filter(|it| refund.payment_key.as_ref().is_none_or(|key| key.as_str() == it.payment_key));
-        let Some(payment) = of_order.next() else {
-            return Err(never("no_payment", format!("nothing was captured for order {order}")));
+        let named = |it: &store::Payment| {
+            refund.payment_key.as_ref().is_none_or(|key| key.as_str() == it.payment_key)
         };
-        if of_order.next().is_some() {
-            let words = format!(
-                "order {order} has several payments. What to do: retry with `payment_key` in the input."
-            );
-            return Err(never("several_payments", words));
-        }
+        let of_order = captured.into_iter().filter(named).collect();
+        let payment = match the_one(of_order) {
+            One::None => return Err(never("no_payment", format!("nothing was captured for order {order}"))),
+            One::Several => {
+                let words = format!(
+                    "order {order} has several payments. What to do: retry with `payment_key` in the input."
+                );
+                return Err(never("several_payments", words));
+            }
+            One::Is(payment) => payment,
+        };
         let payment_key = PaymentKey::try_from(payment.payment_key)
             .map_err(|error| never("bad_payment_key", error.to_owned()))?;
         Ok(input::Payment {
@@ -91,6 +93,24 @@ impl Refunds {
             cancel_reason: refund.reason,
             refund_account: refund.refund_account,
         })
+    }
+}
+
+enum One {
+    None,
+    Is(store::Payment),
+    Several,
+}
+
+/// The payment that an order stands by, of those that were captured for it, the oldest first: what an earlier try was
+/// charged was given back whole when that was undone. Once all are given back it is the newest, so that a refund that is
+/// asked for again means the same payment.
+fn the_one(mut captured: Vec<store::Payment>) -> One {
+    let mut holding = captured.iter().enumerate().filter(|(_, it)| it.refunded_amount < it.captured_amount);
+    match (holding.next().map(|it| it.0), holding.next()) {
+        (Some(_), Some(_)) => One::Several,
+        (Some(at), None) => One::Is(captured.swap_remove(at)),
+        (None, _) => captured.pop().map_or(One::None, One::Is),
     }
 }
 

@@ -98,17 +98,19 @@ fn confirmed(found: &Payment) -> Confirmed {
 
 /// What a payment says about a cancel: its output when it has taken effect.
 ///
-/// Everything given back is always enough. A partial cancel is recognized by its effect key, which
-/// stands in its reason: amounts alone cannot tell it from another one.
+/// Who asks for all of it is served by whoever gave it back. A part is recognized by its effect key, which stands in
+/// its reason: amounts alone cannot tell it from another one.
 pub fn of_cancel(asked: &input::Payment, effect_key: &str, found: &Payment) -> Option<Cancelled> {
     if stranger(asked, found).is_some() {
         return None;
     }
     let mark = input::mark(effect_key);
     let ours = |reason: &Option<String>| reason.as_deref().is_some_and(|it| it.contains(&mark));
-    let whole = found.balance_amount == 0;
-    let part = asked.cancel_amount.is_some() && found.cancels().iter().any(|it| ours(&it.cancel_reason));
-    if !whole && !part {
+    let done = match asked.cancel_amount {
+        None => found.balance_amount == 0,
+        Some(_) => found.cancels().iter().any(|it| ours(&it.cancel_reason)),
+    };
+    if !done {
         return None;
     }
     Some(Cancelled {

@@ -364,9 +364,7 @@ fn completed(model: &Model, world: &World) -> Result<(), Broken> {
 fn compensated(model: &Model, world: &World) -> Result<(), Broken> {
     for (cell, row) in world.state.cells.iter().zip(&world.rows) {
         let Some(step) = model.step(cell.step) else { continue };
-        // What an optional step leaves behind must not undo an order, and is not undone with it unless it says how.
-        let harmless = step.harmless || (step.optional && step.compensation.is_none());
-        if step.turn != Turn::Graph || harmless || !row.may_stand() {
+        if step.turn != Turn::Graph || step.harmless || !row.may_stand() {
             continue;
         }
         let name = &step.name;

@@ -14,7 +14,10 @@ mod reduce;
 mod story;
 mod world;
 
-use crate::definition::Definition;
+use saga_protocol::StepName;
+
+use crate::definition::graph::Side;
+use crate::definition::{Definition, Turn, Work};
 use crate::state::Cell;
 
 pub use self::laws::Property;
@@ -90,6 +93,24 @@ impl Default for Limits {
     fn default() -> Self {
         Self { states_max: 2_000_000, whole_max: 30_000, pairs_max: 120_000 }
     }
+}
+
+/// Steps that stand where the saga may still turn around, with their child sagas, which have a pivot: completed, such a
+/// child stands.
+pub fn final_children<'d>(
+    definition: &'d Definition,
+    children: &[&Definition],
+) -> Vec<(&'d StepName, &'d str)> {
+    let is_final = |name: &str| children.iter().any(|it| it.name == name && it.pivot.is_some());
+    let before = definition
+        .steps()
+        .filter(|(ix, step)| step.turn == Turn::Graph && definition.side(*ix) == Side::Before);
+    before
+        .filter_map(|(_, step)| match &step.work {
+            Work::Child { definition } if is_final(definition) => Some((&step.name, definition.as_str())),
+            _ => None,
+        })
+        .collect()
 }
 
 /// Explores a definition. `children` are the definitions that its steps may name: a child saga that is not among them

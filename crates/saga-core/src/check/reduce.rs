@@ -87,5 +87,5 @@ fn is_over(model: &Model, cell: &Cell, row: &Row) -> bool {
 fn leaves_nothing(step: &Step) -> bool {
     step.compensation.is_none()
         && !matches!(step.work, Work::Child { .. })
-        && (step.harmless || step.optional || !matches!(step.work, Work::Action { .. }))
+        && (step.harmless || !matches!(step.work, Work::Action { .. }))
 }

@@ -75,7 +75,7 @@ fn stands(definition: &Definition, draft: &Draft<'_>, side: Side, told: &mut Dia
                 format!("`{name}` is never compensated: behind the pivot `{pivot}` there is no way back");
             told.add(*at, Code::NeverCompensated, message, "remove its `compensation`");
         }
-        (Undo::Unsaid, Side::Before, Some(Work::Action { .. })) if !draft.optional => {
+        (Undo::Unsaid, Side::Before, Some(Work::Action { .. })) => {
             let message =
                 format!("`{name}` cannot be undone, and stands where the saga may still turn around");
             let remedy = "name its `compensation`; write `compensation: none` if it leaves nothing behind; or make it the pivot";

@@ -47,6 +47,8 @@ pub fn load_published(text: &str) -> Result<Definition, Vec<Diagnostic>> {
     let mut told = Diagnostics::default();
     let definition = source::parse(text, &mut told).and_then(|root| definition(&root, &mut told));
     let grave = !told.only(&[
+        // Once, an optional step did not have to say what undoes it.
+        Code::NotUndoable,
         Code::NeverApplies,
         Code::MaybeNoOutput,
         Code::NoSuchValue,

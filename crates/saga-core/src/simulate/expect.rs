@@ -133,7 +133,7 @@ fn pairs(all: &BTreeMap<String, String>) -> String {
 }
 
 /// Whether a value has everything that is wanted of it.
-pub(crate) fn has(found: &Value, wanted: &Value) -> bool {
+pub fn has(found: &Value, wanted: &Value) -> bool {
     match (found, wanted) {
         (Value::Object(found), Value::Object(wanted)) => {
             wanted.iter().all(|(key, wanted)| found.get(key).is_some_and(|found| has(found, wanted)))

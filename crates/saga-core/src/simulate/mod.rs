@@ -18,7 +18,7 @@ use saga_protocol::{Direction, Fault};
 use serde_json::Value;
 
 pub use self::coverage::Coverage;
-pub use self::expect::{Expect, verify};
+pub use self::expect::{Expect, has, verify};
 pub use self::hand::{Hand, Move, MoveError, by_hand};
 pub use self::play::play;
 pub use self::script::{Answer, Happening, Live, Scenario, ScenarioError, ScenarioFile, Script, Try};

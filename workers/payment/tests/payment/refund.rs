@@ -86,6 +86,26 @@ async fn what_cannot_be_given_back_is_refused_with_what_to_do() {
     assert_eq!(shop.row(&first).await.unwrap().refunded_amount, 0);
 }
 
+/// What an earlier try was charged was given back when that was undone: the order stands by the later payment.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_payment_that_an_order_stands_by_is_the_one_that_holds_money() {
+    let shop = Shop::open().await;
+    let first = input(&key("ok"), &order(), 9_000);
+    let (confirm, cancel) = commands(&first);
+    assert_eq!(shop.settle(&confirm).await.0, Outcome::Succeeded);
+    assert_eq!(shop.settle(&cancel).await.0, Outcome::Succeeded);
+    let order_id = first["order_id"].as_str().unwrap();
+    let second = input(&key("ok"), order_id, 9_000);
+    assert_eq!(shop.settle(&commands(&second).0).await.0, Outcome::Succeeded);
+    let whole = refund(&first["order_id"], 9_000);
+    assert_eq!(shop.settle(&whole).await.0, Outcome::Succeeded);
+    assert_eq!(shop.row(&second).await.unwrap().refunded_amount, 9_000);
+    // Now none holds any: what is asked for once more is the same refund, and another one finds nothing left.
+    assert_eq!(shop.settle(&testkit::again(&whole)).await.0, Outcome::Succeeded);
+    assert_eq!(shop.settle(&refund(&first["order_id"], 9_000)).await.0, Outcome::Rejected);
+    assert_eq!(shop.toss.totals(order_id).await, (18_000, 18_000));
+}
+
 struct Refund {
     toss: Toss,
     pool: PgPool,
