@@ -157,7 +157,8 @@ mod tests {
 
     #[test]
     fn tokens_may_be_fetched_where_the_issuer_gives_them_out() {
-        let places = ["https://login.example.com/pool", "https://pool.auth.example.com/oauth2/token", "javascript:x"];
+        let places =
+            ["https://login.example.com/pool", "https://pool.auth.example.com/oauth2/token", "javascript:x"];
         let policy = policy("n", &places.map(ToOwned::to_owned));
         let connect = "connect-src 'self' https://login.example.com https://pool.auth.example.com;";
         assert!(policy.contains(connect), "{policy}");

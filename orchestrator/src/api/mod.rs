@@ -377,8 +377,9 @@ async fn admit(api: &Api, request: &mut Request, peer: IpAddr, client: IpAddr) -
             }
             Denied::Refused(reason) => Problem::unauthorized(&format!("{}.", problem::sentence(&reason))),
             Denied::Unavailable(error) => error.into(),
-            Denied::Unanswered => Problem::unavailable()
-                .detail("The issuer of tokens does not answer, so whether yours is good is not known. Try again."),
+            Denied::Unanswered => Problem::unavailable().detail(
+                "The issuer of tokens does not answer, so whether yours is good is not known. Try again.",
+            ),
         })?;
     let principal = &caller.principal;
     api.0.principals.take(principal, Instant::now()).map_err(|wait_s| too_many(principal, wait_s))?;

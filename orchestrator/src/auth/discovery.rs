@@ -93,7 +93,11 @@ mod tests {
         let counted = Arc::clone(&asked);
         let answer = move || {
             counted.fetch_add(1, Ordering::Relaxed);
-            async { Json(json!({ "token_endpoint": "https://tokens.example.com/oauth2/token", "issuer": "https://login" })) }
+            async {
+                Json(
+                    json!({ "token_endpoint": "https://tokens.example.com/oauth2/token", "issuer": "https://login" }),
+                )
+            }
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let issuer = format!("http://{}/pool/", listener.local_addr().unwrap());
