@@ -18,11 +18,14 @@ saga: ${PARTS}
 description: Pays for each part by itself.
 trigger: { http: { method: POST, path: /${PARTS} } }
 key: \${input.id}
+amount: \${input.amount}
+currency: KRW
 input:
   type: object
-  required: [id, parts]
+  required: [id, amount, parts]
   properties:
     id: { type: string }
+    amount: { type: integer }
     parts: { type: array, items: { type: object, required: [order_id, payment_key, amount], properties: { order_id: { type: string }, payment_key: { type: string }, amount: { type: integer } } } }
 steps:
   pay:
@@ -45,7 +48,7 @@ test("a foreach is one step of the graph, says how its items stand, and a deed n
   await ask(`/definitions?${new URLSearchParams({ waive: "a definition of the dashboard's tests" })}`, "POST", IN_PARTS);
   const id = fresh("parts");
   const parts = ["ok", "ok", "reject_card", "ok"].map((card, at) => ({ order_id: `${id}-${at}`, payment_key: `tviva_${card}_${id}-${at}`, amount: 1_000 + at }));
-  const { saga } = await ask<{ saga: string }>(`/${PARTS}`, "POST", { id, parts });
+  const { saga } = await ask<{ saga: string }>(`/${PARTS}`, "POST", { id, amount: parts.reduce((sum, it) => sum + it.amount, 0), parts });
   await status(saga, "parked");
   const { page, go, close } = await visit(browser);
   await go(`/sagas/${saga}`);
