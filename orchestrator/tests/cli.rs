@@ -245,6 +245,20 @@ async fn a_new_definition_is_spelled_well_proved_and_tested() {
     assert_eq!(std::fs::read_to_string(&file).unwrap(), untidy, "--check writes nothing");
     assert_eq!(code(&amends(url, &["def", "fmt", &file]).await), 0);
     assert_eq!(code(&amends(url, &["def", "fmt", "--check", &file]).await), 0);
+    // A child saga is found beside its parent; one that nobody knows proves nothing, and a circle is none.
+    let step = "{ worker: w, action: a, compensation: u }";
+    let write = |name: &str, text: &str| std::fs::write(format!("{defs}/{name}.yaml"), text).unwrap();
+    write("trip", &format!("saga: trip\nsteps:\n  a: {step}\n  b: {{ after: [a], saga: stay }}\n"));
+    let trip = format!("{defs}/trip.yaml");
+    let unknown = amends(url, &["check", &trip]).await;
+    assert_eq!(code(&unknown), 3, "{}", out(&unknown));
+    assert!(out(&unknown).contains("nothing is known of its child saga `stay`"), "{}", out(&unknown));
+    write("stay", &format!("saga: stay\nsteps:\n  a: {step}\n"));
+    assert_eq!(code(&amends(url, &["check", &trip]).await), 0);
+    write("stay", "saga: stay\nsteps:\n  a: { saga: trip }\n");
+    let circle = amends(url, &["check", &trip]).await;
+    assert_eq!(code(&circle), 1, "{}", out(&circle));
+    assert!(out(&circle).contains("a child saga of itself"), "{}", out(&circle));
     let bad = amends(url, &["def", "new", "Bad Name", "--defs", &defs, "--scenarios", &scenarios]).await;
     assert_eq!(code(&bad), 2);
     let schema = amends(url, &["def", "schema"]).await;

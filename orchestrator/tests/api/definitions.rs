@@ -114,3 +114,30 @@ async fn what_is_not_proved_is_refused_unless_the_reason_is_given_and_recorded()
     assert_eq!((&version["verdict"], &version["waiver"]), (&json!("refuted"), &json!("only until Friday")));
     server.stop().await;
 }
+
+/// What was proved of a parent was proved with its child as it was.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_child_that_could_no_longer_be_undone_is_not_published_under_its_parents() {
+    let server = Server::start().await;
+    let undone =
+        "saga: stay\nsteps:\n  room: { worker: travel, action: book_room, compensation: cancel_room }\n";
+    server.publish(undone).await;
+    server
+        .publish("saga: week\nsteps:\n  stay: { saga: stay }\n  car: { after: [stay], worker: travel, action: book_car, compensation: cancel_car }\n")
+        .await;
+    let stands =
+        undone.replace("action: book_room, compensation: cancel_room", "action: book_room, pivot: true");
+    let refused = server.request(Method::POST, "/definitions", &YAML, stands.clone()).await;
+    let detail = refused.body["errors"][0]["detail"].as_str().unwrap_or_default().to_owned();
+    refused.is_problem(422, "unproved-definition");
+    assert!(detail.contains("`week` starts it in step `stay`"), "{detail}");
+    let waived =
+        server.request(Method::POST, "/definitions?waive=nobody%20starts%20weeks", &YAML, stands).await;
+    assert_eq!(
+        (waived.status.as_u16(), &waived.body["verdict"]),
+        (201, &json!("refuted")),
+        "{}",
+        waived.body
+    );
+    server.stop().await;
+}
