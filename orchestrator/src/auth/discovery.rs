@@ -41,7 +41,7 @@ impl Discovery {
     /// The address of the token endpoint, as far as it is known.
     pub(super) async fn token_endpoint(self: &Arc<Self>) -> Option<String> {
         let known = self.known.read().clone();
-        if !known.is_some_and(|(at, _)| at.elapsed() < FRESH_FOR) {
+        if known.is_none_or(|(at, _)| at.elapsed() >= FRESH_FOR) {
             self.refresh().await;
         }
         self.known.read().as_ref().map(|(_, endpoint)| endpoint.clone())
