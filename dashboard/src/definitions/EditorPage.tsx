@@ -26,7 +26,7 @@ import { draftOf, dropDraft, keepDraft } from "./drafts";
 import { outline } from "./outline";
 import { ProofPanel } from "./ProofPanel";
 import { sample } from "./sample";
-import { ScenariosPanel } from "./ScenariosPanel";
+import { scenario, ScenariosPanel } from "./ScenariosPanel";
 import { WhatIfPanel } from "./WhatIfPanel";
 import { BEGINNING } from "./beginning";
 import type { EditorHandle } from "./Yaml";
@@ -57,6 +57,7 @@ function Writing({ initial, published }: { initial: string; published: Definitio
   const [publishing, setPublishing] = useState(false);
   const [refused, setRefused] = useState<{ source: string; mistakes: Mistake[] } | null>(null);
   const [playing, setPlaying] = useState<Record<string, string> | null>(null);
+  const [scenarios, setScenarios] = useState<string | null>(null);
   const handle = useRef<EditorHandle>(null);
   const known = useQuery({ ...workers, retry: false, staleTime: 60_000 });
   const offers = useMemo(() => Object.fromEntries((known.data?.workers ?? []).map((it) => [it.worker, it.actions])), [known.data]);
@@ -69,6 +70,9 @@ function Writing({ initial, published }: { initial: string; published: Definitio
   const dirty = source !== initial;
   /** Set only while what is in the editor is right. */
   const version = current && mistakes.length === 0 ? asked.data?.version : undefined;
+  // The last name that the text had: while it is wrong, it has none.
+  const [named, setNamed] = useState(name ?? undefined);
+  if (asked.data?.name !== undefined && asked.data.name !== named) setNamed(asked.data.name);
   // A name that was changed in the text is another definition, which nothing is published of.
   const simulate = () => void navigate({ to: "/simulator", search: { definition: name ?? undefined, draft: dirty ? "1" : undefined } });
   const base = kept?.base ?? published?.version ?? null;
@@ -117,8 +121,9 @@ function Writing({ initial, published }: { initial: string; published: Definitio
           <Section flush title={t("saga.graph")}>{steps.length > 0 ? <LazyGraph steps={steps} label={t("saga.graph")} down /> : <Notice icon="definitions" title={t("editor.no_steps")} />}</Section>
           {asked.isError && <Section><ProblemNotice problem={asProblem(asked.error)} onRetry={() => void asked.refetch()} /></Section>}
           {version !== undefined && <ProofPanel source={source} version={version} onPlay={setPlaying} />}
-          {version !== undefined && asked.data?.name !== undefined && <ScenariosPanel key={asked.data.name} source={source} name={asked.data.name} sample={sample(published?.input ?? {})} />}
-          {version !== undefined && published !== null && <Section title={t("what_if")}><WhatIfPanel name={published.name} candidate={{ definition: source }} /></Section>}
+          {/* These stay while the text is wrong, or is being judged: what is written in them is not the text's. */}
+          {named !== undefined && <ScenariosPanel source={source} ready={version !== undefined} text={scenarios ?? scenario(named, sample(published?.input ?? {}))} onText={setScenarios} />}
+          {published !== null && <Section title={t("what_if")}><WhatIfPanel name={published.name} candidate={{ definition: source }} ready={version !== undefined} /></Section>}
         </div>
       </div>
       <Confirm open={givingUp} onClose={() => setGivingUp(false)} onConfirm={() => write(initial)} title={t("draft.give_up")} words={t("draft.give_up.about")} act={t("draft.give_up")} />

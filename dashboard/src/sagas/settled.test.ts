@@ -26,3 +26,11 @@ test("a list that was empty shows what comes", () => {
   const one = settle(empty.seen, rows("a"), "all", false);
   expect([ids(one.shown), one.fresh]).toEqual(["a", 0]);
 });
+
+test("where everything that is read is new, it is shown: a list of the seen ones would be empty", () => {
+  const first = settle(null, rows("b", "a"), "all", false);
+  const then = settle(first.seen, rows("e", "d", "c"), "all", false);
+  expect([ids(then.shown), then.fresh]).toEqual(["edc", 0]);
+  const after = settle(then.seen, rows("f", "e", "d"), "all", false);
+  expect([ids(after.shown), after.fresh]).toEqual(["ed", 1]);
+});

@@ -112,6 +112,7 @@ export const author = {
   "scenarios.text": "Scenarios (YAML). Escape, then Tab, leaves the editor.",
   "scenarios.open": "Open a file",
   "scenarios.run": "Run",
+  "scenarios.not_ready": "The definition has to be right first.",
   "scenarios.came": "{passed} of {count} passed",
   "scenarios.reached": "reached {reached} of {total}",
   "scenarios.passed": "passed",

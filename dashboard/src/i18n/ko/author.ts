@@ -112,6 +112,7 @@ export const author = {
   "scenarios.text": "시나리오 (YAML). Esc 후 Tab으로 나갑니다.",
   "scenarios.open": "파일 열기",
   "scenarios.run": "실행",
+  "scenarios.not_ready": "먼저 정의에 오류가 없어야 합니다.",
   "scenarios.came": "{count}개 중 {passed}개 통과",
   "scenarios.reached": "{total}개 중 {reached}개 도달",
   "scenarios.passed": "통과",
