@@ -8,6 +8,7 @@ import { send } from "../api/client";
 import type { ActionName, Job, JobPreview, JobRequest } from "../api/contract";
 import { asProblem } from "../api/problem";
 import { useStale } from "../api/queries";
+import { unique } from "../api/unique";
 import { useLanguage, useT } from "../i18n";
 import { useSaid } from "../i18n/said";
 import { Button, Check, Dialog, DialogEnd, Field, Input, Select, Textarea } from "../ui/Controls";
@@ -42,7 +43,7 @@ export function BulkDialog({ set, onClose }: { set: BulkSet; onClose: () => void
     staleTime: 0,
   });
   // One job a dialog, however often it is clicked and whatever answer was lost on its way.
-  const [key] = useState(() => crypto.randomUUID());
+  const [key] = useState(unique);
   const start = useMutation({
     mutationFn: () => send<Job>("POST", "/ops/jobs", { ...request, ...bound(set, preview.data) }, { "idempotency-key": key }),
     // The set may have grown behind the button's number: it is looked at, and decided on, again.

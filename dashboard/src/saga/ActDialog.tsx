@@ -7,6 +7,7 @@ import { send } from "../api/client";
 import type { Acted, ActionPlan, SagaView } from "../api/contract";
 import { asProblem } from "../api/problem";
 import { useRights, useStale } from "../api/queries";
+import { unique } from "../api/unique";
 import { term, useLanguage, useT } from "../i18n";
 import { money } from "../i18n/format";
 import { useSaid } from "../i18n/said";
@@ -40,7 +41,7 @@ export function ActDialog({ saga: now, plan: chosen, revision: of, onClose }: { 
   const [acknowledged, setAcknowledged] = useState(false);
   const [json, setJson] = useState(() => (plan.action === "skip" ? "" : JSON.stringify(plan.action === "retry_edited" ? plan.input ?? saga.input : {}, null, 2)));
   // The same deed sent twice, by a double click or after a lost answer, is one; decided again it is another.
-  const key = useMemo(() => `${crypto.randomUUID()}-${revision}`, [revision]);
+  const key = useMemo(() => `${unique()}-${revision}`, [revision]);
 
   const needs = (what: string) => plan.needs.includes(what);
   const edits = needs("input") || needs("output");

@@ -2,6 +2,14 @@
 
 export interface Seen { filter: string; newest: string }
 
+/** All that is shown is read again at each change: beyond so many pages, a filter finds what a longer list would hide. */
+export const PAGES_MAX = 20;
+
+/** Whether the next page is read when the list's end is reached. */
+export function readsOn(pages: number, hasNext: boolean): boolean {
+  return hasNext && pages < PAGES_MAX;
+}
+
 interface Row { saga: string }
 
 /**

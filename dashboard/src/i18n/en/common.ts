@@ -3,6 +3,7 @@
 export const common = {
   "copy": "Copy",
   "copied": "Copied",
+  "copy.failed": "It could not be copied: over plain HTTP, or where it is forbidden, the browser lets no page copy. Select it, and copy it by hand.",
   "copy.input": "Copy the input",
   "copy.output": "Copy the output",
   "close": "Close",
@@ -137,6 +138,7 @@ export const common = {
   "signin.again": "Your sign-in has ended",
   "signin.again.about": "Sign in as {who} again, and go on where you are: what you wrote is still there.",
   "signin.no_window": "the browser lets no window open. Allow it for this page, or paste a token.",
+  "signin.not_secure": "this page came over plain HTTP, and the browser can sign in at a provider over HTTPS only. Open it by https://, or paste a token.",
   "signout": "Sign out",
   "settings.looks": "Language and looks",
   "settings.language": "Language",

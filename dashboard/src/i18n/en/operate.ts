@@ -40,6 +40,7 @@ export const operate = {
   "parked.fresh": "{count} new",
   "list.shown": "{count} shown",
   "list.more": "more below",
+  "list.bound": "the list ends here: filter for older ones",
   "list.sorted": "Only the newest {count} are sorted: there are older ones, which may belong above.",
   "sort.by": "Sort by {column}",
   "list.lag": "details are {s} s behind",

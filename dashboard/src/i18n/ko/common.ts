@@ -3,6 +3,7 @@
 export const common = {
   "copy": "복사",
   "copied": "복사됨",
+  "copy.failed": "복사하지 못했습니다. HTTP로 열었거나 허용되지 않으면 브라우저가 복사를 막습니다. 직접 선택해 복사하세요.",
   "copy.input": "입력 복사",
   "copy.output": "출력 복사",
   "close": "닫기",
@@ -137,6 +138,7 @@ export const common = {
   "signin.again": "로그인이 만료되었습니다",
   "signin.again.about": "{who} 계정으로 다시 로그인하면 하던 일을 이어갑니다. 입력한 내용은 그대로 있습니다.",
   "signin.no_window": "브라우저가 새 창을 막았습니다. 이 페이지에 허용하거나 토큰을 붙여 넣으세요.",
+  "signin.not_secure": "이 페이지를 HTTP로 열었습니다. 제공자 로그인은 HTTPS에서만 됩니다. https:// 주소로 열거나 토큰을 붙여 넣으세요.",
   "signout": "로그아웃",
   "settings.looks": "언어와 화면",
   "settings.language": "언어",

@@ -40,6 +40,7 @@ export const operate = {
   "parked.fresh": "새로 {count}건",
   "list.shown": "{count}건 표시",
   "list.more": "아래에 더 있음",
+  "list.bound": "목록은 여기까지입니다. 더 오래된 사가는 필터로 찾으세요",
   "list.sorted": "가장 최근 {count}건만 정렬했습니다. 더 오래된 사가가 있고, 그중에 이보다 위에 올 것이 있을 수 있습니다.",
   "sort.by": "{column} 기준 정렬",
   "list.lag": "상세 정보가 {s}초 늦음",
