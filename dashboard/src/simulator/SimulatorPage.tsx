@@ -42,6 +42,7 @@ export function SimulatorPage() {
       )}>
       {all.data?.definitions.length === 0 && name === undefined
         ? <Section><Notice icon="definitions" title={t("definitions.none")}>{t("definitions.none.do")}</Notice></Section>
+        : chosen === undefined ? <Await of={all} rows={8}>{() => null}</Await>
         : <Await of={asked} rows={8}>{(data) => <Play key={data.name + data.version + (draft ?? "")} definition={data} />}</Await>}
     </Page>
   );

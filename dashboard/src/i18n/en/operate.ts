@@ -25,6 +25,7 @@ export const operate = {
   "overview.pile": "Where the work is",
   "overview.pile.none": "No definition is published.",
   "overview.here": "{count} here",
+  "overview.here.parked": "{count} parked",
   "overview.throughput": "Sagas a minute",
   "overview.hour": "last hour: {started} started, {completed} completed, {compensated} compensated",
   "overview.to_end": "Time to end",

@@ -25,6 +25,7 @@ export const operate = {
   "overview.pile": "작업이 있는 곳",
   "overview.pile.none": "게시된 정의가 없습니다.",
   "overview.here": "{count}건",
+  "overview.here.parked": "조치 필요 {count}건",
   "overview.throughput": "분당 사가",
   "overview.hour": "최근 1시간: 시작 {started}, 완료 {completed}, 보상 {compensated}",
   "overview.to_end": "완료 시간",
