@@ -1,5 +1,6 @@
 // The one way to the engine: adds the token, reads problems, and says when nobody answers.
 
+import { parseExact, writeExact } from "./exact";
 import { ApiProblem } from "./problem";
 import { currentToken, renewed } from "./session";
 
@@ -49,7 +50,7 @@ async function sent(path: string, sending: Sending, token: string | null): Promi
   let body: string | null = null;
   if (sending.json !== undefined) {
     headers.set("content-type", "application/json");
-    body = JSON.stringify(sending.json);
+    body = writeExact(sending.json);
   } else if (sending.text !== undefined) {
     headers.set("content-type", sending.type ?? "text/plain");
     body = sending.text;
@@ -83,7 +84,7 @@ export async function get<T>(path: string, signal?: AbortSignal): Promise<T> {
   const late = AbortSignal.timeout(READ_MS_MAX);
   try {
     const response = await call(path, { signal: signal ? AbortSignal.any([signal, late]) : late });
-    return (await response.json()) as T;
+    return parseExact(await response.text()) as T;
   } catch (error) {
     if (!late.aborted || signal?.aborted) throw error;
     setReachable(false);
@@ -93,7 +94,7 @@ export async function get<T>(path: string, signal?: AbortSignal): Promise<T> {
 
 export async function send<T>(method: string, path: string, json?: unknown, headers?: Record<string, string>): Promise<T> {
   const response = await call(path, { method, ...(json === undefined ? {} : { json }), ...(headers ? { headers } : {}) });
-  return (response.status === 204 ? undefined : await response.json()) as T;
+  return (response.status === 204 ? undefined : parseExact(await response.text())) as T;
 }
 
 /** A query string of what is set; an empty string when nothing is. */

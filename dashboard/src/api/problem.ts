@@ -36,3 +36,10 @@ export function asProblem(error: unknown): ApiProblem {
   if (error instanceof ApiProblem) return error;
   return new ApiProblem(599, { title: error instanceof Error ? error.message : String(error) });
 }
+
+/** Whether it looks as if there were none, and nobody knows. */
+export function unread(data: unknown, error: unknown): boolean {
+  if (data !== undefined || !error) return false;
+  // That nobody answers is said once, above the page; and who may not see it, or a server without it, misses nothing.
+  return !["offline", "absent", "forbidden", "unauthorized"].includes(asProblem(error).kind);
+}

@@ -4669,6 +4669,7 @@ export interface operations {
                 key?: string;
                 text?: string;
                 owner?: string;
+                label?: string;
                 started_after?: string;
                 started_before?: string;
                 older_than_s?: number;

@@ -10,12 +10,13 @@ import type { AuditEntry } from "../api/contract";
 import { audit } from "../api/queries";
 import { type T, term, useT } from "../i18n";
 import { en } from "../i18n/en";
+import { useSaid } from "../i18n/said";
 import { toast } from "../layout/Toasts";
 import { Ago, Exactly } from "../ui/bits";
 import { Button, Dialog, Input } from "../ui/Controls";
 import { Json } from "../ui/Json";
 import { composing } from "../ui/keyboard";
-import { Await, Notice, Page, Section } from "../ui/Page";
+import { Await, Notice, Page, problemWords, Section } from "../ui/Page";
 import { type Column, Table } from "../ui/Table";
 
 const FILTERS = ["who", "what", "target"] as const;
@@ -24,6 +25,7 @@ const UUID = /^[0-9a-f]{8}-[0-9a-f-]{27}$/;
 
 export function AuditPage() {
   const t = useT();
+  const said = useSaid();
   const navigate = useNavigate();
   const search = useSearch({ from: "/audit" });
   const filter = Object.fromEntries([...FILTERS, ...TIMES].map((it) => [it, search[it]]));
@@ -51,7 +53,7 @@ export function AuditPage() {
       link.click();
       URL.revokeObjectURL(url);
     } catch (error) {
-      toast(error instanceof Error ? error.message : String(error), "parked", "rejected");
+      toast(problemWords(error, t, said), "parked", "rejected");
     } finally {
       setSaving(false);
     }

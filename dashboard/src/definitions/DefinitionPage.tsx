@@ -18,7 +18,7 @@ import { Button, Select, Tabs } from "../ui/Controls";
 import { Icon } from "../ui/Icon";
 import { Json } from "../ui/Json";
 import { lazyPart } from "../ui/lazily";
-import { Await, Page, Section, Skeleton } from "../ui/Page";
+import { Await, Notice, Page, Section, Skeleton } from "../ui/Page";
 import { HoldDialog } from "../workers/HoldDialog";
 import { Canary } from "./Canary";
 import { changedKeys, compare } from "./compare";
@@ -131,6 +131,9 @@ function Drawn({ shown, other }: { shown: VersionView; other: VersionView | unde
     queryFn: async () => changedKeys(await beside(other?.source ?? ""), await beside(shown.source)),
     enabled: other !== undefined, staleTime: Infinity,
   });
+  const failed = [now, before].find((it) => it.isError);
+  if (failed) return <Await of={{ ...failed, data: undefined }}>{() => null}</Await>;
+  if (now.data?.length === 0) return <Notice icon="definitions" title={t("editor.no_steps")} />;
   if (steps.length === 0) return <Skeleton rows={3} />;
   return (
     <>

@@ -22,16 +22,17 @@ import { lazyPart } from "../ui/lazily";
 import { Await, Notice, Page, ProblemLine, ProblemNotice, Section } from "../ui/Page";
 import { type Mistake, judge, mistake, type Verdict } from "./mistakes";
 import { compare } from "./compare";
-import { draftOf, dropDraft, keepDraft } from "./drafts";
+import { draftOf, dropDraft, keepDraft, overtaken } from "./drafts";
 import { outline } from "./outline";
 import { ProofPanel } from "./ProofPanel";
 import { sample } from "./sample";
-import { ScenariosPanel } from "./ScenariosPanel";
+import { scenario, ScenariosPanel } from "./ScenariosPanel";
 import { WhatIfPanel } from "./WhatIfPanel";
 import { BEGINNING } from "./beginning";
 import type { EditorHandle } from "./Yaml";
 
 const Editor = lazyPart(async () => (await import("./Yaml")).YamlEditor);
+const Merge = lazyPart(async () => (await import("./Yaml")).YamlDiff);
 const PAUSE_MS = 350;
 const SHARE_ALL = 100;
 
@@ -52,30 +53,40 @@ function Writing({ initial, published }: { initial: string; published: Definitio
   const navigate = useNavigate();
   const name = published?.name ?? null;
   const [kept] = useState(() => draftOf(name));
+  // What is published may change while one writes: the text began from what was there then.
+  const [begun, setBegun] = useState({ source: initial, base: kept?.base ?? published?.version ?? null });
   const [source, setSource] = useState(kept?.source ?? initial);
   const [givingUp, setGivingUp] = useState(false);
   const [publishing, setPublishing] = useState(false);
   const [refused, setRefused] = useState<{ source: string; mistakes: Mistake[] } | null>(null);
   const [playing, setPlaying] = useState<Record<string, string> | null>(null);
+  const [scenarios, setScenarios] = useState<string | null>(null);
   const handle = useRef<EditorHandle>(null);
   const known = useQuery({ ...workers, retry: false, staleTime: 60_000 });
   const offers = useMemo(() => Object.fromEntries((known.data?.workers ?? []).map((it) => [it.worker, it.actions])), [known.data]);
   const settled = useSettled(source);
   const asked = useQuery({ queryKey: ["judge", settled], queryFn: ({ signal }) => judge(settled, signal), retry: false, staleTime: Infinity, placeholderData: keepPreviousData });
   const drawn = useQuery({ queryKey: ["draft-outline", settled], queryFn: () => outline(settled), retry: false, staleTime: Infinity, placeholderData: keepPreviousData });
-  const before = useQuery({ queryKey: ["draft-before", initial], queryFn: () => outline(initial), retry: false, staleTime: Infinity });
+  const before = useQuery({ queryKey: ["draft-before", begun.source], queryFn: () => outline(begun.source), retry: false, staleTime: Infinity });
   const mistakes = useMemo(() => (refused !== null && refused.source === source ? refused.mistakes : asked.data?.mistakes ?? []), [refused, source, asked.data]);
   const current = settled === source && !asked.isPlaceholderData;
-  const dirty = source !== initial;
+  const dirty = source !== begun.source;
   /** Set only while what is in the editor is right. */
   const version = current && mistakes.length === 0 ? asked.data?.version : undefined;
+  // The last name that the text had: while it is wrong, it has none.
+  const [named, setNamed] = useState(name ?? undefined);
+  if (asked.data?.name !== undefined && asked.data.name !== named) setNamed(asked.data.name);
   // A name that was changed in the text is another definition, which nothing is published of.
   const simulate = () => void navigate({ to: "/simulator", search: { definition: name ?? undefined, draft: dirty ? "1" : undefined } });
-  const base = kept?.base ?? published?.version ?? null;
   const write = (text: string) => {
     setSource(text);
-    if (text === initial) dropDraft(name);
-    else keepDraft(name, text, base);
+    if (text === begun.source) dropDraft(name);
+    else keepDraft(name, text, begun.base);
+  };
+  const giveUp = () => {
+    setBegun({ source: initial, base: published?.version ?? null });
+    setSource(initial);
+    dropDraft(name);
   };
   useEffect(() => {
     if (!dirty) return;
@@ -117,12 +128,13 @@ function Writing({ initial, published }: { initial: string; published: Definitio
           <Section flush title={t("saga.graph")}>{steps.length > 0 ? <LazyGraph steps={steps} label={t("saga.graph")} down /> : <Notice icon="definitions" title={t("editor.no_steps")} />}</Section>
           {asked.isError && <Section><ProblemNotice problem={asProblem(asked.error)} onRetry={() => void asked.refetch()} /></Section>}
           {version !== undefined && <ProofPanel source={source} version={version} onPlay={setPlaying} />}
-          {version !== undefined && asked.data?.name !== undefined && <ScenariosPanel key={asked.data.name} source={source} name={asked.data.name} sample={sample(published?.input ?? {})} />}
-          {version !== undefined && published !== null && <Section title={t("what_if")}><WhatIfPanel name={published.name} candidate={{ definition: source }} /></Section>}
+          {/* These stay while the text is wrong, or is being judged: what is written in them is not the text's. */}
+          {named !== undefined && <ScenariosPanel source={source} ready={version !== undefined} text={scenarios ?? scenario(named, sample(published?.input ?? {}))} onText={setScenarios} />}
+          {published !== null && <Section title={t("what_if")}><WhatIfPanel name={published.name} candidate={{ definition: source }} ready={version !== undefined} /></Section>}
         </div>
       </div>
-      <Confirm open={givingUp} onClose={() => setGivingUp(false)} onConfirm={() => write(initial)} title={t("draft.give_up")} words={t("draft.give_up.about")} act={t("draft.give_up")} />
-      {publishing && <PublishDialog source={source} published={published} onDone={() => dropDraft(name)} onClose={() => setPublishing(false)} onRefused={(list) => { setRefused({ source, mistakes: list }); setPublishing(false); }} />}
+      <Confirm open={givingUp} onClose={() => setGivingUp(false)} onConfirm={giveUp} title={t("draft.give_up")} words={t("draft.give_up.about")} act={t("draft.give_up")} />
+      {publishing && <PublishDialog source={source} published={published} target={named ?? null} base={named === name ? begun.base : null} own={version} onDone={() => dropDraft(name)} onClose={() => setPublishing(false)} onRefused={(list) => { setRefused({ source, mistakes: list }); setPublishing(false); }} />}
     </Page>
   );
 }
@@ -143,7 +155,8 @@ function useSettled(source: string): string {
   return settled;
 }
 
-function PublishDialog({ source, published, onDone, onClose, onRefused }: { source: string; published: DefinitionView | null; onDone: () => void; onClose: () => void; onRefused: (mistakes: Mistake[]) => void }) {
+/** `target` is the name that the text has, `base` the version of it that the text began from, `own` the version that it would be. */
+function PublishDialog({ source, published, target, base, own, onDone, onClose, onRefused }: { source: string; published: DefinitionView | null; target: string | null; base: string | null; own: string | undefined; onDone: () => void; onClose: () => void; onRefused: (mistakes: Mistake[]) => void }) {
   const t = useT();
   const language = useLanguage();
   const navigate = useNavigate();
@@ -152,11 +165,17 @@ function PublishDialog({ source, published, onDone, onClose, onRefused }: { sour
   const [share, setShare] = useState(SHARE_ALL);
   const canary = published !== null && share < SHARE_ALL;
   // What each version has to finish is asked anew: the editor may have been open for an hour.
-  const versions = useQuery({ ...definitionQuery(published?.name ?? ""), enabled: published !== null, retry: false });
+  const versions = useQuery({ ...definitionQuery(target ?? ""), enabled: target !== null, retry: false, staleTime: 0 });
+  const other = overtaken(versions.data?.versions, base, own);
   const unfinished = versions.data?.versions.filter((it) => (it.unfinished ?? 0) > 0) ?? [];
   const publish = useMutation({
-    mutationFn: async () => (await (await call(`/definitions${query({ waive: waive.trim(), canary: canary ? String(share) : undefined })}`, { method: "POST", text: source, type: "application/yaml" })).json()) as PublishedView,
+    mutationFn: async () => {
+      // Somebody may publish while this is open: then it is looked at, and decided, again.
+      if (target !== null && overtaken((await versions.refetch()).data?.versions, base, own)?.version !== other?.version) return null;
+      return (await (await call(`/definitions${query({ waive: waive.trim(), canary: canary ? String(share) : undefined })}`, { method: "POST", text: source, type: "application/yaml" })).json()) as PublishedView;
+    },
     onSuccess: (done) => {
+      if (done === null) return;
       onDone();
       stale("definitions", "outline");
       toast(t(done.canary_percent != null ? "publish.done.canary" : done.fresh ? "publish.done" : "publish.same", { name: done.name, version: done.version.slice(0, 8) }));
@@ -170,8 +189,14 @@ function PublishDialog({ source, published, onDone, onClose, onRefused }: { sour
   // A definition that is not proved can be published all the same, for a reason that is kept with the version.
   const refused = publish.isError && unproved(publish.error);
   return (
-    <Dialog open onClose={onClose} title={t("publish")} description={<p>{t(canary ? "publish.share.hint" : "publish.about")}</p>}>
-      {published && versions.data && (
+    <Dialog open onClose={onClose} wide={other !== null} title={t("publish")} description={<p>{t(canary ? "publish.share.hint" : "publish.about")}</p>}>
+      {other !== null && (
+        <div className="stack" role="alert">
+          <p className="state tone-late" style={{ whiteSpace: "normal" }}><Icon name="late" size={12} /><span>{t("publish.over", { version: other.version.slice(0, 8) })} <Ago at={other.published_at} />.</span></p>
+          <div className="publish-over"><Merge before={other.source} after={source} /></div>
+        </div>
+      )}
+      {versions.data && (
         <div>
           <p><strong>{t(unfinished.length === 0 ? "publish.impact.none" : "publish.impact")}</strong></p>
           {unfinished.length > 0 && (
@@ -186,7 +211,7 @@ function PublishDialog({ source, published, onDone, onClose, onRefused }: { sour
       {versions.data?.canary && <p className="state tone-late" style={{ whiteSpace: "normal" }}><Icon name="late" size={12} />{t("publish.canary.ends", { version: versions.data.canary.version.slice(0, 8) })}</p>}
       <ProblemLine error={publish.error} />
       {refused && <Field label={t("publish.waive")} hint={t("publish.waive.hint")}>{(id) => <Input id={id} maxLength={1000} value={waive} onChange={(event) => setWaive(event.target.value)} />}</Field>}
-      <DialogEnd><Button onClick={onClose}>{t("cancel")}</Button><Button kind={refused ? "danger" : "primary"} disabled={refused && waive.trim() === ""} busy={publish.isPending} onClick={() => publish.mutate()}>{refused ? t("publish.anyway") : canary ? t("publish.go.canary", { name: published.name, share: percent(language, share / SHARE_ALL) }) : published ? t("publish.go", { name: published.name }) : t("publish")}</Button></DialogEnd>
+      <DialogEnd><Button onClick={onClose}>{t("cancel")}</Button><Button kind={refused || other !== null ? "danger" : "primary"} disabled={(refused && waive.trim() === "") || (target !== null && !versions.isFetchedAfterMount)} busy={publish.isPending} onClick={() => publish.mutate()}>{refused ? t("publish.anyway") : canary ? t("publish.go.canary", { name: published.name, share: percent(language, share / SHARE_ALL) }) : other !== null ? t("publish.go.over", { name: target, version: other.version.slice(0, 8) }) : published ? t("publish.go", { name: published.name }) : t("publish")}</Button></DialogEnd>
     </Dialog>
   );
 }

@@ -3,7 +3,7 @@
 import "../saga/saga.css";
 
 import { useMutation } from "@tanstack/react-query";
-import { useRef, useState } from "react";
+import { useRef } from "react";
 
 import { send } from "../api/client";
 import type { ScenariosRequest, ScenariosView, ScenarioView, TimelineLine } from "../api/schema";
@@ -22,20 +22,25 @@ const MARKS: Record<string, [tone: string, icon: IconName]> = {
   good: ["completed", "completed"], failed: ["late", "rejected"], again: ["retrying", "retrying"], back: ["compensated", "compensated"], human: ["parked", "parked"], note: ["pending", "right"],
 };
 
-export function ScenariosPanel({ source, name, sample }: { source: string; name: string; sample: unknown }) {
+/** One to begin with. */
+export function scenario(name: string, input: unknown): string {
+  return `definition: ${name}\ninput: ${JSON.stringify(input)}\n\nscenarios:\n  - scenario: Everything works\n    expect:\n      ends: completed\n`;
+}
+
+/** `ready`: the definition is right, and can be played. */
+export function ScenariosPanel({ source, ready, text, onText }: { source: string; ready: boolean; text: string; onText: (text: string) => void }) {
   const t = useT();
-  const [text, setText] = useState(() => `definition: ${name}\ninput: ${JSON.stringify(sample)}\n\nscenarios:\n  - scenario: Everything works\n    expect:\n      ends: completed\n`);
   const handle = useRef<EditorHandle>(null);
   const file = useRef<HTMLInputElement>(null);
   const run = useMutation({ mutationFn: () => send<ScenariosView>("POST", "/authoring/scenarios", { source, scenarios: text } satisfies ScenariosRequest) });
   return (
     <Section title={t("scenarios")} actions={<>
-      <input ref={file} type="file" hidden accept=".yaml,.yml" aria-label={t("scenarios.open")} onChange={(event) => void event.target.files?.[0]?.text().then(setText)} />
+      <input ref={file} type="file" hidden accept=".yaml,.yml" aria-label={t("scenarios.open")} onChange={(event) => void event.target.files?.[0]?.text().then(onText)} />
       <Button onClick={() => file.current?.click()}>{t("scenarios.open")}</Button>
-      <Button kind="primary" busy={run.isPending} onClick={() => run.mutate()}>{t("scenarios.run")}</Button>
+      <Button kind="primary" busy={run.isPending} disabled={!ready} title={ready ? undefined : t("scenarios.not_ready")} onClick={() => run.mutate()}>{t("scenarios.run")}</Button>
     </>}>
       <div className="stack">
-        <div className="scenarios-text"><Editor source={text} onChange={setText} mistakes={NO_MISTAKES} handle={handle} label={t("scenarios.text")} plain /></div>
+        <div className="scenarios-text"><Editor source={text} onChange={onText} mistakes={NO_MISTAKES} handle={handle} label={t("scenarios.text")} plain /></div>
         <ProblemLine error={run.error} />
         {run.data && <Results came={run.data} />}
       </div>

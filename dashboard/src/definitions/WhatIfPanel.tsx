@@ -22,7 +22,8 @@ const WOULD = ["completed", "compensated", "parked", "unknown"] as const;
 /** A text that need not be published, or a published version. */
 export type Candidate = Pick<WhatIfRequest, "definition" | "name" | "version">;
 
-export function WhatIfPanel({ name, candidate }: { name: string; candidate: Candidate }) {
+/** `ready`: what is asked about is right, and can be played. */
+export function WhatIfPanel({ name, candidate, ready = true }: { name: string; candidate: Candidate; ready?: boolean }) {
   const t = useT();
   const [which, setWhich] = useState(`definition:${name}`);
   const [limit, setLimit] = useState(LIMIT);
@@ -35,10 +36,10 @@ export function WhatIfPanel({ name, candidate }: { name: string; candidate: Cand
   return (
     <div className="stack">
       <p className="muted">{t("what_if.about")}</p>
-      <form className="row wrap form-line" onSubmit={(event) => { event.preventDefault(); ask.mutate(); }}>
+      <form className="row wrap form-line" onSubmit={(event) => { event.preventDefault(); if (ready) ask.mutate(); }}>
         <Field label={t("what_if.which")} hint={t("what_if.which.hint")}>{(id) => <Input id={id} className="mono" spellCheck={false} required value={which} onChange={(event) => setWhich(event.target.value)} />}</Field>
         <Field label={t("what_if.limit")}>{(id) => <Input id={id} type="number" min={1} max={LIMIT_MAX} value={limit} onChange={(event) => setLimit(Number(event.target.value))} />}</Field>
-        <Button type="submit" kind="primary" busy={ask.isPending}>{t("what_if.run")}</Button>
+        <Button type="submit" kind="primary" busy={ask.isPending} disabled={!ready} title={ready ? undefined : t("scenarios.not_ready")}>{t("what_if.run")}</Button>
       </form>
       <ProblemLine error={ask.error} />
       {(ask.data !== undefined || ask.isPending) && <Await of={{ data: ask.data, error: null, isError: false, refetch: () => undefined }}>{(came) => <Came came={came} />}</Await>}

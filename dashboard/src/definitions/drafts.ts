@@ -1,6 +1,8 @@
 // Texts that are written and not published. Each stays in its tab until it is published or given up: a look at the simulator,
 // a sign-in or a reload lose nothing.
 
+import type { VersionView } from "../api/schema";
+
 const STORED = "amends.draft.";
 
 /** `base` is the version that it began from. */
@@ -23,4 +25,13 @@ export function keepDraft(name: string | null, source: string, base: string | nu
 
 export function dropDraft(name: string | null): void {
   sessionStorage.removeItem(key(name));
+}
+
+/**
+ * The active version that publishing would replace unseen: another than the text began from, and not what it says itself.
+ * `base` is null where the text began from none.
+ */
+export function overtaken(versions: VersionView[] | undefined, base: string | null, own: string | undefined): VersionView | null {
+  const active = versions?.find((it) => it.active);
+  return active === undefined || active.version === base || active.version === own ? null : active;
 }

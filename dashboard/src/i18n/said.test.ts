@@ -25,7 +25,7 @@ const everything = [workers, ...["crates/saga-core/src", "crates/saga-protocol/s
 
 test("every phrase is one that the engine or a worker says", () => {
   // What is there instead of a kind is put behind.
-  const gone = [...ENGINE, ...CHECKS].filter(([english]) => english.split(/\{\w+\}|`|, not /).map((part) => part.trim().replace(/^[:,;.]+ ?|\.$/g, "")).some((part) => part.length > 3 && !everything.includes(part)));
+  const gone = [...ENGINE, ...CHECKS].filter(([english]) => english.split(/\{\w+\}|`|, not /).map((part) => part.trim().replace(/^[:,;.]+ ?|[:.]$/g, "")).some((part) => part.length > 3 && !everything.includes(part)));
   expect(gone.map(([english]) => english)).toEqual([]);
 });
 
@@ -55,6 +55,12 @@ test("what the API refuses is known, all of it", () => {
   // What no page can ask; and what is put together elsewhere.
   const others = ["Over the loopback interface", "There is nothing at this path.", "There is no definition `4711`.", "Use 4711.", "`why` 4711"];
   expect([...new Set(told)].filter((words) => said("ko", words) === words && !/^4711|^\//.test(words) && !others.some((it) => words.startsWith(it)))).toEqual([]);
+});
+
+test("which books could not be read is known, all of them", () => {
+  const told = [...(sources("orchestrator/src/reconcile").join("\n")).matchAll(/\.context\("([^"]+)"\)/g)].map(([, words]) => words ?? "");
+  expect(told.length).toBeGreaterThan(4);
+  expect(told.filter((words) => said("ko", `${words}: connection refused`) === `${words}: connection refused`)).toEqual([]);
 });
 
 test("what the audit knows as done has words, all of it", () => {

@@ -8,11 +8,12 @@ import { send } from "../api/client";
 import type { ActionName, Job, JobPreview, JobRequest } from "../api/contract";
 import { asProblem } from "../api/problem";
 import { useStale } from "../api/queries";
+import { unique } from "../api/unique";
 import { useLanguage, useT } from "../i18n";
 import { useSaid } from "../i18n/said";
 import { Button, Check, Dialog, DialogEnd, Field, Input, Select, Textarea } from "../ui/Controls";
 import { Await, ProblemLine } from "../ui/Page";
-import { amounts, bound, bulkDeed, type BulkSet } from "./deed";
+import { acknowledgement, amounts, bound, bulkDeed, type BulkSet, choose, type Chosen } from "./deed";
 
 const ACTIONS: ActionName[] = ["retry", "compensate", "resume_compensation", "abandon"];
 const CANARY = 10;
@@ -25,13 +26,12 @@ export function BulkDialog({ set, onClose }: { set: BulkSet; onClose: () => void
   const said = useSaid();
   const navigate = useNavigate();
   const stale = useStale();
-  const [kind, setKind] = useState(set.kind ?? "action");
-  const [action, setAction] = useState<ActionName>(set.action ?? "retry");
+  const [chosen, setChosen] = useState<Chosen>({ kind: set.kind ?? "action", action: set.action ?? "retry", acknowledged: false });
+  const { kind, action, acknowledged } = chosen;
   const [why, setWhy] = useState("");
   const [canary, setCanary] = useState(CANARY);
   const [rate, setRate] = useState(RATE_PER_S);
   const [stopAfter, setStopAfter] = useState(STOP_AFTER_SAME);
-  const [acknowledged, setAcknowledged] = useState(false);
   const request = useMemo<JobRequest>(() => ({
     kind, ...(kind === "action" ? { action } : {}), ...(set.filter === undefined ? {} : { filter: set.filter }), ...(set.sagas ? { sagas: set.sagas } : {}),
     why: why.trim(), canary, rate_per_s: rate, stop_after_same: stopAfter, ...(acknowledged ? { acknowledged } : {}), ...(set.name ? { name: set.name } : {}),
@@ -43,7 +43,7 @@ export function BulkDialog({ set, onClose }: { set: BulkSet; onClose: () => void
     staleTime: 0,
   });
   // One job a dialog, however often it is clicked and whatever answer was lost on its way.
-  const [key] = useState(() => crypto.randomUUID());
+  const [key] = useState(unique);
   const start = useMutation({
     mutationFn: () => send<Job>("POST", "/ops/jobs", { ...request, ...bound(set, preview.data) }, { "idempotency-key": key }),
     // The set may have grown behind the button's number: it is looked at, and decided on, again.
@@ -52,18 +52,14 @@ export function BulkDialog({ set, onClose }: { set: BulkSet; onClose: () => void
   });
   const amount = amounts(preview.data?.amount, language);
   const count = preview.data?.sagas ?? 0;
-  const final = action === "abandon" && kind === "action";
+  const seen = acknowledgement(chosen);
   const fresh = preview.data?.needs_fresh ?? [];
   return (
     <Dialog open onClose={onClose} wide title={t("bulk.title")} description={<p>{t("bulk.about")}</p>}>
       <form className="stack" onSubmit={(event) => { event.preventDefault(); start.mutate(); }}>
         <div className="row wrap">
           <Field label={t("bulk.what")}>{(id) => (
-            <Select id={id} value={kind === "replay" ? "replay" : action} onChange={(event) => {
-              const value = event.target.value;
-              setKind(value === "replay" ? "replay" : "action");
-              if (value !== "replay") setAction(value as ActionName);
-            }}>
+            <Select id={id} value={kind === "replay" ? "replay" : action} onChange={(event) => setChosen(choose(chosen, event.target.value as ActionName | "replay"))}>
               {ACTIONS.map((it) => <option key={it} value={it}>{t(`action.${it}`)}</option>)}
               <option value="replay">{t("replay")}</option>
             </Select>
@@ -84,11 +80,11 @@ export function BulkDialog({ set, onClose }: { set: BulkSet; onClose: () => void
         )}</Await>
         {fresh.length > 0 && <p className="state tone-late" style={{ whiteSpace: "normal" }}>{t("bulk.fresh", { pointers: fresh.join(", ") })}</p>}
         <Field label={t("act.why")} hint={t("act.why.hint")}>{(id) => <Textarea id={id} required rows={2} value={why} onChange={(event) => setWhy(event.target.value)} />}</Field>
-        {final && <Check label={t("act.ack.abandon")} checked={acknowledged} onChange={(event) => setAcknowledged(event.target.checked)} />}
+        {seen && <Check key={seen.words} label={t(seen.words)} checked={acknowledged} onChange={(event) => setChosen({ ...chosen, acknowledged: event.target.checked })} />}
         <ProblemLine error={start.error} />
         <DialogEnd>
           <Button onClick={onClose}>{t("cancel")}</Button>
-          <Button type="submit" kind={action === "retry" || kind === "replay" ? "primary" : "danger"} busy={start.isPending} disabled={why.trim() === "" || count === 0 || (final && !acknowledged)}>
+          <Button type="submit" kind={action === "retry" || kind === "replay" ? "primary" : "danger"} busy={start.isPending} disabled={why.trim() === "" || count === 0 || (seen?.must === true && !acknowledged)}>
             {bulkDeed({ kind, action }, t, count, amount ?? t("bulk.no_amount"))}
           </Button>
         </DialogEnd>

@@ -4,7 +4,7 @@ import "./jobs.css";
 
 import { useInfiniteQuery, useMutation, useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
-import { useMemo, useState } from "react";
+import { useEffect, useMemo, useRef, useState } from "react";
 
 import { send } from "../api/client";
 import { useInterval } from "../api/live";
@@ -67,6 +67,14 @@ function Items({ job }: { job: Job }) {
   const navigate = useNavigate();
   const { outcome, reason } = useSearch({ from: "/jobs/$id" });
   const asked = useInfiniteQuery({ ...jobItems(job.id, { outcome, reason }), refetchInterval: job.ended_at ? false : 2_000 });
+  // What became of the last ones is known once it has ended: then they are read for the last time.
+  const { refetch } = asked;
+  const open = useRef(!job.ended_at);
+  useEffect(() => {
+    if (!job.ended_at || !open.current) return;
+    open.current = false;
+    void refetch();
+  }, [job.ended_at, refetch]);
   const rows = useMemo(() => asked.data?.pages.flatMap((page) => page.items), [asked.data]);
   const columns = useMemo<Column<JobItem>[]>(() => [
     { id: "number", head: "#", width: "52px", right: true, wide: true, cell: (row) => row.number },

@@ -1,7 +1,7 @@
 // What a bulk job does, in words, and with how much money.
 
 import type { ActionName, Job, JobPreview, JobRequest, Money } from "../api/contract";
-import type { Language, T } from "../i18n";
+import type { Key, Language, T } from "../i18n";
 import { money } from "../i18n/format";
 
 /** The sagas of a job to be: those that a filter finds, or these. */
@@ -14,6 +14,21 @@ export function bound(set: BulkSet, preview: Pick<JobPreview, "sagas"> | undefin
 
 export function jobDeed(job: Pick<Job, "kind" | "action">, t: T): string {
   return job.kind === "replay" ? t("replay") : t(`action.${job.action ?? "retry"}`);
+}
+
+/** What a dialog is about to do, and whether what it leaves behind was ticked as seen. */
+export interface Chosen { kind: "action" | "replay"; action: ActionName; acknowledged: boolean }
+
+/** Another deed. What was seen of the one before says nothing about this one. */
+export function choose(before: Chosen, value: ActionName | "replay"): Chosen {
+  return value === "replay" ? { ...before, kind: "replay", acknowledged: false } : { kind: "action", action: value, acknowledged: false };
+}
+
+/** The words that are ticked for a deed, and whether it cannot be done without; null where there is nothing to see. */
+export function acknowledgement({ kind, action }: Pick<Chosen, "kind" | "action">): { words: Key; must: boolean } | null {
+  // Without it, a replay leaves out the sagas whose effects would be made twice.
+  if (kind === "replay") return { words: "bulk.ack.replay", must: false };
+  return action === "abandon" ? { words: "act.ack.abandon", must: true } : null;
 }
 
 /** What a button says that does it. */

@@ -15,6 +15,7 @@ import { setTheme, useDark } from "../settings/theme";
 import { Ago, Kbd } from "../ui/bits";
 import { Button, IconButton } from "../ui/Controls";
 import { Icon } from "../ui/Icon";
+import { Unread } from "../ui/Page";
 import { useCommands } from "./commands";
 import { KeyHelp, useKeys } from "./Keys";
 import { NAVIGATION } from "./navigation";
@@ -123,8 +124,8 @@ function Live() {
 function Banners() {
   const t = useT();
   const reachable = useSyncExternalStore(reach.subscribe, reach.get);
-  const { data } = useQuery({ ...holds, refetchInterval: useInterval(UNTOLD_MS, UNTOLD_MS) });
-  const held = data?.holds ?? [];
+  const asked = useQuery({ ...holds, refetchInterval: useInterval(UNTOLD_MS, UNTOLD_MS) });
+  const held = asked.data?.holds ?? [];
   const { unknown } = useRights();
   return (
     <>
@@ -138,6 +139,7 @@ function Banners() {
           <Icon name="abandoned" /><span>{t("offline")} <Ago at={new Date(reach.answeredAt()).toISOString()} /></span>
         </div>
       )}
+      <Unread of={asked} what={t("holds")} />
       {held.length > 0 && (
         <div className="banner tone-late" role="status">
           <Icon name="hold" />

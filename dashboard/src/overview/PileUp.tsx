@@ -13,6 +13,7 @@ import { Ago } from "../ui/bits";
 import { Select } from "../ui/Controls";
 import { Notice, Section } from "../ui/Page";
 import { kept } from "./kept";
+import { atWork, listed, standing } from "./piles";
 
 /** So that it is in the first screen, below what is worse. */
 const GRAPH_HEIGHT_MAX = 190;
@@ -21,7 +22,7 @@ export function PileUp({ inFlight }: { inFlight: InFlight[] }) {
   const t = useT();
   const busiest = useMemo(() => {
     const byName = new Map<string, number>();
-    for (const it of inFlight) byName.set(it.definition, (byName.get(it.definition) ?? 0) + it.count + it.parked);
+    for (const it of inFlight) byName.set(it.definition, (byName.get(it.definition) ?? 0) + it.count);
     return [...byName].sort((a, b) => b[1] - a[1]).map(([name]) => name);
   }, [inFlight]);
   const known = useQuery({ ...definitions, retry: false });
@@ -42,23 +43,22 @@ function Drawn({ name, inFlight }: { name: string; inFlight: InFlight[] }) {
   const outline = useOutline(name);
   const steps = useMemo<GraphStep[]>(() => (outline ?? []).map((step) => {
     const here = inFlight.filter((it) => it.step === step.id);
-    const count = here.reduce((sum, it) => sum + it.count, 0);
-    const parked = here.reduce((sum, it) => sum + it.parked, 0);
+    const { running, parked } = standing(here);
     const state = parked > 0 ? "parked" : here.some((it) => it.late > 0) ? "late" : here.some((it) => it.retrying > 0) ? "retrying"
-      : here.some((it) => it.direction === "compensate" && it.count > 0) ? "compensating" : count > 0 ? "running" : undefined;
-    return { ...step, ...(state ? { state } : {}), note: count > 0 ? t("overview.here", { count }) : undefined };
+      : here.some((it) => it.direction === "compensate" && atWork(it) > 0) ? "compensating" : running > 0 ? "running" : undefined;
+    return { ...step, ...(state ? { state } : {}), note: [running > 0 && t("overview.here", { count: running }), parked > 0 && t("overview.here.parked", { count: parked })].filter(Boolean).join(" · ") || undefined };
   }), [outline, inFlight, t]);
   return (
     <>
-      {steps.length > 0 && <LazyGraph steps={steps} label={t("overview.pile")} heightMax={GRAPH_HEIGHT_MAX} onSelect={(step) => void navigate({ to: "/sagas", search: { definition: name, step } })} />}
+      {steps.length > 0 && <LazyGraph steps={steps} label={t("overview.pile")} heightMax={GRAPH_HEIGHT_MAX} onSelect={(step) => void navigate({ to: "/sagas", search: listed(name, step, standing(inFlight.filter((it) => it.step === step))) })} />}
       {inFlight.length > 0 && (
         <div className="scroll-x pile-table">
           <table className="plain">
             <thead><tr><th scope="col">{t("step")}</th><th scope="col" className="right">{t("in_flight")}</th><th scope="col" className="right">{t("state.late")}</th><th scope="col" className="right">{t("state.retrying")}</th><th scope="col" className="right">{t("state.parked")}</th><th scope="col">{t("oldest")}</th></tr></thead>
             <tbody>{inFlight.map((it) => (
               <tr key={it.step + it.direction}>
-                <td><Link to="/sagas" search={{ definition: name, step: it.step }}>{it.direction === "compensate" ? `⤺ ${it.step}` : it.step}</Link>{it.worker && <span className="muted"> {it.worker}</span>}</td>
-                <td className="right"><Counted count={it.count} search={{ definition: name, step: it.step }} /></td>
+                <td><Link to="/sagas" search={listed(name, it.step, standing([it]))}>{it.direction === "compensate" ? `⤺ ${it.step}` : it.step}</Link>{it.worker && <span className="muted"> {it.worker}</span>}</td>
+                <td className="right"><Counted count={atWork(it)} search={{ definition: name, step: it.step, status: "running" }} /></td>
                 <td className="right"><Counted count={it.late} search={{ definition: name, step: it.step, health: "late" }} /></td>
                 <td className="right"><Counted count={it.retrying} search={{ definition: name, step: it.step, health: "retrying" }} /></td>
                 <td className="right"><Counted count={it.parked} search={{ definition: name, step: it.step, status: "parked" }} /></td><td><Ago at={it.oldest_since} /></td>

@@ -16,16 +16,19 @@ import { toast } from "../layout/Toasts";
 import { Ago, Amount, short } from "../ui/bits";
 import { Button, Dialog, DialogEnd, Field, Input } from "../ui/Controls";
 import { Icon } from "../ui/Icon";
-import { ProblemLine, Section } from "../ui/Page";
+import { ProblemLine, Section, Unread } from "../ui/Page";
 
 export function Approvals() {
   const t = useT();
   const language = useLanguage();
-  const { data } = useQuery({ ...approvals, refetchInterval: useInterval(UNTOLD_MS, UNTOLD_MS) });
-  const waiting = (useQuery({ ...jobs, refetchInterval: useInterval(UNTOLD_MS, UNTOLD_MS) }).data?.jobs ?? []).filter(unapproved);
-  if ((data?.approvals.length ?? 0) + waiting.length === 0) return null;
+  const asked = useQuery({ ...approvals, refetchInterval: useInterval(UNTOLD_MS, UNTOLD_MS) });
+  const all = useQuery({ ...jobs, refetchInterval: useInterval(UNTOLD_MS, UNTOLD_MS) });
+  const waiting = (all.data?.jobs ?? []).filter(unapproved);
+  const unknown = <><Unread of={asked} what={t("approvals")} /><Unread of={all} what={t("jobs")} /></>;
+  if ((asked.data?.approvals.length ?? 0) + waiting.length === 0) return unknown;
   return (
     <Section flush title={t("approvals")}>
+      {unknown}
       <ul>
         {waiting.map((job) => (
           <li key={job.id} className="line parked-line">
@@ -37,7 +40,7 @@ export function Approvals() {
             <div className="parked-do"><Link className="button" to="/jobs/$id" params={{ id: job.id }}><Icon name="right" />{t("suggest.look")}</Link></div>
           </li>
         ))}
-        {data?.approvals.map((it) => <Line key={it.id} approval={it} />)}
+        {asked.data?.approvals.map((it) => <Line key={it.id} approval={it} />)}
       </ul>
     </Section>
   );
@@ -50,9 +53,11 @@ function Line({ approval }: { approval: Approval }) {
   const stale = useStale();
   const [asking, setAsking] = useState<"approve" | "reject" | null>(null);
   const [why, setWhy] = useState("");
+  // Why one approves is no reason to reject.
+  const close = () => { setAsking(null); setWhy(""); decide.reset(); };
   const decide = useMutation({
     mutationFn: (decision: "approve" | "reject") => send<Approval>("POST", `/ops/approvals/${approval.id}`, { decision, why: why.trim() }),
-    onSuccess: (done) => { setAsking(null); stale("approvals", "parked", "saga", "overview"); toast(t(done.state === "approved" ? "approvals.approved" : "approvals.rejected")); },
+    onSuccess: (done) => { close(); stale("approvals", "parked", "saga", "overview"); toast(t(done.state === "approved" ? "approvals.approved" : "approvals.rejected")); },
   });
   const asked = approval.action as Record<string, unknown>;
   const action = term(t, "action", String(asked["action"] ?? ""));
@@ -69,11 +74,11 @@ function Line({ approval }: { approval: Approval }) {
           <Button kind="primary" disabled={own} title={own ? t("approvals.own") : undefined} onClick={() => setAsking("approve")}>{t("approvals.approve")}</Button>
         </div>
       )}
-      <Dialog open={asking !== null} onClose={() => setAsking(null)} title={`${action}${step}`} description={<p>“{approval.why}” — {approval.asked_by}</p>}>
+      <Dialog open={asking !== null} onClose={close} title={`${action}${step}`} description={<p>“{approval.why}” — {approval.asked_by}</p>}>
         <form className="stack" onSubmit={(event) => { event.preventDefault(); if (asking) decide.mutate(asking); }}>
           <Field label={t("act.why")}>{(id) => <Input id={id} required value={why} onChange={(event) => setWhy(event.target.value)} />}</Field>
           <ProblemLine error={decide.error} />
-          <DialogEnd><Button onClick={() => setAsking(null)}>{t("cancel")}</Button><Button type="submit" kind={asking === "reject" ? "danger" : "primary"} disabled={why.trim() === ""} busy={decide.isPending}>{asking === "reject" ? t("approvals.reject") : t("approvals.go", { action, amount })}</Button></DialogEnd>
+          <DialogEnd><Button onClick={close}>{t("cancel")}</Button><Button type="submit" kind={asking === "reject" ? "danger" : "primary"} disabled={why.trim() === ""} busy={decide.isPending}>{asking === "reject" ? t("approvals.reject") : t("approvals.go", { action, amount })}</Button></DialogEnd>
         </form>
       </Dialog>
     </li>

@@ -50,7 +50,7 @@ function Whole({ data }: { data: Reconciliation }) {
           <Figure label={t("took")}><Lasting ms={data.run.took_ms} /></Figure>
         </dl>
       )}
-      {data.run?.error && <p className="saga-anomaly" role="alert"><Icon name="anomaly" /><span>{t("reconciliation.unread")} {data.run.error}</span></p>}
+      {data.run?.error && <p className="saga-anomaly" role="alert"><Icon name="anomaly" /><span>{t("reconciliation.unread")} {said(data.run.error)}</span></p>}
       {(data.run?.unasked ?? 0) > 0 && <p className="state tone-late" style={{ whiteSpace: "normal" }} role="status"><Icon name="late" size={12} />{t("reconciliation.unasked", { n: number(language, data.run?.unasked ?? 0) })}</p>}
       {settling && <SettleDialog finding={settling} onClose={() => setSettling(null)} />}
       <Section title={t("reconciliation.findings")} flush>
@@ -67,7 +67,7 @@ function Whole({ data }: { data: Reconciliation }) {
       {data.runs.length > 0 && (
         <Section title={t("reconciliation.runs")}>
           <div className="scroll-x"><table className="plain"><thead><tr><th scope="col">{t("when")}</th><th scope="col" className="right">{t("reconciliation.orders")}</th><th scope="col" className="right">{t("reconciliation.findings")}</th><th scope="col" className="right">{t("took")}</th></tr></thead>
-            <tbody>{data.runs.map((it) => <tr key={it.id}><td><Ago at={it.at} /> {it.error && <span className="state tone-parked" title={it.error}>{t("problem.failed")}</span>}</td><td className="right">{number(language, it.orders)}</td><td className="right">{number(language, it.findings)}</td><td className="right"><Lasting ms={it.took_ms} /></td></tr>)}</tbody></table></div>
+            <tbody>{data.runs.map((it) => <tr key={it.id}><td><Ago at={it.at} /> {it.error && <span className="state tone-parked" title={said(it.error)}>{t("problem.failed")}</span>}</td><td className="right">{number(language, it.orders)}</td><td className="right">{number(language, it.findings)}</td><td className="right"><Lasting ms={it.took_ms} /></td></tr>)}</tbody></table></div>
         </Section>
       )}
     </>

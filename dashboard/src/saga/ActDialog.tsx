@@ -7,19 +7,21 @@ import { send } from "../api/client";
 import type { Acted, ActionPlan, SagaView } from "../api/contract";
 import { asProblem } from "../api/problem";
 import { useRights, useStale } from "../api/queries";
+import { unique } from "../api/unique";
 import { term, useLanguage, useT } from "../i18n";
-import { money } from "../i18n/format";
 import { useSaid } from "../i18n/said";
 import { toast } from "../layout/Toasts";
 import { Button, Check, Dialog, DialogEnd, Field, Input, Textarea } from "../ui/Controls";
 import { ProblemLine } from "../ui/Page";
 import { StateBadge } from "../ui/State";
+import { typedJson } from "../ui/typed";
 import { differences } from "./differences";
 import { type Move, moved, triedOnly } from "./moved";
+import { firstText } from "./plans";
 import { laneId } from "./spans";
 import { sameDeed, usePlans } from "./usePlans";
 import { givenName, keepName } from "./who";
-import { deeds, wouldUndo } from "./words";
+import { goes, wouldUndo } from "./words";
 
 const WAIT_S = 5;
 
@@ -38,13 +40,13 @@ export function ActDialog({ saga: now, plan: chosen, revision: of, onClose }: { 
   const [why, setWhy] = useState("");
   const [evidence, setEvidence] = useState("");
   const [acknowledged, setAcknowledged] = useState(false);
-  const [json, setJson] = useState(() => (plan.action === "skip" ? "" : JSON.stringify(plan.action === "retry_edited" ? plan.input ?? saga.input : {}, null, 2)));
+  const [json, setJson] = useState(() => firstText(plan));
   // The same deed sent twice, by a double click or after a lost answer, is one; decided again it is another.
-  const key = useMemo(() => `${crypto.randomUUID()}-${revision}`, [revision]);
+  const key = useMemo(() => `${unique()}-${revision}`, [revision]);
 
   const needs = (what: string) => plan.needs.includes(what);
   const edits = needs("input") || needs("output");
-  const parsed = useMemo(() => parse(json), [json]);
+  const parsed = useMemo(() => typedJson(json, t), [json, t]);
   const nameless = rights.me === undefined || rights.me.dev;
   const act = useMutation({
     mutationFn: () => {
@@ -85,7 +87,7 @@ export function ActDialog({ saga: now, plan: chosen, revision: of, onClose }: { 
             {(id) => <Textarea id={id} className="mono" rows={10} spellCheck={false} value={json} onChange={(event) => setJson(event.target.value)} />}
           </Field>
         )}
-        {needs("input") && parsed.fault === null && <Changes before={plan.input ?? saga.input} after={parsed.value} />}
+        {needs("input") && parsed.fault === null && <Changes before={plan.input ?? undefined} after={parsed.value} />}
         {needs("evidence") && <Field label={t("act.evidence")} hint={t("act.evidence.hint")}>{(id) => <Input id={id} required maxLength={1_000} value={evidence} onChange={(event) => setEvidence(event.target.value)} />}</Field>}
         {nameless && <Field label={t("act.who")} hint={t("act.who.hint")}>{(id) => <Input id={id} required maxLength={200} value={who} autoComplete="username" onChange={(event) => setWho(event.target.value)} />}</Field>}
         <Field label={t("act.why")} hint={t("act.why.hint")}>{(id) => <Textarea id={id} required maxLength={1_000} rows={2} value={why} onChange={(event) => setWhy(event.target.value)} />}</Field>
@@ -94,7 +96,7 @@ export function ActDialog({ saga: now, plan: chosen, revision: of, onClose }: { 
         <DialogEnd>
           <Button onClick={onClose}>{t("cancel")}</Button>
           <Button type="submit" kind={plan.action === "retry" || plan.action === "resume_compensation" ? "primary" : "danger"} disabled={missing} busy={act.isPending}>
-            {t(plan.action === "compensate" && wouldUndo(saga).length === 0 ? "action.compensate.go.nothing" : `action.${plan.action}.go`, { step: target ?? "", amount: saga.amount != null && saga.currency ? money(language, saga.amount, saga.currency) : "", deeds: deeds(saga) })}
+            {goes(plan.action, saga, target, t, language)}
           </Button>
         </DialogEnd>
       </form>
@@ -163,12 +165,4 @@ function Changes({ before, after }: { before: unknown; after: unknown }) {
       <tbody>{found.map((it) => <tr key={it.pointer}><td className="mono">{it.pointer}</td><td className="mono break"><del>{it.before}</del></td><td className="mono break"><ins>{it.after}</ins></td></tr>)}</tbody>
     </table>
   );
-}
-
-function parse(text: string): { value: unknown; fault: string | null } {
-  try {
-    return { value: JSON.parse(text) as unknown, fault: null };
-  } catch (error) {
-    return { value: undefined, fault: error instanceof Error ? error.message : String(error) };
-  }
 }

@@ -2,16 +2,19 @@
 
 import { useMutation, useQuery } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
-import { useState } from "react";
+import { useMemo, useState } from "react";
 
 import { send } from "../api/client";
+import { writeExact } from "../api/exact";
 import type { ReplayPlan, SagaView } from "../api/contract";
 import { definition, replayPlan, useStale } from "../api/queries";
-import { term, useT } from "../i18n";
+import { term, useLanguage, useT } from "../i18n";
 import { useSaid } from "../i18n/said";
 import { Button, Check, Dialog, DialogEnd, Field, Input, Select, Textarea } from "../ui/Controls";
 import { Await, ProblemLine } from "../ui/Page";
+import { typedJson } from "../ui/typed";
 import { SagaLink } from "./SagaLink";
+import { moneyOf } from "./words";
 
 export function ReplayDialog({ saga, onClose }: { saga: SagaView; onClose: () => void }) {
   const t = useT();
@@ -19,12 +22,12 @@ export function ReplayDialog({ saga, onClose }: { saga: SagaView; onClose: () =>
   const asked = useQuery(replayPlan(saga.saga, version));
   return (
     <Dialog open onClose={onClose} wide title={t("replay")} description={<p>{t("replay.about")}</p>}>
-      <Await of={asked}>{(plan) => <Plan key={plan.version} plan={plan} onVersion={setVersion} onClose={onClose} />}</Await>
+      <Await of={asked}>{(plan) => <Plan key={plan.version} plan={plan} saga={saga} onVersion={setVersion} onClose={onClose} />}</Await>
     </Dialog>
   );
 }
 
-function Plan({ plan, onVersion, onClose }: { plan: ReplayPlan; onVersion: (version: string) => void; onClose: () => void }) {
+function Plan({ plan, saga, onVersion, onClose }: { plan: ReplayPlan; saga: SagaView; onVersion: (version: string) => void; onClose: () => void }) {
   const t = useT();
   const said = useSaid();
   const navigate = useNavigate();
@@ -32,10 +35,12 @@ function Plan({ plan, onVersion, onClose }: { plan: ReplayPlan; onVersion: (vers
   const [why, setWhy] = useState("");
   const [fresh, setFresh] = useState<Record<string, string>>({});
   const [edited, setEdited] = useState<string | null>(null);
+  const typed = useMemo(() => (edited === null ? null : typedJson(edited, t)), [edited, t]);
+  const amount = moneyOf(saga, useLanguage());
   const [acknowledged, setAcknowledged] = useState(false);
   const start = useMutation({
     mutationFn: () => send<{ saga: string }>("POST", `/sagas/${plan.saga}/replay`, {
-      why: why.trim(), version: plan.version, ...(edited === null ? {} : { input: JSON.parse(edited) as unknown }),
+      why: why.trim(), version: plan.version, ...(typed === null ? {} : { input: typed.value }),
       ...(plan.fresh.length > 0 ? { fresh } : {}), ...(acknowledged ? { acknowledged } : {}),
     }),
     onSuccess: ({ saga }) => { stale("saga", "sagas"); onClose(); void navigate({ to: "/sagas/$id", params: { id: saga } }); },
@@ -44,7 +49,7 @@ function Plan({ plan, onVersion, onClose }: { plan: ReplayPlan; onVersion: (vers
   const versions = known.data?.versions ?? [{ version: plan.version, active: false }];
   const warnings = plan.warnings ?? [];
   const mustSee = warnings.length > 0;
-  const missing = why.trim() === "" || plan.fresh.some((it) => !fresh[it.pointer]?.trim());
+  const missing = why.trim() === "" || plan.fresh.some((it) => !fresh[it.pointer]?.trim()) || (typed !== null && typed.fault !== null);
   return (
     <form className="stack" onSubmit={(event) => { event.preventDefault(); start.mutate(); }}>
       {!plan.allowed && <p className="saga-anomaly">{said(plan.refused ?? "")} {plan.replayed_by && <SagaLink id={plan.replayed_by} />}</p>}
@@ -62,12 +67,12 @@ function Plan({ plan, onVersion, onClose }: { plan: ReplayPlan; onVersion: (vers
           {(id) => <Input id={id} required value={fresh[it.pointer] ?? ""} onChange={(event) => setFresh({ ...fresh, [it.pointer]: event.target.value })} />}
         </Field>
       ))}
-      {edited === null ? <div><button type="button" className="link" onClick={() => setEdited(JSON.stringify(plan.input, null, 2))}>{t("replay.edit")}</button></div>
-        : <Field label={t("data.input")}>{(id) => <Textarea id={id} className="mono" rows={10} value={edited} onChange={(event) => setEdited(event.target.value)} />}</Field>}
+      {edited === null ? <div><button type="button" className="link" onClick={() => setEdited(writeExact(plan.input, 2))}>{t("replay.edit")}</button></div>
+        : <Field label={t("data.input")} error={typed?.fault}>{(id) => <Textarea id={id} className="mono" rows={10} spellCheck={false} value={edited} onChange={(event) => setEdited(event.target.value)} />}</Field>}
       <Field label={t("act.why")}>{(id) => <Textarea id={id} rows={2} required value={why} onChange={(event) => setWhy(event.target.value)} />}</Field>
       {mustSee && <Check label={t("replay.ack")} checked={acknowledged} onChange={(event) => setAcknowledged(event.target.checked)} />}
       <ProblemLine error={start.error} />
-      <DialogEnd><Button onClick={onClose}>{t("cancel")}</Button><Button type="submit" kind="primary" disabled={!plan.allowed || missing || (mustSee && !acknowledged)} busy={start.isPending}>{t("replay.go")}</Button></DialogEnd>
+      <DialogEnd><Button onClick={onClose}>{t("cancel")}</Button><Button type="submit" kind="primary" disabled={!plan.allowed || missing || (mustSee && !acknowledged)} busy={start.isPending}>{amount === null ? t("replay.go") : t("replay.go.money", { amount })}</Button></DialogEnd>
     </form>
   );
 }

@@ -6,6 +6,7 @@ import { useState } from "react";
 import { call } from "../api/client";
 import type { SagaView } from "../api/contract";
 import { useStale } from "../api/queries";
+import { unique } from "../api/unique";
 import { useT } from "../i18n";
 import { toast } from "../layout/Toasts";
 import { Button, Dialog, DialogEnd, Field, Input, Textarea } from "../ui/Controls";
@@ -20,7 +21,7 @@ export function SignalDialog({ saga, onClose }: { saga: SagaView; onClose: () =>
   const [name, setName] = useState(awaited?.action.slice(PREFIX.length) ?? "");
   const [payload, setPayload] = useState("");
   const [why, setWhy] = useState("");
-  const [key] = useState(() => crypto.randomUUID());
+  const [key] = useState(unique);
   const post = useMutation({
     mutationFn: () => call(`/sagas/${saga.saga}/signals/${encodeURIComponent(name.trim())}?${new URLSearchParams({ why })}`, {
       method: "POST", headers: { "idempotency-key": key }, ...(payload.trim() === "" ? {} : { text: payload, type: "application/json" }),

@@ -3,6 +3,7 @@
 
 import type { ActionName, ActionPlan, SagaView } from "../api/contract";
 import type { Next } from "../api/schema";
+import { writeExact } from "../api/exact";
 import { wouldUndo } from "./words";
 
 export function guess(saga: SagaView): ActionPlan[] {
@@ -38,6 +39,11 @@ export function best(plans: ActionPlan[], saga: Pick<SagaView, "parked">): Actio
     if (found) return found;
   }
   return undefined;
+}
+
+/** What the field of an input or an output begins with. The saga's input is not that of a step that never began. */
+export function firstText(plan: Pick<ActionPlan, "action" | "allowed" | "needs" | "input">): string {
+  return plan.needs.includes("input") && plan.input != null ? writeExact(plan.input, 2) : "";
 }
 
 /** The plan that does at once what is due next: of the item that it is due of. */

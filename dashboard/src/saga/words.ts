@@ -1,8 +1,9 @@
 // A saga's state in words: what it does, why, and what comes next.
 
-import type { ActionPlan, SagaView } from "../api/contract";
+import type { ActionName, ActionPlan, SagaView } from "../api/contract";
 import type { StepView } from "../api/schema";
-import { type Key, type T, term } from "../i18n";
+import { type Key, type Language, type T, term } from "../i18n";
+import { money } from "../i18n/format";
 import { laneId } from "./spans";
 
 const AT_WORK = ["running", "unknown", "retrying", "waiting", "held"];
@@ -42,9 +43,32 @@ export function titled(plan: ActionPlan, t: T): string {
   return plan.step ? `${deed}: ${laneId({ step: plan.step, item: plan.item ?? null })}` : deed;
 }
 
+/** Items of one step that are named one by one; more are counted. */
+const ITEMS_NAMED = 3;
+
 /** The deeds that undo a saga, in the words of its definition: `cancel pay, release reserve_stock`. */
-export function deeds(saga: SagaView): string {
-  return wouldUndo(saga).reverse().map((step) => `${step.compensation} ${laneId(step)}`).join(", ");
+export function deeds(saga: Pick<SagaView, "steps">): string {
+  const undone = wouldUndo(saga).reverse();
+  const all = (step: StepView) => undone.filter((it) => it.step === step.step);
+  return undone.flatMap((step) => {
+    const items = all(step);
+    if (items.length <= ITEMS_NAMED) return [`${step.compensation} ${laneId(step)}`];
+    return items[0] === step ? [`${step.compensation} ${step.step} ×${items.length}`] : [];
+  }).join(", ");
+}
+
+/** The saga's money, where it has any. */
+export function moneyOf(saga: Pick<SagaView, "amount" | "currency">, language: Language): string | null {
+  return saga.amount != null && saga.currency ? money(language, saga.amount, saga.currency) : null;
+}
+
+const NAMES_MONEY: ActionName[] = ["skip", "compensate", "resume_compensation", "mark_compensated", "abandon"];
+
+/** What the button says that does it: what becomes of the money, where there is money. */
+export function goes(action: ActionName, saga: Pick<SagaView, "steps" | "amount" | "currency">, target: string | null, t: T, language: Language): string {
+  const amount = NAMES_MONEY.includes(action) ? moneyOf(saga, language) : null;
+  const of = action === "compensate" && wouldUndo(saga).length === 0 ? "compensate.nothing" : action;
+  return t(`action.${of}.go${amount === null ? "" : ".money"}` as "action.skip.go.money", { step: target ?? "", amount, deeds: deeds(saga) });
 }
 
 export interface Sentence { key: Key; values?: Record<string, string | number> }
@@ -84,6 +108,6 @@ export function sentence(saga: Pick<SagaView, "status" | "steps" | "phase" | "pa
 const PARKED = new Set(["rejected", "exhausted", "pivot_unsettled", "compensation_failed", "undecidable", "output_too_large", "output_unfit", "bad_expression", "poison", "illegal"]);
 
 /** What is undone when the saga turns around now. */
-export function wouldUndo(saga: SagaView): StepView[] {
+export function wouldUndo(saga: Pick<SagaView, "steps">): StepView[] {
   return saga.steps.filter((step) => step.compensation != null && ["succeeded", "running", "unknown", "retrying", "waiting", "exhausted", "undecidable", "compensating", "compensation_failed"].includes(step.state));
 }

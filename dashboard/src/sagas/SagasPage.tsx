@@ -23,7 +23,7 @@ import { type Column, type Sort, sorted, Table, useNarrow } from "../ui/Table";
 import { fromSearch } from "./filter";
 import { FilterBar } from "./FilterBar";
 import { SavedViews } from "./SavedViews";
-import { type Seen, settle } from "./settled";
+import { readsOn, type Seen, settle } from "./settled";
 
 const rowKey = (row: SagaSummary) => row.saga;
 
@@ -46,7 +46,8 @@ export function SagasPage() {
   const lag = asked.data?.pages[0]?.lag_ms ?? 0;
   const { shown, fresh, take } = useSettled(rows, JSON.stringify(filter), asked.isPlaceholderData);
   const { hasNextPage, isFetchingNextPage, fetchNextPage } = asked;
-  const onEnd = useCallback(() => { if (hasNextPage && !isFetchingNextPage) void fetchNextPage(); }, [hasNextPage, isFetchingNextPage, fetchNextPage]);
+  const more = readsOn(asked.data?.pages.length ?? 0, hasNextPage);
+  const onEnd = useCallback(() => { if (more && !isFetchingNextPage) void fetchNextPage(); }, [more, isFetchingNextPage, fetchNextPage]);
   const columns = useColumns();
   // The engine answers the newest first; another order is of what is loaded, and says so.
   const ordered = useMemo(() => sorted(shown, columns, sort), [shown, columns, sort]);
@@ -66,7 +67,7 @@ export function SagasPage() {
           </div>
         )}
         {fresh > 0 && <button type="button" className="fresh" onClick={take}>{t("list.fresh", { count: fresh })}</button>}
-        {bySort && hasNextPage && <p className="list-sorted" role="status">{t("list.sorted", { count: shown.length })} <button type="button" className="link" disabled={isFetchingNextPage} onClick={onEnd}>{t("more")}</button></p>}
+        {bySort && hasNextPage && <p className="list-sorted" role="status">{t("list.sorted", { count: shown.length })} {more && <button type="button" className="link" disabled={isFetchingNextPage} onClick={onEnd}>{t("more")}</button>}</p>}
         <Await of={{ data: rows === undefined ? undefined : ordered, dataUpdatedAt: asked.dataUpdatedAt, error: asked.error, isError: asked.isError, refetch: asked.refetch }} rows={10}>
           {(list) => (
             <Table fill label={t("sagas")} rows={list} columns={columns} rowKey={rowKey} rowHeight={44} onEnd={onEnd} sort={sort} onSort={(by) => void navigate({ to: "/sagas", search: { ...search, sort: by }, replace: true })}
@@ -78,7 +79,7 @@ export function SagasPage() {
           )}
         </Await>
         <p className="list-end spread">
-          <span>{t("list.shown", { count: shown.length })}{hasNextPage && ` · ${t("list.more")}`}</span>
+          <span>{t("list.shown", { count: shown.length })}{hasNextPage && ` · ${t(more ? "list.more" : "list.bound")}`}</span>
           <span>{lag > 2_000 && t("list.lag", { s: Math.round(lag / 1_000) })}</span>
           {rights.operate && shown.length > 0 && Object.keys(filter).length > 0 && <button type="button" className="link" onClick={() => setBulk({ filter: new URLSearchParams(filter as Record<string, string>).toString(), action: "retry" })}>{t("bulk.all")}</button>}
         </p>

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 
-import { settle } from "./settled";
+import { PAGES_MAX, readsOn, settle } from "./settled";
 
 const rows = (...ids: string[]) => ids.map((saga) => ({ saga }));
 const ids = (list: { saga: string }[]) => list.map((it) => it.saga).join("");
@@ -25,4 +25,16 @@ test("a list that was empty shows what comes", () => {
   const empty = settle(null, rows(), "all", false);
   const one = settle(empty.seen, rows("a"), "all", false);
   expect([ids(one.shown), one.fresh]).toEqual(["a", 0]);
+});
+
+test("where everything that is read is new, it is shown: a list of the seen ones would be empty", () => {
+  const first = settle(null, rows("b", "a"), "all", false);
+  const then = settle(first.seen, rows("e", "d", "c"), "all", false);
+  expect([ids(then.shown), then.fresh]).toEqual(["edc", 0]);
+  const after = settle(then.seen, rows("f", "e", "d"), "all", false);
+  expect([ids(after.shown), after.fresh]).toEqual(["ed", 1]);
+});
+
+test("so many pages are read, and no more", () => {
+  expect([readsOn(1, true), readsOn(PAGES_MAX - 1, true), readsOn(PAGES_MAX, true), readsOn(1, false)]).toEqual([true, true, false, false]);
 });

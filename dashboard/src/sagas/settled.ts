@@ -2,6 +2,14 @@
 
 export interface Seen { filter: string; newest: string }
 
+/** All that is shown is read again at each change: beyond so many pages, a filter finds what a longer list would hide. */
+export const PAGES_MAX = 20;
+
+/** Whether the next page is read when the list's end is reached. */
+export function readsOn(pages: number, hasNext: boolean): boolean {
+  return hasNext && pages < PAGES_MAX;
+}
+
 interface Row { saga: string }
 
 /**
@@ -14,5 +22,7 @@ export function settle<R extends Row>(seen: Seen | null, rows: R[], filter: stri
   const next = !waiting && (seen === null || seen.filter !== filter || seen.newest === "") ? { filter, newest } : seen;
   const top = next?.newest ?? newest;
   const shown = rows.filter((row) => row.saga <= top);
+  // All that is read is new: what was seen is beyond it, and an empty list would say that there is none.
+  if (shown.length === 0 && rows.length > 0 && !waiting) return { seen: { filter, newest }, shown: rows, fresh: 0 };
   return { seen: next, shown, fresh: waiting ? 0 : rows.length - shown.length };
 }

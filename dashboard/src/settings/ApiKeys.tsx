@@ -38,7 +38,7 @@ export function Keys() {
           ))}</tbody></table></div>
       )}</Await>
       {revoking && <RevokeDialog of={revoking} onClose={() => setRevoking(null)} />}
-      <Dialog open={open} onClose={close} title={t("keys.make")}>
+      <Dialog open={open} onClose={close} title={t("keys.make")} fast={make.data !== undefined}>
         {make.data ? (
           <div className="stack"><p>{t("keys.once")}</p><p className="mono break">{make.data.key} <Copy text={make.data.key} /></p><DialogEnd><Button kind="primary" onClick={close}>{t("close")}</Button></DialogEnd></div>
         ) : (

@@ -8,10 +8,10 @@ import type { AuthConfig, Me } from "../api/contract";
 import { asProblem } from "../api/problem";
 import { authConfig, me } from "../api/queries";
 import { currentToken, goOn, setToken, useSession } from "../api/session";
-import { useT } from "../i18n";
+import { type T, useT } from "../i18n";
 import { Button, DialogEnd, Field, Input } from "../ui/Controls";
 import { Skeleton } from "../ui/Page";
-import { BadReturn, type Came, finish, issuerOf, NoWindow, returnBeside, signIn, signInBeside } from "./oidc";
+import { BadReturn, type Came, finish, issuerOf, NotSecure, NoWindow, returnBeside, signIn, signInBeside } from "./oidc";
 
 /** Shows what is behind it to who is signed in, or where nobody has to be. */
 export function Door({ children }: { children: ReactNode }) {
@@ -39,6 +39,15 @@ async function whose(token: string): Promise<string> {
 
 class RefusedToken extends Error {}
 
+/** Why one could not be signed in. */
+function worded(error: unknown, t: T): string {
+  if (error instanceof NoWindow) return t("signin.no_window");
+  if (error instanceof NotSecure) return t("signin.not_secure");
+  if (error instanceof RefusedToken) return t("signin.refused");
+  if (error instanceof BadReturn) return t("signin.stray");
+  return error instanceof Error ? error.message : String(error);
+}
+
 /** Over the page as it stands. The same person goes on with it; for somebody else it begins anew. */
 function SignInAgain({ config, as }: { config: AuthConfig; as: Me }) {
   const t = useT();
@@ -57,8 +66,7 @@ function SignInAgain({ config, as }: { config: AuthConfig; as: Me }) {
       return take(await signInBeside(issuer, given.current.signal));
     },
   });
-  const failed = enter.error === null || (enter.error instanceof DOMException && enter.error.name === "AbortError") ? null
-    : enter.error instanceof NoWindow ? t("signin.no_window") : enter.error instanceof RefusedToken ? t("signin.refused") : enter.error.message;
+  const failed = enter.error === null || (enter.error instanceof DOMException && enter.error.name === "AbortError") ? null : worded(enter.error, t);
   return (
     <RadixDialog.Root open>
       <RadixDialog.Portal>
@@ -88,7 +96,7 @@ function SignIn({ config, refused }: { config: AuthConfig; refused: boolean }) {
     history.replaceState(null, "", "/ui/signed-in");
     if (came.size === 0) return;
     returnBeside(came).then((taken) => { if (taken) window.close(); else return finish(issuer, came, (back) => history.replaceState(null, "", back)); })
-      .catch((error: unknown) => setFailed(error instanceof BadReturn ? t("signin.stray") : error instanceof Error ? error.message : String(error)));
+      .catch((error: unknown) => setFailed(worded(error, t)));
   }, [issuer, returning, t]);
   return (
     <main className="door">
@@ -97,7 +105,7 @@ function SignIn({ config, refused }: { config: AuthConfig; refused: boolean }) {
       {refused && <p role="alert" className="field-error">{t("signin.refused")}</p>}
       {failed !== null && <p role="alert" className="field-error">{t("signin.failed")} {failed}</p>}
       {issuer && (
-        <Button kind="primary" onClick={() => signIn(issuer, returning ? "/ui/" : location.pathname + location.search).catch((error: unknown) => setFailed(String(error)))}>
+        <Button kind="primary" onClick={() => signIn(issuer, returning ? "/ui/" : location.pathname + location.search).catch((error: unknown) => setFailed(worded(error, t)))}>
           {t("signin.with", { issuer: new URL(issuer.issuer).host })}
         </Button>
       )}

@@ -43,8 +43,11 @@ export function base64url(bytes: Uint8Array): string {
   return btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 }
 
+/** The proof that goes with a code. Browsers compute it over HTTPS, and on this machine, only. */
 export async function challenge(verifier: string): Promise<string> {
-  return base64url(new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(verifier))));
+  const subtle = crypto.subtle as SubtleCrypto | undefined;
+  if (subtle === undefined) throw new NotSecure();
+  return base64url(new Uint8Array(await subtle.digest("SHA-256", new TextEncoder().encode(verifier))));
 }
 
 /** Leaves for the provider. */
@@ -116,6 +119,8 @@ export async function returnBeside(search: URLSearchParams): Promise<boolean> {
 
 /** A return that no sign-in of this tab belongs to. */
 export class BadReturn extends Error {}
+/** The page came over plain HTTP. */
+export class NotSecure extends Error {}
 /** The browser lets no window open. */
 export class NoWindow extends Error {}
 /** The provider answered, and said no. */

@@ -8,6 +8,7 @@ import { duration } from "../i18n/format";
 import { Button, Field, Menu, Select, Textarea } from "../ui/Controls";
 import { Icon } from "../ui/Icon";
 import { Notice } from "../ui/Page";
+import { typedJson } from "../ui/typed";
 
 type Make = (move: Move) => void;
 
@@ -85,11 +86,9 @@ function Output({ onSay, onClose }: { onSay: (output: unknown) => void; onClose:
   const [text, setText] = useState("{}");
   const [error, setError] = useState<string | null>(null);
   const say = () => {
-    try {
-      onSay(JSON.parse(text));
-    } catch (failed) {
-      setError(failed instanceof Error ? failed.message : String(failed));
-    }
+    const { value, fault } = typedJson(text, t);
+    if (fault === null) onSay(value);
+    setError(fault);
   };
   return (
     <form className="simulator-output" onSubmit={(event) => { event.preventDefault(); say(); }}>

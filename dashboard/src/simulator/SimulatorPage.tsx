@@ -8,6 +8,7 @@ import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { useMemo, useState } from "react";
 
 import { send } from "../api/client";
+import { writeExact } from "../api/exact";
 import { asProblem } from "../api/problem";
 import { definition as definitionQuery, definitions } from "../api/queries";
 import type { DefinitionView, Move, Played, SimulateRequest } from "../api/schema";
@@ -21,6 +22,7 @@ import { sentence } from "../saga/words";
 import { Button, Field, Select, Textarea } from "../ui/Controls";
 import { Await, Notice, Page, ProblemLine, Section } from "../ui/Page";
 import { standing, StateBadge } from "../ui/State";
+import { typedJson } from "../ui/typed";
 import { Beats } from "./Beats";
 import { Moves } from "./Moves";
 
@@ -40,6 +42,7 @@ export function SimulatorPage() {
       )}>
       {all.data?.definitions.length === 0 && name === undefined
         ? <Section><Notice icon="definitions" title={t("definitions.none")}>{t("definitions.none.do")}</Notice></Section>
+        : chosen === undefined ? <Await of={all} rows={8}>{() => null}</Await>
         : <Await of={asked} rows={8}>{(data) => <Play key={data.name + data.version + (draft ?? "")} definition={data} />}</Await>}
     </Page>
   );
@@ -51,14 +54,14 @@ function Play({ definition }: { definition: DefinitionView }) {
   const { draft } = useSearch({ from: "/simulator" });
   const [drafted] = useState(() => (draft === undefined ? null : draftOf(definition.name)?.source ?? null));
   const source = drafted ?? definition.versions.find((it) => it.active)?.source ?? "";
-  const [input, setInput] = useState(() => JSON.stringify(sample(definition.input), null, 2));
+  const [input, setInput] = useState(() => writeExact(sample(definition.input), 2));
   const [moves, setMoves] = useState<Move[]>([]);
-  const parsed = useMemo(() => parse(input), [input]);
+  const parsed = useMemo(() => typedJson(input, t), [input, t]);
   const request: SimulateRequest = { source, input: parsed.value, moves };
   const asked = useQuery({
     queryKey: ["simulate", request],
     queryFn: () => send<Played>("POST", "/authoring/simulate", request),
-    enabled: parsed.error === null, retry: false, staleTime: Infinity, gcTime: 60_000, placeholderData: keepPreviousData,
+    enabled: parsed.fault === null, retry: false, staleTime: Infinity, gcTime: 60_000, placeholderData: keepPreviousData,
   });
   const played = asked.data;
   const make = (move: Move) => setMoves([...moves, move]);
@@ -81,7 +84,7 @@ function Play({ definition }: { definition: DefinitionView }) {
             {played && !asked.isError && <Moves played={played} onMove={make} busy={asked.isFetching} />}
           </Section>
           <Section title={t("data.input")}>
-            <Field label={t("simulator.input")} error={parsed.error}>
+            <Field label={t("simulator.input")} error={parsed.fault}>
               {(id) => <Textarea id={id} className="mono" rows={Math.min(16, input.split("\n").length + 1)} spellCheck={false} value={input} onChange={(event) => { setInput(event.target.value); setMoves([]); }} />}
             </Field>
           </Section>
@@ -111,12 +114,4 @@ function Save({ played, name }: { played: Played | undefined; name: string }) {
     URL.revokeObjectURL(url);
   };
   return <Button disabled={scenario == null} title={scenario == null ? t("simulator.save.wait") : t("simulator.save.about")} onClick={save}>{t("simulator.save")}</Button>;
-}
-
-function parse(text: string): { value: unknown; error: string | null } {
-  try {
-    return { value: JSON.parse(text) as unknown, error: null };
-  } catch (error) {
-    return { value: null, error: error instanceof Error ? error.message : String(error) };
-  }
 }

@@ -3,10 +3,11 @@
 import "./controls.css";
 
 import { AlertDialog, Dialog as RadixDialog, DropdownMenu, Tabs as RadixTabs } from "radix-ui";
-import { type ButtonHTMLAttributes, type InputHTMLAttributes, type ReactNode, type SelectHTMLAttributes, type TextareaHTMLAttributes, useId } from "react";
+import { type ButtonHTMLAttributes, type InputHTMLAttributes, type ReactNode, type SelectHTMLAttributes, type TextareaHTMLAttributes, useEffect, useId, useRef, useState } from "react";
 
 import { useT } from "../i18n";
 import { Icon, type IconName } from "./Icon";
+import { composing } from "./keyboard";
 
 interface ButtonProps extends ButtonHTMLAttributes<HTMLButtonElement> {
   kind?: "plain" | "primary" | "danger" | "ghost";
@@ -64,24 +65,44 @@ export function Check({ label, ...rest }: { label: ReactNode } & Omit<InputHTMLA
   );
 }
 
-export function Dialog({ open, onClose, title, description, children, wide = false }:
-  { open: boolean; onClose: () => void; title: string; description?: ReactNode; children: ReactNode; wide?: boolean }) {
+/**
+ * Nothing that is written here is lost by a slip: a click beside it does nothing, and Esc asks first. `fast` holds what is
+ * shown only once: it is left by its own buttons alone.
+ */
+export function Dialog({ open, onClose, title, description, children, wide = false, fast = false }:
+  { open: boolean; onClose: () => void; title: string; description?: ReactNode; children: ReactNode; wide?: boolean; fast?: boolean }) {
   const t = useT();
+  const written = useRef(false);
+  const [leaving, setLeaving] = useState(false);
+  useEffect(() => { written.current = false; }, [open]);
+  const escape = (event: KeyboardEvent) => {
+    if (!fast && !written.current && !composing(event)) return;
+    event.preventDefault();
+    // The Esc of a syllable that is being put together ends the syllable.
+    if (!fast && !composing(event)) setLeaving(true);
+  };
   return (
     <RadixDialog.Root open={open} onOpenChange={(next) => !next && onClose()}>
       <RadixDialog.Portal>
         <RadixDialog.Overlay className="overlay" />
-        <RadixDialog.Content className={`dialog${wide ? " wide" : ""}`} {...(description ? {} : { "aria-describedby": undefined })}>
+        <RadixDialog.Content className={`dialog${wide ? " wide" : ""}`} onInput={(event) => { written.current ||= isText(event.target); }}
+          onEscapeKeyDown={escape} onInteractOutside={(event) => event.preventDefault()} {...(description ? {} : { "aria-describedby": undefined })}>
           <div className="spread dialog-head">
             <RadixDialog.Title>{title}</RadixDialog.Title>
             <RadixDialog.Close asChild><IconButton icon="close" label={t("close")} /></RadixDialog.Close>
           </div>
           {description && <RadixDialog.Description asChild><div className="muted dialog-about">{description}</div></RadixDialog.Description>}
           {children}
+          <Confirm open={leaving} onClose={() => setLeaving(false)} onConfirm={onClose} title={t("dialog.give_up")} words={t("dialog.give_up.about")} act={t("dialog.give_up.go")} />
         </RadixDialog.Content>
       </RadixDialog.Portal>
     </RadixDialog.Root>
   );
+}
+
+/** What takes words to write; not a tick or a choice. */
+function isText(field: EventTarget): boolean {
+  return field instanceof HTMLTextAreaElement || (field instanceof HTMLInputElement && field.type !== "checkbox" && field.type !== "radio");
 }
 
 export function DialogEnd({ children }: { children: ReactNode }) {

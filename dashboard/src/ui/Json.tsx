@@ -4,6 +4,7 @@ import "./json.css";
 
 import { useState } from "react";
 
+import { Exact, writeExact } from "../api/exact";
 import { useT } from "../i18n";
 import { Copy } from "./bits";
 
@@ -13,7 +14,7 @@ const ITEMS_MAX = 50;
 export function Json({ value, label, open = 2 }: { value: unknown; label?: string; open?: number }) {
   return (
     <div className="json">
-      <div className="json-copy"><Copy text={JSON.stringify(value, null, 2)} {...(label ? { label } : {})} /></div>
+      <div className="json-copy"><Copy text={writeExact(value, 2)} {...(label ? { label } : {})} /></div>
       <Node value={value} depth={0} open={open} />
     </div>
   );
@@ -24,7 +25,7 @@ function Node({ name, value, depth, open }: { name?: string; value: unknown; dep
   const [isOpen, setOpen] = useState(depth < open);
   const [all, setAll] = useState(false);
   const label = name === undefined ? null : <span className="json-name">{name}: </span>;
-  if (value === null || typeof value !== "object") return <div className="json-line">{label}<Scalar value={value} /></div>;
+  if (value === null || typeof value !== "object" || value instanceof Exact) return <div className="json-line">{label}<Scalar value={value} /></div>;
   const entries: [string, unknown][] = Array.isArray(value) ? value.map((item, at) => [String(at), item]) : Object.entries(value);
   const [before, after] = Array.isArray(value) ? ["[", "]"] : ["{", "}"];
   if (entries.length === 0) return <div className="json-line">{label}{before}{after}</div>;

@@ -6,8 +6,8 @@ import "./table.css";
 import { type ReactNode, useEffect } from "react";
 
 import { reach } from "../api/client";
-import { type ApiProblem, asProblem } from "../api/problem";
-import { type Key, useT } from "../i18n";
+import { type ApiProblem, asProblem, unread } from "../api/problem";
+import { type Key, type T, useT } from "../i18n";
 import { useChecked, useSaid } from "../i18n/said";
 import { Ago } from "./bits";
 import { Button } from "./Controls";
@@ -85,6 +85,19 @@ export function Await<D>({ of, children, rows }: { of: Asked<D>; children: (data
   return <Skeleton {...(rows === undefined ? {} : { rows })} />;
 }
 
+/** Beside a page: that it could not be read whether there is something. Nothing while it is known, or where there is no such thing. */
+export function Unread({ of, what }: { of: Asked<unknown>; what: string }) {
+  const t = useT();
+  if (!unread(of.data, of.error)) return null;
+  return (
+    <p className="stale" role="alert">
+      <Icon name="unknown" size={12} />
+      <span>{t("unread", { what })}</span>
+      <button type="button" className="link" onClick={() => void of.refetch()}>{t("try_again")}</button>
+    </p>
+  );
+}
+
 const WORDS: Record<ApiProblem["kind"], [Key, Key, IconName]> = {
   offline: ["problem.offline", "problem.offline.do", "abandoned"],
   unauthorized: ["problem.unauthorized", "problem.unauthorized.do", "hold"],
@@ -114,6 +127,14 @@ export function ProblemNotice({ problem, onRetry }: { problem: ApiProblem; onRet
 function shown(problem: ApiProblem): string | undefined {
   const detail = problem.body.detail;
   return detail?.startsWith("There is nothing at this path.") ? undefined : detail?.replace(/(?<=\.) `GET [^`]+` lists (them|the open ones)\b.*$/, "");
+}
+
+/** Why a deed came to nothing, in one line. */
+export function problemWords(error: unknown, t: T, said: (text: string) => string): string {
+  const problem = asProblem(error);
+  const [title, remedy] = WORDS[problem.kind];
+  const detail = shown(problem);
+  return `${t(title)} ${detail ? said(detail) : t(remedy)}`;
 }
 
 /** What came of a deed, below its form. */

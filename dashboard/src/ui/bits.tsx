@@ -4,6 +4,8 @@ import { useState, useSyncExternalStore } from "react";
 
 import { useLanguage, useT } from "../i18n";
 import { clockExact, duration, exact, moment, money, relative } from "../i18n/format";
+import { toast } from "../layout/Toasts";
+import { copied as putOnClipboard } from "./copies";
 import { Icon } from "./Icon";
 
 // One clock for every relative time on the page, so that they change together; it stands still when nobody looks.
@@ -86,7 +88,8 @@ export function Copy({ text, label }: { text: string; label?: string }) {
       onClick={(event) => {
         event.stopPropagation();
         event.preventDefault();
-        void navigator.clipboard.writeText(text).then(() => {
+        void putOnClipboard(text).then((there) => {
+          if (!there) return toast(t("copy.failed"), "parked", "rejected");
           setCopied(true);
           setTimeout(() => setCopied(false), 1_200);
         });

@@ -28,3 +28,10 @@ export function exactInCopies(): void {
     event.preventDefault();
   });
 }
+
+/** Puts a text on the clipboard; answers whether it is there. Over plain HTTP a page has no clipboard. */
+export async function copied(text: string): Promise<boolean> {
+  const clipboard = navigator.clipboard as Clipboard | undefined;
+  if (clipboard === undefined) return false;
+  return clipboard.writeText(text).then(() => true, () => false);
+}

@@ -15,7 +15,7 @@ import { number } from "../i18n/format";
 import { Ago, Id, Lasting, Until } from "../ui/bits";
 import { Button, Dialog, DialogEnd, Field, Input } from "../ui/Controls";
 import { Icon } from "../ui/Icon";
-import { Await, Notice, Page, ProblemLine, Section } from "../ui/Page";
+import { Await, Notice, Page, ProblemLine, Section, Unread } from "../ui/Page";
 import { type Breaker, breakersOf, throughputOf } from "./figures";
 import { HoldDialog, type HoldTarget } from "./HoldDialog";
 
@@ -118,27 +118,29 @@ function Holds() {
   const t = useT();
   const rights = useRights();
   const stale = useStale();
-  const { data } = useQuery({ ...holds, refetchInterval: useInterval(UNTOLD_MS, UNTOLD_MS) });
+  const asked = useQuery({ ...holds, refetchInterval: useInterval(UNTOLD_MS, UNTOLD_MS) });
   const [releasing, setReleasing] = useState<Hold | null>(null);
   const [why, setWhy] = useState("");
   const release = useMutation({
     mutationFn: (hold: Hold) => send("DELETE", `/ops/holds/${hold.id}?${new URLSearchParams({ why: why.trim() })}`),
-    onSuccess: () => { setReleasing(null); setWhy(""); stale("holds", "workers", "overview", "saga"); },
+    onSuccess: () => { close(); stale("holds", "workers", "overview", "saga"); },
   });
-  if (!data || data.holds.length === 0) return null;
+  // Why one hold is released is no reason for another.
+  const close = () => { setReleasing(null); setWhy(""); release.reset(); };
+  if (!asked.data || asked.data.holds.length === 0) return <Unread of={asked} what={t("holds")} />;
   return (
     <Section title={t("holds")} flush>
-      <ul>{data.holds.map((hold) => (
+      <ul>{asked.data.holds.map((hold) => (
         <li key={hold.id} className="line spread">
           <span className="row wrap"><Icon name="hold" /><strong>{hold.kind === "starts" ? t("holds.starts") : hold.definition ?? `${hold.worker}.${hold.action ?? "*"}`}</strong><span className="muted">“{hold.why}” — {hold.by}, <Ago at={hold.at} />{hold.until && <> · {t("holds.until")} <Until at={hold.until} /></>} · {t("holds.back", { count: hold.held_back ?? 0 })}</span></span>
           {rights.operate && <Button onClick={() => setReleasing(hold)}>{t("holds.release")}</Button>}
         </li>
       ))}</ul>
-      <Dialog open={releasing !== null} onClose={() => setReleasing(null)} title={t("holds.release")} description={<p>{t("holds.release.about", { count: releasing?.held_back ?? 0 })}</p>}>
+      <Dialog open={releasing !== null} onClose={close} title={t("holds.release")} description={<p>{t("holds.release.about", { count: releasing?.held_back ?? 0 })}</p>}>
         <form className="stack" onSubmit={(event) => { event.preventDefault(); if (releasing) release.mutate(releasing); }}>
           <Field label={t("act.why")}>{(id) => <Input id={id} required value={why} onChange={(event) => setWhy(event.target.value)} />}</Field>
           <ProblemLine error={release.error} />
-          <DialogEnd><Button onClick={() => setReleasing(null)}>{t("cancel")}</Button><Button type="submit" kind="primary" disabled={why.trim() === ""} busy={release.isPending}>{t("holds.release.go", { count: releasing?.held_back ?? 0 })}</Button></DialogEnd>
+          <DialogEnd><Button onClick={close}>{t("cancel")}</Button><Button type="submit" kind="primary" disabled={why.trim() === ""} busy={release.isPending}>{t("holds.release.go", { count: releasing?.held_back ?? 0 })}</Button></DialogEnd>
         </form>
       </Dialog>
     </Section>

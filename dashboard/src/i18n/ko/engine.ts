@@ -3,6 +3,16 @@
 
 import { REQUESTS } from "./requests";
 
+/** Of the reconciliation: what it could not read. */
+const unread: [string, string][] = [
+  ["the vendor's transactions: {why}", "결제사의 거래 내역: {why}"],
+  ["the vendor's payments of older orders: {why}", "결제사의 이전 주문 결제 내역: {why}"],
+  ["the stock's database: {why}", "재고 데이터베이스: {why}"],
+  ["the stock's reservations: {why}", "재고 예약: {why}"],
+  ["the orders' database: {why}", "주문 데이터베이스: {why}"],
+  ["the orders: {why}", "주문: {why}"],
+];
+
 /** Of the state machine: why an answer, a signal or an action changed nothing, or is refused. */
 const machine: [string, string][] = [
   ["the saga has ended", "사가가 이미 끝났습니다"],
@@ -286,7 +296,7 @@ const problems: [string, string][] = [
   ["{who} asks faster than it may. Nothing was written.", "요청이 너무 잦습니다. 기록된 것은 없습니다."],
 ];
 
-export const ENGINE: readonly [string, string][] = [...machine, ...reasons, ...deeds, ...plays, ...books, ...workers, ...problems, ...REQUESTS];
+export const ENGINE: readonly [string, string][] = [...unread, ...machine, ...reasons, ...deeds, ...plays, ...books, ...workers, ...problems, ...REQUESTS];
 
 /** Words of states within what the engine says. */
 export const WORDS: Record<string, string> = {

@@ -83,7 +83,7 @@ const sentences: [string, string][] = [
   ["Saga {saga} was started under this key with another body. Repeat that body exactly to get that saga, or take a new key for a new one.", "사가 {saga}이(가) 이 키와 다른 본문으로 시작되었습니다. 그 사가를 얻으려면 본문을 똑같이 다시 보내고, 새로 시작하려면 새 키를 쓰세요."],
   ["This saga has had something else under this key, and keeps that alone. Repeat that exactly to see what came of it, or take a new key.", "이 사가는 이 키로 다른 요청을 받았습니다. 결과를 보려면 똑같이 다시 보내고, 아니면 새 키를 쓰세요."],
   ["The saga's family has {count} sagas or more.", "딸린 사가가 {count}건 이상입니다."],
-  ["Saga {saga} has gone meanwhile. Try again.", "그사이 사가 {saga}이(가) 없어졌습니다. 다시 시도하세요."],
+  ["Another saga that repeats it has started meanwhile. Erase it again.", "그사이 이 사가를 재실행한 다른 사가가 시작되었습니다. 다시 지우세요."],
   ["`{name}` has a NUL character.", "`{name}`에 NUL 문자가 있습니다."],
   ["Take another key.", "다른 키를 쓰세요."],
   ["the letter holds nothing that can be sent again; discard it when it is dealt with", "다시 보낼 내용이 없습니다. 처리한 뒤 버리세요"],
