@@ -1,0 +1,210 @@
+// What a tired hand does by a slip, and what does not answer: nothing that was written is lost, and nothing is told as if it were known.
+
+import { readFile } from "node:fs/promises";
+import { resolve } from "node:path";
+
+import type { Browser } from "playwright-core";
+import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+
+import { accessible, type Page, settled, start, visit } from "./browser";
+import { ask, fresh, peace, place, publishCheckout, status, unrefunded, until } from "./engine";
+
+let browser: Browser;
+beforeAll(async () => { browser = await start(); });
+afterEach(peace);
+afterAll(() => browser.close());
+
+const FAILED = { status: 500, contentType: "application/problem+json", body: JSON.stringify({ title: "the database failed" }) };
+
+async function paste(page: Page, editor: string, text: string): Promise<void> {
+  await page.getByRole("textbox", { name: editor }).click();
+  await page.keyboard.press("Control+a");
+  await page.evaluate((it) => navigator.clipboard.writeText(it), text);
+  await page.keyboard.press("Control+v");
+}
+
+async function checkout(name: string): Promise<string> {
+  return (await readFile(resolve(import.meta.dirname, "../../saga-defs/order-checkout.yaml"), "utf8")).replace(/^saga: .*$/m, `saga: ${name}`).replace("path: /orders", `path: /${name}`);
+}
+
+test("what is written in a dialog is given up only by who says so; a key that is shown once stays until it is closed", async () => {
+  const { page, go, close } = await visit(browser);
+  await go("/workers");
+  const dialog = page.getByRole("dialog");
+  const hold = page.getByRole("button", { name: "Hold all starts" });
+  await hold.click();
+  // Nothing is written yet: Esc leaves.
+  await page.keyboard.press("Escape");
+  await expect.poll(() => dialog.count()).toBe(0);
+  await hold.click();
+  await dialog.getByLabel("Why").fill("the bank is down");
+  await page.mouse.click(5, 400);
+  await page.keyboard.press("Escape");
+  const sure = page.getByRole("alertdialog");
+  await sure.getByText("It is not kept anywhere.").waitFor();
+  await accessible(page, "giving up what was written");
+  await sure.getByRole("button", { name: "Cancel" }).click();
+  expect(await dialog.getByLabel("Why").inputValue()).toBe("the bank is down");
+  await page.keyboard.press("Escape");
+  await sure.getByRole("button", { name: "Give it up" }).click();
+  await expect.poll(() => dialog.count()).toBe(0);
+  await go("/settings");
+  await page.getByRole("button", { name: "Make a key" }).click();
+  await dialog.getByLabel("Name").fill(fresh("shown-once"));
+  await dialog.getByLabel("Why").fill("a test");
+  await dialog.getByRole("button", { name: "Make a key" }).click();
+  await dialog.getByText("This is the only time the key is shown.").waitFor();
+  await page.keyboard.press("Escape");
+  await page.mouse.click(5, 400);
+  await dialog.getByText("This is the only time the key is shown.").waitFor();
+  await dialog.getByRole("button", { name: "Close" }).last().click();
+  await expect.poll(() => dialog.count()).toBe(0);
+  await close();
+});
+
+test("the reason that was begun for one hold is not the next one's", async () => {
+  const { page, go, close } = await visit(browser);
+  await publishCheckout("dashboard-held");
+  const held = await Promise.all(["dashboard-held", "order-checkout"].map((definition) => ask<{ id: string }>("/ops/holds", "POST", { kind: "definition", definition, why: `of ${definition}` })));
+  await go("/workers");
+  const dialog = page.getByRole("dialog");
+  const line = (why: string) => page.getByRole("listitem").filter({ hasText: `of ${why}` });
+  await line("dashboard-held").getByRole("button", { name: "Release" }).click();
+  await dialog.getByLabel("Why").fill("it is mended");
+  await dialog.getByRole("button", { name: "Cancel" }).click();
+  await line("order-checkout").getByRole("button", { name: "Release" }).click();
+  expect(await dialog.getByLabel("Why").inputValue()).toBe("");
+  for (const { id } of held) await ask(`/ops/holds/${id}?why=over`, "DELETE");
+  await close();
+});
+
+test("scenarios stay while the definition is written, and are run once it is right", async () => {
+  const { page, go, close } = await visit(browser);
+  const right = await checkout("dashboard-kept");
+  await go("/editor");
+  await paste(page, "The definition's text", right);
+  await page.getByRole("status").filter({ hasText: "No mistakes" }).waitFor();
+  await paste(page, "Scenarios (YAML)", "# mine\nscenarios: []\n");
+  await paste(page, "The definition's text", right.replace("pivot: true", "pivot: maybe"));
+  await page.getByRole("region", { name: "Mistakes" }).getByRole("button").first().waitFor();
+  await page.getByText("# mine").waitFor();
+  const run = page.getByRole("button", { name: "Run", exact: true });
+  expect(await run.isDisabled()).toBe(true);
+  // Under another name, too.
+  await paste(page, "The definition's text", right.replace("saga: dashboard-kept", "saga: dashboard-kept-too"));
+  await page.getByRole("status").filter({ hasText: "No mistakes" }).waitFor();
+  await page.getByText("# mine").waitFor();
+  await expect.poll(() => run.isEnabled()).toBe(true);
+  await close();
+});
+
+test("who publishes over what somebody else has published meanwhile sees what changes by it, and says so", async () => {
+  const { page, go, close } = await visit(browser);
+  const name = "dashboard-two-authors";
+  await publishCheckout(name);
+  await go(`/editor?definition=${name}`);
+  await page.getByRole("status").filter({ hasText: "No mistakes" }).waitFor();
+  const mine = (await checkout(name)).replace("attempts: 8", "attempts: 7");
+  await paste(page, "The definition's text", mine);
+  await page.getByRole("status").filter({ hasText: "No mistakes" }).waitFor();
+  const dialog = page.getByRole("dialog");
+  await page.getByRole("button", { name: "Publish" }).click();
+  // Nobody else has: it is published as it is.
+  await dialog.getByRole("button", { name: `Publish ${name}`, exact: true }).waitFor();
+  await publishCheckout(name, (it) => it.replace("attempts: 8", "attempts: 9"));
+  const { version } = await ask<{ version: string }>(`/definitions/${name}`);
+  // Also where it was published while the dialog was open.
+  await dialog.getByRole("button", { name: `Publish ${name}` }).click();
+  const over = dialog.getByRole("button", { name: `Publish ${name} over ${version.slice(0, 8)}` });
+  await over.waitFor();
+  await dialog.getByText("which your text does not begin from").waitFor();
+  await expect.poll(() => dialog.locator(".cm-changedLine").filter({ hasText: "attempts: 7" }).count()).toBeGreaterThan(0);
+  await accessible(page, "publishing over another's version");
+  expect((await ask<{ version: string }>(`/definitions/${name}`)).version).toBe(version);
+  await close();
+});
+
+test("over plain HTTP, where browsers have fewer means, actions are sent, and a copy that failed is told", async () => {
+  const { page, context, go, close } = await visit(browser);
+  await context.addInitScript(() => {
+    delete (Crypto.prototype as { randomUUID?: unknown }).randomUUID;
+    Object.defineProperty(navigator, "clipboard", { value: undefined });
+  });
+  const parked = await unrefunded(1_700);
+  await go(`/sagas/${parked}`);
+  await page.locator(".copy").first().click();
+  await page.getByText("It could not be copied").first().waitFor();
+  await page.getByRole("button", { name: "More" }).click();
+  await page.getByRole("menuitem", { name: /^Mark as compensated: pay/ }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByLabel("Evidence").fill("receipt 19");
+  await dialog.getByLabel("Who you are").fill("kim");
+  await dialog.getByLabel("Why").fill("paid back by hand");
+  const known = dialog.getByRole("checkbox");
+  if (await known.count() > 0) await known.setChecked(true);
+  // The money is named where it is decided on.
+  await dialog.getByRole("button", { name: /pay was undone by hand \(₩1,700\)/ }).click();
+  await status(parked, "compensated");
+  await close();
+});
+
+test("what cannot be read is said, and asked again; it does not look as if there were none", async () => {
+  const { page, context, go, close } = await visit(browser);
+  let broken = true;
+  for (const path of ["/ops/holds?*", "/ops/approvals?*", "/definitions"]) {
+    await context.route((url) => path.split("?")[0] === url.pathname, (route) => (broken ? route.fulfill(FAILED) : route.continue()));
+  }
+  await go("/parked");
+  await page.getByText("Awaiting a second operator: whether there is any could not be read.").waitFor();
+  await page.getByText("Holds: whether there is any could not be read.").first().waitFor();
+  await accessible(page, "what cannot be read");
+  await go("/simulator");
+  await page.getByRole("alert").getByText("The engine could not answer.").waitFor();
+  broken = false;
+  await page.getByRole("alert").getByRole("button", { name: "Try again" }).last().click();
+  await settled(page);
+  await page.getByRole("group", { name: "Graph" }).waitFor();
+  await close();
+});
+
+test("what is in flight at a step leads to those that are, and not to those that failed there", async () => {
+  const { page, go, close } = await visit(browser);
+  await publishCheckout("dashboard-piles", (it) => it.replace("retry: { attempts: 8, initial: 500ms, max: 15s }", "retry: { attempts: 1 }\n    on_rejected: park"));
+  await status(await place(fresh("piled"), "reject_card", 9_000, "/dashboard-piles"), "parked");
+  await go("/");
+  await page.getByRole("combobox", { name: "Definition" }).selectOption("dashboard-piles");
+  const row = page.getByRole("row").filter({ has: page.getByRole("link", { name: "pay", exact: true }) });
+  await expect.poll(() => row.getByRole("cell").nth(1).textContent()).toBe("0");
+  await expect.poll(() => row.getByRole("cell").nth(4).textContent()).toBe("1");
+  await row.getByRole("link", { name: "1", exact: true }).click();
+  await page.waitForURL(/status=parked/);
+  await close();
+});
+
+test("what became of a job's last sagas is read once it has ended", async () => {
+  const { page, context, go, close } = await visit(browser);
+  const parked = await unrefunded(1_800);
+  const job = await ask<{ id: string }>("/ops/jobs", "POST", { kind: "action", action: "abandon", acknowledged: true, sagas: [parked], why: "a test" });
+  interface Job { ended_at?: string | null; state: string }
+  await until("the job has ended", async () => (await ask<Job>(`/ops/jobs/${job.id}`)).ended_at != null);
+  // The page is told of it as it was before, until it is told that it has ended.
+  let over = false;
+  let told = false;
+  await context.route((url) => url.pathname === `/ops/jobs/${job.id}`, async (route) => {
+    const response = await route.fetch();
+    const said = (await response.json()) as Job;
+    await route.fulfill({ response, json: over ? said : { ...said, ended_at: null, state: "running" } });
+    told = over;
+  });
+  await context.route((url) => url.pathname === `/ops/jobs/${job.id}/items`, async (route) => {
+    const response = await route.fetch();
+    const said = (await response.json()) as { items: { outcome: string; words: string | null }[] };
+    await route.fulfill({ response, json: told ? said : { ...said, items: said.items.map((it) => ({ ...it, outcome: "waiting", words: null })) } });
+  });
+  await go(`/jobs/${job.id}`);
+  const row = page.getByRole("table", { name: "Sagas" }).getByRole("row").nth(1);
+  await row.getByText("waiting").waitFor();
+  over = true;
+  await expect.poll(() => row.getByText("waiting").count()).toBe(0);
+  await close();
+});
