@@ -27,11 +27,11 @@ use crate::api::ops;
 /// A worker of the shop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
 pub enum Name {
-    /// Orders: create, cancel, complete
+    /// Orders: create, cancel, complete; returns: open_return, close_return, decide_return
     Order,
-    /// Stock: reserve, release, commit
+    /// Stock: reserve, release, commit, restock
     Stock,
-    /// Payments at Toss: confirm, cancel
+    /// Payments at Toss: confirm, cancel, refund
     Payment,
     /// Notices: order completed, order cancelled
     Notify,

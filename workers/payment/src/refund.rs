@@ -1,7 +1,7 @@
 //! The external action `refund`: a part of a captured payment, or all of it, is given back for good, such as for a return.
 //!
 //! Owns which payment an order's refund belongs to. How Toss is asked, and how a refund is recognized, is
-//! [`crate::cancel`]'s: to the vendor both are a cancel, told apart by their effect key. It has no compensation.
+//! the compensation `cancel`'s: to the vendor both are a cancel, told apart by their effect key. It has no compensation.
 
 use async_trait::async_trait;
 use saga_protocol::Fault;
@@ -71,16 +71,7 @@ impl Refunds {
             refund.payment_key.as_ref().is_none_or(|key| key.as_str() == it.payment_key)
         };
         let of_order = captured.into_iter().filter(named).collect();
-        let payment = match the_one(of_order) {
-            One::None => return Err(never("no_payment", format!("nothing was captured for order {order}"))),
-            One::Several => {
-                let words = format!(
-                    "order {order} has several payments. What to do: retry with `payment_key` in the input."
-                );
-                return Err(never("several_payments", words));
-            }
-            One::Is(payment) => payment,
-        };
+        let payment = the_one(of_order, order).map_err(Unfit::Never)?;
         let payment_key = PaymentKey::try_from(payment.payment_key)
             .map_err(|error| never("bad_payment_key", error.to_owned()))?;
         Ok(input::Payment {
@@ -96,21 +87,20 @@ impl Refunds {
     }
 }
 
-enum One {
-    None,
-    Is(store::Payment),
-    Several,
-}
-
 /// The payment that an order stands by, of those that were captured for it, the oldest first: what an earlier try was
 /// charged was given back whole when that was undone. Once all are given back it is the newest, so that a refund that is
 /// asked for again means the same payment.
-fn the_one(mut captured: Vec<store::Payment>) -> One {
+fn the_one(mut captured: Vec<store::Payment>, order: &str) -> Result<store::Payment, Fault> {
     let mut holding = captured.iter().enumerate().filter(|(_, it)| it.refunded_amount < it.captured_amount);
     match (holding.next().map(|it| it.0), holding.next()) {
-        (Some(_), Some(_)) => One::Several,
-        (Some(at), None) => One::Is(captured.swap_remove(at)),
-        (None, _) => captured.pop().map_or(One::None, One::Is),
+        (Some(_), Some(_)) => Err(Fault::new(
+            "several_payments",
+            format!("order {order} has several payments. What to do: retry with `payment_key` in the input."),
+        )),
+        (Some(at), None) => Ok(captured.swap_remove(at)),
+        (None, _) => captured
+            .pop()
+            .ok_or_else(|| Fault::new("no_payment", format!("nothing was captured for order {order}"))),
     }
 }
 
