@@ -159,6 +159,10 @@ struct Reader {
 impl Reader {
     async fn next(mut self) -> Option<(Result<Event, Infallible>, Self)> {
         loop {
+            // Also while there is always something new.
+            if self.closing.is_cancelled() || Instant::now() >= self.until {
+                return None;
+            }
             if let Some(event) = self.pending.pop_front() {
                 return Some((Ok(event), self));
             }
@@ -252,7 +256,7 @@ pub async fn live(
         }),
     };
     // Whether one may still listen is asked at the next connection, which goes on where this one ends.
-    let left = caller.expires_at.and_then(|at| (at - Utc::now()).to_std().ok()).unwrap_or(CONNECTION_MAX);
+    let left = caller.expires_at.map_or(CONNECTION_MAX, |at| (at - Utc::now()).to_std().unwrap_or_default());
     let until = Instant::now() + left.min(CONNECTION_MAX);
     let reader = Reader { live, at, saga: asked.saga, pending, closing: api.closing().clone(), until };
     let stream = futures::stream::unfold(reader, Reader::next);

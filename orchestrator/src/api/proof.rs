@@ -50,7 +50,7 @@ pub async fn prove(
 
 /// Which definition could no longer undo this one as its child saga.
 fn left_standing(engine: &Engine, definition: &Definition) -> Option<FaultAt> {
-    engine.definitions.all_active().iter().find_map(|parent| {
+    engine.definitions.all_in_use().iter().find_map(|parent| {
         let parent = &parent.definition;
         let (step, _) = *final_children(parent, &[definition]).first()?;
         Some(FaultAt {
@@ -71,7 +71,7 @@ fn left_standing(engine: &Engine, definition: &Definition) -> Option<FaultAt> {
 pub async fn explore(engine: &Engine, definition: &Definition) -> Result<Report, Problem> {
     let _turn = ONE_AT_A_TIME.acquire().await.map_err(|_| Problem::unavailable())?;
     let definition = definition.clone();
-    let children = engine.definitions.all_active();
+    let children = engine.definitions.all_in_use();
     // A search of seconds must not hold up the requests beside it.
     let explored = tokio::task::spawn_blocking(move || {
         let children: Vec<&Definition> = children.iter().map(|it| &it.definition).collect();

@@ -112,17 +112,29 @@ async fn mask(api: &Api, view: &mut SagaView) -> Result<(), Problem> {
     }
     // A message may quote anything.
     let tracks = view.steps.iter_mut().flat_map(|step| [&mut step.execute, &mut step.compensate]).flatten();
-    let messages = tracks.filter_map(|track| track.error.as_mut()).map(|error| &mut error.message);
+    let errors = tracks.filter_map(|track| track.error.as_mut()).chain(view.summary.error.as_mut());
+    let messages = errors.map(|error| &mut error.message);
     for message in messages.chain(view.parked.as_mut().map(|parked| &mut parked.message)) {
-        let mut hidden = Value::from(std::mem::take(message));
-        personal.hide(&mut hidden, &by);
-        *message = hidden.as_str().unwrap_or(MASK).to_owned();
+        hide_in(&personal, message);
     }
     for approval in &mut view.approvals {
         super::approvals::mask(approval);
     }
     view.masked = true;
     Ok(())
+}
+
+fn hide_messages(personal: &Personal, what: &mut super::view::Happening) {
+    let message = what.error.as_mut().map(|error| &mut error.message);
+    for text in message.into_iter().chain(what.detail.as_mut()) {
+        hide_in(personal, text);
+    }
+}
+
+fn hide_in(personal: &Personal, text: &mut String) {
+    let mut hidden = Value::from(std::mem::take(text));
+    personal.hide(&mut hidden, &Value::from(MASK));
+    *text = hidden.as_str().unwrap_or(MASK).to_owned();
 }
 
 /// A saga's personal data, if it has some.
@@ -192,6 +204,7 @@ pub async fn history(
     {
         let by = Value::from(MASK);
         for event in &mut events {
+            hide_messages(&personal, &mut event.what);
             let Some(payload) = event.what.payload.as_mut() else { continue };
             match event.what.kind.as_str() {
                 // What people and other systems send may hold what the input did not.
@@ -254,7 +267,7 @@ pub async fn ignored(
     rows.truncate(usize::from(limit));
     let next = rows.last().filter(|_| more).map(|row| row.id);
     let definition = published.as_ref().map(|it| &it.definition);
-    let ignored = rows
+    let mut ignored: Vec<IgnoredView> = rows
         .into_iter()
         .map(|row| {
             let what = match serde_json::from_value::<saga_core::Event>(row.event) {
@@ -269,5 +282,10 @@ pub async fn ignored(
             IgnoredView { id: row.id, reason: row.reason, what }
         })
         .collect();
+    if caller.masked()
+        && let Some(personal) = personal(&api, id).await?
+    {
+        ignored.iter_mut().for_each(|it| hide_messages(&personal, &mut it.what));
+    }
     Ok(Json(IgnoredPage { ignored, next }))
 }

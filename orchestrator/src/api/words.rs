@@ -130,7 +130,13 @@ pub fn step_name(definition: &Definition, step: StepIx) -> Option<String> {
 pub fn uncompensated(definition: &Definition, state: &State) -> Vec<String> {
     let stands = state.cells.iter().filter(|cell| {
         let undone = cell.undo.as_ref().is_some_and(|undo| matches!(undo.run, Run::Succeeded | Run::Skipped));
-        !undone && !matches!(cell.execute.run, Run::Rejected | Run::Skipped | Run::Held)
+        // Skipped by somebody who acknowledged that it may still take effect, it is not settled.
+        let settled = match cell.execute.run {
+            Run::Rejected | Run::Held => true,
+            Run::Skipped => !cell.execute.waived,
+            _ => false,
+        };
+        !undone && !settled
     });
     let leaves_something = |step: &&Step| match step.work {
         Work::Sleep { .. } | Work::Signal { .. } => false,

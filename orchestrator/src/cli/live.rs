@@ -42,7 +42,7 @@ pub(super) async fn run(
     let word = unique_word();
     if let Some(first) = live.first(file) {
         let saga = match begin(&client, &first.definition, &unique(&first.input, &word)).await? {
-            Ok(started) => rested(&client, &started).await?,
+            Ok(started) => rested(&client, &started, "completed").await?,
             Err(why) => return Ok(Outcome::Failed(vec![format!("what is to be first: {why}")])),
         };
         if saga.summary.status != "completed" {
@@ -61,7 +61,7 @@ pub(super) async fn run(
         };
         signal(&client, &started, nth, name, payload.as_ref()).await?;
     }
-    let saga = rested(&client, &started).await?;
+    let saga = rested(&client, &started, &scenario.expect.ends).await?;
     if saga.summary.status == "running" {
         let late = format!("{} is still running after {} s", started.saga, PATIENCE.as_secs());
         return Ok(Outcome::Failed(vec![late]));
@@ -81,12 +81,15 @@ async fn begin(client: &Client, definition: &str, input: &Value) -> Result<Resul
     }
 }
 
-/// Waits until a saga has ended or needs a human, and no longer than [`PATIENCE`].
-async fn rested(client: &Client, started: &Started) -> Result<SagaView, Failure> {
+/// Waits until a saga has ended, or is parked where that is expected, and no longer than [`PATIENCE`]: what was sent to
+/// it may still bring one that is parked further.
+async fn rested(client: &Client, started: &Started, expected: &str) -> Result<SagaView, Failure> {
     let until = tokio::time::Instant::now() + PATIENCE;
     loop {
         let saga = client.saga(started.saga).await?;
-        if saga.summary.status != "running" || tokio::time::Instant::now() > until {
+        let status = saga.summary.status.as_str();
+        let rests = status != "running" && (status != "parked" || expected == "parked");
+        if rests || tokio::time::Instant::now() > until {
             return Ok(saga);
         }
         tokio::time::sleep(PAUSE).await;

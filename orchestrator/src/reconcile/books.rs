@@ -294,8 +294,15 @@ impl Books {
 async fn whole_money(client: &toss::Client, id: &str, mut keys: BTreeSet<String>) -> anyhow::Result<Money> {
     let mut money = Money::default();
     let add = |money: &mut Money, payment: toss::Payment| {
-        let at = payment.approved_at.as_deref().map(DateTime::parse_from_rfc3339);
-        money.at = money.at.max(at.and_then(Result::ok).map(|at| at.to_utc()).unwrap_or_default());
+        // What has just moved is left alone: the other books were read before.
+        let moved = payment
+            .cancels()
+            .iter()
+            .map(|it| it.canceled_at.as_deref())
+            .chain([payment.approved_at.as_deref()]);
+        let moved =
+            moved.flatten().filter_map(|at| DateTime::parse_from_rfc3339(at).ok()).map(|at| at.to_utc());
+        money.at = moved.max().map_or(money.at, |at| money.at.max(at));
         if matches!(
             payment.status,
             toss::Status::Done | toss::Status::Canceled | toss::Status::PartialCanceled

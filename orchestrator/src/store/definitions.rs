@@ -79,6 +79,13 @@ impl Definitions {
         all
     }
 
+    /// What any start may take: the active versions and their canaries.
+    pub fn all_in_use(&self) -> Vec<Arc<Published>> {
+        let mut all = self.all_active();
+        all.extend(self.canaries.read().values().map(|it| Arc::clone(&it.published)));
+        all
+    }
+
     /// A version that is loaded already.
     pub fn loaded(&self, id: i32) -> Option<Arc<Published>> {
         self.by_id.read().get(&id).cloned()

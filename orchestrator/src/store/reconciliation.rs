@@ -46,7 +46,9 @@ pub(crate) struct Turn(PgConnection);
 
 impl Turn {
     /// Ends it.
-    pub(crate) async fn end(self) -> Result<(), StoreError> {
+    pub(crate) async fn end(mut self) -> Result<(), StoreError> {
+        // A connection that is closed keeps its lock for a moment, and the next one to come would be told that it runs.
+        sqlx::query("select pg_advisory_unlock($1)").bind(LOCK).execute(&mut self.0).await?;
         Ok(self.0.close().await?)
     }
 }
@@ -192,7 +194,10 @@ impl Store {
         let findings = &findings[..findings.len().min(FINDINGS_MAX)];
         let mut tx = self.reads().begin().await?;
         if let Some(actor) = asked_by {
-            let after = serde_json::json!({ "findings": run.findings, "orders": run.orders });
+            let after = match &run.error {
+                None => serde_json::json!({ "findings": run.findings, "orders": run.orders }),
+                Some(error) => serde_json::json!({ "error": error }),
+            };
             let deed = Deed { after: Some(after), ..Deed::new("reconciliation.run", run.id.to_string()) };
             audit::keep(&mut tx, actor, deed).await?;
         }

@@ -52,7 +52,7 @@ const LEFTOVERS: [(&str, &str); 3] = [
         "dead letters",
         "delete from dead_letter where id in (
             select d.id from dead_letter d where d.at < now() - make_interval(days => $1)
-                and not exists (select from saga s where s.id = d.saga_id) limit $2)",
+                and not exists (select from saga s where s.id = d.saga_id) order by d.at limit $2)",
     ),
     // One at a time: it may have a hundred thousand items.
     (
@@ -198,6 +198,7 @@ impl Store {
     }
 
     async fn retire_locked(&self, now: DateTime<Utc>) -> Result<(u64, u64), StoreError> {
+        self.retire_leftovers().await?;
         let (until, mut sagas) = (Instant::now() + TURN, 0);
         loop {
             let gone = self.retire_batch(now).await?;
@@ -276,16 +277,19 @@ impl Store {
             .await?;
             sagas += gone.rows_affected();
         }
-        if let Some(days) = rules.iter().map(|rule| rule.days).max() {
-            for (what, sql) in LEFTOVERS {
-                let gone = sqlx::query(sql).bind(days).bind(i64::from(BATCH)).execute(self.reads()).await;
-                // The weeks need not wait for it.
-                if let Err(error) = gone {
-                    tracing::warn!(what, %error, "what belongs to no saga cannot go yet");
-                }
+        Ok(sagas)
+    }
+
+    /// A batch of each of what belongs to no saga. The weeks need not wait for it.
+    async fn retire_leftovers(&self) -> Result<(), StoreError> {
+        let Some(days) = self.retention().await?.iter().map(|rule| rule.days).max() else { return Ok(()) };
+        for (what, sql) in LEFTOVERS {
+            let gone = sqlx::query(sql).bind(days).bind(i64::from(BATCH)).execute(self.reads()).await;
+            if let Err(error) = gone {
+                tracing::warn!(what, %error, "what belongs to no saga cannot go yet");
             }
         }
-        Ok(sagas)
+        Ok(())
     }
 
     /// Drops a week's partition. What belongs to sagas whose rows stay (not ended, or only lately, or their root has not)
@@ -299,8 +303,8 @@ impl Store {
             return Ok(false);
         }
         let mut tx = self.reads().begin().await?;
-        // Everybody waits meanwhile who writes history.
-        for setting in ["set local lock_timeout = '2s'", "set local statement_timeout = '2s'"] {
+        // Everybody waits meanwhile who writes history: also behind who waits for the lock, such as for a backup to end.
+        for setting in ["set local lock_timeout = '200ms'", "set local statement_timeout = '2s'"] {
             sqlx::query(setting).execute(&mut *tx).await?;
         }
         sqlx::query(AssertSqlSafe(format!("alter table history detach partition {name}")))

@@ -266,6 +266,34 @@ async fn what_stays_undone_is_told_also_of_children_and_beyond_the_pivot() {
     server.stop().await;
 }
 
+/// Whoever skips a step that may still take effect has acknowledged that; whoever replays the saga is told of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_that_was_skipped_while_it_may_take_effect_is_told_of_in_a_replay() {
+    let server = Server::start().await;
+    let step = "worker: travel, compensation: undo, timeout: 300ms, retry: { attempts: 1000, initial: 10m, max: 10m }";
+    server
+        .publish(&format!(
+            "saga: trip\ntrigger: {{ http: {{ method: POST, path: /trips }} }}\nsteps:
+  pay: {{ action: pay, {step} }}\n  ship: {{ after: [pay], worker: travel, action: ship, compensation: undo }}\n"
+        ))
+        .await;
+    server.travel(|command| (command.action == "ship").then(|| rejected(command, "LOST"))).await;
+    let saga = server.post("/trips", &[], &json!({})).await.saga();
+    let page = test_support::until_some("nobody knows of it", 20_000, async || {
+        let page = server.get(&format!("/sagas/{saga}")).await.body;
+        (page["steps"][0]["state"] == "unknown").then_some(page)
+    })
+    .await;
+    let skip = json!({ "action": "skip", "step": "pay", "output": {}, "why": "it is silent", "acknowledged": true,
+        "revision": page["revision"] });
+    let done = server.post(&format!("/sagas/{saga}/actions"), &[], &skip).await;
+    assert_eq!(done.body["result"], "applied", "{}", done.body);
+    server.until(saga, "compensated").await;
+    let plan = server.get(&format!("/sagas/{saga}/replay")).await.body;
+    assert!(plan["warnings"][0].as_str().is_some_and(|it| it.contains("pay")), "{plan}");
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_edited_input_must_fit_what_the_worker_announces() {
     let server = Server::start().await;

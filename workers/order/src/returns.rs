@@ -148,7 +148,9 @@ async fn open(tx: &mut PgConnection, command: &Command, asked: &NewReturn) -> Re
     let left: BTreeMap<String, i64> = sqlx::query_as::<_, (String, i64)>(
         "select sku, (sum(quantity) - coalesce((
              select sum(line.quantity) from amends_order.returns it join amends_order.return_lines line using (return_id)
-             where it.id = $1 and it.status <> 'closed' and line.sku = ordered.sku), 0))::bigint
+             where it.id = $1 and line.sku = ordered.sku
+                 -- Where nothing was granted the goods go back to the customer.
+                 and (it.status = 'open' or (it.status = 'decided' and it.refund_amount > 0))), 0))::bigint
          from amends_order.order_lines ordered where id = $1 group by sku",
     )
     .bind(order)
