@@ -277,7 +277,7 @@ test("the keyboard alone: a definition is edited, the editor is left, a share is
   await go(`/definitions/${name}`);
   await tabTo(page, "the editor", (it) => it.name === "Edit");
   await page.keyboard.press("Enter");
-  await page.getByText("Esc, then Tab, leaves the editor").waitFor();
+  await page.getByText("Esc, then Tab, leaves the editor").first().waitFor();
   await tabTo(page, "the text", (it) => it.name.startsWith("The definition's text"));
   await page.keyboard.press("Control+End");
   await page.keyboard.press("Enter");
