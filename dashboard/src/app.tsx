@@ -36,6 +36,8 @@ export const router = createRouter({
   routeTree: root.addChildren(routes),
   basepath: "/ui",
   defaultErrorComponent: Broken,
+  // Another saga, job or definition is another page: no dialog and no half-written word of one stands over the next.
+  defaultRemountDeps: ({ params }) => params,
   parseSearch: (text) => Object.fromEntries(new URLSearchParams(text)),
   stringifySearch: (values) => {
     const set = Object.entries(values).filter(([, value]) => value !== undefined && value !== "");

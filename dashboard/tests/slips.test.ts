@@ -26,6 +26,14 @@ async function paste(page: Page, editor: string, text: string): Promise<void> {
   await page.keyboard.press("Control+v");
 }
 
+/** Goes to another page as the browser's Back does: within the app, and without asking. */
+async function move(page: Page, path: string): Promise<void> {
+  await page.evaluate((to) => {
+    history.pushState({}, "", to);
+    dispatchEvent(new PopStateEvent("popstate"));
+  }, `/ui${path}`);
+}
+
 async function checkout(name: string): Promise<string> {
   return (await readFile(resolve(import.meta.dirname, "../../saga-defs/order-checkout.yaml"), "utf8")).replace(/^saga: .*$/m, `saga: ${name}`).replace("path: /orders", `path: /${name}`);
 }
@@ -97,6 +105,22 @@ test("scenarios stay while the definition is written, and are run once it is rig
   await page.getByRole("status").filter({ hasText: "No mistakes" }).waitFor();
   await page.getByText("# mine").waitFor();
   await expect.poll(() => run.isEnabled()).toBe(true);
+  // And when the editor was left, such as to see how a step is played.
+  await move(page, "/parked");
+  await expect.poll(() => run.count()).toBe(0);
+  await move(page, "/editor");
+  await page.getByText("# mine").waitFor();
+  await close();
+});
+
+test("a note that was begun for one saga does not stand in the next one's", async () => {
+  const { page, go, close } = await visit(browser);
+  const [one, two] = [await place(fresh("note-one")), await place(fresh("note-two"))];
+  await go(`/sagas/${one}`);
+  const note = page.getByRole("textbox", { name: "Add a note" });
+  await note.fill("the customer called");
+  await move(page, `/sagas/${two}`);
+  await expect.poll(() => note.inputValue()).toBe("");
   await close();
 });
 
@@ -123,6 +147,13 @@ test("who publishes over what somebody else has published meanwhile sees what ch
   await expect.poll(() => dialog.locator(".cm-changedLine").filter({ hasText: "attempts: 7" }).count()).toBeGreaterThan(0);
   await accessible(page, "publishing over another's version");
   expect((await ask<{ version: string }>(`/definitions/${name}`)).version).toBe(version);
+  await dialog.getByRole("button", { name: "Cancel" }).click();
+  // Another name in the text is another definition.
+  await paste(page, "The definition's text", mine.replace(`saga: ${name}`, `saga: ${name}-too`));
+  await page.getByRole("status").filter({ hasText: "No mistakes" }).waitFor();
+  await page.getByRole("button", { name: "Publish" }).click();
+  await dialog.getByText(`this makes ${name}-too, and ${name} stays as it is`).waitFor();
+  await dialog.getByRole("button", { name: `Publish ${name}-too`, exact: true }).waitFor();
   await close();
 });
 

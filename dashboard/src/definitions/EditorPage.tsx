@@ -22,7 +22,7 @@ import { lazyPart } from "../ui/lazily";
 import { Await, Notice, Page, ProblemLine, ProblemNotice, Section } from "../ui/Page";
 import { type Mistake, judge, mistake, type Verdict } from "./mistakes";
 import { compare } from "./compare";
-import { draftOf, dropDraft, keepDraft, overtaken } from "./drafts";
+import { draftOf, dropDraft, keepDraft, keepScenarios, overtaken, scenariosOf } from "./drafts";
 import { outline } from "./outline";
 import { ProofPanel } from "./ProofPanel";
 import { sample } from "./sample";
@@ -60,7 +60,7 @@ function Writing({ initial, published }: { initial: string; published: Definitio
   const [publishing, setPublishing] = useState(false);
   const [refused, setRefused] = useState<{ source: string; mistakes: Mistake[] } | null>(null);
   const [playing, setPlaying] = useState<Record<string, string> | null>(null);
-  const [scenarios, setScenarios] = useState<string | null>(null);
+  const [scenarios, setScenarios] = useState(() => scenariosOf(name));
   const handle = useRef<EditorHandle>(null);
   const known = useQuery({ ...workers, retry: false, staleTime: 60_000 });
   const offers = useMemo(() => Object.fromEntries((known.data?.workers ?? []).map((it) => [it.worker, it.actions])), [known.data]);
@@ -129,7 +129,7 @@ function Writing({ initial, published }: { initial: string; published: Definitio
           {asked.isError && <Section><ProblemNotice problem={asProblem(asked.error)} onRetry={() => void asked.refetch()} /></Section>}
           {version !== undefined && <ProofPanel source={source} version={version} onPlay={setPlaying} />}
           {/* These stay while the text is wrong, or is being judged: what is written in them is not the text's. */}
-          {named !== undefined && <ScenariosPanel source={source} ready={version !== undefined} text={scenarios ?? scenario(named, sample(published?.input ?? {}))} onText={setScenarios} />}
+          {named !== undefined && <ScenariosPanel source={source} ready={version !== undefined} text={scenarios ?? scenario(named, sample(published?.input ?? {}))} onText={(text) => { setScenarios(text); keepScenarios(name, text); }} />}
           {published !== null && <Section title={t("what_if")}><WhatIfPanel name={published.name} candidate={{ definition: source }} ready={version !== undefined} /></Section>}
         </div>
       </div>
@@ -163,7 +163,9 @@ function PublishDialog({ source, published, target, base, own, onDone, onClose, 
   const stale = useStale();
   const [waive, setWaive] = useState("");
   const [share, setShare] = useState(SHARE_ALL);
-  const canary = published !== null && share < SHARE_ALL;
+  // A name that was changed in the text makes another definition.
+  const isOther = published !== null && target !== null && target !== published.name;
+  const canary = published !== null && !isOther && share < SHARE_ALL;
   // What each version has to finish is asked anew: the editor may have been open for an hour.
   const versions = useQuery({ ...definitionQuery(target ?? ""), enabled: target !== null, retry: false, staleTime: 0 });
   const other = overtaken(versions.data?.versions, base, own);
@@ -196,6 +198,7 @@ function PublishDialog({ source, published, target, base, own, onDone, onClose, 
           <div className="publish-over"><Merge before={other.source} after={source} /></div>
         </div>
       )}
+      {isOther && <p className="state tone-late" role="alert" style={{ whiteSpace: "normal" }}><Icon name="late" size={12} />{t("publish.other", { name: published.name, target })}</p>}
       {versions.data && (
         <div>
           <p><strong>{t(unfinished.length === 0 ? "publish.impact.none" : "publish.impact")}</strong></p>
@@ -205,13 +208,13 @@ function PublishDialog({ source, published, target, base, own, onDone, onClose, 
           )}
         </div>
       )}
-      {published && (
+      {published && !isOther && (
         <Field label={t("publish.share")} hint={t("publish.share.hint")}>{(id) => <Input id={id} type="number" min={1} max={SHARE_ALL} value={share} onChange={(event) => setShare(Math.min(SHARE_ALL, Math.max(1, Math.round(Number(event.target.value)))))} />}</Field>
       )}
       {versions.data?.canary && <p className="state tone-late" style={{ whiteSpace: "normal" }}><Icon name="late" size={12} />{t("publish.canary.ends", { version: versions.data.canary.version.slice(0, 8) })}</p>}
       <ProblemLine error={publish.error} />
       {refused && <Field label={t("publish.waive")} hint={t("publish.waive.hint")}>{(id) => <Input id={id} maxLength={1000} value={waive} onChange={(event) => setWaive(event.target.value)} />}</Field>}
-      <DialogEnd><Button onClick={onClose}>{t("cancel")}</Button><Button kind={refused || other !== null ? "danger" : "primary"} disabled={(refused && waive.trim() === "") || (target !== null && !versions.isFetchedAfterMount)} busy={publish.isPending} onClick={() => publish.mutate()}>{refused ? t("publish.anyway") : canary ? t("publish.go.canary", { name: published.name, share: percent(language, share / SHARE_ALL) }) : other !== null ? t("publish.go.over", { name: target, version: other.version.slice(0, 8) }) : published ? t("publish.go", { name: published.name }) : t("publish")}</Button></DialogEnd>
+      <DialogEnd><Button onClick={onClose}>{t("cancel")}</Button><Button kind={refused || other !== null ? "danger" : "primary"} disabled={(refused && waive.trim() === "") || (target !== null && !versions.isFetchedAfterMount)} busy={publish.isPending} onClick={() => publish.mutate()}>{refused ? t("publish.anyway") : canary ? t("publish.go.canary", { name: published.name, share: percent(language, share / SHARE_ALL) }) : other !== null ? t("publish.go.over", { name: target, version: other.version.slice(0, 8) }) : published ? t("publish.go", { name: target ?? published.name }) : t("publish")}</Button></DialogEnd>
     </Dialog>
   );
 }

@@ -7,7 +7,7 @@ import { bracketMatching, HighlightStyle, indentOnInput, syntaxHighlighting } fr
 import { type Diagnostic, lintGutter, setDiagnostics } from "@codemirror/lint";
 import { unifiedMergeView } from "@codemirror/merge";
 import { searchKeymap } from "@codemirror/search";
-import { EditorState, type Extension } from "@codemirror/state";
+import { EditorState, Transaction, type Extension } from "@codemirror/state";
 import { drawSelection, EditorView, highlightActiveLine, keymap, lineNumbers, showPanel } from "@codemirror/view";
 import { tags } from "@lezer/highlight";
 import { type RefObject, useEffect, useImperativeHandle, useRef } from "react";
@@ -95,7 +95,8 @@ export function YamlEditor({ source, onChange, mistakes, handle, label, offers, 
           }),
           keymap.of([...completionKeymap, ...defaultKeymap, ...historyKeymap, ...searchKeymap, indentWithTab]),
           EditorView.contentAttributes.of({ tabindex: "0", "aria-label": label ?? t("editor.label") }),
-          EditorView.updateListener.of((update) => update.docChanged && changed.current(update.state.doc.toString())),
+          // What is set from outside was written by nobody.
+          EditorView.updateListener.of((update) => update.docChanged && !update.transactions.some((it) => it.annotation(Transaction.remote)) && changed.current(update.state.doc.toString())),
         ],
       }),
     });
@@ -104,7 +105,7 @@ export function YamlEditor({ source, onChange, mistakes, handle, label, offers, 
   }, [t, label, plain]);
   useEffect(() => {
     const now = view.current;
-    if (now && source !== now.state.doc.toString()) now.dispatch({ changes: { from: 0, to: now.state.doc.length, insert: source } });
+    if (now && source !== now.state.doc.toString()) now.dispatch({ changes: { from: 0, to: now.state.doc.length, insert: source }, annotations: Transaction.remote.of(true) });
   }, [source]);
   useEffect(() => {
     const now = view.current;

@@ -27,6 +27,21 @@ export function dropDraft(name: string | null): void {
   sessionStorage.removeItem(key(name));
 }
 
+const SCENARIOS = "amends.scenarios.";
+
+/** Scenarios that are written beside a definition stay in their tab, too. */
+export function scenariosOf(name: string | null): string | null {
+  return sessionStorage.getItem(SCENARIOS + (name ?? ""));
+}
+
+export function keepScenarios(name: string | null, text: string): void {
+  try {
+    sessionStorage.setItem(SCENARIOS + (name ?? ""), text);
+  } catch {
+    // As above.
+  }
+}
+
 /**
  * The active version that publishing would replace unseen: another than the text began from, and not what it says itself.
  * `base` is null where the text began from none.

@@ -112,6 +112,14 @@ pub struct Script {
     pub events: Vec<(i64, Happening)>,
 }
 
+impl Script {
+    /// Whether it says what some worker yields: a real one yields its own.
+    pub fn says_outputs(&self) -> bool {
+        let tries = self.execute.values().flatten().flatten();
+        tries.into_iter().any(|it| matches!(&it.answer, Answer::Succeeded(output) if !output.is_null()))
+    }
+}
+
 /// The tries of each round; the last round stands for all later ones.
 type Rounds = Vec<Vec<Try>>;
 

@@ -38,6 +38,7 @@ export const author = {
   "draft.give_up": "Give up the changes",
   "draft.give_up.about": "What you wrote is lost, and what is published is shown.",
   "publish.go": "Publish {name}",
+  "publish.other": "The text has another name: this makes {target}, and {name} stays as it is.",
   "publish.go.over": "Publish {name} over {version}",
   "publish.over": "Another version is active, which your text does not begin from. What publishing changes in it is below. {version} was published",
   "publish.done": "{name} {version} is published.",

@@ -38,6 +38,7 @@ export const author = {
   "draft.give_up": "변경 버리기",
   "draft.give_up.about": "작성한 내용은 사라지고 게시된 내용이 표시됩니다.",
   "publish.go": "{name} 게시",
+  "publish.other": "본문의 이름이 다릅니다. {target}을(를) 만들고, {name}은(는) 그대로 둡니다.",
   "publish.go.over": "{version}을(를) 덮어 {name} 게시",
   "publish.over": "작성을 시작할 때와 다른 버전이 활성입니다. 게시하면 그 버전에서 아래와 같이 바뀝니다. {version} 게시 시점:",
   "publish.done": "{name} {version}을(를) 게시했습니다.",
