@@ -113,14 +113,17 @@ test("scenarios stay while the definition is written, and are run once it is rig
   await close();
 });
 
-test("a note that was begun for one saga does not stand in the next one's", async () => {
+test("what was begun for one saga does not stand over the next one", async () => {
   const { page, go, close } = await visit(browser);
-  const [one, two] = [await place(fresh("note-one")), await place(fresh("note-two"))];
+  const [one, two] = [await unrefunded(1_800), await unrefunded(1_900)];
   await go(`/sagas/${one}`);
-  const note = page.getByRole("textbox", { name: "Add a note" });
-  await note.fill("the customer called");
+  await page.getByRole("button", { name: "More" }).click();
+  await page.getByRole("menuitem", { name: /^Mark as compensated: pay/ }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByLabel("Evidence").fill("receipt 19");
   await move(page, `/sagas/${two}`);
-  await expect.poll(() => note.inputValue()).toBe("");
+  await page.getByText("₩1,900").first().waitFor();
+  expect(await dialog.count()).toBe(0);
   await close();
 });
 
@@ -149,7 +152,7 @@ test("who publishes over what somebody else has published meanwhile sees what ch
   expect((await ask<{ version: string }>(`/definitions/${name}`)).version).toBe(version);
   await dialog.getByRole("button", { name: "Cancel" }).click();
   // Another name in the text is another definition.
-  await paste(page, "The definition's text", mine.replace(`saga: ${name}`, `saga: ${name}-too`));
+  await paste(page, "The definition's text", mine.replaceAll(name, `${name}-too`));
   await page.getByRole("status").filter({ hasText: "No mistakes" }).waitFor();
   await page.getByRole("button", { name: "Publish" }).click();
   await dialog.getByText(`this makes ${name}-too, and ${name} stays as it is`).waitFor();
