@@ -81,7 +81,7 @@ async fn a_missing_definitions_sagas_wait_in_the_mailbox_and_go_on_when_it_is_ba
         .await;
     // Meanwhile the shard goes on for others.
     let other = begin(&node, "lively", "other").await;
-    let room = travel.expect("book_room").await;
+    let room = travel.expect_past("book_car", "book_room").await;
     travel.succeed(&room).await;
     stage.ends(other, COMPLETED).await;
     assert_eq!((stage.status(saga).await, stage.count(waits).await), (0, 1), "it neither parks nor gives up");
@@ -90,7 +90,7 @@ async fn a_missing_definitions_sagas_wait_in_the_mailbox_and_go_on_when_it_is_ba
          select id, name, version, source, published_at from away;
          insert into active_definition (name, definition) select name, id from away")
     .await;
-    let room = travel.expect("book_room").await;
+    let room = travel.expect_past("book_car", "book_room").await;
     assert_eq!(room.0.saga, saga);
     travel.succeed(&room).await;
     travel.serve(|command| Some(succeeded(command)));

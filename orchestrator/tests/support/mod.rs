@@ -234,6 +234,18 @@ impl Travel {
         command
     }
 
+    /// The same, past repetitions of another one: a sending whose acknowledgement was lost with its process is repeated.
+    pub async fn expect_past(&mut self, repeated: &str, action: &str) -> (Command, saga_protocol::ReplyTo) {
+        loop {
+            let waiting = tokio::time::timeout(std::time::Duration::from_secs(20), self.commands.recv());
+            let command = waiting.await.unwrap_or_else(|_| panic!("no command `{action}` came")).unwrap();
+            if command.0.action != repeated {
+                assert_eq!(command.0.action, action);
+                return command;
+            }
+        }
+    }
+
     pub async fn answer(&self, command: &(Command, saga_protocol::ReplyTo), reply: &Reply) {
         send(&self.bus, &command.1, reply).await;
     }
