@@ -6,6 +6,7 @@ import { gzipSync } from "node:zlib";
 import react from "@vitejs/plugin-react";
 import type { Plugin } from "vite";
 import { defineConfig } from "vitest/config";
+import { BaseSequencer, type TestSpecification } from "vitest/node";
 
 // The engine serves the built files under /ui/ and replaces the nonce in index.html at each request.
 const api = process.env["AMENDS_URL"] ?? "http://127.0.0.1:8080";
@@ -32,6 +33,13 @@ function compressed(): Plugin {
 /** All test files in one process: on a loaded machine the start of each more would take longer than its tests. */
 const ONE_WORKER = { fileParallelism: false, isolate: false };
 
+/** Everywhere in the same order: what one file leaves behind, the next ones meet in CI as they did here. */
+class ByName extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    return files.sort((one, other) => one.moduleId.localeCompare(other.moduleId));
+  }
+}
+
 export default defineConfig({
   base: "/ui/",
   plugins: [react(), compressed()],
@@ -46,6 +54,7 @@ export default defineConfig({
     ),
   },
   test: {
+    sequence: { sequencer: ByName },
     projects: [
       { extends: true, test: { name: "unit", include: ["src/**/*.test.ts"], environment: "node", ...ONE_WORKER, testTimeout: 60_000 } },
       {
