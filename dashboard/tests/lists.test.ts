@@ -37,6 +37,20 @@ test("the keys are the same with the Hangul layout on, and a syllable's Enter is
   await close();
 });
 
+test("a key that is pressed as soon as the page is there is that key, and not one behind a `g`", async () => {
+  const { page, go, close } = await visit(browser);
+  await go("/sagas");
+  await page.evaluate(() => {
+    const event = new KeyboardEvent("keydown", { key: "j", code: "KeyJ", bubbles: true, cancelable: true });
+    // Since the page began, in milliseconds.
+    Object.defineProperty(event, "timeStamp", { value: 300 });
+    document.body.dispatchEvent(event);
+  });
+  await expect.poll(() => page.evaluate(() => document.activeElement?.getAttribute("role"))).toBe("row");
+  expect(new URL(page.url()).pathname).toBe("/ui/sagas");
+  await close();
+});
+
 test("a view is saved under a name, is there for who comes later, and is deleted", async () => {
   const { page, go, close } = await visit(browser);
   const name = fresh("view");

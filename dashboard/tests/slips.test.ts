@@ -128,7 +128,7 @@ test("what was begun for one saga does not stand over the next one", async () =>
 });
 
 test("who publishes over what somebody else has published meanwhile sees what changes by it, and says so", async () => {
-  const { page, go, close } = await visit(browser);
+  const { page, context, go, close } = await visit(browser);
   const name = "dashboard-two-authors";
   await publishCheckout(name);
   await go(`/editor?definition=${name}`);
@@ -150,6 +150,16 @@ test("who publishes over what somebody else has published meanwhile sees what ch
   await expect.poll(() => dialog.locator(".cm-changedLine").filter({ hasText: "attempts: 7" }).count()).toBeGreaterThan(0);
   await accessible(page, "publishing over another's version");
   expect((await ask<{ version: string }>(`/definitions/${name}`)).version).toBe(version);
+  // And between the click and the engine.
+  let third = "";
+  await context.route(/\/definitions\?over=/, async (route) => {
+    await publishCheckout(name, (it) => it.replace("attempts: 8", "attempts: 10"));
+    ({ version: third } = await ask<{ version: string }>(`/definitions/${name}`));
+    await route.continue();
+  }, { times: 1 });
+  await over.click();
+  await expect.poll(() => dialog.getByRole("button", { name: `Publish ${name} over ${third.slice(0, 8)}` }).count()).toBe(1);
+  expect((await ask<{ version: string }>(`/definitions/${name}`)).version).toBe(third);
   await dialog.getByRole("button", { name: "Cancel" }).click();
   // Another name in the text is another definition.
   await paste(page, "The definition's text", mine.replaceAll(name, `${name}-too`));

@@ -26,7 +26,7 @@ use crate::shard::lane::{Context, Doors, Lane};
 use crate::shard::stuck::Stuck;
 use crate::start::{Parts, Starter};
 use crate::store::audit::Actor;
-use crate::store::definitions::{Definitions, Proof, PublishError, Published, Share};
+use crate::store::definitions::{Definitions, Proof, PublishError, Published, Release};
 use crate::store::retention;
 use crate::store::sweep::{Look, Place, Swept};
 use crate::store::{Store, StoreError};
@@ -235,8 +235,7 @@ impl Engine {
         Ok(made)
     }
 
-    /// Publishes a definition's text with what the check said of it, for all starts or a share of them, and makes its
-    /// topics.
+    /// Publishes a definition's text with what the check said of it, and makes its topics.
     ///
     /// # Errors
     /// See [`Definitions::publish`].
@@ -244,10 +243,10 @@ impl Engine {
         &self,
         source: &str,
         proof: &Proof,
-        share: Share,
+        release: &Release,
         actor: &Actor,
     ) -> Result<(Arc<Published>, bool), PublishError> {
-        let made = self.definitions.publish_to(&self.store, source, Some(proof), share, Some(actor)).await?;
+        let made = self.definitions.publish_to(&self.store, source, Some(proof), release, Some(actor)).await?;
         self.ensure_topics_of(&made.0).await;
         Ok(made)
     }

@@ -4085,6 +4085,12 @@ export interface operations {
                  *     is promoted or withdrawn.
                  */
                 canary: number | null;
+                /**
+                 * @description The version that is current as far as you know, or at least 8 of its first digits; `none` where there is none of
+                 *     this name yet. Where another one is current by then, nothing is published.
+                 * @example none
+                 */
+                over: string | null;
             };
             cookie?: never;
         };
@@ -4115,6 +4121,15 @@ export interface operations {
             };
             /** @description The query or the body cannot be understood */
             400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Another version is current than `over` says */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };

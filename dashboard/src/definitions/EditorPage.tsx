@@ -172,18 +172,18 @@ function PublishDialog({ source, published, target, base, own, onDone, onClose, 
   const unfinished = versions.data?.versions.filter((it) => (it.unfinished ?? 0) > 0) ?? [];
   const publish = useMutation({
     mutationFn: async () => {
-      // Somebody may publish while this is open: then it is looked at, and decided, again.
-      if (target !== null && overtaken((await versions.refetch()).data?.versions, base, own)?.version !== other?.version) return null;
-      return (await (await call(`/definitions${query({ waive: waive.trim(), canary: canary ? String(share) : undefined })}`, { method: "POST", text: source, type: "application/yaml" })).json()) as PublishedView;
+      const over = versions.data?.version ?? base ?? "none";
+      return (await (await call(`/definitions${query({ over, waive: waive.trim(), canary: canary ? String(share) : undefined })}`, { method: "POST", text: source, type: "application/yaml" })).json()) as PublishedView;
     },
     onSuccess: (done) => {
-      if (done === null) return;
       onDone();
       stale("definitions", "outline");
       toast(t(done.canary_percent != null ? "publish.done.canary" : done.fresh ? "publish.done" : "publish.same", { name: done.name, version: done.version.slice(0, 8) }));
       void navigate({ to: "/definitions/$name", params: { name: done.name } });
     },
     onError: (error) => {
+      // Somebody published while this was open: it is looked at, and decided, again.
+      if (asProblem(error).kind === "refused") void versions.refetch();
       const faults = asProblem(error).body.errors ?? [];
       if (faults.length > 0 && !unproved(error)) onRefused(faults.map(mistake));
     },

@@ -10,10 +10,12 @@ import { shortcut } from "../ui/keyboard";
 import { PAGES } from "./navigation";
 
 const AFTER_G_MS = 1_200;
+/** Events count from the page's beginning: 0 would be a `g` that everybody has just pressed. */
+const NEVER = -Infinity;
 
 export function useKeys({ openPalette, openHelp }: { openPalette: () => void; openHelp: () => void }): void {
   const navigate = useNavigate();
-  const pressedG = useRef(0);
+  const pressedG = useRef(NEVER);
   const acts = useRef({ openPalette, openHelp });
   acts.current = { openPalette, openHelp };
   useEffect(() => {
@@ -28,7 +30,7 @@ export function useKeys({ openPalette, openHelp }: { openPalette: () => void; op
       const writing = target.isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(target.tagName);
       if (writing || event.metaKey || event.ctrlKey || event.altKey || document.querySelector("[role=dialog]")) return;
       if (event.timeStamp - pressedG.current < AFTER_G_MS) {
-        pressedG.current = 0;
+        pressedG.current = NEVER;
         const page = PAGES.find((it) => it.key === key);
         if (page) {
           event.preventDefault();

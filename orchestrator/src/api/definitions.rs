@@ -21,7 +21,7 @@ use crate::auth::Caller;
 use crate::engine::Engine;
 use crate::store::audit::Actor;
 use crate::store::canary::Outcomes;
-use crate::store::definitions::{Proof, PublishError, Published, Share};
+use crate::store::definitions::{Over, Proof, PublishError, Published, Release, Share};
 
 const MEDIA_TYPES: [&str; 4] = ["application/yaml", "application/x-yaml", "text/yaml", "text/plain"];
 /// How much of a version names it.
@@ -86,6 +86,27 @@ pub struct PublishQuery {
     #[serde(default)]
     #[param(minimum = 1, maximum = 99)]
     pub canary: Option<u8>,
+    /// The version that is current as far as you know, or at least 8 of its first digits; `none` where there is none of
+    /// this name yet. Where another one is current by then, nothing is published.
+    #[serde(default)]
+    #[param(example = "none")]
+    pub over: Option<String>,
+}
+
+impl PublishQuery {
+    fn release(&self) -> Result<Release, Problem> {
+        let over = match self.over.as_deref() {
+            None => None,
+            Some("none") => Some(Over::Nothing),
+            Some(it) if it.len() >= VERSION_DIGITS_MIN => Some(Over::Version(it.to_owned())),
+            Some(_) => {
+                return Err(Problem::bad_request(format!(
+                    "`over` is a version, at least {VERSION_DIGITS_MIN} of its digits, or `none`."
+                )));
+            }
+        };
+        Ok(Release { share: self.canary.map_or(Share::All, Share::Canary), over })
+    }
 }
 
 /// Publishes a definition
@@ -100,6 +121,7 @@ pub struct PublishQuery {
     responses(
         (status = 200, description = "Its content was published before; it is the active version now", body = PublishedView),
         (status = 201, description = "A new version", body = PublishedView),
+        (status = 409, description = "Another version is current than `over` says", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "The body is not said to be YAML", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The definition has mistakes, all of them listed, or is not proved", body = Problem, content_type = "application/problem+json"),
     )
@@ -118,9 +140,9 @@ pub async fn publish(
     }
     let bytes = body::read(request, SOURCE_BYTES_MAX).await?;
     let source = std::str::from_utf8(&bytes).map_err(|_| Problem::bad_request("The body is not UTF-8."))?;
-    let share = query.canary.map_or(Share::All, Share::Canary);
+    let release = query.release()?;
     let actor = actor(&caller, from);
-    let (published, fresh, proof) = checked(api.engine(), source, query.waive, share, &actor).await?;
+    let (published, fresh, proof) = checked(api.engine(), source, query.waive, &release, &actor).await?;
     let status = if fresh { StatusCode::CREATED } else { StatusCode::OK };
     let Definition { name, version, .. } = &published.definition;
     let answer = PublishedView {
@@ -142,14 +164,14 @@ pub async fn checked(
     engine: &Engine,
     source: &str,
     waiver: Option<String>,
-    share: Share,
+    release: &Release,
     actor: &Actor,
 ) -> Result<(std::sync::Arc<Published>, bool, Proof), Problem> {
     let definition = saga_core::definition::load(source).map_err(PublishError::Mistakes)?;
     triggers::check(&engine.definitions, &engine.topics, &definition)
         .map_err(|fault| Problem::invalid_definition(vec![fault]))?;
     let proof = proof::prove(engine, &definition, waiver).await?;
-    let (published, fresh) = engine.publish_proved(source, &proof, share, actor).await?;
+    let (published, fresh) = engine.publish_proved(source, &proof, release, actor).await?;
     Ok((published, fresh, proof))
 }
 

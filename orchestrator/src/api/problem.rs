@@ -271,6 +271,13 @@ impl From<PublishError> for Problem {
             PublishError::Unsupported(detail) => {
                 Self::invalid_definition(vec![FaultAt { detail, ..FaultAt::default() }])
             }
+            PublishError::Overtaken { name, current } => {
+                let current = current.as_deref().unwrap_or("none");
+                Self::conflict(format!(
+                    "Of `{name}` another version is current than `over` says: {current}. Nothing was published. Look at \
+                     what changes by it; if yours shall replace it, say so."
+                ))
+            }
             PublishError::Store(error) => error.into(),
         }
     }

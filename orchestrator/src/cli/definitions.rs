@@ -38,6 +38,10 @@ enum DefCommand {
         /// promoted or withdrawn
         #[arg(long, value_name = "PERCENT", value_parser = percent)]
         canary: Option<u8>,
+        /// Publishes only if this is the current version still, as `amends def show NAME` prints it, or at least 8 of its
+        /// first digits; `none` if there shall be none of this name yet
+        #[arg(long, value_name = "VERSION")]
+        over: Option<String>,
     },
     /// Makes a canary the current version: from now on it takes all starts
     Promote(CanaryArgs),
@@ -83,8 +87,13 @@ fn percent(text: &str) -> Result<u8, String> {
 pub async fn run(args: DefArgs, output: Output) -> Result<Code, Failure> {
     let client = args.server.client()?;
     match args.command {
-        DefCommand::Publish { files, waive, canary } => {
-            publish(&client, &files, waive.as_deref(), canary, output).await
+        DefCommand::Publish { files, over: Some(_), .. } if files.len() > 1 => {
+            Err(Failure::usage("--over is of one definition: give one file".to_owned()))
+        }
+        DefCommand::Publish { files, waive, canary, over } => {
+            let canary = canary.map(|it| it.to_string());
+            let how = [("waive", waive.as_deref()), ("canary", canary.as_deref()), ("over", over.as_deref())];
+            publish(&client, &files, &how, output).await
         }
         DefCommand::Promote(args) => end_canary(&client, &args, "promote", output).await,
         DefCommand::Withdraw(args) => end_canary(&client, &args, "withdraw", output).await,
@@ -98,21 +107,19 @@ pub async fn run(args: DefArgs, output: Output) -> Result<Code, Failure> {
     }
 }
 
-/// Publishes files, all that are right; the first that is not makes the command fail at its end.
+/// Publishes files, all that are right, with these parameters of the API; the first that is not makes the command fail
+/// at its end.
 ///
 /// # Errors
 /// With the mistakes of every file that has some.
 pub async fn publish(
     client: &Client,
     files: &[PathBuf],
-    waive: Option<&str>,
-    canary: Option<u8>,
+    how: &[(&str, Option<&str>)],
     output: Output,
 ) -> Result<Code, Failure> {
     let mut failed: Option<Failure> = None;
-    let canary = canary.map(|it| it.to_string());
-    let query = [("waive", waive), ("canary", canary.as_deref())];
-    let query: Vec<(&str, &str)> = query.into_iter().filter_map(|(name, it)| Some((name, it?))).collect();
+    let query: Vec<(&str, &str)> = how.iter().filter_map(|(name, it)| Some((*name, (*it)?))).collect();
     let path = with_query("/definitions", &query)?;
     let mut sources = Vec::new();
     for file in files {

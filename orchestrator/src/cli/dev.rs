@@ -217,7 +217,7 @@ fn files(folder: &std::path::Path) -> Result<Vec<PathBuf>, Failure> {
 async fn show(urls: &Urls, files: &[PathBuf], output: Output) -> Result<Code, Failure> {
     demo::until_ready(urls).await?;
     let client = Client::new(&urls.api)?;
-    definitions::publish(&client, files, None, None, output).await?;
+    definitions::publish(&client, files, &[], output).await?;
     demo::seed(urls).await?;
     let ids = demo::order_ids();
     let [first, second, third] = &ORDERS;

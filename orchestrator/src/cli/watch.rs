@@ -57,7 +57,7 @@ impl Watch {
             if paths.is_empty() {
                 continue;
             }
-            if let Err(failure) = definitions::publish(client, &paths, None, None, output).await {
+            if let Err(failure) = definitions::publish(client, &paths, &[], output).await {
                 failure.tell(output.json);
             }
         }

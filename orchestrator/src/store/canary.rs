@@ -12,7 +12,7 @@ use sqlx::Row;
 use sqlx::postgres::PgConnection;
 
 use super::audit::{self, Actor, Deed};
-use super::definitions::Published;
+use super::definitions::{Published, lock_current};
 use super::projection::before;
 use super::{Store, StoreError};
 
@@ -119,6 +119,7 @@ impl Store {
         why: Option<&str>,
     ) -> Result<bool, StoreError> {
         let mut tx = self.reads().begin().await?;
+        let current = lock_current(&mut tx, name).await?;
         let percent: Option<i16> =
             sqlx::query_scalar("delete from canary where name = $1 and definition = $2 returning percent")
                 .bind(name)
@@ -128,16 +129,12 @@ impl Store {
         let Some(percent) = percent else { return Ok(false) };
         let mut before = json!({ "canary": percent });
         if promote {
-            let old: Option<String> = sqlx::query_scalar(
-                "update active_definition a set definition = $2 from definition d
-                 where a.name = $1 and d.id = (select definition from active_definition where name = $1)
-                 returning d.version",
-            )
-            .bind(name)
-            .bind(published.id)
-            .fetch_optional(&mut *tx)
-            .await?;
-            before["current"] = json!(old);
+            sqlx::query("update active_definition set definition = $2 where name = $1")
+                .bind(name)
+                .bind(published.id)
+                .execute(&mut *tx)
+                .await?;
+            before["current"] = json!(current);
         }
         let what = if promote { "definition.promote" } else { "definition.withdraw" };
         let after = json!({ "version": published.definition.version.0 });

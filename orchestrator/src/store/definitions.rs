@@ -8,6 +8,7 @@ use parking_lot::RwLock;
 use saga_core::Definition;
 use serde_json::json;
 use sqlx::Row;
+use sqlx::postgres::PgConnection;
 use tokio::time::Instant;
 
 use super::audit::{self, Actor, Deed};
@@ -15,6 +16,8 @@ use super::canary::{self, Canary};
 use super::{Database, Store, StoreError};
 use crate::clock;
 
+/// Of the advisory locks by which what is current changes one after another, under a name's hash.
+const LOCK: i32 = 0x616d_6466;
 /// How long a definition that could not be loaded is taken for missing.
 const UNREADABLE_FOR: Duration = Duration::from_secs(3);
 
@@ -220,27 +223,35 @@ impl Definitions {
         source: &str,
         proof: Option<&Proof>,
     ) -> Result<(Arc<Published>, bool), PublishError> {
-        self.publish_to(store, source, proof, Share::All, None).await
+        self.publish_to(store, source, proof, &Release::default(), None).await
     }
 
-    /// The same for a share of the starts, and by whom.
+    /// The same for a share of the starts or over one version only, and by whom.
     ///
     /// # Errors
-    /// As [`Self::publish`]; and when a canary has nothing to stand beside.
+    /// As [`Self::publish`]; when a canary has nothing to stand beside; and when another version is current than was said.
     pub async fn publish_to(
         &self,
         store: &Store,
         source: &str,
         proof: Option<&Proof>,
-        share: Share,
+        release: &Release,
         actor: Option<&Actor>,
     ) -> Result<(Arc<Published>, bool), PublishError> {
+        let Release { share, over } = release;
         let definition = saga_core::definition::load(source).map_err(PublishError::Mistakes)?;
         self.check_children(&definition).map_err(PublishError::Unsupported)?;
-        if let Share::Canary(percent) = share {
+        if let Share::Canary(percent) = *share {
             self.check_canary(&definition, percent).map_err(PublishError::Unsupported)?;
         }
         let mut tx = store.reads().begin().await.map_err(StoreError::from)?;
+        let current = lock_current(&mut tx, &definition.name).await?;
+        if let Some(over) = over
+            && current.as_ref() != Some(&definition.version.0)
+            && !over.is(current.as_deref())
+        {
+            return Err(PublishError::Overtaken { name: definition.name, current });
+        }
         let row = sqlx::query(
             "with made as (
                 insert into definition (name, version, source) values ($1, $2, $3)
@@ -267,7 +278,7 @@ impl Definitions {
                 .map_err(StoreError::from)?;
         }
         let name = &definition.name;
-        match share {
+        match *share {
             Share::Canary(percent) => {
                 let by = actor.map_or("", |it| it.who.as_str());
                 canary::begin(&mut tx, name, id, percent, by).await?;
@@ -286,13 +297,13 @@ impl Definitions {
             }
         }
         if let Some(actor) = actor {
-            let percent = match share {
+            let percent = match *share {
                 Share::Canary(percent) => Some(percent),
                 Share::All => None,
             };
             let after = json!({ "version": definition.version.0, "canary": percent });
             let why = proof.and_then(|it| it.waiver.as_deref());
-            let before = self.active(name).map(|it| json!({ "version": it.definition.version.0 }));
+            let before = current.map(|version| json!({ "version": version }));
             let deed = Deed { why, before, after: Some(after), ..Deed::new("definition.publish", name) };
             audit::keep(&mut tx, actor, deed).await?;
         }
@@ -316,10 +327,60 @@ pub fn children_of(definition: &Definition) -> impl Iterator<Item = (&str, &str)
     })
 }
 
+/// Keeps everybody else from changing what is current under this name, until the transaction ends, and answers the
+/// version that is.
+///
+/// # Errors
+/// When the database fails.
+pub(super) async fn lock_current(
+    connection: &mut PgConnection,
+    name: &str,
+) -> Result<Option<String>, StoreError> {
+    sqlx::query("select pg_advisory_xact_lock($1, hashtext($2))")
+        .bind(LOCK)
+        .bind(name)
+        .execute(&mut *connection)
+        .await?;
+    let current = sqlx::query_scalar(
+        "select d.version from active_definition a join definition d on d.id = a.definition where a.name = $1",
+    );
+    Ok(current.bind(name).fetch_optional(connection).await?)
+}
+
+/// How a version is published.
+#[derive(Clone, Debug, Default)]
+pub struct Release {
+    /// How many starts it takes.
+    pub share: Share,
+    /// What it replaces, or stands beside: nothing is published where another version is current by then. A version that
+    /// is current already may be published again.
+    pub over: Option<Over>,
+}
+
+/// The version that somebody took for the current one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// There was none of this name.
+    Nothing,
+    /// The first digits of its version.
+    Version(String),
+}
+
+impl Over {
+    fn is(&self, current: Option<&str>) -> bool {
+        match (self, current) {
+            (Self::Nothing, None) => true,
+            (Self::Version(digits), Some(current)) => current.starts_with(digits),
+            _ => false,
+        }
+    }
+}
+
 /// How many starts a version is published for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Share {
     /// All from now on. What canary there was ends.
+    #[default]
     All,
     /// So many of a hundred; the others take the current version.
     Canary(u8),
@@ -343,6 +404,14 @@ pub enum PublishError {
     /// It is right, but this build cannot run it.
     #[error("{0}")]
     Unsupported(String),
+    /// Another version is current than whoever publishes has seen.
+    #[error("another version of `{name}` is current than was said")]
+    Overtaken {
+        /// The definition.
+        name: String,
+        /// The version that is current, if there is one.
+        current: Option<String>,
+    },
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -52,6 +52,37 @@ async fn a_new_version_is_for_new_sagas_only() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_says_which_version_he_replaces_replaces_no_other() {
+    let server = Server::start().await;
+    let publish = async |over: &str, attempts: &str| {
+        let source = TOUR.replace("saga: tour", "saga: stroll").replace("/tours", "/strolls").replace("pays.", attempts);
+        server.request(Method::POST, &format!("/definitions?over={over}"), &YAML, source).await
+    };
+    publish("ab12", "one").await.is_problem(400, "bad-request");
+    publish("12345678", "one").await.is_problem(409, "conflict");
+    server.get("/definitions/stroll").await.is_problem(404, "not-found");
+    let one = publish("none", "one").await;
+    assert_eq!(one.status, 201);
+    let first = one.body["version"].as_str().unwrap().to_owned();
+    publish("none", "two").await.is_problem(409, "conflict");
+    let two = publish(&first[..8], "two").await;
+    assert_eq!(two.status, 201);
+    // Who has not seen the second one does not replace it unseen; a repetition of what is current does no harm.
+    let refused = publish(&first, "three").await;
+    let second = two.body["version"].as_str().unwrap();
+    assert!(refused.body["detail"].as_str().unwrap().contains(second), "{:?}", refused.body);
+    refused.is_problem(409, "conflict");
+    assert_eq!(publish(&first, "two").await.status, 200);
+    assert_eq!(server.get("/definitions/stroll").await.body["versions"].as_array().unwrap().len(), 2);
+    // Of many at once one wins.
+    let all = futures::future::join_all(["a", "b", "c", "d"].map(|it| publish(second, it))).await;
+    let mut statuses: Vec<u16> = all.iter().map(|it| it.status.as_u16()).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 409, 409, 409]);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn mistakes_are_listed_with_place_and_remedy_and_publish_nothing() {
     let server = Server::start().await;
     let source = TOUR

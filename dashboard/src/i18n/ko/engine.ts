@@ -283,6 +283,8 @@ const problems: [string, string][] = [
   ["Saga {saga} has not ended: its steps still need this data. Erase it afterwards.", "사가 {saga}이(가) 아직 끝나지 않아 단계에 이 데이터가 필요합니다. 끝난 뒤에 삭제하세요."],
   ["The saga's state cannot be read: {reason}.", "사가의 상태를 읽을 수 없습니다: {reason}."],
   ["The job is {state}; this is for jobs that are {states}.", "작업 상태가 {state}입니다. {states} 상태일 때 할 수 있습니다."],
+  ["Of `{name}` another version is current than `over` says: {version}. Nothing was published. Look at what changes by it; if yours shall replace it, say so.", "`{name}`의 현재 버전이 `over`와 다릅니다: {version}. 아무것도 게시하지 않았습니다. 무엇이 바뀌는지 확인하고, 그래도 바꾸려면 다시 게시하세요."],
+  ["`over` is a version, at least {digits} of its digits, or `none`.", "`over`에는 버전(앞 {digits}자리 이상) 또는 `none`을 쓰세요"],
   ["This version of `{name}` is no canary, or is one no more. `GET /definitions/{path}` shows what there is.", "`{name}`의 이 버전은 카나리가 아니거나 이제 아닙니다. 페이지를 다시 확인하세요."],
   ["The body has one fault; `errors` says where.", "잘못된 곳이 하나 있습니다."],
   ["The body has {count} faults; `errors` lists them all.", "잘못된 곳이 {count}개 있습니다."],
