@@ -312,6 +312,14 @@ impl Store {
         .await?)
     }
 
+    /// The rows of all versions of all definitions, newest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn version_ids(&self) -> Result<Vec<i32>, StoreError> {
+        Ok(sqlx::query_scalar("select id from definition order by id desc").fetch_all(self.reads()).await?)
+    }
+
     /// The versions of one definition with their text, newest first, at most 100.
     ///
     /// # Errors
