@@ -156,12 +156,15 @@ async fn start(
     };
     drop(permit);
     if let Some(from) = audited {
-        // Beside the start, which may have been told before by a process that died just then.
-        let deed = Deed::new("saga.start", started.saga.to_string());
-        let after = serde_json::json!({ "definition": definition.definition.name });
-        let deed = Deed { after: Some(after), ..deed };
-        let about = &definition.definition.name;
-        engine.store.keep_deed_once(&actor(caller, from), deed, about).await?;
+        let name = &definition.definition.name;
+        let after = serde_json::json!({ "definition": name });
+        let deed = Deed { after: Some(after), ..Deed::new("saga.start", started.saga.to_string()) };
+        let actor = actor(caller, from);
+        match started.fresh {
+            true => engine.store.keep_deed(&actor, deed).await?,
+            // Whoever started it may have died before this.
+            false => engine.store.keep_deed_once(&actor, deed, name).await?,
+        }
     }
 
     let mut answer = Started {
