@@ -156,7 +156,9 @@ pub async fn set_owner(
     let actor = actor(&caller, from);
     match api.engine().store.set_owner(&actor, id, owner.as_deref(), was, &why).await? {
         Ok(()) => Ok(Json(OwnerView { owner })),
-        Err(None) => Err(Problem::conflict("Nobody looks after it any more. Nothing was changed.".to_owned())),
+        Err(None) => {
+            Err(Problem::conflict("Nobody looks after it any more. Nothing was changed.".to_owned()))
+        }
         Err(Some(who)) => Err(Problem::conflict(format!("{who} looks after it. Nothing was changed."))),
     }
 }

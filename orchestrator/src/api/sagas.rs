@@ -115,14 +115,14 @@ async fn mask(api: &Api, view: &mut SagaView) -> Result<(), Problem> {
     let errors = tracks.filter_map(|track| track.error.as_mut()).chain(view.summary.error.as_mut());
     let messages = errors.map(|error| &mut error.message);
     for message in messages.chain(view.parked.as_mut().map(|parked| &mut parked.message)) {
-        hide_in(&personal, message);
+        personal.hide_in_words(message);
     }
     for text in view.notes.iter_mut().map(|note| &mut note.text).chain(view.summary.note.as_mut()) {
-        hide_in(&personal, text);
+        personal.hide_in_words(text);
     }
     for approval in &mut view.approvals {
         super::approvals::mask(approval);
-        hide_in(&personal, &mut approval.why);
+        personal.hide_in_words(&mut approval.why);
     }
     view.masked = true;
     Ok(())
@@ -131,14 +131,8 @@ async fn mask(api: &Api, view: &mut SagaView) -> Result<(), Problem> {
 fn hide_messages(personal: &Personal, what: &mut super::view::Happening) {
     let message = what.error.as_mut().map(|error| &mut error.message);
     for text in message.into_iter().chain(what.detail.as_mut()).chain(what.why.as_mut()) {
-        hide_in(personal, text);
+        personal.hide_in_words(text);
     }
-}
-
-fn hide_in(personal: &Personal, text: &mut String) {
-    let mut hidden = Value::from(std::mem::take(text));
-    personal.hide(&mut hidden, &Value::from(MASK));
-    *text = hidden.as_str().unwrap_or(MASK).to_owned();
 }
 
 /// A saga's personal data, as its input has it. What comes later may be personal also where that has none.

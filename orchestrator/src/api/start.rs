@@ -13,9 +13,9 @@ use axum::response::{IntoResponse, Response};
 use saga_core::definition::Work;
 use saga_protocol::SagaId;
 
+use super::account::actor;
 use super::problem::Problem;
 use super::view::{Links, Started};
-use super::account::actor;
 use super::{Api, From, assemble, body, headers, triggers};
 use crate::auth::Caller;
 use crate::hints::Waiter;

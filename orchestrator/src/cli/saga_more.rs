@@ -166,7 +166,9 @@ pub async fn run(more: More, client: &Client, output: Output) -> Result<Code, Fa
                     "it came too late: the saga is {status}, and an anomaly says what the signal reports{before}"
                 ),
                 ("applied", None) => {
-                    format!("the saga has it, or keeps it until it comes to wait for `{name}`{before}; it is {status}")
+                    format!(
+                        "the saga has it, or keeps it until it comes to wait for `{name}`{before}; it is {status}"
+                    )
                 }
                 _ => format!("kept, and not taken in yet; look: amends saga show {id}"),
             });
@@ -253,7 +255,11 @@ fn plan(it: &ReplayPlan) -> String {
     let fresh: Vec<String> = it.fresh.iter().map(|it| format!(" --fresh {}=…", it.pointer)).collect();
     if it.allowed && it.approval {
         lines.push("a second person has to approve it, so it goes by a job:".to_owned());
-        lines.push(format!("ask for it: amends ops job make replay --saga {} --why …{}", it.saga, fresh.join("")));
+        lines.push(format!(
+            "ask for it: amends ops job make replay --saga {} --why …{}",
+            it.saga,
+            fresh.join("")
+        ));
         lines.push("approve it, somebody else: amends ops job approve JOB --why …".to_owned());
     } else if it.allowed {
         lines.push(format!("do it: amends saga replay {} --why …{}", it.saga, fresh.join("")));

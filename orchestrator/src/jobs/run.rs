@@ -190,9 +190,9 @@ async fn turn(engine: &Engine, job: &mut Job, pace: &mut Pace) -> Result<Option<
         None if waiting > 0 && acting >= ACTING_MAX => {
             Some(format!("{ACTING_MAX} sagas are under way; it goes on as they end"))
         }
-        None if job.state == "canary" && acting > 0 && to_begin == 0 => {
-            Some(format!("its canary waits for {acting} sagas that run; they may wait for something themselves"))
-        }
+        None if job.state == "canary" && acting > 0 && to_begin == 0 => Some(format!(
+            "its canary waits for {acting} sagas that run; they may wait for something themselves"
+        )),
         None => None,
     })
 }

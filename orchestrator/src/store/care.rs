@@ -128,10 +128,11 @@ impl Store {
         why: &str,
     ) -> Result<Result<(), Option<String>>, StoreError> {
         let mut tx = self.reads().begin().await?;
-        let before: Option<String> = sqlx::query_scalar("delete from care where saga_id = $1 returning owner")
-            .bind(saga.0)
-            .fetch_optional(&mut *tx)
-            .await?;
+        let before: Option<String> =
+            sqlx::query_scalar("delete from care where saga_id = $1 returning owner")
+                .bind(saga.0)
+                .fetch_optional(&mut *tx)
+                .await?;
         if was.is_some_and(|it| it != before.as_deref().unwrap_or_default()) {
             return Ok(Err(before));
         }

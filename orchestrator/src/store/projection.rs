@@ -144,8 +144,7 @@ impl Store {
     pub(crate) async fn errors_of(&self, read: &[Read]) -> Result<HashMap<Uuid, Vec<ErrorAt>>, StoreError> {
         let mut errors: HashMap<Uuid, Vec<ErrorAt>> = HashMap::new();
         let troubled = read.iter().filter(|it| may_have_failed(it));
-        let (ids, parked): (Vec<Uuid>, Vec<Option<i32>>) =
-            troubled.map(|it| (it.id, parked_at(it))).unzip();
+        let (ids, parked): (Vec<Uuid>, Vec<Option<i32>>) = troubled.map(|it| (it.id, parked_at(it))).unzip();
         if ids.is_empty() {
             return Ok(errors);
         }

@@ -308,7 +308,8 @@ async fn what_has_moved_since_it_was_found_is_not_acted_on() {
     // What lists and groups are found by is a copy, which may be of another moment than the saga.
     let moved = "update projection set revision = revision + 1 where saga_id = $1";
     sqlx::query(moved).bind(sagas[0].0).execute(&server.stage.pool).await.unwrap();
-    let undo = json!({ "kind": "action", "action": "compensate", "filter": "step=charge", "why": "x", "canary": 0 });
+    let undo =
+        json!({ "kind": "action", "action": "compensate", "filter": "step=charge", "why": "x", "canary": 0 });
     let preview = server.post("/ops/jobs/preview", &[], &undo).await.body;
     let left_out = json!([{ "reason": "it has moved since it was found: look again", "sagas": 1 }]);
     assert_eq!((&preview["sagas"], &preview["excluded"]), (&json!(1), &left_out), "{preview}");

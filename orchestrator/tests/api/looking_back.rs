@@ -213,18 +213,35 @@ async fn what_people_write_of_personal_data_is_masked_and_a_group_of_failures_fo
     let note = json!({ "text": "bad-card-of-kim is closed" });
     assert_eq!(server.post(&format!("/sagas/{saga}/notes"), &[], &note).await.status, 201);
     let groups = "select count(*) from failure where message like '%card-of-kim%'";
-    test_support::eventually("its failure is counted", 20_000, async || server.stage.count(groups).await == 1).await;
+    test_support::eventually("its failure is counted", 20_000, async || {
+        server.stage.count(groups).await == 1
+    })
+    .await;
+    let made = json!({ "name": "park", "roles": ["viewer"], "why": "a test" });
+    let key = server.post("/ops/keys", &[], &made).await.body["key"].as_str().unwrap().to_owned();
+    let bearer = format!("Bearer {key}");
+    let masked = async |path: &str| {
+        let open = server.get(path).await.body.to_string();
+        assert!(open.contains("card-of-kim"), "{path}: {open}");
+        let told = server.request(reqwest::Method::GET, path, &[("authorization", &bearer)], "").await;
+        assert!(
+            told.status == 200 && !told.body.to_string().contains("card-of-kim"),
+            "{path}: {}",
+            told.body
+        );
+        told.body.to_string()
+    };
+    for path in ["/sagas?status=parked", "/ops/parked", "/ops/failures", "/ops/overview"] {
+        let told = masked(path).await;
+        assert!(told.contains("no such account"), "{path}: {told}");
+    }
     let edited = json!({ "action": "retry_edited", "step": "charge", "why": "not bad-card-of-kim", "revision": page["revision"],
         "input": { "id": "p-1", "key": "good-1" } });
     let acted = server.post(&format!("/sagas/{saga}/actions"), &[], &edited).await;
     assert_eq!(acted.body["result"], "applied", "{}", acted.body);
     server.until(saga, "completed").await;
-    let made = json!({ "name": "park", "roles": ["viewer"], "why": "a test" });
-    let key = server.post("/ops/keys", &[], &made).await.body["key"].as_str().unwrap().to_owned();
-    let bearer = format!("Bearer {key}");
     for path in [format!("/sagas/{saga}"), format!("/sagas/{saga}/history")] {
-        let masked = server.request(reqwest::Method::GET, &path, &[("authorization", &bearer)], "").await;
-        assert!(masked.status == 200 && !masked.body.to_string().contains("card-of-kim"), "{}", masked.body);
+        masked(&path).await;
     }
     // It stands in no group any more, once it has completed.
     test_support::eventually("it is in no list", 20_000, async || {

@@ -151,7 +151,9 @@ async fn a_signal_is_kept_once_and_ends_the_wait() {
     let path = format!("/sagas/{saga}/signals/approved");
     let key = [("idempotency-key", "signal-1")];
     let first = server.post(&path, &key, &json!({ "by": "lee" })).await;
-    let came = |answer: &Answer| (answer.status.as_u16(), answer.body["result"].clone(), answer.body["repeated"].clone());
+    let came = |answer: &Answer| {
+        (answer.status.as_u16(), answer.body["result"].clone(), answer.body["repeated"].clone())
+    };
     assert_eq!(came(&first), (200, json!("applied"), Value::Null), "{}", first.body);
     let again = server.post(&path, &key, &json!({ "by": "lee" })).await;
     assert_eq!(came(&again), (200, json!("applied"), json!(true)));
@@ -169,16 +171,25 @@ async fn a_signal_that_nothing_waits_for_is_said_and_stands_with_the_saga() {
     let started = server.get(&format!("/ops/audit?what=saga.start&target={saga}")).await.body;
     assert_eq!(started["entries"].as_array().map(Vec::len), Some(1), "{started}");
     let misspelt = server.post(&format!("/sagas/{saga}/signals/aproved"), &[], &json!({ "by": "lee" })).await;
-    assert_eq!((misspelt.status.as_u16(), &misspelt.body["result"]), (200, &json!("ignored")), "{}", misspelt.body);
+    assert_eq!(
+        (misspelt.status.as_u16(), &misspelt.body["result"]),
+        (200, &json!("ignored")),
+        "{}",
+        misspelt.body
+    );
     assert_eq!(misspelt.body["reason"], "nothing in the definition waits for this signal");
     let ignored = server.get(&format!("/sagas/{saga}/ignored")).await.body;
     let kept = &ignored["ignored"][0];
     assert_eq!((&kept["kind"], &kept["signal"]), (&json!("signal"), &json!("aproved")), "{ignored}");
     // What an operator did in vain was said to him, and is in the audit.
     let page = server.get(&format!("/sagas/{saga}")).await.body;
-    let resume = server.post(&format!("/sagas/{saga}/actions"), &[], &action("retry", &page["revision"])).await;
+    let resume =
+        server.post(&format!("/sagas/{saga}/actions"), &[], &action("retry", &page["revision"])).await;
     assert_ne!(resume.body["result"], "applied", "{}", resume.body);
-    assert_eq!(server.get(&format!("/sagas/{saga}/ignored")).await.body["ignored"].as_array().map(Vec::len), Some(1));
+    assert_eq!(
+        server.get(&format!("/sagas/{saga}/ignored")).await.body["ignored"].as_array().map(Vec::len),
+        Some(1)
+    );
     server.stop().await;
 }
 
