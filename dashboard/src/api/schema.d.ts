@@ -2818,6 +2818,12 @@ export interface components {
             fresh: boolean;
             /** @description The definition's name. */
             name: string;
+            /**
+             * Format: int32
+             * @description At most so many steps were in trouble at once when it was checked, because there are too many combinations; absent
+             *     when all were.
+             */
+            troubles?: number | null;
             /** @description What the check said: `proved`, `refuted` or `unproved`. */
             verdict: string;
             /** @description The version, now the active one, or a canary. */
@@ -3494,6 +3500,12 @@ export interface components {
             /** @description Its text. */
             source: string;
             /**
+             * Format: int32
+             * @description At most so many steps were in trouble at once when it was checked, because there are too many combinations; absent
+             *     when all were.
+             */
+            troubles?: number | null;
+            /**
              * Format: int64
              * @description How many of its sagas have not ended.
              */
@@ -4085,23 +4097,23 @@ export interface operations {
     };
     publish_definition: {
         parameters: {
-            query?: never;
-            header?: never;
-            path: {
+            query?: {
                 /** @description Publishes a definition that is not proved, for this reason, which is recorded with the version. */
-                waive: string | null;
+                waive?: string;
                 /**
                  * @description Publishes it as a canary: it takes so many starts of a hundred (1 to 99), the current version the others, until it
                  *     is promoted or withdrawn.
                  */
-                canary: number | null;
+                canary?: number;
                 /**
                  * @description The version that is current as far as you know, or at least 8 of its first digits; `none` where there is none of
                  *     this name yet. Where another one is current by then, nothing is published.
                  * @example none
                  */
-                over: string | null;
+                over?: string;
             };
+            header?: never;
+            path?: never;
             cookie?: never;
         };
         /** @description The definition */
@@ -7138,7 +7150,7 @@ export interface operations {
     signal_saga: {
         parameters: {
             query?: {
-                /** @description Why, where a human sends it; it stands in the audit */
+                /** @description Why; it stands in the audit. Operators must say it, workers need not */
                 why?: string;
             };
             header?: {

@@ -114,6 +114,7 @@ function Version({ name, version, shown, onShow }: { name: string; version: Vers
       </p>
       <p className="row wrap">
         <VerdictBadge verdict={version.verdict ?? "none"} />
+        {version.troubles != null && <span className="muted">{t("proof.troubles", { count: version.troubles })}</span>}
         {version.waiver && <span className="muted break">{t("publish.waived")} “{version.waiver}”</span>}
       </p>
       </div>

@@ -44,6 +44,7 @@ const WAIT_MAX_S: u32 = 60;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SignalQuery {
+    /// Why; operators must say it.
     why: Option<String>,
 }
 
@@ -57,7 +58,7 @@ pub struct SignalQuery {
     params(
         ("id" = uuid::Uuid, Path, description = "The saga"),
         ("name" = String, Path, description = "The signal's name"),
-        ("why" = Option<String>, Query, description = "Why, where a human sends it; it stands in the audit"),
+        ("why" = Option<String>, Query, description = "Why; it stands in the audit. Operators must say it, workers need not"),
         ("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless"),
     ),
     request_body(content = Option<serde_json::Value>, description = "The payload"),

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::account::actor;
 use super::personal::MASK;
 use super::problem::{FaultAt, Problem};
-use super::{Api, From, body, sagas};
+use super::{Api, From, body, masks, sagas};
 use crate::auth::Caller;
 use crate::deeds::{self, Came};
 use crate::store::approvals::{Approval, Decided};
@@ -134,12 +134,13 @@ pub async fn list(
         // Which of it is personal depends on the step; who need not know sees none of it.
         approvals.iter_mut().for_each(mask);
     }
+    masks::mask(api.engine(), &caller, &mut approvals).await?;
     Ok(Json(ApprovalList { approvals }))
 }
 
 /// Hides what an action was asked for with.
 pub(super) fn mask(it: &mut ApprovalView) {
-    for name in ["input", "output"] {
+    for name in ["input", "output", "evidence", "why"] {
         if let Some(value) = it.action.get_mut(name).filter(|it| !it.is_null()) {
             *value = MASK.into();
         }

@@ -1,18 +1,19 @@
 //! The audit, for reading: pages, and an export.
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::problem::Problem;
-use super::{Api, sagas};
+use super::{Api, masks, sagas};
+use crate::auth::Caller;
 use crate::store::audit::{AuditFilter, AuditRow};
 
 const EXPORT_PAGE: u16 = 500;
@@ -118,6 +119,7 @@ impl AuditQuery {
 )]
 pub async fn list(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     asked: Result<Query<AuditQuery>, QueryRejection>,
 ) -> Result<Json<AuditPage>, Problem> {
     let asked = sagas::query(asked)?;
@@ -126,7 +128,9 @@ pub async fn list(
     let more = rows.len() > usize::from(limit);
     rows.truncate(usize::from(limit));
     let next = rows.last().filter(|_| more).map(|row| row.id);
-    Ok(Json(AuditPage { entries: rows.into_iter().map(AuditView::from).collect(), next }))
+    let mut entries: Vec<AuditView> = rows.into_iter().map(AuditView::from).collect();
+    masks::mask(api.engine(), &caller, &mut entries).await?;
+    Ok(Json(AuditPage { entries, next }))
 }
 
 /// The audit as NDJSON, newest first, all of it
@@ -145,21 +149,24 @@ pub async fn list(
 )]
 pub async fn export(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     asked: Result<Query<AuditQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let filter = sagas::query(asked)?.filter();
     // A page at a time, so that an audit of years does not have to fit into memory.
-    let pages = futures::stream::try_unfold(Some((api, filter)), async |state| {
-        let Some((api, mut filter)) = state else { return Ok(None) };
+    let pages = futures::stream::try_unfold(Some((api, caller, filter)), async |state| {
+        let Some((api, caller, mut filter)) = state else { return Ok(None) };
         let rows = api.engine().store.audit(&filter, EXPORT_PAGE).await?;
         let last = rows.len() < usize::from(EXPORT_PAGE);
         filter.after = rows.last().map(|row| row.id);
+        let mut entries: Vec<AuditView> = rows.into_iter().map(AuditView::from).collect();
+        masks::mask(api.engine(), &caller, &mut entries).await?;
         let mut text = String::new();
-        for row in rows {
-            text.push_str(&serde_json::to_string(&AuditView::from(row)).unwrap_or_default());
+        for entry in &entries {
+            text.push_str(&serde_json::to_string(entry).unwrap_or_default());
             text.push('\n');
         }
-        Ok::<_, crate::store::StoreError>(Some((text, (!last).then_some((api, filter)))))
+        Ok::<_, crate::store::StoreError>(Some((text, (!last).then_some((api, caller, filter)))))
     });
     let headers = [(header::CONTENT_TYPE, "application/x-ndjson")];
     Ok((headers, Body::from_stream(Box::pin(pages))).into_response())

@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use saga_core::Definition;
-use saga_core::check::{Depth, Report, Verdict};
+use saga_core::check::{Report, Verdict};
 use saga_core::simulate::{Coverage, Scenario, ScenarioFile, by_hand, play, verify};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -193,10 +193,7 @@ fn told(definition: &Definition, report: Report) -> ProofView {
         }),
         Verdict::Proved | Verdict::Unproved => None,
     };
-    let troubles = match report.depth {
-        Depth::Whole => None,
-        Depth::Troubles(most) => Some(most),
-    };
+    let troubles = report.depth.troubles();
     ProofView { verdict, states: report.states, transitions: report.transitions, troubles, refutation }
 }
 

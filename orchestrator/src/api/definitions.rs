@@ -64,6 +64,7 @@ pub async fn one(State(api): State<Api>, Path(name): Path<String>) -> Result<Jso
             canary_percent: row.canary.and_then(|it| u8::try_from(it).ok()),
             published_at: row.published_at,
             verdict: row.verdict,
+            troubles: row.troubles.and_then(|it| u8::try_from(it).ok()),
             waiver: row.waiver,
             unfinished: row.unfinished,
             source: row.source.unwrap_or_default(),
@@ -77,6 +78,7 @@ pub async fn one(State(api): State<Api>, Path(name): Path<String>) -> Result<Jso
 /// How to publish.
 #[derive(Clone, Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub struct PublishQuery {
     /// Publishes a definition that is not proved, for this reason, which is recorded with the version.
     #[serde(default)]
@@ -151,6 +153,7 @@ pub async fn publish(
         fresh,
         canary_percent: query.canary,
         verdict: proof.verdict.to_owned(),
+        troubles: proof.troubles,
         waiver: proof.waiver.as_deref().map(str::to_owned),
     };
     Ok((status, Json(answer)).into_response())

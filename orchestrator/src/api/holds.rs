@@ -208,7 +208,7 @@ pub async fn set(
     Ok((StatusCode::CREATED, Json(view(set, &[]))).into_response())
 }
 
-/// Whether some version has a step with this action: sagas may run on one that nobody starts any more.
+/// Whether a version has a step with this action that sagas are started from, or run on still.
 async fn used(engine: &crate::Engine, worker: &str, action: Option<&str>) -> Result<bool, StoreError> {
     let uses = |definition: &Definition| {
         definition.steps.iter().any(|step| match &step.work {
@@ -221,7 +221,7 @@ async fn used(engine: &crate::Engine, worker: &str, action: Option<&str>) -> Res
     if engine.definitions.all_in_use().iter().any(|it| uses(&it.definition)) {
         return Ok(true);
     }
-    for id in engine.store.version_ids().await? {
+    for id in engine.store.versions_in_use().await? {
         if engine.definitions.get(&engine.store, id).await?.is_some_and(|it| uses(&it.definition)) {
             return Ok(true);
         }

@@ -7,12 +7,14 @@ use std::collections::HashMap;
 use saga_protocol::SagaId;
 use uuid::Uuid;
 
-use super::personal::Personal;
-use super::problem::Problem;
+use super::approvals::ApprovalView;
+use super::audit::AuditView;
+use super::personal::{MASK, Personal};
 use super::queues::{FailureGroup, WaitingView};
 use super::view::SagaSummary;
 use crate::auth::Caller;
 use crate::engine::Engine;
+use crate::store::StoreError;
 
 /// A line of a list that may quote a saga's input.
 pub trait Quoting {
@@ -52,11 +54,32 @@ impl Quoting for FailureGroup {
     }
 }
 
+impl Quoting for ApprovalView {
+    fn saga(&self) -> SagaId {
+        self.saga
+    }
+
+    fn words(&mut self) -> Vec<&mut String> {
+        std::iter::once(&mut self.why).chain(self.decision_why.as_mut()).collect()
+    }
+}
+
+impl Quoting for AuditView {
+    fn saga(&self) -> SagaId {
+        self.target.parse().unwrap_or(SagaId(Uuid::nil()))
+    }
+
+    fn words(&mut self) -> Vec<&mut String> {
+        let of_a_saga = self.target.parse::<SagaId>().is_ok();
+        self.why.as_mut().filter(|_| of_a_saga).into_iter().collect()
+    }
+}
+
 /// Hides what is personal in these lines, where this caller is not to see it.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn mask<L: Quoting>(engine: &Engine, caller: &Caller, lines: &mut [L]) -> Result<(), Problem> {
+pub async fn mask<L: Quoting>(engine: &Engine, caller: &Caller, lines: &mut [L]) -> Result<(), StoreError> {
     if !caller.masked() {
         return Ok(());
     }
@@ -66,13 +89,18 @@ pub async fn mask<L: Quoting>(engine: &Engine, caller: &Caller, lines: &mut [L])
     ids.dedup();
     let mut personal = HashMap::new();
     for (id, definition, input) in engine.store.inputs_of(&ids).await? {
-        let published = engine.definitions.get(&engine.store, definition).await?;
-        let published = published.ok_or_else(Problem::unavailable)?;
-        personal.insert(SagaId(id), Personal::of(&published.definition.input_schema, &input));
+        if let Some(published) = engine.definitions.get(&engine.store, definition).await? {
+            personal.insert(SagaId(id), Personal::of(&published.definition.input_schema, &input));
+        }
     }
     for line in lines {
-        if let Some(its) = personal.get(&line.saga()) {
-            line.words().into_iter().for_each(|words| its.hide_in_words(words));
+        let its = personal.get(&line.saga());
+        for words in line.words() {
+            match its {
+                Some(its) => its.hide_in_words(words),
+                // What was personal of it cannot be looked up any more.
+                None => MASK.clone_into(words),
+            }
         }
     }
     Ok(())

@@ -33,6 +33,7 @@ pub async fn prove(
         return Err(Problem::bad_request("`waive` must say why, in at most 1,000 characters."));
     }
     let report = explore(engine, definition).await?;
+    let troubles = report.depth.troubles();
     let mut verdict = word(&report.verdict);
     let mut refused = (report.verdict != Verdict::Proved).then(|| refusal(&report));
     // Those that start it were proved with what it was.
@@ -42,8 +43,8 @@ pub async fn prove(
         (verdict, refused) = ("refuted", Some(not_proved().errors(vec![fault])));
     }
     match (refused, waiver) {
-        (None, _) => Ok(Proof { verdict, waiver: None }),
-        (_, Some(waiver)) => Ok(Proof { verdict, waiver: Some(Arc::from(waiver.trim())) }),
+        (None, _) => Ok(Proof { verdict, troubles, waiver: None }),
+        (_, Some(waiver)) => Ok(Proof { verdict, troubles, waiver: Some(Arc::from(waiver.trim())) }),
         (Some(problem), None) => Err(problem),
     }
 }

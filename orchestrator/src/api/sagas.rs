@@ -122,7 +122,9 @@ async fn mask(api: &Api, view: &mut SagaView) -> Result<(), Problem> {
     }
     for approval in &mut view.approvals {
         super::approvals::mask(approval);
-        personal.hide_in_words(&mut approval.why);
+        for words in std::iter::once(&mut approval.why).chain(approval.decision_why.as_mut()) {
+            personal.hide_in_words(words);
+        }
     }
     view.masked = true;
     Ok(())

@@ -160,10 +160,14 @@ async fn start(
         let after = serde_json::json!({ "definition": name });
         let deed = Deed { after: Some(after), ..Deed::new("saga.start", started.saga.to_string()) };
         let actor = actor(caller, from);
-        match started.fresh {
-            true => engine.store.keep_deed(&actor, deed).await?,
+        let kept = match started.fresh {
+            true => engine.store.keep_deed(&actor, deed).await,
             // Whoever started it may have died before this.
-            false => engine.store.keep_deed_once(&actor, deed, name).await?,
+            false => engine.store.keep_deed_once(&actor, deed, name).await,
+        };
+        // The saga runs: who is told otherwise would start it once more.
+        if let Err(error) = kept {
+            tracing::error!(saga.id = %started.saga, who = actor.who, %error, "a start stands not in the audit");
         }
     }
 

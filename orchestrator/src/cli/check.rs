@@ -30,9 +30,20 @@ pub struct CheckArgs {
     /// The most states to visit of each definition before giving up
     #[arg(long, default_value_t = Limits::default().states_max, value_name = "NUMBER")]
     states: usize,
+    /// Takes only every combination for a proof: where there are more than --states, it is unproved (exit 3), and nothing
+    /// smaller is tried
+    #[arg(long)]
+    every_combination: bool,
     /// Says which properties were proved
     #[arg(long, short)]
     verbose: bool,
+}
+
+impl CheckArgs {
+    fn limits(&self) -> Limits {
+        let usual = Limits { states_max: self.states, ..Limits::default() };
+        if self.every_combination { Limits { whole_max: self.states, ..usual } } else { usual }
+    }
 }
 
 /// One file, read.
@@ -75,7 +86,7 @@ pub fn run(args: &CheckArgs, output: Output) -> Result<Code, Failure> {
     let children: Vec<&Definition> = given.chain(&beside).collect();
     let mut code = Code::Ok;
     for source in &sources {
-        let outcome = one(source, &children, args.states);
+        let outcome = one(source, &children, args.limits());
         if output.json {
             output.print(&outcome.json(source));
         } else {
@@ -161,9 +172,8 @@ struct Outcome<'s> {
     elapsed_ms: u128,
 }
 
-fn one<'s>(source: &'s Source, children: &[&Definition], states_max: usize) -> Outcome<'s> {
+fn one<'s>(source: &'s Source, children: &[&Definition], limits: Limits) -> Outcome<'s> {
     let began = Instant::now();
-    let limits = Limits { states_max, ..Limits::default() };
     let company = source.loaded.as_ref().ok().and_then(|it| company(it, children));
     let (told, report) = match &source.loaded {
         Ok(definition) => (&[][..], Some(check(definition, children, limits))),
@@ -219,10 +229,7 @@ impl Outcome<'_> {
             "verdict": self.word(),
             "states": self.report.as_ref().map(|it| it.states),
             "transitions": self.report.as_ref().map(|it| it.transitions),
-            "troubles_max": self.report.as_ref().and_then(|it| match it.depth {
-                Depth::Whole => None,
-                Depth::Troubles(max) => Some(max),
-            }),
+            "troubles_max": self.report.as_ref().and_then(|it| it.depth.troubles()),
             "elapsed_ms": u64::try_from(self.elapsed_ms).unwrap_or(u64::MAX),
             "refutation": refutation,
             "children": self.company.as_ref().map(Company::says),

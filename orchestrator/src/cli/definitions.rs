@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use reqwest::Method;
 use saga_core::Definition;
+use saga_core::check::Depth;
 use saga_core::definition::load;
 
+use super::check::combined;
 use super::client::{Client, Sent};
 use super::exit::{Code, Failure};
 use super::style::table;
@@ -132,7 +134,7 @@ pub async fn publish(
             client.send(Method::POST, &path, &[], Sent::Yaml(&source)).await;
         match sent {
             Ok(view) if output.json => output.print(&view),
-            Ok(PublishedView { name, version, fresh, canary_percent, verdict, waiver }) => {
+            Ok(PublishedView { name, version, fresh, canary_percent, verdict, troubles, waiver }) => {
                 let version: String = version.chars().take(12).collect();
                 let word = match (canary_percent, fresh) {
                     (Some(percent), _) => format!("published for {percent}% of the starts"),
@@ -140,7 +142,7 @@ pub async fn publish(
                     (None, false) => "active again, nothing new".to_owned(),
                 };
                 let waived = waiver.map(|it| format!(", waived: {it}")).unwrap_or_default();
-                say(&format!("{name} {version} {word}; {verdict}{waived}"));
+                say(&format!("{name} {version} {word}; {}{waived}", judged(&verdict, troubles)));
             }
             Err(failure) if failure.problem.is_none() => return Err(failure),
             Err(mut failure) => {
@@ -153,6 +155,12 @@ pub async fn publish(
         }
     }
     failed.map_or(Ok(Code::Ok), Err)
+}
+
+/// A verdict with how much of the world was looked at for it.
+pub(super) fn judged(verdict: &str, troubles: Option<u8>) -> String {
+    troubles
+        .map_or_else(|| verdict.to_owned(), |most| format!("{verdict} ({})", combined(Depth::Troubles(most))))
 }
 
 /// The same, with each definition behind those that its steps have as child sagas. What cannot be read stays in its

@@ -106,7 +106,7 @@ async fn signal(
     name: &str,
     payload: Option<&Value>,
 ) -> Result<(), Failure> {
-    let path = format!("/sagas/{}/signals/{name}", started.saga);
+    let path = format!("/sagas/{}/signals/{name}?why=a+scenario", started.saga);
     let body = payload.cloned().unwrap_or_else(|| Value::Object(serde_json::Map::new())).to_string();
     let key = [("idempotency-key", format!("{}-{nth}-{name}", started.saga))];
     let _: Value = client.send(Method::POST, &path, &key, Sent::Json(body.as_bytes())).await?;

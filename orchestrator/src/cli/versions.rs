@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::check::mistakes;
 use super::client::Client;
+use super::definitions::judged;
 use super::exit::{Code, Failure};
 use super::style::Tone;
 use super::{Output, say};
@@ -189,7 +190,7 @@ pub async fn show(client: &Client, args: &ShowArgs, output: Output) -> Result<Co
             (false, Some(_)) => style.paint(Tone::Retrying, "◐"),
             (false, None) => " ".to_owned(),
         };
-        let verdict = it.verdict.as_deref().unwrap_or("not checked");
+        let verdict = judged(it.verdict.as_deref().unwrap_or("not checked"), it.troubles);
         let waiver = it.waiver.as_ref().map(|why| format!(", waived: {why}")).unwrap_or_default();
         let at = it.published_at.format("%Y-%m-%d %H:%M");
         say(&format!("{mark} {}  {at} UTC  {}  {verdict}{waiver}", short(&it.version), open(it)));

@@ -65,13 +65,26 @@ pub async fn select(
     meant: &Meant,
     reached: &[Reached],
 ) -> Result<Selected, StoreError> {
+    // Found by what a copy says of them, which may be some seconds old. What has ended stays where it is.
+    let mut seen: Option<HashMap<uuid::Uuid, i64>> = None;
     let mut ids = match meant {
         Meant::Filter(filter) => {
             let limit = i64::try_from(SET_MAX).unwrap_or(i64::MAX).saturating_add(1);
-            match engine.store.find_ids(filter, reached, limit).await? {
-                Some(ids) => ids,
-                None => return Ok(Selected { bounded: true, ..Selected::default() }),
+            let bounded = Selected { bounded: true, ..Selected::default() };
+            let Some(mut ids) = engine.store.find_ids(filter, reached, limit).await? else {
+                return Ok(bounded);
+            };
+            if filter.needs_projection() && doing != Doing::Replay {
+                let uuids: Vec<uuid::Uuid> = ids.iter().map(|id| id.0).collect();
+                seen = Some(engine.store.seen_at(&uuids).await?);
+                // Those that still fit have been at this revision or a later one when they did.
+                let Some(again) = engine.store.find_ids(filter, reached, limit).await? else {
+                    return Ok(bounded);
+                };
+                let again: BTreeSet<uuid::Uuid> = again.into_iter().map(|id| id.0).collect();
+                ids.retain(|id| again.contains(&id.0));
             }
+            ids
         }
         Meant::These(ids) => ids.clone(),
     };
@@ -86,13 +99,6 @@ pub async fn select(
         let replayed = match doing {
             Doing::Replay => engine.store.replayed(&uuids).await?,
             _ => BTreeSet::new(),
-        };
-        // Found by what a copy says of them, which may be some seconds old. What has ended stays where it is.
-        let seen = match meant {
-            Meant::Filter(filter) if filter.needs_projection() && doing != Doing::Replay => {
-                Some(engine.store.seen_at(&uuids).await?)
-            }
-            _ => None,
         };
         let mut read = engine.store.read_for_projection(&uuids).await?;
         let missing = chunk.len().saturating_sub(read.len());

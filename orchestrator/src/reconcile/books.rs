@@ -88,6 +88,8 @@ pub struct Saga {
     pub id: SagaId,
     /// When it ended.
     pub ended_at: Option<DateTime<Utc>>,
+    /// Whether it completed.
+    pub completed: bool,
 }
 
 /// What the books say, by order.
@@ -140,8 +142,8 @@ impl Books {
             books.orders.keys().chain(books.money.keys()).chain(books.goods.keys()).collect();
         let keys: Vec<String> = keys.into_iter().cloned().collect();
         for chunk in keys.chunks(5_000) {
-            for (key, id, ended_at) in engine.store.newest_of_keys(chunk).await? {
-                books.sagas.insert(key, Saga { id, ended_at });
+            for (key, id, ended_at, completed) in engine.store.newest_of_keys(chunk).await? {
+                books.sagas.insert(key, Saga { id, ended_at, completed });
             }
         }
         Ok(books)

@@ -86,8 +86,9 @@ fn of_order(books: &Books, id: &str, until: DateTime<Utc>) -> Vec<Finding> {
         let words = format!("the order is completed, and {amount} were given back {times} times");
         found.push(finding(Kind::RefundedTwice, Some(amount * (times - 1)), words));
     }
-    // Its saga has ended: an order that was only created is not going to be completed, either.
-    if let Some(goods) = goods.filter(|_| status != "completed") {
+    // An order that was only created stays so when its saga was given up; there are sagas that complete and leave it so.
+    let given_up = status == "created" && saga.is_some_and(|it| !it.completed);
+    if let Some(goods) = goods.filter(|_| given_up || status == "cancelled" || status == "absent") {
         let held = if goods.sold { "sold" } else { "reserved" };
         found.push(finding(
             Kind::StockWithoutOrder,
@@ -167,7 +168,12 @@ mod tests {
 
         fn saga(mut self, ended_minutes: Option<i64>) -> Self {
             let ended_at = ended_minutes.map(|minutes| self.ago(minutes));
-            self.books.sagas.insert("o".into(), Saga { id: SagaId(Uuid::nil()), ended_at });
+            self.books.sagas.insert("o".into(), Saga { id: SagaId(Uuid::nil()), ended_at, completed: false });
+            self
+        }
+
+        fn completed(mut self) -> Self {
+            self.books.sagas.values_mut().for_each(|it| it.completed = true);
             self
         }
 
@@ -219,6 +225,10 @@ mod tests {
         assert_eq!(goods.kinds(), [Kind::StockWithoutOrder]);
         let given_up = Case::new().order("created", 30).goods(false).saga(Some(29));
         assert_eq!(given_up.kinds(), [Kind::StockWithoutOrder], "its saga was abandoned");
+        let done = Case::new().order("created", 30).goods(false).saga(Some(29)).completed();
+        assert_eq!(done.kinds(), [], "its saga leaves orders so");
+        let unknown = Case::new().order("created", 30).goods(false);
+        assert_eq!(unknown.kinds(), [], "nobody knows its saga: it may wait");
     }
 
     #[test]

@@ -134,7 +134,10 @@ impl Store {
                 .fetch_optional(&mut *tx)
                 .await?;
         if was.is_some_and(|it| it != before.as_deref().unwrap_or_default()) {
-            return Ok(Err(before));
+            tx.rollback().await?;
+            // Anew: who was quicker may have been waited for.
+            let theirs = sqlx::query_scalar("select owner from care where saga_id = $1").bind(saga.0);
+            return Ok(Err(theirs.fetch_optional(self.reads()).await?));
         }
         if let Some(owner) = owner {
             let taken = sqlx::query(

@@ -269,10 +269,12 @@ impl Definitions {
             (row.try_get(0).map_err(StoreError::from)?, row.try_get(1).map_err(StoreError::from)?);
         if let Some(proof) = proof {
             // Before anything can start from it. What was waived once stays on record.
-            sqlx::query("update definition set verdict = $2, waiver = coalesce($3, waiver) where id = $1")
+            let put = "update definition set verdict = $2, waiver = coalesce($3, waiver), troubles = $4 where id = $1";
+            sqlx::query(put)
                 .bind(id)
                 .bind(proof.verdict)
                 .bind(proof.waiver.as_deref())
+                .bind(proof.troubles.map(i16::from))
                 .execute(&mut *tx)
                 .await
                 .map_err(StoreError::from)?;
@@ -406,6 +408,8 @@ pub enum Share {
 pub struct Proof {
     /// `proved`, `refuted` or `unproved`.
     pub verdict: &'static str,
+    /// At most so many steps were in trouble at once; `None` for every combination.
+    pub troubles: Option<u8>,
     /// Why it is published although it is not proved.
     pub waiver: Option<Arc<str>>,
 }

@@ -179,7 +179,7 @@ async fn erase_one(
     erase_in_jobs(connection, saga, |merge| hide(true, merge)).await?;
     // The groups that its failures were counted in show a message, too; it may stand in none by now.
     let groups: Vec<(String, String)> = sqlx::query_as(
-        "select id, message from failure where definition = (select definition from saga where id = $1)",
+        "select id, message from failure where definition = (select definition from saga where id = $1) order by id",
     )
     .bind(saga.0)
     .fetch_all(&mut *connection)

@@ -126,6 +126,17 @@ impl Filter {
             || self.attempts_min.is_some()
     }
 
+    /// Whether it asks for a label's sagas, from some time on or all of them.
+    const fn is_label(&self) -> bool {
+        self.status.is_none()
+            && self.definition.is_none()
+            && self.version.is_none()
+            && self.key.is_none()
+            && self.text.is_none()
+            && self.owner.is_none()
+            && !self.needs_projection()
+    }
+
     /// Whether it asks for nothing but where sagas stand.
     const fn is_place(&self) -> bool {
         self.key.is_none()
@@ -402,7 +413,10 @@ impl Store {
             among.bounded |= bounded;
             narrow(found);
         }
-        if let Some(label) = &filter.label {
+        // Alone, the label's own index has the newest first.
+        if let Some(label) = filter.label.as_ref().filter(|_| filter.is_label()) {
+            among.label = Some(label.clone());
+        } else if let Some(label) = &filter.label {
             let mut query = QueryBuilder::new("select l.saga_id from saga_label l where l.label = ");
             query.push_bind(label.clone());
             push_range(&mut query, filter, "l.saga_id");
@@ -451,8 +465,12 @@ fn push_ids(query: &mut QueryBuilder<Postgres>, filter: &Filter, among: &Among, 
     }
     if filter.status.is_none() && among.versions.is_none() {
         if let Some(label) = &among.label {
-            query.push("select s.id from saga_label l join saga s on s.id = l.saga_id where l.label = ");
-            query.push_bind(label.clone());
+            // A saga's labels go with it, so that it need not be looked for.
+            query.push("select l.saga_id as id from saga_label l");
+            if filter.principal.is_some() || filter.replay_of.is_some() {
+                query.push(" join saga s on s.id = l.saga_id");
+            }
+            query.push(" where l.label = ").push_bind(label.clone());
             push_started_by(query, filter);
             push_range(query, filter, "l.saga_id");
             return push_end(query, "l.saga_id", limit, newest);

@@ -288,6 +288,8 @@ pub struct VersionRow {
     pub source: Option<String>,
     /// What the check said when it was published.
     pub verdict: Option<String>,
+    /// How many steps were in trouble at once then, at most; none for every combination.
+    pub troubles: Option<i16>,
     /// Why it was published although it was not proved.
     pub waiver: Option<String>,
     /// How many of its sagas have not ended.
@@ -329,12 +331,16 @@ impl Store {
         Ok(rows.into_iter().map(|(id, definition, text)| (id, definition, input(text))).collect())
     }
 
-    /// The rows of all versions of all definitions, newest first.
+    /// The rows of versions that sagas still run on, at most 200, newest first.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn version_ids(&self) -> Result<Vec<i32>, StoreError> {
-        Ok(sqlx::query_scalar("select id from definition order by id desc").fetch_all(self.reads()).await?)
+    pub async fn versions_in_use(&self) -> Result<Vec<i32>, StoreError> {
+        let query = sqlx::query_scalar(
+            "select d.id from definition d where exists (select from saga s where s.definition = d.id and s.status in (0, 1))
+             order by d.id desc limit 200",
+        );
+        Ok(query.fetch_all(self.reads()).await?)
     }
 
     /// The versions of one definition with their text, newest first, at most 100.
@@ -344,7 +350,7 @@ impl Store {
     pub async fn versions(&self, name: &str) -> Result<Vec<VersionRow>, StoreError> {
         let rows = sqlx::query(
             "select d.name, d.version, a.definition is not null, d.published_at, d.source, d.verdict, d.waiver,
-                coalesce(open.sagas, 0), c.percent
+                coalesce(open.sagas, 0), c.percent, d.troubles
              from definition d left join active_definition a on a.definition = d.id
              left join canary c on c.definition = d.id
              left join (select definition, count(*) as sagas from saga where status in (0, 1) group by 1) open
@@ -366,6 +372,7 @@ impl Store {
                     waiver: row.try_get(6)?,
                     unfinished: row.try_get(7)?,
                     canary: row.try_get(8)?,
+                    troubles: row.try_get(9)?,
                 })
             })
             .collect()

@@ -342,9 +342,9 @@ impl Store {
     pub(crate) async fn newest_of_keys(
         &self,
         keys: &[String],
-    ) -> Result<Vec<(String, SagaId, Option<DateTime<Utc>>)>, StoreError> {
-        let rows: Vec<(String, Uuid, Option<DateTime<Utc>>)> = sqlx::query_as(
-            "select distinct on (k.key) k.key, s.id, s.ended_at
+    ) -> Result<Vec<(String, SagaId, Option<DateTime<Utc>>, bool)>, StoreError> {
+        let rows: Vec<(String, Uuid, Option<DateTime<Utc>>, bool)> = sqlx::query_as(
+            "select distinct on (k.key) k.key, s.id, s.ended_at, s.status = 2
              from (select distinct 'key:' || name as scope from definition) d
              cross join unnest($1::text[]) as n (key)
              join start_key k on k.scope = d.scope and k.key = n.key join saga s on s.id = k.saga_id
@@ -353,6 +353,9 @@ impl Store {
         .bind(keys)
         .fetch_all(self.reads())
         .await?;
-        Ok(rows.into_iter().map(|(key, id, ended_at)| (key, SagaId(id), ended_at)).collect())
+        Ok(rows
+            .into_iter()
+            .map(|(key, id, ended_at, completed)| (key, SagaId(id), ended_at, completed))
+            .collect())
     }
 }

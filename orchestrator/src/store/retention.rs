@@ -54,12 +54,13 @@ const LEFTOVERS: [(&str, &str); 4] = [
             select d.id from dead_letter d where d.at < now() - make_interval(days => $1)
                 and not exists (select from saga s where s.id = d.saga_id) order by d.at limit $2)",
     ),
-    // Its message is that of a saga that has gone.
+    // Their messages are those of sagas that have gone.
     (
         "failure groups",
         "with old as (
-            delete from failure where id in (
-                select id from failure where last_seen < now() - make_interval(days => $1) order by last_seen limit $2)
+            delete from failure where last_seen < now() - make_interval(days => $1) and id in (
+                select f.id from failure f where f.last_seen < now() - make_interval(days => $1)
+                    and not exists (select from projection p where p.failure = f.id) order by f.last_seen limit $2)
             returning id)
          delete from failure_window w using old where w.failure = old.id",
     ),

@@ -104,6 +104,7 @@ async fn an_action_is_held_also_when_only_an_older_version_uses_it() {
     let server = Server::start().await;
     let hop = "saga: hop\nsteps:\n  jump: { worker: frog, action: jump, compensation: sit }\n";
     server.publish(hop).await;
+    server.post("/sagas/hop", &[], &json!({})).await.saga();
     server.publish(&hop.replace("frog", "hare")).await;
     for worker in ["hare", "frog"] {
         let hold = json!({ "kind": "action", "worker": worker, "action": "jump", "why": "a test" });

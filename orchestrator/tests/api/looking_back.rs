@@ -240,7 +240,9 @@ async fn what_people_write_of_personal_data_is_masked_and_a_group_of_failures_fo
     let acted = server.post(&format!("/sagas/{saga}/actions"), &[], &edited).await;
     assert_eq!(acted.body["result"], "applied", "{}", acted.body);
     server.until(saga, "completed").await;
-    for path in [format!("/sagas/{saga}"), format!("/sagas/{saga}/history")] {
+    for path in
+        [format!("/sagas/{saga}"), format!("/sagas/{saga}/history"), format!("/ops/audit?target={saga}")]
+    {
         masked(&path).await;
     }
     // It stands in no group any more, once it has completed.
@@ -370,6 +372,12 @@ async fn what_belongs_to_no_saga_goes_by_the_longest_rule() {
         "insert into job (id, kind, request, by, roles, why, created_at, state, canary, rate_per_s, stop_after_same, total)
             select gen_random_uuid(), 'retry', '{}', 'kim', '{}', 'x', now() - age, state, 0, 1, 1, 0 from (values
             (interval '40 days', 'stopped'), ('40 days', 'running'), ('4 days', 'paused')) as j (age, state)",
+        "insert into failure (id, definition, code, message, first_seen, since, last_seen, count, sample)
+            select id, 1, 'NO', 'no such person', now() - age, now() - age, now() - age, 1, gen_random_uuid()
+            from (values ('gone', interval '40 days'), ('stood in', '40 days'), ('new', '4 days')) as f (id, age)",
+        "insert into failure_window (failure, at, count) values ('gone', now() - interval '40 days', 1)",
+        "insert into projection (saga_id, shard, definition, revision, status, since_ms, failure)
+            values (gen_random_uuid(), 0, 1, 3, 1, 0, 'stood in')",
     ] {
         sqlx::query(AssertSqlSafe(sql)).execute(&server.stage.pool).await.unwrap();
     }
@@ -387,6 +395,11 @@ async fn what_belongs_to_no_saga_goes_by_the_longest_rule() {
     assert_eq!(count("select count(*) from mailbox").await, 10);
     assert_eq!(count("select count(*) from dead_letter").await, 1);
     assert_eq!(count("select count(*) from job").await, 2);
+    assert_eq!(count("select count(*) from failure where id in ('stood in', 'new')").await, 2);
+    assert_eq!(
+        count("select count(*) from failure").await + count("select count(*) from failure_window").await,
+        2
+    );
     server.stop().await;
 }
 

@@ -78,6 +78,16 @@ pub enum Depth {
     Troubles(u8),
 }
 
+impl Depth {
+    /// How many steps were in trouble at once, at most; `None` when everything was combined.
+    pub const fn troubles(self) -> Option<u8> {
+        match self {
+            Self::Whole => None,
+            Self::Troubles(most) => Some(most),
+        }
+    }
+}
+
 /// Bounds on the work.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {

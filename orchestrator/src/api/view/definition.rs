@@ -98,6 +98,10 @@ pub struct VersionView {
     /// What the check said when it was published: `proved`, `refuted` or `unproved`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verdict: Option<String>,
+    /// At most so many steps were in trouble at once when it was checked, because there are too many combinations; absent
+    /// when all were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub troubles: Option<u8>,
     /// Why it was published although it was not proved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiver: Option<String>,
@@ -122,6 +126,10 @@ pub struct PublishedView {
     pub canary_percent: Option<u8>,
     /// What the check said: `proved`, `refuted` or `unproved`.
     pub verdict: String,
+    /// At most so many steps were in trouble at once when it was checked, because there are too many combinations; absent
+    /// when all were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub troubles: Option<u8>,
     /// Why it was published although it is not proved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waiver: Option<String>,

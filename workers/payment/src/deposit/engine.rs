@@ -117,7 +117,8 @@ impl Engine {
 fn judge(status: StatusCode, ours: bool, words: &str) -> Told {
     let words = format!("{status}: {words}");
     match status {
-        StatusCode::ACCEPTED if ours => Told::Kept,
+        // Taken in already, or kept until it is.
+        StatusCode::OK | StatusCode::ACCEPTED if ours => Told::Kept,
         StatusCode::NOT_FOUND | StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY if ours => {
             Told::Refused(words)
         }
@@ -134,7 +135,8 @@ async fn said(mut answer: reqwest::Response) -> (bool, String) {
         kind: String,
         detail: Option<String>,
         title: Option<String>,
-        repeated: Option<bool>,
+        id: Option<uuid::Uuid>,
+        result: Option<String>,
     }
     let mut body = Vec::new();
     while let Ok(Some(chunk)) = answer.chunk().await {
@@ -144,7 +146,7 @@ async fn said(mut answer: reqwest::Response) -> (bool, String) {
         body.extend_from_slice(&chunk);
     }
     let problem: Problem = serde_json::from_slice(&body).unwrap_or_default();
-    let ours = problem.kind.starts_with("/problems/") || problem.repeated.is_some();
+    let ours = problem.kind.starts_with("/problems/") || (problem.id.is_some() && problem.result.is_some());
     let words = problem.detail.or(problem.title).unwrap_or_else(|| "no reason was given".to_owned());
     (ours, words.chars().filter(|it| *it != '\0').take(DETAIL_CHARS_MAX).collect())
 }
@@ -168,6 +170,7 @@ mod tests {
         for (code, ours, expected) in [
             (202, true, "kept"),
             (202, false, "later"),
+            (200, true, "kept"),
             (200, false, "later"),
             (404, true, "refused"),
             (404, false, "later"),
