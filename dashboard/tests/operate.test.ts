@@ -158,7 +158,7 @@ test("payment breaks: the group is found, and after the fix a saga is run now an
   await accessible(page, "a failure group");
   await peace();
   await go(`/sagas/${first}`);
-  await page.getByRole("status").filter({ hasText: /try \d of/ }).waitFor();
+  await page.getByRole("status").filter({ hasText: "try 2 of 8 is next" }).waitFor();
   await page.getByRole("button", { name: "Run now" }).click();
   await page.getByLabel("Who you are").fill("kim");
   await page.getByLabel("Why").fill("Toss is back");

@@ -204,6 +204,16 @@ test("what cannot be read is said, and asked again; it does not look as if there
   await page.getByText("Awaiting a second operator: whether there is any could not be read.").waitFor();
   await page.getByText("Holds: whether there is any could not be read.").first().waitFor();
   await accessible(page, "what cannot be read");
+  await context.route(/\/sagas\/[^/]+\/actions$/, (route) => (broken ? route.fulfill(FAILED) : route.continue()));
+  await go(`/sagas/${await unrefunded(1_950)}`);
+  await page.getByRole("alert").filter({ hasText: "Actions: whether there is any could not be read." }).waitFor();
+  broken = false;
+  // It is asked again by itself, too; whoever does not wait for that asks.
+  await page.getByRole("alert").getByRole("button", { name: "Try again" }).click();
+  await page.getByRole("button", { name: "More" }).click();
+  await page.getByRole("menuitem", { name: /^Mark as compensated: pay/ }).waitFor();
+  await page.keyboard.press("Escape");
+  broken = true;
   await go("/simulator");
   await page.getByRole("alert").getByText("The engine could not answer.").waitFor();
   broken = false;

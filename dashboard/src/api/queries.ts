@@ -39,7 +39,8 @@ export const overview = queryOptions({
   queryFn: ({ signal }) => get<Overview>("/ops/overview?minutes=60", signal),
 });
 
-const PAGE = 200;
+/** Sagas on a page of the list. */
+export const PAGE = 200;
 
 export const sagas = (filter: SagaFilter) =>
   infiniteQueryOptions({
@@ -63,9 +64,15 @@ export const saga = (id: string) =>
 export const ignored = (id: string) =>
   queryOptions({ queryKey: ["saga", id, "ignored"], queryFn: ({ signal }) => get<IgnoredPage>(`/sagas/${id}/ignored?limit=200`, signal) });
 
-/** Asked anew for each revision: what can be done changes with the saga. */
+const PLANS_AGAIN_MS = 5_000;
+const NOT_THERE = ["absent", "forbidden", "unauthorized"];
+
+/** Asked anew for each revision: what can be done changes with the saga; and again, where it could not be read. */
 export const plans = (id: string, revision: number) =>
-  queryOptions({ queryKey: ["saga", id, "plans", revision], queryFn: ({ signal }) => get<ActionPlans>(`/sagas/${id}/actions`, signal), retry: false });
+  queryOptions({
+    queryKey: ["saga", id, "plans", revision], queryFn: ({ signal }) => get<ActionPlans>(`/sagas/${id}/actions`, signal), retry: false,
+    refetchInterval: ({ state }) => (state.error !== null && !NOT_THERE.includes(asProblem(state.error).kind) ? PLANS_AGAIN_MS : false),
+  });
 
 export const replayPlan = (id: string, version?: string) =>
   queryOptions({
