@@ -13,14 +13,16 @@ import type { DefinitionList, DefinitionView, IgnoredPage, LabelList } from "./s
 
 export type SagaFilter = Record<string, string | undefined>;
 
+const ME_AGAIN_MS = 5_000;
+
+/** How one signs in. It is asked again until it is known: without it there is no door. */
 export const authConfig = queryOptions({
   queryKey: ["auth-config"],
   queryFn: ({ signal }) => get<AuthConfig>("/auth/config", signal),
   staleTime: Infinity,
+  refetchInterval: ({ state }) => (state.error !== null && asProblem(state.error).kind !== "absent" ? ME_AGAIN_MS : false),
   retry: false,
 });
-
-const ME_AGAIN_MS = 5_000;
 
 /** Who is signed in. It is asked again until it is known: what one may do hangs on it. */
 export const me = (session: number) =>
