@@ -204,7 +204,6 @@ test("what cannot be read is said, and asked again; it does not look as if there
   await page.getByText("Awaiting a second operator: whether there is any could not be read.").waitFor();
   await page.getByText("Holds: whether there is any could not be read.").first().waitFor();
   await accessible(page, "what cannot be read");
-  await accessible(page, "what cannot be read");
   await context.route(/\/sagas\/[^/]+\/actions$/, (route) => (broken ? route.fulfill(FAILED) : route.continue()));
   await go(`/sagas/${await unrefunded(1_950)}`);
   await page.getByRole("alert").filter({ hasText: "Actions: whether there is any could not be read." }).waitFor();

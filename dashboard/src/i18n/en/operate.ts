@@ -162,7 +162,7 @@ export const operate = {
   "act.output.hint": "What later steps read. Empty: none.",
   "json.bad": "This is no JSON.",
   "json.bad.at": "This is no JSON: line {line}, column {column}.",
-  "json.lost": "{digits} has more digits than a browser can send: it would arrive as another number. Send it by the API or on the command line; or as a text, in quotes, where that is what is expected.",
+  "json.lost": "{digits} has more digits than the engine keeps: it would become another number. Give it as a text, in quotes, where that is what is expected.",
   "act.evidence": "Evidence",
   "act.evidence.hint": "Such as the number of the refund's receipt.",
   "act.who": "Who you are",

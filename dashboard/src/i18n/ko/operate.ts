@@ -162,7 +162,7 @@ export const operate = {
   "act.output.hint": "뒤 단계가 읽는 값입니다. 비우면 없습니다.",
   "json.bad": "JSON이 아닙니다.",
   "json.bad.at": "JSON이 아닙니다: {line}행 {column}열.",
-  "json.lost": "{digits}은(는) 자릿수가 많아 브라우저에서 보내면 다른 수가 됩니다. API나 명령줄로 보내거나, 텍스트를 받는 자리라면 따옴표로 묶으세요.",
+  "json.lost": "{digits}은(는) 자릿수가 많아 엔진에서 다른 수가 됩니다. 텍스트를 받는 자리라면 따옴표로 묶으세요.",
   "act.evidence": "증빙",
   "act.evidence.hint": "예: 환불 영수증 번호",
   "act.who": "작업자",
