@@ -7,13 +7,13 @@ import type { ReactNode } from "react";
 import { type Key, useT } from "../i18n";
 import { Icon } from "../ui/Icon";
 
+/** What is open in it stays open, whether it is `is` or not. */
 export function Earlier({ is, words, children }: { is: boolean; words: Key; children: ReactNode }) {
   const t = useT();
-  if (!is) return children;
   return (
     <div className="stack">
-      <p className="draft-line tone-late" role="status"><Icon name="late" size={12} /><span>{t(words)}</span></p>
-      <div className="earlier">{children}</div>
+      {is && <p className="draft-line tone-late" role="status"><Icon name="late" size={12} /><span>{t(words)}</span></p>}
+      <div className={is ? "earlier" : ""}>{children}</div>
     </div>
   );
 }

@@ -11,9 +11,10 @@ import { type T, term, useLanguage, useT } from "../i18n";
 import { money } from "../i18n/format";
 import { useSaid } from "../i18n/said";
 import { toast } from "../layout/Toasts";
-import { Undone, Unsettled } from "../saga/Consequences";
+import { Changes, Undone, Unsettled } from "../saga/Consequences";
 import { laneId } from "../saga/spans";
 import { usePlans } from "../saga/usePlans";
+import { short } from "../ui/bits";
 import { Button, Dialog, DialogEnd, Field, Input } from "../ui/Controls";
 import { Json } from "../ui/Json";
 import { Await, ProblemLine, Unread } from "../ui/Page";
@@ -52,7 +53,7 @@ export function DecideDialog({ approval, decision, title, onClose }: { approval:
   const action = term(t, "action", requestOf(approval).action);
   const amount = approval.amount != null && approval.currency ? money(language, approval.amount, approval.currency) : "";
   return (
-    <Dialog open onClose={onClose} wide title={title} description={<p>“{approval.why}” — {approval.asked_by}</p>}>
+    <Dialog open onClose={onClose} wide title={title} description={<p>{approval.key ?? short(approval.saga)} · {approval.definition}<br />“{approval.why}” — {approval.asked_by}</p>}>
       <form className="stack" onSubmit={(event) => { event.preventDefault(); decide.mutate(); }}>
         <Brought request={requestOf(approval)} />
         <Await of={asked} rows={2}>{(saga) => <Would saga={saga} request={requestOf(approval)} />}</Await>
@@ -92,6 +93,7 @@ function Would({ saga, request }: { saga: SagaView; request: ActionRequest }) {
       {plan?.consequence && <p>{said(plan.consequence)}</p>}
       {known && plan?.allowed === false && <p className="state tone-parked" role="alert" style={{ whiteSpace: "normal" }}>{t("moved.gone")} {said(plan.refused ?? "")}</p>}
       {request.action === "compensate" && <Undone saga={saga} />}
+      {request.input != null && plan?.input != null && <Changes before={plan.input} after={request.input} />}
       {plan && <Unsettled plan={plan} />}
     </>
   );

@@ -15,8 +15,7 @@ import { Button, Check, Dialog, DialogEnd, Field, Input, Textarea } from "../ui/
 import { ProblemLine, Unread } from "../ui/Page";
 import { StateBadge } from "../ui/State";
 import { typedJson } from "../ui/typed";
-import { Undone, Unsettled } from "./Consequences";
-import { differences } from "./differences";
+import { Changes, Undone, Unsettled } from "./Consequences";
 import { type Move, moved, triedOnly } from "./moved";
 import { firstText } from "./plans";
 import { laneId } from "./spans";
@@ -141,16 +140,5 @@ function Moved({ moves, again, asked, onAgain }: { moves: Move[]; again: Again; 
       {again.state === "gone" && <p>{t("moved.gone")} {said(again.why ?? "")}</p>}
       {again.state === "allowed" && <p className="row wrap"><span>{t("moved.again")}</span><Button onClick={() => { onAgain(); again.decide(); }}>{t("moved.look")}</Button></p>}
     </div>
-  );
-}
-
-function Changes({ before, after }: { before: unknown; after: unknown }) {
-  const t = useT();
-  const found = differences(before, after);
-  if (found.length === 0) return <p className="muted">{t("act.unchanged")}</p>;
-  return (
-    <table className="plain"><thead><tr><th scope="col">{t("act.where")}</th><th scope="col">{t("act.before")}</th><th scope="col">{t("act.after")}</th></tr></thead>
-      <tbody>{found.map((it) => <tr key={it.pointer}><td className="mono">{it.pointer}</td><td className="mono break"><del>{it.before}</del></td><td className="mono break"><ins>{it.after}</ins></td></tr>)}</tbody>
-    </table>
   );
 }

@@ -2,6 +2,7 @@
 
 import type { ActionPlan, SagaView } from "../api/contract";
 import { term, useT } from "../i18n";
+import { differences } from "./differences";
 import { laneId } from "./spans";
 import { wouldUndo } from "./words";
 
@@ -26,5 +27,17 @@ export function Unsettled({ plan }: { plan: Pick<ActionPlan, "uncompensated" | "
       {(plan.uncompensated?.length ?? 0) > 0 && <p><strong>{t("act.uncompensated")}</strong> {plan.uncompensated?.join(", ")}</p>}
       {(plan.may_take_effect?.length ?? 0) > 0 && <p><strong>{t("act.may_take_effect")}</strong> {plan.may_take_effect?.join(", ")}</p>}
     </>
+  );
+}
+
+/** Where an edited input differs. */
+export function Changes({ before, after }: { before: unknown; after: unknown }) {
+  const t = useT();
+  const found = differences(before, after);
+  if (found.length === 0) return <p className="muted">{t("act.unchanged")}</p>;
+  return (
+    <table className="plain"><thead><tr><th scope="col">{t("act.where")}</th><th scope="col">{t("act.before")}</th><th scope="col">{t("act.after")}</th></tr></thead>
+      <tbody>{found.map((it) => <tr key={it.pointer}><td className="mono">{it.pointer}</td><td className="mono break"><del>{it.before}</del></td><td className="mono break"><ins>{it.after}</ins></td></tr>)}</tbody>
+    </table>
   );
 }
