@@ -73,17 +73,17 @@ test("the keyboard alone: from the overview to the failure's group, which is ret
 test("undoing much money waits for a second operator, who approves it", async () => {
   const { page, go, close } = await visit(browser);
   const { key } = await ask<{ key: string }>("/ops/keys", "POST", { name: fresh("operator"), roles: ["operator"], why: "a test" });
-  const saga = await park(90_000, "reject_card");
+  const saga = await park(94_000, "reject_card");
   const { revision } = await ask<{ revision: number }>(`/sagas/${saga}`);
   const asked = await ask<{ result: string }>(`/sagas/${saga}/actions`, "POST", { action: "compensate", why: "the customer called", revision }, { authorization: `Bearer ${key}` });
   expect(asked.result).toBe("awaiting_approval");
   await go("/parked");
-  await page.getByRole("button", { name: "Approve", exact: true }).click();
+  await page.getByRole("listitem").filter({ hasText: "94,000" }).getByRole("button", { name: "Approve", exact: true }).click();
   // What it undoes stands before the button.
   await page.getByRole("dialog").getByRole("listitem").filter({ hasText: "reserve_stock" }).waitFor();
   await page.getByLabel("Why").fill("I have looked, too");
   await accessible(page, "the dialog of an approval");
-  await page.getByRole("dialog").getByRole("button", { name: /^Approve: Compensate .*90,000/ }).click();
+  await page.getByRole("dialog").getByRole("button", { name: /^Approve: Compensate .*94,000/ }).click();
   await status(saga, "compensated");
   await close();
 });
