@@ -58,7 +58,7 @@ export function Palette({ onClose }: { onClose: () => void }) {
       go: () => void navigate({ to: "/sagas/$id", params: { id: saga.saga } }),
     });
   }
-  // What is found by another name does not say that no saga is.
+  // A page or a definition of that name does not say that there is no such saga.
   const failed = found.isError && !found.isFetching;
   const deeds = offered().filter((it) => has(it.label)).map((it) => ({ ...it, note: t("palette.deed") }));
   // Before anything is typed, what can be done here comes first.
