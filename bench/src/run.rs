@@ -150,7 +150,7 @@ async fn place(
     let rejected = n % 10 == 9;
     let items = json!([{ "sku": sku, "quantity": 1, "unit_price": 1_000 }]);
     let (path, payment) = match workload {
-        Workload::CheckoutBare => ("/sagas/checkout-bare", json!({ "amount": 1_000, "reject": rejected })),
+        Workload::CheckoutBare => ("/bare-orders", json!({ "amount": 1_000, "reject": rejected })),
         Workload::OrderCheckout => {
             let fate = if rejected { "reject_card_company" } else { "ok" };
             ("/orders", json!({ "amount": 1_000, "payment_key": format!("tviva_{fate}_{id}") }))

@@ -246,7 +246,8 @@ impl Engine {
         release: &Release,
         actor: &Actor,
     ) -> Result<(Arc<Published>, bool), PublishError> {
-        let made = self.definitions.publish_to(&self.store, source, Some(proof), release, Some(actor)).await?;
+        let made =
+            self.definitions.publish_to(&self.store, source, Some(proof), release, Some(actor)).await?;
         self.ensure_topics_of(&made.0).await;
         Ok(made)
     }

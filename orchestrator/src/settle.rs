@@ -12,7 +12,6 @@ use tokio_util::sync::CancellationToken;
 use crate::api::words;
 use crate::engine::Engine;
 use crate::projection::failures;
-use crate::projection::row::may_have_failed;
 use crate::store::StoreError;
 use crate::store::read::STATUS_WORDS;
 
@@ -86,8 +85,7 @@ pub async fn wait(
 pub async fn outcomes(engine: &Engine, ids: &[SagaId]) -> Result<Vec<(SagaId, Outcome)>, StoreError> {
     let uuids: Vec<uuid::Uuid> = ids.iter().map(|id| id.0).collect();
     let read = engine.store.read_for_projection(&uuids).await?;
-    let failed: Vec<uuid::Uuid> = read.iter().filter(|it| may_have_failed(it)).map(|it| it.id).collect();
-    let errors = engine.store.errors_of(&failed).await?;
+    let errors = engine.store.errors_of(&read).await?;
     let mut outcomes = Vec::with_capacity(read.len());
     for it in read {
         let id = SagaId(it.id);

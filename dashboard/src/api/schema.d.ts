@@ -1153,7 +1153,8 @@ export interface paths {
         put?: never;
         /**
          * Signals a saga
-         * @description The body, if there is one, is the signal's payload. A 202 means that the signal is kept; one signal
+         * @description Waits up to 5 seconds for what the saga's owner makes of it; a worker, which only tells, is answered at once. The
+         *     body, if there is one, is the signal's payload. A 202 means that the signal is kept; one signal
          *     satisfies one wait, and waits itself for a day when it is early.
          */
         post: operations["signal_saga"];
@@ -2658,6 +2659,8 @@ export interface components {
         OwnerRequest: {
             /** @description Who; nobody when null or absent. */
             owner?: string | null;
+            /** @description Who looks after it as far as you know, empty where nobody does: where somebody else does by then, nothing changes. */
+            was?: string | null;
             /** @description Why; it stands in the audit. */
             why: string;
         };
@@ -3263,8 +3266,15 @@ export interface components {
             id: string;
             /** @description Where more about the saga is. */
             links: components["schemas"]["Links"];
+            /** @description Why it was ignored. */
+            reason?: string | null;
             /** @description The same request came before. */
             repeated?: boolean;
+            /**
+             * @description `applied` (it ended a wait, is kept for one, or came too late and is an anomaly now), `ignored` (nothing waits for
+             *     it), or `accepted` (kept, and not taken in yet).
+             */
+            result: string;
         };
         /** @description A definition, an input, and what happens, move by move. */
         SimulateRequest: {
@@ -6968,6 +6978,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description Somebody else looks after it than `was` says */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description The request has faults */
             422: {
                 headers: {
@@ -7141,7 +7160,16 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Kept */
+            /** @description Taken in: the saga has it, or nothing of it waits for it */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Signalled"];
+                };
+            };
+            /** @description Kept; not taken in yet */
             202: {
                 headers: {
                     [name: string]: unknown;

@@ -18,7 +18,7 @@ export function Take({ id }: { id: string }) {
   const stale = useStale();
   const owner = myName(rights.me);
   const take = useMutation({
-    mutationFn: () => send("PUT", `/sagas/${id}/owner`, { owner, why: t("owner.take.why") }),
+    mutationFn: () => send("PUT", `/sagas/${id}/owner`, { owner, was: "", why: t("owner.take.why") }),
     onSuccess: () => stale("parked", "saga", "sagas"),
     onError: (error) => toast(problemWords(error, t, said), "parked", "rejected"),
   });

@@ -5,9 +5,11 @@ import { useState } from "react";
 
 import { call } from "../api/client";
 import type { SagaView } from "../api/contract";
+import type { Signalled } from "../api/schema";
 import { useStale } from "../api/queries";
 import { unique } from "../api/unique";
 import { useT } from "../i18n";
+import { useSaid } from "../i18n/said";
 import { toast } from "../layout/Toasts";
 import { Button, Dialog, DialogEnd, Field, Input, Textarea } from "../ui/Controls";
 import { ProblemLine } from "../ui/Page";
@@ -16,6 +18,7 @@ const PREFIX = "wait for signal ";
 
 export function SignalDialog({ saga, onClose }: { saga: SagaView; onClose: () => void }) {
   const t = useT();
+  const said = useSaid();
   const stale = useStale();
   const awaited = saga.steps.find((step) => step.state === "waiting" && step.action.startsWith(PREFIX));
   const [name, setName] = useState(awaited?.action.slice(PREFIX.length) ?? "");
@@ -23,10 +26,15 @@ export function SignalDialog({ saga, onClose }: { saga: SagaView; onClose: () =>
   const [why, setWhy] = useState("");
   const [key] = useState(unique);
   const post = useMutation({
-    mutationFn: () => call(`/sagas/${saga.saga}/signals/${encodeURIComponent(name.trim())}?${new URLSearchParams({ why })}`, {
+    mutationFn: async () => (await (await call(`/sagas/${saga.saga}/signals/${encodeURIComponent(name.trim())}?${new URLSearchParams({ why })}`, {
       method: "POST", headers: { "idempotency-key": key }, ...(payload.trim() === "" ? {} : { text: payload, type: "application/json" }),
-    }),
-    onSuccess: () => { toast(t("signal.kept", { name })); stale("saga"); onClose(); },
+    })).json()) as Signalled,
+    onSuccess: ({ result, reason }) => {
+      if (result === "ignored") toast(`${t("signal.ignored", { name })} ${said(reason ?? "")}`, "parked", "rejected");
+      else toast(t(result === "applied" ? "signal.applied" : "signal.kept", { name }), result === "applied" ? "completed" : "retrying", result === "applied" ? "completed" : "waiting");
+      stale("saga", "parked");
+      onClose();
+    },
   });
   return (
     <Dialog open onClose={onClose} title={t("signal.send")} description={<p>{t("signal.about")}</p>}>

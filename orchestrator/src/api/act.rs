@@ -25,6 +25,7 @@ use super::account::actor;
 use super::problem::{FaultAt, Problem};
 use super::view::{Acted, Links, Signalled};
 use super::{Api, From, body, headers, sagas, words};
+use crate::auth::role::Roles;
 use crate::auth::{Caller, Kind};
 use crate::clock;
 use crate::deeds::{self, Came, Second, Wanted};
@@ -48,7 +49,8 @@ pub struct SignalQuery {
 
 /// Signals a saga
 ///
-/// The body, if there is one, is the signal's payload. A 202 means that the signal is kept; one signal
+/// Waits up to 5 seconds for what the saga's owner makes of it; a worker, which only tells, is answered at once. The
+/// body, if there is one, is the signal's payload. A 202 means that the signal is kept; one signal
 /// satisfies one wait, and waits itself for a day when it is early.
 #[utoipa::path(
     post, path = "/sagas/{id}/signals/{name}", operation_id = "signal_saga", tag = "sagas",
@@ -60,7 +62,8 @@ pub struct SignalQuery {
     ),
     request_body(content = Option<serde_json::Value>, description = "The payload"),
     responses(
-        (status = 202, description = "Kept", body = Signalled),
+        (status = 200, description = "Taken in: the saga has it, or nothing of it waits for it", body = Signalled),
+        (status = 202, description = "Kept; not taken in yet", body = Signalled),
         (status = 400, description = "The request cannot be understood", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such saga", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The body is too large", body = Problem, content_type = "application/problem+json"),
@@ -78,7 +81,9 @@ pub async fn signal(
 ) -> Result<Response, Problem> {
     let Path((saga, name)) = path.map_err(|_| Problem::no_saga())?;
     let SignalQuery { why } = sagas::query(asked)?;
-    if let Some(fault) = why.as_deref().and_then(body::reason) {
+    let acts = caller.roles.meets(Roles::ACT);
+    let needed = acts && caller.kind != Kind::Dev;
+    if let Some(fault) = why.as_deref().or(needed.then_some("")).and_then(body::reason) {
         return Err(Problem::bad_request(format!("`why` {}.", fault.detail)));
     }
     let why = why.map(|it| it.replace('\0', "\u{fffd}"));
@@ -103,8 +108,16 @@ pub async fn signal(
     let deed = Deed { mail: Some(id), why: why.as_deref(), ..Deed::new(&what, saga.to_string()) };
     let asked = Asked { id, saga, event: &event, payload: payload.as_ref() };
     let delivery = deliver(&api, asked, &actor(&caller, from), deed).await?;
-    let answer = Signalled { id, repeated: delivery == Delivery::Duplicate, links: Links::of(saga) };
-    Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
+    let came = if acts { deeds::result(api.engine(), id).await? } else { Came::Accepted };
+    let (status, result, reason) = match came {
+        Came::Applied => (StatusCode::OK, "applied", None),
+        // A signal is not refused but by a saga that can take nothing any more.
+        Came::Ignored(reason) | Came::Refused(reason) => (StatusCode::OK, "ignored", Some(reason)),
+        _ => (StatusCode::ACCEPTED, "accepted", None),
+    };
+    let repeated = delivery == Delivery::Duplicate;
+    let answer = Signalled { id, result: result.to_owned(), reason, repeated, links: Links::of(saga) };
+    Ok((status, Json(answer)).into_response())
 }
 
 /// What an operator wants of a saga.

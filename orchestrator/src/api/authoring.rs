@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 use super::played::{self, Move, Played, StepState, TimelineLine};
 use super::problem::{FaultAt, Problem};
 use super::{Api, body, proof, triggers};
-use crate::store::definitions::PublishError;
+use crate::store::definitions::{PublishError, readable};
 
 /// The largest text of a definition, in bytes; twice that with its input, moves or scenarios around it.
 const SOURCE_BYTES_MAX: usize = 512 * 1024;
@@ -166,7 +166,7 @@ pub async fn check(State(api): State<Api>, request: Body) -> Result<Json<Checked
     )
 )]
 pub async fn prove(State(api): State<Api>, request: Body) -> Result<Json<ProofView>, Problem> {
-    let definition = load(&text(request).await?).map_err(Problem::invalid_definition)?;
+    let definition = readable(&api.engine().store, &text(request).await?).await?;
     let report = proof::explore(api.engine(), &definition).await?;
     Ok(Json(told(&definition, report)))
 }

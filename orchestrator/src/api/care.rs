@@ -106,6 +106,9 @@ pub struct OwnerRequest {
     /// Who; nobody when null or absent.
     #[serde(default)]
     pub owner: Option<String>,
+    /// Who looks after it as far as you know, empty where nobody does: where somebody else does by then, nothing changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub was: Option<String>,
     /// Why; it stands in the audit.
     pub why: String,
 }
@@ -125,6 +128,7 @@ pub struct OwnerView {
     responses(
         (status = 200, description = "Who looks after it now", body = OwnerView),
         (status = 404, description = "No such saga", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "Somebody else looks after it than `was` says", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "The request has faults", body = Problem, content_type = "application/problem+json"),
     )
 )]
@@ -148,8 +152,15 @@ pub async fn set_owner(
     }
     sagas::whole(&api, &caller, id).await?;
     let why = request.why.replace('\0', "\u{fffd}");
-    api.engine().store.set_owner(&actor(&caller, from), id, owner.as_deref(), &why).await?;
-    Ok(Json(OwnerView { owner }))
+    let was = request.was.as_deref().map(str::trim);
+    let actor = actor(&caller, from);
+    match api.engine().store.set_owner(&actor, id, owner.as_deref(), was, &why).await? {
+        Ok(()) => Ok(Json(OwnerView { owner })),
+        Err(None) => {
+            Err(Problem::conflict("Nobody looks after it any more. Nothing was changed.".to_owned()))
+        }
+        Err(Some(who)) => Err(Problem::conflict(format!("{who} looks after it. Nothing was changed."))),
+    }
 }
 
 /// A saved filter.

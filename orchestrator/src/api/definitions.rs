@@ -21,7 +21,7 @@ use crate::auth::Caller;
 use crate::engine::Engine;
 use crate::store::audit::Actor;
 use crate::store::canary::Outcomes;
-use crate::store::definitions::{Over, Proof, PublishError, Published, Release, Share};
+use crate::store::definitions::{Over, Proof, Published, Release, Share, readable};
 
 const MEDIA_TYPES: [&str; 4] = ["application/yaml", "application/x-yaml", "text/yaml", "text/plain"];
 /// How much of a version names it.
@@ -167,7 +167,7 @@ pub async fn checked(
     release: &Release,
     actor: &Actor,
 ) -> Result<(std::sync::Arc<Published>, bool, Proof), Problem> {
-    let definition = saga_core::definition::load(source).map_err(PublishError::Mistakes)?;
+    let definition = readable(&engine.store, source).await?;
     triggers::check(&engine.definitions, &engine.topics, &definition)
         .map_err(|fault| Problem::invalid_definition(vec![fault]))?;
     let proof = proof::prove(engine, &definition, waiver).await?;

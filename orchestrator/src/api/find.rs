@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::problem::Problem;
 use super::view::{Count, Counts, CountsByHealth, CountsByStatus, Failure, SagaPage, SagaSummary};
-use super::{Api, assemble, sagas, words};
+use super::{Api, assemble, masks, sagas, words};
 use crate::auth::Caller;
 use crate::engine::Engine;
 use crate::store::find::{COUNT_MAX, Filter, Found, Health, Reached, Stand};
@@ -166,6 +166,7 @@ pub async fn list(
     if caller.only_own() {
         sagas.iter_mut().for_each(sagas::strip);
     }
+    masks::mask(engine, &caller, &mut sagas).await?;
     Ok(Json(SagaPage { sagas, next, lag_ms: Some(engine.lag.ms()) }))
 }
 

@@ -7,6 +7,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use chrono::{DateTime, Utc};
+use saga_core::Definition;
+use saga_core::definition::Work;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -17,6 +19,7 @@ use super::problem::{FaultAt, Problem};
 use super::{Api, From, body, sagas};
 use crate::auth::Caller;
 use crate::holds::{Held, Hold};
+use crate::store::StoreError;
 
 /// A hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -182,8 +185,7 @@ pub async fn set(
             None
         }
         ("action", _, Some(worker)) => {
-            let used = used(engine, &worker, request.action.as_deref());
-            if !used {
+            if !used(engine, &worker, request.action.as_deref()).await? {
                 faults.push(FaultAt::at("/worker", "no definition uses this worker with this action"));
             }
             Some(Held::Action { worker, action: request.action })
@@ -206,16 +208,25 @@ pub async fn set(
     Ok((StatusCode::CREATED, Json(view(set, &[]))).into_response())
 }
 
-fn used(engine: &crate::Engine, worker: &str, action: Option<&str>) -> bool {
-    use saga_core::definition::Work;
-    engine.definitions.all_active().iter().any(|it| {
-        it.definition.steps.iter().any(|step| match &step.work {
+/// Whether some version has a step with this action: sagas may run on one that nobody starts any more.
+async fn used(engine: &crate::Engine, worker: &str, action: Option<&str>) -> Result<bool, StoreError> {
+    let uses = |definition: &Definition| {
+        definition.steps.iter().any(|step| match &step.work {
             Work::Action { worker: its, action: its_action } => {
                 its == worker && action.is_none_or(|action| action == its_action)
             }
             _ => false,
         })
-    })
+    };
+    if engine.definitions.all_in_use().iter().any(|it| uses(&it.definition)) {
+        return Ok(true);
+    }
+    for id in engine.store.version_ids().await? {
+        if engine.definitions.get(&engine.store, id).await?.is_some_and(|it| uses(&it.definition)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Releases a hold

@@ -64,6 +64,7 @@ pub mod labels;
 pub mod letters;
 pub mod limit;
 pub mod live;
+pub mod masks;
 pub mod openapi;
 pub mod ops;
 pub mod overview;

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
+use axum::{Extension, Json};
 use chrono::{DateTime, Utc};
 use saga_core::Millis;
 use saga_protocol::BreakerState;
@@ -15,6 +15,7 @@ use super::find::{direction_word, reached};
 use super::problem::Problem;
 use super::queues::{AtRiskView, FailureGroup, groups};
 use super::{Api, sagas, words};
+use crate::auth::Caller;
 use crate::clock;
 use crate::engine::Engine;
 use crate::projection::histogram::Histogram;
@@ -158,6 +159,7 @@ pub struct OverviewQuery {
 )]
 pub async fn overview(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     asked: Result<Query<OverviewQuery>, QueryRejection>,
 ) -> Result<Json<Overview>, Problem> {
     let minutes = sagas::query(asked)?.minutes.unwrap_or(MINUTES_DEFAULT).clamp(1, MINUTES_MAX);
@@ -218,7 +220,7 @@ pub async fn overview(
     if room > 0 {
         failing.extend(engine.store.groups(None, true, Some(true), None, None, room).await?);
     }
-    let failures = groups(engine, failing).await?;
+    let failures = groups(engine, &caller, failing).await?;
     Ok(Json(Overview {
         at: Utc::now(),
         lag_ms: engine.lag.ms(),

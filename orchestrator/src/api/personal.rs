@@ -147,6 +147,13 @@ impl Personal {
         }
     }
 
+    /// Hides it in words.
+    pub fn hide_in_words(&self, words: &mut String) {
+        let mut hidden = Value::from(std::mem::take(words));
+        self.hide(&mut hidden, &Value::from(MASK));
+        *words = hidden.as_str().unwrap_or(MASK).to_owned();
+    }
+
     /// Hides it wherever else it was copied to.
     pub fn hide(&self, value: &mut Value, by: &Value) {
         match value {

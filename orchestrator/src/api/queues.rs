@@ -1,8 +1,8 @@
 //! What waits for people: the parked queue and groups of failures.
 
-use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
+use axum::{Extension, Json};
 use chrono::{DateTime, Utc};
 use saga_core::Millis;
 use saga_protocol::SagaId;
@@ -12,7 +12,8 @@ use uuid::Uuid;
 
 use super::find::direction_word;
 use super::problem::Problem;
-use super::{Api, sagas, words};
+use super::{Api, masks, sagas, words};
+use crate::auth::Caller;
 use crate::engine::Engine;
 use crate::store::projection::WINDOW_MINUTES;
 use crate::store::queues::{AtRisk, Group, Place, Sort, Waiting};
@@ -168,6 +169,7 @@ fn place(text: &str) -> Option<Place> {
 )]
 pub async fn parked(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     asked: Result<Query<WaitingQuery>, QueryRejection>,
 ) -> Result<Json<WaitingPage>, Problem> {
     let asked = sagas::query(asked)?;
@@ -193,6 +195,7 @@ pub async fn parked(
     for row in rows {
         parked.push(waiting_view(engine, row).await?);
     }
+    masks::mask(engine, &caller, &mut parked).await?;
     let at_risk = engine.store.at_risk().await?.into_iter().map(AtRiskView::from).collect();
     Ok(Json(WaitingPage { parked, next, at_risk, lag_ms: engine.lag.ms() }))
 }
@@ -347,6 +350,7 @@ pub struct FailureQuery {
 )]
 pub async fn failures(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     asked: Result<Query<FailureQuery>, QueryRejection>,
 ) -> Result<Json<FailurePage>, Problem> {
     let asked = sagas::query(asked)?;
@@ -368,7 +372,7 @@ pub async fn failures(
     rows.truncate(usize::from(limit));
     let next =
         rows.last().filter(|_| more).map(|it| format!("{}~{}", it.last_seen.timestamp_micros(), it.id));
-    let failures = groups(engine, rows).await?;
+    let failures = groups(engine, &caller, rows).await?;
     Ok(Json(FailurePage { failures, next, trend_minutes: WINDOW_MINUTES }))
 }
 
@@ -381,20 +385,28 @@ pub async fn failures(
         (status = 404, description = "No such group", body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub async fn failure(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<FailureGroup>, Problem> {
+pub async fn failure(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Result<Json<FailureGroup>, Problem> {
     let none = || Problem::not_found("There is no such group of failures. `GET /ops/failures` lists them.");
     if id.contains('\0') {
         return Err(none());
     }
     let rows = api.engine().store.groups(Some(&id), false, None, None, None, 1).await?;
-    groups(api.engine(), rows).await?.into_iter().next().map(Json).ok_or_else(none)
+    groups(api.engine(), &caller, rows).await?.into_iter().next().map(Json).ok_or_else(none)
 }
 
-/// Groups as the API shows them.
+/// Groups as the API shows them to this caller.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn groups(engine: &Engine, rows: Vec<Group>) -> Result<Vec<FailureGroup>, Problem> {
+pub async fn groups(
+    engine: &Engine,
+    caller: &Caller,
+    rows: Vec<Group>,
+) -> Result<Vec<FailureGroup>, Problem> {
     let mut groups = Vec::with_capacity(rows.len());
     for row in rows {
         let published = engine.definitions.get(&engine.store, row.definition).await?;
@@ -419,5 +431,6 @@ pub async fn groups(engine: &Engine, rows: Vec<Group>) -> Result<Vec<FailureGrou
             job: row.job,
         });
     }
+    masks::mask(engine, caller, &mut groups).await?;
     Ok(groups)
 }

@@ -179,7 +179,7 @@ pub async fn plan(
     if caller.masked() {
         let by = Value::from(MASK);
         // What either version calls personal: the input is the old one's.
-        let old = sagas::personal(&api, id).await?.unwrap_or_default();
+        let old = sagas::personal(&api, id).await?;
         for personal in [old, Personal::of(&published.definition.input_schema, &input)] {
             personal.hide_in_input(&mut input, &by);
             personal.hide(&mut input, &by);

@@ -100,7 +100,7 @@ pub(super) fn strip(summary: &mut super::view::SagaSummary) {
 
 /// Hides personal data in a saga's page.
 async fn mask(api: &Api, view: &mut SagaView) -> Result<(), Problem> {
-    let Some(personal) = personal(api, view.summary.saga).await? else { return Ok(()) };
+    let personal = personal(api, view.summary.saga).await?;
     let by = Value::from(MASK);
     personal.hide_in_input(&mut view.input, &by);
     let outputs = view.steps.iter_mut().flat_map(|step| [&mut step.execute, &mut step.compensate]);
@@ -115,10 +115,14 @@ async fn mask(api: &Api, view: &mut SagaView) -> Result<(), Problem> {
     let errors = tracks.filter_map(|track| track.error.as_mut()).chain(view.summary.error.as_mut());
     let messages = errors.map(|error| &mut error.message);
     for message in messages.chain(view.parked.as_mut().map(|parked| &mut parked.message)) {
-        hide_in(&personal, message);
+        personal.hide_in_words(message);
+    }
+    for text in view.notes.iter_mut().map(|note| &mut note.text).chain(view.summary.note.as_mut()) {
+        personal.hide_in_words(text);
     }
     for approval in &mut view.approvals {
         super::approvals::mask(approval);
+        personal.hide_in_words(&mut approval.why);
     }
     view.masked = true;
     Ok(())
@@ -126,28 +130,21 @@ async fn mask(api: &Api, view: &mut SagaView) -> Result<(), Problem> {
 
 fn hide_messages(personal: &Personal, what: &mut super::view::Happening) {
     let message = what.error.as_mut().map(|error| &mut error.message);
-    for text in message.into_iter().chain(what.detail.as_mut()) {
-        hide_in(personal, text);
+    for text in message.into_iter().chain(what.detail.as_mut()).chain(what.why.as_mut()) {
+        personal.hide_in_words(text);
     }
 }
 
-fn hide_in(personal: &Personal, text: &mut String) {
-    let mut hidden = Value::from(std::mem::take(text));
-    personal.hide(&mut hidden, &Value::from(MASK));
-    *text = hidden.as_str().unwrap_or(MASK).to_owned();
-}
-
-/// A saga's personal data, if it has some.
-pub(super) async fn personal(api: &Api, saga: SagaId) -> Result<Option<Personal>, Problem> {
+/// A saga's personal data, as its input has it. What comes later may be personal also where that has none.
+pub(super) async fn personal(api: &Api, saga: SagaId) -> Result<Personal, Problem> {
     let engine = api.engine();
-    let Some(whole) = engine.store.whole(saga).await? else { return Ok(None) };
+    let Some(whole) = engine.store.whole(saga).await? else { return Ok(Personal::default()) };
     let Some(published) = engine.definitions.get(&engine.store, whole.summary.definition_id).await? else {
         return Err(Problem::unavailable());
     };
     let start = engine.store.history(saga, 0, 1).await?;
     let input = start.into_iter().next().and_then(|row| row.payload).unwrap_or_default();
-    let personal = Personal::of(&published.definition.input_schema, &input);
-    Ok(Some(personal).filter(|it| !it.is_empty()))
+    Ok(Personal::of(&published.definition.input_schema, &input))
 }
 
 /// A saga's history, oldest first
@@ -199,9 +196,8 @@ pub async fn history(
             (what.who, what.why, what.detail, what.payload) = (None, None, None, None);
         }
     }
-    if caller.masked()
-        && let Some(personal) = personal(&api, id).await?
-    {
+    if caller.masked() {
+        let personal = personal(&api, id).await?;
         let by = Value::from(MASK);
         for event in &mut events {
             hide_messages(&personal, &mut event.what);
@@ -282,9 +278,8 @@ pub async fn ignored(
             IgnoredView { id: row.id, reason: row.reason, what }
         })
         .collect();
-    if caller.masked()
-        && let Some(personal) = personal(&api, id).await?
-    {
+    if caller.masked() {
+        let personal = personal(&api, id).await?;
         ignored.iter_mut().for_each(|it| hide_messages(&personal, &mut it.what));
     }
     Ok(Json(IgnoredPage { ignored, next }))

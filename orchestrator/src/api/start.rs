@@ -13,12 +13,14 @@ use axum::response::{IntoResponse, Response};
 use saga_core::definition::Work;
 use saga_protocol::SagaId;
 
+use super::account::actor;
 use super::problem::Problem;
 use super::view::{Links, Started};
-use super::{Api, assemble, body, headers, triggers};
+use super::{Api, From, assemble, body, headers, triggers};
 use crate::auth::Caller;
 use crate::hints::Waiter;
 use crate::start::StartRequest;
+use crate::store::audit::Deed;
 use crate::store::definitions::Published;
 
 const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
@@ -55,6 +57,7 @@ pub async fn by_name(
     State(api): State<Api>,
     Path(name): Path<String>,
     Extension(caller): Extension<Caller>,
+    Extension(from): Extension<From>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
@@ -71,7 +74,8 @@ pub async fn by_name(
             }
         )));
     };
-    start(&api, definition, &caller, &headers, body).await
+    // An operator's deed. Whoever asks by the trigger is the one whom it is for, and stands with the saga.
+    start(&api, definition, &caller, &headers, body, Some(from)).await
 }
 
 /// Every path that is not the API's own: a trigger, or nothing.
@@ -90,7 +94,7 @@ pub async fn by_trigger(
             if !caller.roles.meets(needed) {
                 return Err(Problem::forbidden(needed));
             }
-            start(&api, definition, &caller, &headers, body).await
+            start(&api, definition, &caller, &headers, body, None).await
         }
         triggers::Found::OtherMethods(methods) => Err(other_method(methods)),
         triggers::Found::Nothing(known) => {
@@ -120,6 +124,7 @@ async fn start(
     caller: &Caller,
     headers: &HeaderMap,
     body: Body,
+    audited: Option<From>,
 ) -> Result<Response, Problem> {
     let idempotency_key = headers::idempotency_key(headers)?;
     let wait = headers::wait(headers);
@@ -150,6 +155,17 @@ async fn start(
         None => (engine.starter.start(request).await?, None),
     };
     drop(permit);
+    if let Some(from) = audited {
+        let name = &definition.definition.name;
+        let after = serde_json::json!({ "definition": name });
+        let deed = Deed { after: Some(after), ..Deed::new("saga.start", started.saga.to_string()) };
+        let actor = actor(caller, from);
+        match started.fresh {
+            true => engine.store.keep_deed(&actor, deed).await?,
+            // Whoever started it may have died before this.
+            false => engine.store.keep_deed_once(&actor, deed, name).await?,
+        }
+    }
 
     let mut answer = Started {
         saga: started.saga,

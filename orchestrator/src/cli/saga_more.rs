@@ -61,6 +61,9 @@ pub enum More {
         id: SagaId,
         /// Who
         owner: Option<String>,
+        /// Only if this one looks after it, or nobody (`--was ''`), as you have seen it
+        #[arg(long, value_name = "OWNER")]
+        was: Option<String>,
         /// Why
         #[arg(long)]
         why: String,
@@ -138,8 +141,8 @@ pub async fn run(more: More, client: &Client, output: Output) -> Result<Code, Fa
             let it: NoteView = client.post(&format!("/sagas/{id}/notes"), &NoteRequest { text }).await?;
             print(output, &it, || "noted".to_owned());
         }
-        More::Owner { id, owner, why } => {
-            let body = bytes(&OwnerRequest { owner, why })?;
+        More::Owner { id, owner, was, why } => {
+            let body = bytes(&OwnerRequest { owner, was, why })?;
             let path = format!("/sagas/{id}/owner");
             let it: OwnerView = client.send(Method::PUT, &path, &[], Sent::Json(&body)).await?;
             print(output, &it, || {
@@ -153,18 +156,23 @@ pub async fn run(more: More, client: &Client, output: Output) -> Result<Code, Fa
             let sent = body.as_deref().map_or(Sent::Nothing, Sent::Json);
             let path = format!("/sagas/{id}/signals/{name}?{}", query_of(&[("why", &why)]));
             let it: Signalled = client.send(Method::POST, &path, &key_header(idempotency_key), sent).await?;
-            let saga = client.saga(id).await?;
-            let status = &saga.summary.status;
-            let ended = saga.summary.ended_at.is_some();
-            let kept = if it.repeated { "kept before" } else { "kept" };
-            print(output, &it, || match ended {
-                true => format!(
-                    "the saga has ended, it is {}: the signal changes nothing",
-                    output.style.status(status)
+            let saga = client.saga(id).await?.summary;
+            let status = output.style.status(&saga.status);
+            let before = if it.repeated { " (it was sent before)" } else { "" };
+            let reason = it.reason.as_deref().unwrap_or_default();
+            print(output, &it, || match (it.result.as_str(), saga.ended_at) {
+                ("ignored", _) => format!("ignored: {reason}; the saga is {status}{before}"),
+                ("applied", Some(_)) => format!(
+                    "it came too late: the saga is {status}, and an anomaly says what the signal reports{before}"
                 ),
-                false => format!("{kept}: the saga takes it when it comes to wait for `{name}`"),
+                ("applied", None) => {
+                    format!(
+                        "the saga has it, or keeps it until it comes to wait for `{name}`{before}; it is {status}"
+                    )
+                }
+                _ => format!("kept, and not taken in yet; look: amends saga show {id}"),
             });
-            if ended {
+            if it.result == "ignored" {
                 return Ok(Code::Ignored);
             }
         }
@@ -245,7 +253,15 @@ fn plan(it: &ReplayPlan) -> String {
     lines.push(table(&["step", "was", "plan"], rows.collect()));
     lines.extend(it.warnings.iter().map(|warning| format!("careful: {warning} (--acknowledge)")));
     let fresh: Vec<String> = it.fresh.iter().map(|it| format!(" --fresh {}=…", it.pointer)).collect();
-    if it.allowed {
+    if it.allowed && it.approval {
+        lines.push("a second person has to approve it, so it goes by a job:".to_owned());
+        lines.push(format!(
+            "ask for it: amends ops job make replay --saga {} --why …{}",
+            it.saga,
+            fresh.join("")
+        ));
+        lines.push("approve it, somebody else: amends ops job approve JOB --why …".to_owned());
+    } else if it.allowed {
         lines.push(format!("do it: amends saga replay {} --why …{}", it.saga, fresh.join("")));
     }
     lines.join("\n")

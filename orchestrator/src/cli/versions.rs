@@ -7,7 +7,7 @@ use std::path::Path;
 use clap::{Args, ValueEnum};
 use saga_core::Definition;
 use saga_core::definition::diff::{Difference, diff};
-use saga_core::definition::load;
+use saga_core::definition::{load, load_published};
 use saga_core::draw::{Picture, difference, mermaid, picture, svg};
 use serde_json::{Value, json};
 
@@ -80,6 +80,8 @@ struct Found {
 
 impl Found {
     fn load(&self) -> Result<Definition, Failure> {
+        // What was published is read as it was then, also when this release finds fault with it.
+        let load = if self.version.is_some() { load_published } else { load };
         load(&self.text)
             .map_err(|told| Failure::new(Code::Failed, mistakes(Path::new(&self.called), &self.text, &told)))
     }

@@ -145,8 +145,9 @@ async fn turn(engine: &Engine, job: &mut Job, pace: &mut Pace) -> Result<Option<
         // What is under way ends first: it says nothing of these.
         if acting == 0 {
             engine.store.release_items(job.id, tried_ever, failed_ever).await?;
+            return Ok(None);
         }
-        return Ok(None);
+        return Ok(Some("what is under way ends before what was approved begins".to_owned()));
     }
     if waiting == 0 && acting == 0 && unapproved > 0 {
         engine.store.expire_job(job.id).await?;
@@ -189,6 +190,9 @@ async fn turn(engine: &Engine, job: &mut Job, pace: &mut Pace) -> Result<Option<
         None if waiting > 0 && acting >= ACTING_MAX => {
             Some(format!("{ACTING_MAX} sagas are under way; it goes on as they end"))
         }
+        None if job.state == "canary" && acting > 0 && to_begin == 0 => Some(format!(
+            "its canary waits for {acting} sagas that run; they may wait for something themselves"
+        )),
         None => None,
     })
 }

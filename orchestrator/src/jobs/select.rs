@@ -17,6 +17,8 @@ use crate::store::find::{Filter, Reached};
 use crate::store::jobs::Frozen;
 use crate::store::queues::AtRisk;
 
+/// Why what is not any more as it was found is left out.
+const MOVED: &str = "it has moved since it was found: look again";
 /// Sagas that are read at once.
 const CHUNK: usize = 1_000;
 
@@ -85,6 +87,13 @@ pub async fn select(
             Doing::Replay => engine.store.replayed(&uuids).await?,
             _ => BTreeSet::new(),
         };
+        // Found by what a copy says of them, which may be some seconds old. What has ended stays where it is.
+        let seen = match meant {
+            Meant::Filter(filter) if filter.needs_projection() && doing != Doing::Replay => {
+                Some(engine.store.seen_at(&uuids).await?)
+            }
+            _ => None,
+        };
         let mut read = engine.store.read_for_projection(&uuids).await?;
         let missing = chunk.len().saturating_sub(read.len());
         if missing > 0 {
@@ -97,7 +106,11 @@ pub async fn select(
                 *selected.excluded.entry("it was replayed already").or_default() += 1;
                 continue;
             }
-            match fits(doing, &it) {
+            let as_found = |frozen: Frozen| match &seen {
+                Some(seen) if seen.get(&it.id) != Some(&i64::from(frozen.revision)) => Err(MOVED),
+                _ => Ok(frozen),
+            };
+            match fits(doing, &it).and_then(as_found) {
                 Err(reason) => *selected.excluded.entry(reason).or_default() += 1,
                 Ok(frozen) => {
                     look(engine, request, doing, &it, &mut taken, &mut selected).await?;

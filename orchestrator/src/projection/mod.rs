@@ -186,8 +186,7 @@ impl Projector {
         uuids.sort_unstable();
         uuids.dedup();
         let read = store.read_for_projection(&uuids).await?;
-        let troubled: Vec<Uuid> = read.iter().filter(|it| row::may_have_failed(it)).map(|it| it.id).collect();
-        let errors = store.errors_of(&troubled).await?;
+        let errors = store.errors_of(&read).await?;
         let (mut rows, mut gone) = (Vec::new(), Vec::new());
         for it in read {
             let id = SagaId(it.id);

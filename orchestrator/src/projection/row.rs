@@ -206,18 +206,20 @@ pub fn row(
         row.error_code = Some(failure.code);
         row.error_message = Some(failure.message);
     }
-    if let (Status::Parked(parked), Some(since)) = (&state.status, parked_since(errors, state)) {
-        let _ = parked;
-        row.since_ms = since;
+    if let Some(parked) = parked_at(read)
+        && let Some(it) = errors.iter().find(|it| i64::from(it.revision) == i64::from(parked))
+    {
+        row.since_ms = it.event.at.0;
     }
     row
 }
 
-/// When a parked saga was parked, as far as its errors say.
-fn parked_since(errors: &[ErrorAt], state: &State) -> Option<i64> {
-    let Status::Parked(parked) = &state.status else { return None };
-    let at = errors.iter().find(|it| it.revision == parked.revision).or(errors.last())?;
-    Some(at.event.at.0)
+/// The revision at which a parked saga was parked.
+pub fn parked_at(read: &Read) -> Option<i32> {
+    match &read.state.as_ref().ok()?.status {
+        Status::Parked(parked) => i32::try_from(parked.revision).ok(),
+        _ => None,
+    }
 }
 
 /// A saga's start: the first 48 bits of its id.

@@ -86,7 +86,8 @@ fn of_order(books: &Books, id: &str, until: DateTime<Utc>) -> Vec<Finding> {
         let words = format!("the order is completed, and {amount} were given back {times} times");
         found.push(finding(Kind::RefundedTwice, Some(amount * (times - 1)), words));
     }
-    if let Some(goods) = goods.filter(|_| status == "cancelled" || status == "absent") {
+    // Its saga has ended: an order that was only created is not going to be completed, either.
+    if let Some(goods) = goods.filter(|_| status != "completed") {
         let held = if goods.sold { "sold" } else { "reserved" };
         found.push(finding(
             Kind::StockWithoutOrder,
@@ -216,6 +217,8 @@ mod tests {
         assert_eq!(twice.kinds(), [Kind::RefundedTwice], "one return twice");
         let goods = Case::new().order("cancelled", 30).goods(false).saga(Some(29));
         assert_eq!(goods.kinds(), [Kind::StockWithoutOrder]);
+        let given_up = Case::new().order("created", 30).goods(false).saga(Some(29));
+        assert_eq!(given_up.kinds(), [Kind::StockWithoutOrder], "its saga was abandoned");
     }
 
     #[test]

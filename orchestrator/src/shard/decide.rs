@@ -268,12 +268,16 @@ impl Lane {
         let result = match what {
             Err(error) => format!("refused: {error}"),
             Ok(what) => {
+                // Who sends an action is told what came of it; a signal may have no other trace.
+                let told = !matches!(what, What::Signal(_));
                 let ignored = decision.batch.ignored.len();
                 match self.apply_for(saga, what, decision) {
                     Outcomes::Changed => "applied".to_owned(),
                     Outcomes::Refused(reason) => format!("refused: {reason}"),
                     Outcomes::Unchanged(reason) => {
-                        decision.batch.ignored.truncate(ignored);
+                        if told {
+                            decision.batch.ignored.truncate(ignored);
+                        }
                         format!("ignored: {reason}")
                     }
                 }

@@ -114,7 +114,8 @@ impl Store {
         Ok(note)
     }
 
-    /// Says who looks after a saga; nobody when `None`.
+    /// Says who looks after a saga; nobody when `None`. Where somebody else does than `was` says (empty: nobody), nothing
+    /// changes, and who does is answered.
     ///
     /// # Errors
     /// When the database fails.
@@ -123,32 +124,45 @@ impl Store {
         actor: &Actor,
         saga: SagaId,
         owner: Option<&str>,
+        was: Option<&str>,
         why: &str,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Result<(), Option<String>>, StoreError> {
         let mut tx = self.reads().begin().await?;
-        let before: Option<(String,)> = sqlx::query_as("delete from care where saga_id = $1 returning owner")
-            .bind(saga.0)
-            .fetch_optional(&mut *tx)
-            .await?;
+        let before: Option<String> =
+            sqlx::query_scalar("delete from care where saga_id = $1 returning owner")
+                .bind(saga.0)
+                .fetch_optional(&mut *tx)
+                .await?;
+        if was.is_some_and(|it| it != before.as_deref().unwrap_or_default()) {
+            return Ok(Err(before));
+        }
         if let Some(owner) = owner {
-            sqlx::query(
+            let taken = sqlx::query(
                 "insert into care (saga_id, owner, by) values ($1, $2, $3)
-                 on conflict on constraint care_pk do update set owner = excluded.owner, by = excluded.by, at = now()",
+                 on conflict on constraint care_pk do update set owner = excluded.owner, by = excluded.by, at = now()
+                    where $4",
             )
             .bind(saga.0)
             .bind(owner)
             .bind(&actor.who)
+            .bind(was.is_none())
             .execute(&mut *tx)
             .await?;
+            // Somebody else was just then quicker.
+            if taken.rows_affected() == 0 {
+                let theirs = sqlx::query_scalar("select owner from care where saga_id = $1").bind(saga.0);
+                return Ok(Err(theirs.fetch_optional(&mut *tx).await?));
+            }
         }
         let deed = Deed {
             why: Some(why),
-            before: Some(json!({ "owner": before.map(|row| row.0) })),
+            before: Some(json!({ "owner": before })),
             after: Some(json!({ "owner": owner })),
             ..Deed::new("saga.owner", saga.to_string())
         };
         audit::keep(&mut tx, actor, deed).await?;
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        Ok(Ok(()))
     }
 
     /// The filters that somebody sees: their own, and shared ones.

@@ -239,7 +239,7 @@ impl Definitions {
         actor: Option<&Actor>,
     ) -> Result<(Arc<Published>, bool), PublishError> {
         let Release { share, over } = release;
-        let definition = saga_core::definition::load(source).map_err(PublishError::Mistakes)?;
+        let definition = readable(store, source).await?;
         self.check_children(&definition).map_err(PublishError::Unsupported)?;
         if let Share::Canary(percent) = *share {
             self.check_canary(&definition, percent).map_err(PublishError::Unsupported)?;
@@ -316,6 +316,21 @@ impl Definitions {
             ))
         })?;
         Ok((published, fresh))
+    }
+}
+
+/// Compiles a text: a new one must be right; one that was published already is read as it was then, so that it can be
+/// shown, and gone back to, also when this release finds fault with it.
+///
+/// # Errors
+/// Every mistake in it; or that the database failed.
+pub async fn readable(store: &Store, source: &str) -> Result<Definition, PublishError> {
+    match saga_core::definition::load(source) {
+        Ok(definition) => Ok(definition),
+        Err(mistakes) => match saga_core::definition::load_published(source) {
+            Ok(old) if store.version_id(&old.name, &old.version.0).await?.is_some() => Ok(old),
+            _ => Err(PublishError::Mistakes(mistakes)),
+        },
     }
 }
 

@@ -177,14 +177,14 @@ async fn erase_one(
             .await?;
     }
     erase_in_jobs(connection, saga, |merge| hide(true, merge)).await?;
-    // The group that its failure is counted in shows a message, too.
-    let group: Option<(String, String)> = sqlx::query_as(
-        "select f.id, f.message from projection p join failure f on f.id = p.failure where p.saga_id = $1",
+    // The groups that its failures were counted in show a message, too; it may stand in none by now.
+    let groups: Vec<(String, String)> = sqlx::query_as(
+        "select id, message from failure where definition = (select definition from saga where id = $1)",
     )
     .bind(saga.0)
-    .fetch_optional(&mut *connection)
+    .fetch_all(&mut *connection)
     .await?;
-    if let Some((id, message)) = group {
+    for (id, message) in groups {
         let mut hidden = Value::String(message.clone());
         hide(false, &mut hidden);
         if hidden.as_str() != Some(&message) {

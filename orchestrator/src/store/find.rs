@@ -3,7 +3,7 @@
 //! A filter chooses where the page's ids come from: the key's table, the projection, the index of definition and
 //! status, or the primary key, which is the time of the start. Every count stops at a bound.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use saga_protocol::SagaId;
@@ -117,7 +117,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    const fn needs_projection(&self) -> bool {
+    pub(crate) const fn needs_projection(&self) -> bool {
         self.health.is_some()
             || self.step.is_some()
             || self.error_code.is_some()
@@ -296,6 +296,19 @@ impl Store {
         query.push(") page");
         let rows = query.build().fetch_all(self.reads()).await?;
         rows.iter().map(|row| Ok(SagaId(row.try_get(0)?))).collect::<Result<_, _>>().map(Some)
+    }
+
+    /// The revisions at which the projection has seen these sagas; those that it shows no more are absent.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(crate) async fn seen_at(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, i64>, StoreError> {
+        let rows: Vec<(Uuid, i32)> =
+            sqlx::query_as("select saga_id, revision from projection where saga_id = any($1)")
+                .bind(ids)
+                .fetch_all(self.reads())
+                .await?;
+        Ok(rows.into_iter().map(|(id, revision)| (id, i64::from(revision))).collect())
     }
 
     /// How many there are by status, and how many of those that run or are parked do how; each at most [`COUNT_MAX`]

@@ -360,12 +360,12 @@ impl Store {
         Ok(())
     }
 
-    /// Jobs, newest first, at most 200.
+    /// Jobs, those that go on before those that have ended, each newest first; at most 200.
     ///
     /// # Errors
     /// When the database fails.
     pub async fn jobs(&self) -> Result<Vec<Job>, StoreError> {
-        let sql = format!("select {JOB} from job order by created_at desc limit 200");
+        let sql = format!("select {JOB} from job order by ended_at is not null, created_at desc limit 200");
         let rows = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(self.reads()).await?;
         rows.iter().map(job).collect()
     }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{Store, StoreError, load};
 use crate::projection::failures::ErrorAt;
 use crate::projection::histogram::Histogram;
-use crate::projection::row::{Read, Row};
+use crate::projection::row::{Read, Row, may_have_failed, parked_at};
 use crate::projection::statistics::{Minute, StepKey};
 
 /// Failures are counted in windows of this many minutes.
@@ -140,18 +140,21 @@ impl Store {
         Ok(read)
     }
 
-    /// The answers of these sagas that were no success, oldest first.
-    pub(crate) async fn errors_of(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, Vec<ErrorAt>>, StoreError> {
+    /// What these sagas were told that was no success, oldest first, and what parked those that are parked.
+    pub(crate) async fn errors_of(&self, read: &[Read]) -> Result<HashMap<Uuid, Vec<ErrorAt>>, StoreError> {
         let mut errors: HashMap<Uuid, Vec<ErrorAt>> = HashMap::new();
+        let troubled = read.iter().filter(|it| may_have_failed(it));
+        let (ids, parked): (Vec<Uuid>, Vec<Option<i32>>) = troubled.map(|it| (it.id, parked_at(it))).unzip();
         if ids.is_empty() {
             return Ok(errors);
         }
         let rows = sqlx::query(
-            "select h.saga_id, h.revision, h.event from unnest($1::uuid[]) as k (id)
-             join history h on h.saga_id = k.id and h.event like '%\"error\":%'
+            "select h.saga_id, h.revision, h.event from unnest($1::uuid[], $2::int[]) as k (id, parked)
+             join history h on h.saga_id = k.id and (h.event like '%\"error\":%' or h.revision = k.parked)
              order by h.saga_id, h.revision",
         )
-        .bind(ids)
+        .bind(&ids)
+        .bind(&parked)
         .fetch_all(self.hot())
         .await?;
         for row in &rows {

@@ -312,6 +312,31 @@ impl Store {
         .await?)
     }
 
+    /// What these sagas were started with, each with its definition's row; what retention has taken is absent.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn inputs_of(&self, ids: &[Uuid]) -> Result<Vec<(Uuid, i32, Value)>, StoreError> {
+        let rows: Vec<(Uuid, i32, Option<String>)> = sqlx::query_as(
+            "select s.id, s.definition, h.payload from unnest($1::uuid[]) as k (id) join saga s on s.id = k.id
+             join history h on h.saga_id = k.id and h.revision = 1",
+        )
+        .bind(ids)
+        .fetch_all(self.reads())
+        .await?;
+        let input =
+            |text: Option<String>| text.and_then(|it| serde_json::from_str(&it).ok()).unwrap_or_default();
+        Ok(rows.into_iter().map(|(id, definition, text)| (id, definition, input(text))).collect())
+    }
+
+    /// The rows of all versions of all definitions, newest first.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn version_ids(&self) -> Result<Vec<i32>, StoreError> {
+        Ok(sqlx::query_scalar("select id from definition order by id desc").fetch_all(self.reads()).await?)
+    }
+
     /// The versions of one definition with their text, newest first, at most 100.
     ///
     /// # Errors

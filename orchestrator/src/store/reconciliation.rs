@@ -152,23 +152,26 @@ impl Store {
         why: &str,
     ) -> Result<Option<()>, StoreError> {
         let mut tx = self.reads().begin().await?;
-        let found: Option<Option<i64>> = sqlx::query_scalar(sqlx::AssertSqlSafe(format!(
-            "select f.amount from reconciliation_finding f where f.run = {LAST_GOOD} and f.kind = $1 and f.order_id = $2"
+        let found: Option<(Option<i64>, DateTime<Utc>)> = sqlx::query_as(sqlx::AssertSqlSafe(format!(
+            "select f.amount, f.since from reconciliation_finding f where f.run = {LAST_GOOD} and f.kind = $1 and f.order_id = $2"
         )))
         .bind(kind)
         .bind(order_id)
         .fetch_optional(&mut *tx)
         .await?;
-        let Some(amount) = found else { return Ok(None) };
+        let Some((amount, since)) = found else { return Ok(None) };
         let settled = sqlx::query(
             "insert into reconciliation_settled (kind, order_id, amount, by, why) values ($1, $2, $3, $4, $5)
-             on conflict do nothing",
+             on conflict on constraint reconciliation_settled_pk do update set at = now(), by = excluded.by, why = excluded.why
+                -- Without an amount, what is found later is another one.
+                where reconciliation_settled.amount = 0 and reconciliation_settled.at < $6",
         )
         .bind(kind)
         .bind(order_id)
         .bind(amount.unwrap_or(0))
         .bind(&actor.who)
         .bind(why)
+        .bind(since)
         .execute(&mut *tx)
         .await?;
         if settled.rows_affected() > 0 {

@@ -36,7 +36,7 @@ const HAS_ANOMALY: &str = "exists (select from anomaly a where a.saga_id = s.id 
 const LOCK: i64 = 0x616d_656e_6473_0003;
 
 /// What goes by the longest rule, in days, and belongs to no saga, a batch at a time.
-const LEFTOVERS: [(&str, &str); 3] = [
+const LEFTOVERS: [(&str, &str); 4] = [
     // What was taken in long ago is not repeated by anybody. The audit shows what came of it.
     (
         "mail",
@@ -53,6 +53,15 @@ const LEFTOVERS: [(&str, &str); 3] = [
         "delete from dead_letter where id in (
             select d.id from dead_letter d where d.at < now() - make_interval(days => $1)
                 and not exists (select from saga s where s.id = d.saga_id) order by d.at limit $2)",
+    ),
+    // Its message is that of a saga that has gone.
+    (
+        "failure groups",
+        "with old as (
+            delete from failure where id in (
+                select id from failure where last_seen < now() - make_interval(days => $1) order by last_seen limit $2)
+            returning id)
+         delete from failure_window w using old where w.failure = old.id",
     ),
     // One at a time: it may have a hundred thousand items.
     (

@@ -55,7 +55,10 @@ async fn a_new_version_is_for_new_sagas_only() {
 async fn who_says_which_version_he_replaces_replaces_no_other() {
     let server = Server::start().await;
     let publish = async |over: &str, attempts: &str| {
-        let source = TOUR.replace("saga: tour", "saga: stroll").replace("/tours", "/strolls").replace("pays.", attempts);
+        let source = TOUR
+            .replace("saga: tour", "saga: stroll")
+            .replace("/tours", "/strolls")
+            .replace("pays.", attempts);
         server.request(Method::POST, &format!("/definitions?over={over}"), &YAML, source).await
     };
     publish("ab12", "one").await.is_problem(400, "bad-request");
@@ -79,6 +82,30 @@ async fn who_says_which_version_he_replaces_replaces_no_other() {
     let mut statuses: Vec<u16> = all.iter().map(|it| it.status.as_u16()).collect();
     statuses.sort_unstable();
     assert_eq!(statuses, [201, 409, 409, 409]);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_goes_back_to_a_version_that_was_right_when_it_was_published() {
+    let server = Server::start().await;
+    // Once, an optional step did not have to say what undoes it.
+    let old = "saga: lax\nsteps:\n  a: { worker: travel, action: book_car, optional: true }\n  b: { after: [a], worker: travel, action: pay, compensation: refund }\n";
+    let publish = async |source: &str| {
+        server.request(Method::POST, "/definitions?waive=as+before", &YAML, source.to_owned()).await
+    };
+    publish(old).await.is_problem(422, "invalid-definition");
+    let version = saga_core::definition::load_published(old).unwrap().version.0;
+    sqlx::query("insert into definition (name, version, source) values ('lax', $1, $2)")
+        .bind(&version)
+        .bind(old)
+        .execute(&server.stage.pool)
+        .await
+        .unwrap();
+    publish(&old.replace("book_car", "book_room")).await.is_problem(422, "invalid-definition");
+    let back = publish(old).await;
+    assert_eq!((back.status.as_u16(), &back.body["version"]), (200, &json!(version)), "{}", back.body);
+    let proof = server.request(Method::POST, "/authoring/prove", &YAML, old.to_owned()).await;
+    assert_eq!(proof.status, 200, "{}", proof.body);
     server.stop().await;
 }
 

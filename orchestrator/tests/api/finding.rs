@@ -467,6 +467,41 @@ async fn a_saga_that_recovers_leaves_the_queue_and_is_counted_as_recovered() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_those_who_take_a_saga_at_once_one_has_it() {
+    let server = Server::start().await;
+    let saga = server.tour("tour-1", &[]).await.saga();
+    let path = format!("/sagas/{saga}/owner");
+    let take = async |who: String| {
+        let body = json!({ "owner": who, "was": "", "why": "mine" }).to_string();
+        server
+            .request(Method::PUT, &path, &[("content-type", "application/json")], body)
+            .await
+            .status
+            .as_u16()
+    };
+    let mut all = futures::future::join_all((0..4).map(|it| take(format!("operator-{it}")))).await;
+    all.sort_unstable();
+    assert_eq!(all, [200, 409, 409, 409]);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_parked_sagas_age_counts_from_when_it_was_parked() {
+    let server = Server::start().await;
+    let source =
+        "saga: patience\nsteps:\n  consent: { wait: { signal: consent, timeout: 2s }, on_exhausted: park }\n";
+    server.publish(source).await;
+    let saga = server.post("/sagas/patience", &[], &json!({})).await.saga();
+    server.until(saga, "parked").await;
+    finds(&server, "health=parked", &[saga]).await;
+    // Nothing was said that went wrong: silence parked it, two seconds after its start.
+    let late = "select count(*) from projection p join saga s on s.id = p.saga_id
+        where p.status = 1 and p.since_ms >= extract(epoch from s.started_at) * 1000 + 1500";
+    assert_eq!(server.stage.count(late).await, 1);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn people_write_notes_take_sagas_over_and_save_filters() {
     let server = Server::start().await;
     let saga = server.tour("tour-1", &[]).await.saga();
@@ -486,6 +521,19 @@ async fn people_write_notes_take_sagas_over_and_save_filters() {
     assert_eq!((&page["owner"], &page["notes"][0]["text"]), (&json!("lee"), &json!("asked the hotel")));
     finds(&server, "owner=lee", &[saga]).await;
     finds(&server, "text=hotel", &[saga]).await;
+    // Who took it for free is told that it is not, and so is who took it for somebody else's.
+    for was in ["", "park"] {
+        let late = put(&format!("{path}/owner"), json!({ "owner": "choi", "was": was, "why": "mine" })).await;
+        assert!(
+            late.body["detail"].as_str().is_some_and(|it| it.starts_with("lee looks after it")),
+            "{}",
+            late.body
+        );
+        late.is_problem(409, "conflict");
+    }
+    let over =
+        put(&format!("{path}/owner"), json!({ "owner": "choi", "was": "lee", "why": "a new shift" })).await;
+    assert_eq!(over.body, json!({ "owner": "choi" }));
     put(&format!("{path}/owner"), json!({ "owner": null, "why": "done" })).await;
     finds(&server, "owner=lee", &[]).await;
 

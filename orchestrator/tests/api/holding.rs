@@ -100,6 +100,20 @@ async fn compensations_flow_while_everything_is_held_and_starts_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_action_is_held_also_when_only_an_older_version_uses_it() {
+    let server = Server::start().await;
+    let hop = "saga: hop\nsteps:\n  jump: { worker: frog, action: jump, compensation: sit }\n";
+    server.publish(hop).await;
+    server.publish(&hop.replace("frog", "hare")).await;
+    for worker in ["hare", "frog"] {
+        let hold = json!({ "kind": "action", "worker": worker, "action": "jump", "why": "a test" });
+        let set = server.post("/ops/holds", &[], &hold).await;
+        assert_eq!(set.status, 201, "{}", set.body);
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hold_ends_by_itself_and_nonsense_is_not_held() {
     let server = Server::start().await;
     let until = (chrono::Utc::now() + chrono::TimeDelta::seconds(2)).to_rfc3339();

@@ -295,6 +295,32 @@ async fn a_job_stops_when_the_same_failure_repeats_and_can_be_paused_and_cancell
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_moved_since_it_was_found_is_not_acted_on() {
+    let server = Server::start().await;
+    server.publish(&parking()).await;
+    let books = Books::default();
+    books.open(&server).await;
+    books.broken.store(true, Ordering::SeqCst);
+    let sagas = start(&server, "deposits", 2).await;
+    until_counted(&server, "definition=deposit", "parked", 2).await;
+    let seen = "select count(*) from projection where status = 1";
+    eventually("both are in the lists", 20_000, async || server.stage.count(seen).await == 2).await;
+    // What lists and groups are found by is a copy, which may be of another moment than the saga.
+    let moved = "update projection set revision = revision + 1 where saga_id = $1";
+    sqlx::query(moved).bind(sagas[0].0).execute(&server.stage.pool).await.unwrap();
+    let undo =
+        json!({ "kind": "action", "action": "compensate", "filter": "step=charge", "why": "x", "canary": 0 });
+    let preview = server.post("/ops/jobs/preview", &[], &undo).await.body;
+    let left_out = json!([{ "reason": "it has moved since it was found: look again", "sagas": 1 }]);
+    assert_eq!((&preview["sagas"], &preview["excluded"]), (&json!(1), &left_out), "{preview}");
+    let job = server.post("/ops/jobs", &[], &undo).await;
+    job_until(&server, &job, "done").await;
+    server.until(sagas[1], "compensated").await;
+    assert_eq!(server.get(&format!("/sagas/{}", sagas[0])).await.body["status"], "parked");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_that_is_asked_for_twice_with_one_key_is_one() {
     let server = Server::start().await;
     server.publish(&parking()).await;

@@ -171,6 +171,90 @@ async fn what_operators_give_a_saga_is_masked_and_erased_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_later_is_masked_also_where_the_input_had_nothing_personal() {
+    let server = Server::start().await;
+    let account = "id: { type: string }\n    account: { type: string, personal: true }";
+    let source = PURCHASE.replace("action: charge\n", "action: charge\n    on_rejected: park\n");
+    server.publish(&source.replace("id: { type: string }", account)).await;
+    server.travel(shop).await;
+    let saga = server.post("/purchases", &[], &purchase("p-1", "bad-1")).await.saga();
+    let page = server.until(saga, "parked").await;
+    let edited = json!({ "action": "retry_edited", "step": "charge", "why": "another account", "revision": page["revision"],
+        "input": { "id": "p-1", "key": "good-1", "account": "110-222-333444" } });
+    let acted = server.post(&format!("/sagas/{saga}/actions"), &[], &edited).await;
+    assert_eq!(acted.body["result"], "applied", "{}", acted.body);
+    server.until(saga, "completed").await;
+    let made = json!({ "name": "park", "roles": ["viewer"], "why": "a test" });
+    let key = server.post("/ops/keys", &[], &made).await.body["key"].as_str().unwrap().to_owned();
+    let bearer = format!("Bearer {key}");
+    let path = format!("/sagas/{saga}/history");
+    assert!(server.get(&path).await.body.to_string().contains("333444"));
+    let masked = server.request(reqwest::Method::GET, &path, &[("authorization", &bearer)], "").await;
+    assert!(masked.status == 200 && !masked.body.to_string().contains("333444"), "{}", masked.body);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_people_write_of_personal_data_is_masked_and_a_group_of_failures_forgets_it() {
+    let server = Server::start().await;
+    let source = PURCHASE.replace("action: charge\n", "action: charge\n    on_rejected: park\n");
+    server.publish(&source.replace("fresh: true", "fresh: true, personal: true")).await;
+    server
+        .travel(|command| {
+            let mut reply = shop(command)?;
+            if let Some(error) = &mut reply.error {
+                error.message = "no such account: bad-card-of-kim".to_owned();
+            }
+            Some(reply)
+        })
+        .await;
+    let saga = server.post("/purchases", &[], &purchase("p-1", "bad-card-of-kim")).await.saga();
+    let page = server.until(saga, "parked").await;
+    let note = json!({ "text": "bad-card-of-kim is closed" });
+    assert_eq!(server.post(&format!("/sagas/{saga}/notes"), &[], &note).await.status, 201);
+    let groups = "select count(*) from failure where message like '%card-of-kim%'";
+    test_support::eventually("its failure is counted", 20_000, async || {
+        server.stage.count(groups).await == 1
+    })
+    .await;
+    let made = json!({ "name": "park", "roles": ["viewer"], "why": "a test" });
+    let key = server.post("/ops/keys", &[], &made).await.body["key"].as_str().unwrap().to_owned();
+    let bearer = format!("Bearer {key}");
+    let masked = async |path: &str| {
+        let open = server.get(path).await.body.to_string();
+        assert!(open.contains("card-of-kim"), "{path}: {open}");
+        let told = server.request(reqwest::Method::GET, path, &[("authorization", &bearer)], "").await;
+        assert!(
+            told.status == 200 && !told.body.to_string().contains("card-of-kim"),
+            "{path}: {}",
+            told.body
+        );
+        told.body.to_string()
+    };
+    for path in ["/sagas?status=parked", "/ops/parked", "/ops/failures", "/ops/overview"] {
+        let told = masked(path).await;
+        assert!(told.contains("no such account"), "{path}: {told}");
+    }
+    let edited = json!({ "action": "retry_edited", "step": "charge", "why": "not bad-card-of-kim", "revision": page["revision"],
+        "input": { "id": "p-1", "key": "good-1" } });
+    let acted = server.post(&format!("/sagas/{saga}/actions"), &[], &edited).await;
+    assert_eq!(acted.body["result"], "applied", "{}", acted.body);
+    server.until(saga, "completed").await;
+    for path in [format!("/sagas/{saga}"), format!("/sagas/{saga}/history")] {
+        masked(&path).await;
+    }
+    // It stands in no group any more, once it has completed.
+    test_support::eventually("it is in no list", 20_000, async || {
+        server.stage.count("select count(*) from projection").await == 0
+    })
+    .await;
+    let why = json!({ "why": "they asked for it" });
+    assert_eq!(server.post(&format!("/sagas/{saga}/erase"), &[], &why).await.status, 200);
+    assert_eq!(server.stage.count(groups).await, 0);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_erased_is_not_replayed_as_it_is() {
     let server = Server::start().await;
     server

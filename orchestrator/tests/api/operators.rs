@@ -4,7 +4,7 @@ use reqwest::Method;
 use saga_protocol::SagaId;
 use serde_json::{Value, json};
 
-use crate::server::Server;
+use crate::server::{Answer, Server};
 use crate::support::{Travel, rejected};
 
 /// A tour whose room was rejected, which parks it.
@@ -62,7 +62,7 @@ async fn a_key_is_one_action_and_another_body_under_it_is_refused() {
     let (path, key) = (format!("/sagas/{saga}/actions"), [("idempotency-key", "mine")]);
     // A signal's keys are not an action's.
     let signal = server.request(Method::POST, &format!("/sagas/{saga}/signals/go"), &key, "").await;
-    assert_eq!((signal.status.as_u16(), &signal.body["repeated"]), (202, &Value::Null));
+    assert_eq!((signal.status.as_u16(), &signal.body["repeated"]), (200, &Value::Null));
     let refused = server.post(&path, &key, &action("retry", &json!(1))).await;
     refused.is_problem(409, "refused");
     let retry = action("retry", &page["revision"]);
@@ -75,7 +75,7 @@ async fn a_key_is_one_action_and_another_body_under_it_is_refused() {
         let headers = [("idempotency-key", "with"), ("content-type", "application/json")];
         let path = format!("/sagas/{saga}/signals/go");
         let kept = server.request(Method::POST, &path, &headers, again).await;
-        assert_eq!((kept.status.as_u16(), &kept.body["repeated"]), (202, &repeated));
+        assert_eq!((kept.status.as_u16(), &kept.body["repeated"]), (200, &repeated));
         server.request(Method::POST, &path, &headers, r#"{"n":2}"#).await.is_problem(422, "key-reused");
     }
     let other = server.request(Method::POST, &format!("/sagas/{saga}/signals/stop"), &key, "").await;
@@ -151,12 +151,45 @@ async fn a_signal_is_kept_once_and_ends_the_wait() {
     let path = format!("/sagas/{saga}/signals/approved");
     let key = [("idempotency-key", "signal-1")];
     let first = server.post(&path, &key, &json!({ "by": "lee" })).await;
-    assert_eq!((first.status.as_u16(), &first.body["repeated"]), (202, &Value::Null), "{}", first.body);
+    let came = |answer: &Answer| {
+        (answer.status.as_u16(), answer.body["result"].clone(), answer.body["repeated"].clone())
+    };
+    assert_eq!(came(&first), (200, json!("applied"), Value::Null), "{}", first.body);
     let again = server.post(&path, &key, &json!({ "by": "lee" })).await;
-    assert_eq!((again.status.as_u16(), &again.body["repeated"]), (202, &json!(true)));
+    assert_eq!(came(&again), (200, json!("applied"), json!(true)));
     assert_eq!(again.body["id"], first.body["id"]);
     assert_eq!(server.until(saga, "completed").await["output"], json!({ "by": "lee" }));
     assert_eq!(server.stage.count("select count(*) from mailbox").await, 1);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signal_that_nothing_waits_for_is_said_and_stands_with_the_saga() {
+    let server = Server::start().await;
+    server.publish(APPROVAL).await;
+    let saga = server.post("/sagas/approval", &[], &json!({ "id": "a-1" })).await.saga();
+    let started = server.get(&format!("/ops/audit?what=saga.start&target={saga}")).await.body;
+    assert_eq!(started["entries"].as_array().map(Vec::len), Some(1), "{started}");
+    let misspelt = server.post(&format!("/sagas/{saga}/signals/aproved"), &[], &json!({ "by": "lee" })).await;
+    assert_eq!(
+        (misspelt.status.as_u16(), &misspelt.body["result"]),
+        (200, &json!("ignored")),
+        "{}",
+        misspelt.body
+    );
+    assert_eq!(misspelt.body["reason"], "nothing in the definition waits for this signal");
+    let ignored = server.get(&format!("/sagas/{saga}/ignored")).await.body;
+    let kept = &ignored["ignored"][0];
+    assert_eq!((&kept["kind"], &kept["signal"]), (&json!("signal"), &json!("aproved")), "{ignored}");
+    // What an operator did in vain was said to him, and is in the audit.
+    let page = server.get(&format!("/sagas/{saga}")).await.body;
+    let resume =
+        server.post(&format!("/sagas/{saga}/actions"), &[], &action("retry", &page["revision"])).await;
+    assert_ne!(resume.body["result"], "applied", "{}", resume.body);
+    assert_eq!(
+        server.get(&format!("/sagas/{saga}/ignored")).await.body["ignored"].as_array().map(Vec::len),
+        Some(1)
+    );
     server.stop().await;
 }
 
@@ -165,7 +198,7 @@ async fn signals_are_checked_at_the_door() {
     let server = Server::start().await;
     let saga = server.tour("tour-1", &[]).await.saga();
     let empty = server.request(Method::POST, &format!("/sagas/{saga}/signals/go"), &[], "").await;
-    assert_eq!(empty.status, 202, "a payload is no must: {}", empty.body);
+    assert_eq!(empty.status, 200, "a payload is no must: {}", empty.body);
     let untyped = server.request(Method::POST, &format!("/sagas/{saga}/signals/go"), &[], "{}").await;
     untyped.is_problem(415, "media-type");
     let name = "x".repeat(65);

@@ -201,6 +201,17 @@ async fn each_planted_case_is_found_and_what_fits_is_not() {
     assert_eq!(orders_of(&run().await.body), ["bad-kept", "bad-twice"]);
     let audit = server.get("/ops/audit?what=finding.settle").await.body;
     assert_eq!(audit["entries"][0]["target"], "bad-goods", "{audit}");
+    // The same once more is another one, and can be settled again.
+    let again = "update amends_stock.reservations set reserved_at = now() where order_id = 'bad-goods'";
+    sqlx::query(again).execute(&stock_pool).await.unwrap();
+    eventually("it is found again", 10_000, async || {
+        orders_of(&run().await.body) == ["bad-goods", "bad-kept", "bad-twice"]
+    })
+    .await;
+    let settled = settle("bad-goods", "lost once more, receipt 18").await;
+    assert_eq!(orders_of(&settled.body), ["bad-kept", "bad-twice"]);
+    let audit = server.get("/ops/audit?what=finding.settle").await.body;
+    assert_eq!(audit["entries"].as_array().map(Vec::len), Some(2), "{audit}");
     // By itself it looks at what has come of age: also at an order in which nothing has moved for days, when its saga
     // ends.
     order(&order_pool, "old-quiet", "completed").await;

@@ -135,6 +135,7 @@ export const terms = {
   "acted.ignored": "{action}: nothing was to be done.",
   "acted.accepted": "{action}: kept, not taken in yet.",
   "acted.awaiting_approval": "{action}: awaits a second operator.",
+  "deed.saga.start": "started it",
   "deed.saga.note": "wrote a note",
   "deed.saga.owner": "changed who looks after it",
   "deed.saga.replay": "replayed it",

@@ -135,6 +135,7 @@ export const terms = {
   "acted.ignored": "{action}: 할 일이 없었습니다.",
   "acted.accepted": "{action}: 접수되었으며 아직 반영 전입니다.",
   "acted.awaiting_approval": "{action}: 다른 운영자의 승인을 기다립니다.",
+  "deed.saga.start": "시작",
   "deed.saga.note": "메모 작성",
   "deed.saga.owner": "담당자 변경",
   "deed.saga.replay": "재실행",

@@ -17,7 +17,7 @@ use crate::api::account::actor;
 use crate::api::find::{FilterQuery, reached};
 use crate::api::problem::{FaultAt, Problem};
 use crate::api::queues::AtRiskView;
-use crate::api::{Api, From, body, find, headers};
+use crate::api::{Api, From, body, find, headers, masks};
 use crate::auth::Caller;
 use crate::jobs::select::{Meant, Selected, select};
 use crate::jobs::{Doing, JobRequest, SET_MAX};
@@ -146,6 +146,7 @@ pub async fn preview(
         let filter = Filter { text: Some(frozen.saga.to_string()), ..Filter::default() };
         sample.extend(engine.store.find(&filter, &reached(engine), 1).await?.into_iter().map(find::summary));
     }
+    masks::mask(engine, &caller, &mut sample).await?;
     let pairs = |all: HashMap<String, i64>| {
         let mut all: Vec<(String, i64)> = all.into_iter().collect();
         all.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));

@@ -92,6 +92,12 @@ pub struct Acted {
 pub struct Signalled {
     /// The signal's id in the mailbox; the same for a repetition with the same `Idempotency-Key`.
     pub id: Uuid,
+    /// `applied` (it ended a wait, is kept for one, or came too late and is an anomaly now), `ignored` (nothing waits for
+    /// it), or `accepted` (kept, and not taken in yet).
+    pub result: String,
+    /// Why it was ignored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// The same request came before.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub repeated: bool,
