@@ -9,7 +9,7 @@ export const TELL: readonly [string, string][] = [
   ["{what}: refused, {why}", "{what}: 거부됨, {why}"],
   ["ignored, {why}", "무시됨, {why}"],
   ["child saga {how}", "하위 사가: {how}"],
-  ["signal {name}", "시그널 {name}"],
+  ["signal {name}", "신호 {name}"],
   ["operator: {action} ({why})", "운영자: {action} ({why})"],
   ["the log lost records", "로그에서 레코드가 유실됨"],
   ["silent, and its budget is spent", "응답이 없고 시도 횟수를 모두 씀"],
