@@ -6,6 +6,8 @@ import { resolve } from "node:path";
 import { chromium } from "playwright-core";
 import { expect, test } from "vitest";
 
+import { PAGE } from "../src/api/queries";
+import { PAGES_MAX } from "../src/sagas/settled";
 import { chromiumPath } from "../tests/chromium";
 import { serve } from "./many";
 
@@ -23,6 +25,7 @@ test("the longest task", async () => {
     page.setDefaultTimeout(PATIENCE_MS);
     await page.goto(`${server.url}/ui/sagas`);
     await page.getByRole("row").nth(5).waitFor();
+    expect(PAGES_MAX * PAGE, "rows that the list reads").toBeGreaterThanOrEqual(ROWS);
     // To the end of the list, until all of it is loaded.
     for (;;) {
       const rows = Number(await page.getByRole("table").getAttribute("aria-rowcount")) - 1;

@@ -48,10 +48,30 @@ test("a mistake is shown where it is; the corrected text is proved, tested, play
   await page.getByText("1 of 2 passed").waitFor();
   await page.getByText("ends: expected completed, found compensated").waitFor();
   await accessible(page, "the editor with scenarios");
+  // What came of other scenarios than those that are there now is no verdict on these.
+  expect(await page.getByText("Of an earlier text").count()).toBe(0);
+  await paste(page, "Scenarios (YAML)", `# some more\ndefinition: ${NAME}\ninput: ${input}\nscenarios: []\n`);
+  await page.getByText("Of an earlier text").waitFor();
+  await page.getByText("1 of 2 passed").waitFor();
+  await accessible(page, "what came of earlier scenarios");
+  // A text that is not published yet can be played, too.
+  await page.getByRole("button", { name: "Simulate" }).click();
+  await page.getByText("This plays the text in the editor").waitFor();
+  await page.getByRole("group", { name: "Graph" }).waitFor();
+  await accessible(page, "the simulator of a new text");
+  await page.getByRole("link", { name: "Back to the editor" }).click();
+  await page.getByRole("status").filter({ hasText: "No mistakes" }).waitFor();
   await page.getByRole("button", { name: "Publish" }).click();
   await page.getByRole("dialog").getByRole("button", { name: "Publish" }).click();
   await page.waitForURL(new RegExp(`/ui/definitions/${NAME}`));
   await settled(page);
+  // The scenarios went with it, and the next new definition begins with none.
+  await go(`/editor?definition=${NAME}`);
+  await page.getByText("# some more").waitFor();
+  await go("/editor");
+  await page.getByRole("status").filter({ hasText: "No mistakes" }).waitFor();
+  await page.getByRole("textbox", { name: "Scenarios (YAML)" }).waitFor();
+  expect(await page.getByText("# some more").count()).toBe(0);
   const started = await ask<{ saga: string }>(`/${NAME}`, "POST", order(fresh("published")));
   await status(started.saga, "completed");
   await close();
@@ -116,6 +136,10 @@ test("what if: sagas of the past under a version that is not published", async (
   await line.locator("[data-state=compensated]").waitFor();
   await line.locator("[data-state=parked]").waitFor();
   await accessible(page, "what if");
+  expect(await page.getByText("Of an earlier question").count()).toBe(0);
+  await page.getByLabel("Which sagas").fill("definition:order-checkout");
+  await page.getByText("Of an earlier question").waitFor();
+  await accessible(page, "what came of an earlier question");
   await close();
 });
 

@@ -73,16 +73,42 @@ test("the keyboard alone: from the overview to the failure's group, which is ret
 test("undoing much money waits for a second operator, who approves it", async () => {
   const { page, go, close } = await visit(browser);
   const { key } = await ask<{ key: string }>("/ops/keys", "POST", { name: fresh("operator"), roles: ["operator"], why: "a test" });
-  const saga = await park(90_000, "reject_card");
+  const saga = await park(94_000, "reject_card");
   const { revision } = await ask<{ revision: number }>(`/sagas/${saga}`);
   const asked = await ask<{ result: string }>(`/sagas/${saga}/actions`, "POST", { action: "compensate", why: "the customer called", revision }, { authorization: `Bearer ${key}` });
   expect(asked.result).toBe("awaiting_approval");
   await go("/parked");
-  await page.getByRole("button", { name: "Approve", exact: true }).click();
+  await page.getByRole("listitem").filter({ hasText: "94,000" }).getByRole("button", { name: "Approve", exact: true }).click();
+  // What it undoes stands before the button.
+  await page.getByRole("dialog").getByRole("listitem").filter({ hasText: "reserve_stock" }).waitFor();
   await page.getByLabel("Why").fill("I have looked, too");
   await accessible(page, "the dialog of an approval");
-  await page.getByRole("dialog").getByRole("button", { name: /^Approve: Compensate .*90,000/ }).click();
+  await page.getByRole("dialog").getByRole("button", { name: /^Approve: Compensate .*94,000/ }).click();
   await status(saga, "compensated");
+  await close();
+});
+
+test("who approves what cannot be done any more is told that nothing was done", async () => {
+  const { page, go, close } = await visit(browser);
+  const { key } = await ask<{ key: string }>("/ops/keys", "POST", { name: fresh("operator"), roles: ["operator"], why: "a test" });
+  const saga = await park(93_000, "reject_card");
+  const { revision } = await ask<{ revision: number }>(`/sagas/${saga}`);
+  await ask(`/sagas/${saga}/actions`, "POST", { action: "compensate", why: "the customer called", revision }, { authorization: `Bearer ${key}` });
+  // A colleague tries the card again meanwhile: it is parked as before, and is another decision.
+  await ask(`/sagas/${saga}/actions`, "POST", { action: "retry", step: "pay", why: "tried by a colleague", who: "lee", revision });
+  await until("it is parked again", async () => {
+    const now = await ask<{ revision: number; status: string }>(`/sagas/${saga}`);
+    return now.status === "parked" && now.revision > revision + 1;
+  });
+  await go("/parked");
+  await page.getByRole("listitem").filter({ hasText: "93,000" }).getByRole("button", { name: "Approve", exact: true }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByRole("alert").filter({ hasText: "The saga has moved on since this was asked for" }).waitFor();
+  await accessible(page, "the dialog of an approval that comes too late");
+  await dialog.getByLabel("Why").fill("I have looked, too");
+  await dialog.getByRole("button", { name: /^Approve: Compensate .*93,000/ }).click();
+  await page.locator(".toast.tone-parked").filter({ hasText: "nothing was done: the saga has moved on since you looked" }).waitFor();
+  expect((await ask<{ status: string }>(`/sagas/${saga}`)).status).toBe("parked");
   await close();
 });
 

@@ -79,6 +79,31 @@ test("a view is saved under a name, is there for who comes later, and is deleted
   await later.close();
 });
 
+test("a colleague's view is there for all, and is not one's own to delete", async () => {
+  const { key } = await ask<{ key: string }>("/ops/keys", "POST", { name: fresh("lee"), roles: ["operator"], why: "a test" });
+  const name = fresh("theirs");
+  await ask(`/ops/filters/${name}`, "PUT", { query: `text=${name}`, shared: true }, { authorization: `Bearer ${key}` });
+  const { page, context, go, close } = await visit(browser);
+  await go(`/sagas?text=${name}`);
+  await page.getByRole("button", { name }).click();
+  await page.getByRole("menuitem", { name }).waitFor();
+  expect(await page.getByRole("menuitem", { name: /^Delete the view/ }).count()).toBe(0);
+  await page.keyboard.press("Escape");
+  // One's own of that name is deleted; that it could not be is told.
+  await ask(`/ops/filters/${name}`, "PUT", { query: `text=${name}-mine`, shared: false });
+  await go(`/sagas?text=${name}-mine`);
+  await context.route((url) => url.pathname.startsWith("/ops/filters/"), (route) => route.fulfill({ status: 500, contentType: "application/problem+json", body: JSON.stringify({ title: "the database failed" }) }), { times: 1 });
+  for (const told of [true, false]) {
+    await page.getByRole("button", { name }).click();
+    await page.getByRole("menuitem", { name: `Delete the view ${name}` }).click();
+    if (told) await page.locator(".toast.tone-parked").filter({ hasText: "The engine could not answer." }).waitFor();
+  }
+  await page.getByRole("button", { name: "Views" }).waitFor();
+  const { filters } = await ask<{ filters: { name: string; query: string }[] }>("/ops/filters");
+  expect(filters.filter((it) => it.name === name).map((it) => it.query)).toEqual([`text=${name}`]);
+  await close();
+});
+
 test("what is parked while one looks waits behind a number, and moves no row under the mouse", async () => {
   await unrefunded(2_100);
   const { page, go, close } = await visit(browser);

@@ -204,6 +204,16 @@ test("what cannot be read is said, and asked again; it does not look as if there
   await page.getByText("Awaiting a second operator: whether there is any could not be read.").waitFor();
   await page.getByText("Holds: whether there is any could not be read.").first().waitFor();
   await accessible(page, "what cannot be read");
+  await context.route(/\/sagas\/[^/]+\/actions$/, (route) => (broken ? route.fulfill(FAILED) : route.continue()));
+  await go(`/sagas/${await unrefunded(1_950)}`);
+  await page.getByRole("alert").filter({ hasText: "Actions: whether there is any could not be read." }).waitFor();
+  broken = false;
+  // It is asked again by itself, too; whoever does not wait for that asks.
+  await page.getByRole("alert").filter({ hasText: "Actions:" }).getByRole("button", { name: "Try again" }).click();
+  await page.getByRole("button", { name: "More" }).click();
+  await page.getByRole("menuitem", { name: /^Mark as compensated: pay/ }).waitFor();
+  await page.keyboard.press("Escape");
+  broken = true;
   await go("/simulator");
   await page.getByRole("alert").getByText("The engine could not answer.").waitFor();
   broken = false;
@@ -254,5 +264,60 @@ test("what became of a job's last sagas is read once it has ended", async () => 
   await row.getByText("waiting").waitFor();
   over = true;
   await expect.poll(() => row.getByText("waiting").count()).toBe(0);
+  await close();
+});
+
+test("a replay of another version keeps what was written for the first", async () => {
+  const { page, go, close } = await visit(browser);
+  const name = "dashboard-replayed";
+  await publishCheckout(name);
+  const { version } = await ask<{ version: string }>(`/definitions/${name}`);
+  const saga = await place(fresh("again"), "reject_card", 9_300, `/${name}`);
+  await status(saga, "compensated");
+  await publishCheckout(name, (it) => it.replace("attempts: 8", "attempts: 9"));
+  const other = (await ask<{ version: string }>(`/definitions/${name}`)).version;
+  await go(`/sagas/${saga}`);
+  await page.getByRole("button", { name: "Replay" }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByLabel("Why").fill("another card");
+  await dialog.getByRole("button", { name: "Edit the whole input" }).click();
+  const input = dialog.getByLabel("Input");
+  await input.fill((await input.inputValue()).replace("kim", "lee"));
+  const chosen = dialog.getByLabel("Version");
+  const next = (await chosen.inputValue()) === version ? other : version;
+  await chosen.selectOption(next);
+  await expect.poll(() => chosen.inputValue().catch(() => "")).toBe(next);
+  expect(await dialog.getByLabel("Why").inputValue()).toBe("another card");
+  expect(await input.inputValue()).toContain('"lee"');
+  await close();
+});
+
+test("a search that failed does not say that nothing is found", async () => {
+  const { page, context, go, close } = await visit(browser);
+  await go("/");
+  await context.route((url) => url.pathname === "/sagas", (route) => route.fulfill(FAILED));
+  await page.keyboard.press("Control+k");
+  await page.keyboard.type("nobody-has-this");
+  await page.getByRole("alert").filter({ hasText: "The sagas could not be searched." }).waitFor();
+  expect(await page.getByText("Nothing found.").count()).toBe(0);
+  await accessible(page, "a search that failed");
+  await close();
+});
+
+test("how one signs in is asked until it is known, and what is open meanwhile stays", async () => {
+  const { page, context, go, close } = await visit(browser);
+  let [asked, known] = [0, false];
+  await context.route("**/auth/config", (route) => {
+    asked += 1;
+    return known ? route.fulfill({ json: { mode: "keys" } }) : route.fulfill(FAILED);
+  });
+  await go("/sagas");
+  const filter = page.getByRole("combobox", { name: "Filter" });
+  await filter.fill("half a wor");
+  const before = asked;
+  await expect.poll(() => asked).toBeGreaterThan(before);
+  expect(await filter.inputValue()).toBe("half a wor");
+  known = true;
+  await page.getByLabel("Token or API key").waitFor();
   await close();
 });

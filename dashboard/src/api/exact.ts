@@ -19,10 +19,13 @@ const MARK = `exact ${unique()} `;
 
 const lost = (token: string) => /^-?\d+$/.test(token) && !Number.isSafeInteger(Number(token));
 
-/** The first number of a JSON text that JavaScript would round. */
+/** What the engine keeps digit by digit: numbers of 64 bits, with a sign or without. */
+const [SMALLEST, LARGEST] = [-(2n ** 63n), 2n ** 64n - 1n];
+
+/** The first whole number of a JSON text that the engine would round. */
 export function firstLost(json: string): string | null {
   if (!LARGE.test(json)) return null;
-  for (const [token] of json.matchAll(TOKENS)) if (lost(token)) return token;
+  for (const [token] of json.matchAll(TOKENS)) if (lost(token) && (BigInt(token) < SMALLEST || BigInt(token) > LARGEST)) return token;
   return null;
 }
 

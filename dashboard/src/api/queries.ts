@@ -13,14 +13,16 @@ import type { DefinitionList, DefinitionView, IgnoredPage, LabelList } from "./s
 
 export type SagaFilter = Record<string, string | undefined>;
 
+const ME_AGAIN_MS = 5_000;
+
+/** How one signs in. It is asked again until it is known: without it there is no door. */
 export const authConfig = queryOptions({
   queryKey: ["auth-config"],
   queryFn: ({ signal }) => get<AuthConfig>("/auth/config", signal),
   staleTime: Infinity,
+  refetchInterval: ({ state }) => (state.error !== null && asProblem(state.error).kind !== "absent" ? ME_AGAIN_MS : false),
   retry: false,
 });
-
-const ME_AGAIN_MS = 5_000;
 
 /** Who is signed in. It is asked again until it is known: what one may do hangs on it. */
 export const me = (session: number) =>
@@ -39,7 +41,8 @@ export const overview = queryOptions({
   queryFn: ({ signal }) => get<Overview>("/ops/overview?minutes=60", signal),
 });
 
-const PAGE = 200;
+/** Sagas on a page of the list. */
+export const PAGE = 200;
 
 export const sagas = (filter: SagaFilter) =>
   infiniteQueryOptions({
@@ -63,9 +66,15 @@ export const saga = (id: string) =>
 export const ignored = (id: string) =>
   queryOptions({ queryKey: ["saga", id, "ignored"], queryFn: ({ signal }) => get<IgnoredPage>(`/sagas/${id}/ignored?limit=200`, signal) });
 
-/** Asked anew for each revision: what can be done changes with the saga. */
+const PLANS_AGAIN_MS = 5_000;
+const NOT_THERE = ["absent", "forbidden", "unauthorized"];
+
+/** Asked anew for each revision: what can be done changes with the saga; and again, where it could not be read. */
 export const plans = (id: string, revision: number) =>
-  queryOptions({ queryKey: ["saga", id, "plans", revision], queryFn: ({ signal }) => get<ActionPlans>(`/sagas/${id}/actions`, signal), retry: false });
+  queryOptions({
+    queryKey: ["saga", id, "plans", revision], queryFn: ({ signal }) => get<ActionPlans>(`/sagas/${id}/actions`, signal), retry: false,
+    refetchInterval: ({ state }) => (state.error !== null && !NOT_THERE.includes(asProblem(state.error).kind) ? PLANS_AGAIN_MS : false),
+  });
 
 export const replayPlan = (id: string, version?: string) =>
   queryOptions({

@@ -22,7 +22,7 @@ import { lazyPart } from "../ui/lazily";
 import { Await, Notice, Page, ProblemLine, ProblemNotice, Section } from "../ui/Page";
 import { type Mistake, judge, mistake, type Verdict } from "./mistakes";
 import { compare } from "./compare";
-import { draftOf, dropDraft, keepDraft, keepScenarios, overtaken, scenariosOf } from "./drafts";
+import { draftOf, dropDraft, keepDraft, keepScenarios, moveScenarios, overtaken, scenariosOf } from "./drafts";
 import { outline } from "./outline";
 import { ProofPanel } from "./ProofPanel";
 import { sample } from "./sample";
@@ -77,7 +77,7 @@ function Writing({ initial, published }: { initial: string; published: Definitio
   const [named, setNamed] = useState(name ?? undefined);
   if (asked.data?.name !== undefined && asked.data.name !== named) setNamed(asked.data.name);
   // A name that was changed in the text is another definition, which nothing is published of.
-  const simulate = () => void navigate({ to: "/simulator", search: { definition: name ?? undefined, draft: dirty ? "1" : undefined } });
+  const simulate = () => void navigate({ to: "/simulator", search: { definition: name ?? undefined, draft: dirty || name === null ? "1" : undefined } });
   const write = (text: string) => {
     setSource(text);
     if (text === begun.source) dropDraft(name);
@@ -105,7 +105,7 @@ function Writing({ initial, published }: { initial: string; published: Definitio
       actions={<>
         {dirty && <Button onClick={() => setGivingUp(true)}>{t("draft.give_up")}</Button>}
         {published && <Link className="button" to="/definitions/$name" params={{ name: published.name }}>{t("close")}</Link>}
-        {published && <Button icon="simulator" disabled={version === undefined} onClick={simulate}>{t("simulate")}</Button>}
+        <Button icon="simulator" disabled={version === undefined} onClick={simulate}>{t("simulate")}</Button>
         {rights.author && <Button kind="primary" disabled={mistakes.length > 0 || !current || !dirty && published !== null} onClick={() => setPublishing(true)}>{t("publish")}</Button>}
       </>}>
       {kept !== null && dirty && (
@@ -134,7 +134,7 @@ function Writing({ initial, published }: { initial: string; published: Definitio
         </div>
       </div>
       <Confirm open={givingUp} onClose={() => setGivingUp(false)} onConfirm={giveUp} title={t("draft.give_up")} words={t("draft.give_up.about")} act={t("draft.give_up")} />
-      {publishing && <PublishDialog source={source} published={published} target={named ?? null} base={named === name ? begun.base : null} own={version} onDone={() => dropDraft(name)} onClose={() => setPublishing(false)} onRefused={(list) => { setRefused({ source, mistakes: list }); setPublishing(false); }} />}
+      {publishing && <PublishDialog source={source} published={published} target={named ?? null} base={named === name ? begun.base : null} own={version} onDone={(done) => { dropDraft(name); moveScenarios(name, done); }} onClose={() => setPublishing(false)} onRefused={(list) => { setRefused({ source, mistakes: list }); setPublishing(false); }} />}
     </Page>
   );
 }
@@ -156,7 +156,7 @@ function useSettled(source: string): string {
 }
 
 /** `target` is the name that the text has, `base` the version of it that the text began from, `own` the version that it would be. */
-function PublishDialog({ source, published, target, base, own, onDone, onClose, onRefused }: { source: string; published: DefinitionView | null; target: string | null; base: string | null; own: string | undefined; onDone: () => void; onClose: () => void; onRefused: (mistakes: Mistake[]) => void }) {
+function PublishDialog({ source, published, target, base, own, onDone, onClose, onRefused }: { source: string; published: DefinitionView | null; target: string | null; base: string | null; own: string | undefined; onDone: (name: string) => void; onClose: () => void; onRefused: (mistakes: Mistake[]) => void }) {
   const t = useT();
   const language = useLanguage();
   const navigate = useNavigate();
@@ -176,7 +176,7 @@ function PublishDialog({ source, published, target, base, own, onDone, onClose, 
       return (await (await call(`/definitions${query({ over, waive: waive.trim(), canary: canary ? String(share) : undefined })}`, { method: "POST", text: source, type: "application/yaml" })).json()) as PublishedView;
     },
     onSuccess: (done) => {
-      onDone();
+      onDone(done.name);
       stale("definitions", "outline");
       toast(t(done.canary_percent != null ? "publish.done.canary" : done.fresh ? "publish.done" : "publish.same", { name: done.name, version: done.version.slice(0, 8) }));
       void navigate({ to: "/definitions/$name", params: { name: done.name } });

@@ -9,11 +9,13 @@ import { send } from "../api/client";
 import type { ScenariosRequest, ScenariosView, ScenarioView, TimelineLine } from "../api/schema";
 import { useLanguage, useT } from "../i18n";
 import { duration } from "../i18n/format";
-import { useSaid } from "../i18n/said";
+import { useSaid, useTold } from "../i18n/said";
 import { Button } from "../ui/Controls";
 import { Icon, type IconName } from "../ui/Icon";
 import { lazyPart } from "../ui/lazily";
 import { ProblemLine, Section } from "../ui/Page";
+import { Earlier } from "./Earlier";
+import { same } from "./same";
 import type { EditorHandle } from "./Yaml";
 
 const Editor = lazyPart(async () => (await import("./Yaml")).YamlEditor);
@@ -32,17 +34,18 @@ export function ScenariosPanel({ source, ready, text, onText }: { source: string
   const t = useT();
   const handle = useRef<EditorHandle>(null);
   const file = useRef<HTMLInputElement>(null);
-  const run = useMutation({ mutationFn: () => send<ScenariosView>("POST", "/authoring/scenarios", { source, scenarios: text } satisfies ScenariosRequest) });
+  const asked: ScenariosRequest = { source, scenarios: text };
+  const run = useMutation({ mutationFn: (request: ScenariosRequest) => send<ScenariosView>("POST", "/authoring/scenarios", request) });
   return (
     <Section title={t("scenarios")} actions={<>
       <input ref={file} type="file" hidden accept=".yaml,.yml" aria-label={t("scenarios.open")} onChange={(event) => void event.target.files?.[0]?.text().then(onText)} />
       <Button onClick={() => file.current?.click()}>{t("scenarios.open")}</Button>
-      <Button kind="primary" busy={run.isPending} disabled={!ready} title={ready ? undefined : t("scenarios.not_ready")} onClick={() => run.mutate()}>{t("scenarios.run")}</Button>
+      <Button kind="primary" busy={run.isPending} disabled={!ready} title={ready ? undefined : t("scenarios.not_ready")} onClick={() => run.mutate(asked)}>{t("scenarios.run")}</Button>
     </>}>
       <div className="stack">
         <div className="scenarios-text"><Editor source={text} onChange={onText} mistakes={NO_MISTAKES} handle={handle} label={t("scenarios.text")} plain /></div>
         <ProblemLine error={run.error} />
-        {run.data && <Results came={run.data} />}
+        {run.data && <Earlier is={!same(run.variables, asked)} words="scenarios.earlier"><Results came={run.data} /></Earlier>}
       </div>
     </Section>
   );
@@ -78,11 +81,12 @@ function Result({ of }: { of: ScenarioView }) {
 
 function Line({ line }: { line: TimelineLine }) {
   const language = useLanguage();
+  const told = useTold();
   const [tone, icon] = MARKS[line.mark] ?? ["pending", "pending"];
   return (
     <li className={`history-line tone-${tone}`}>
       <span className="history-at">+{duration(language, line.at_ms)}</span><span className="history-icon"><Icon name={icon} size={12} /></span>
-      <span className="grow break">{line.step && <strong>{line.step} </strong>}{line.text}</span>
+      <span className="grow break">{line.step && <strong>{line.step} </strong>}{told(line.text)}</span>
     </li>
   );
 }

@@ -14,6 +14,8 @@ import { short } from "../ui/bits";
 import { Button, Field, Input } from "../ui/Controls";
 import { Await, Figure, Notice, ProblemLine } from "../ui/Page";
 import { StateBadge } from "../ui/State";
+import { Earlier } from "./Earlier";
+import { same } from "./same";
 
 const LIMIT = 100;
 const LIMIT_MAX = 1_000;
@@ -28,21 +30,19 @@ export function WhatIfPanel({ name, candidate, ready = true }: { name: string; c
   const [which, setWhich] = useState(`definition:${name}`);
   const [limit, setLimit] = useState(LIMIT);
   const ask = useMutation({
-    mutationFn: () => {
-      const filter = new URLSearchParams(fromSearch(typed(which)) as Record<string, string>).toString();
-      return send<WhatIf>("POST", "/ops/what-if", { ...candidate, filter, limit } satisfies WhatIfRequest);
-    },
+    mutationFn: (request: WhatIfRequest) => send<WhatIf>("POST", "/ops/what-if", request),
   });
+  const asked: WhatIfRequest = { ...candidate, filter: new URLSearchParams(fromSearch(typed(which)) as Record<string, string>).toString(), limit };
   return (
     <div className="stack">
       <p className="muted">{t("what_if.about")}</p>
-      <form className="row wrap form-line" onSubmit={(event) => { event.preventDefault(); if (ready) ask.mutate(); }}>
+      <form className="row wrap form-line" onSubmit={(event) => { event.preventDefault(); if (ready) ask.mutate(asked); }}>
         <Field label={t("what_if.which")} hint={t("what_if.which.hint")}>{(id) => <Input id={id} className="mono" spellCheck={false} required value={which} onChange={(event) => setWhich(event.target.value)} />}</Field>
         <Field label={t("what_if.limit")}>{(id) => <Input id={id} type="number" min={1} max={LIMIT_MAX} value={limit} onChange={(event) => setLimit(Number(event.target.value))} />}</Field>
         <Button type="submit" kind="primary" busy={ask.isPending} disabled={!ready} title={ready ? undefined : t("scenarios.not_ready")}>{t("what_if.run")}</Button>
       </form>
       <ProblemLine error={ask.error} />
-      {(ask.data !== undefined || ask.isPending) && <Await of={{ data: ask.data, error: null, isError: false, refetch: () => undefined }}>{(came) => <Came came={came} />}</Await>}
+      {(ask.data !== undefined || ask.isPending) && <Await of={{ data: ask.data, error: null, isError: false, refetch: () => undefined }}>{(came) => <Earlier is={!same(ask.variables, asked)} words="what_if.earlier"><Came came={came} /></Earlier>}</Await>}
     </div>
   );
 }

@@ -42,6 +42,15 @@ export function keepScenarios(name: string | null, text: string): void {
   }
 }
 
+/** What was written beside a text of one name, or of none yet, stands beside what was published of it. */
+export function moveScenarios(from: string | null, to: string): void {
+  const text = scenariosOf(from);
+  if (from === to || text === null) return;
+  keepScenarios(to, text);
+  // A published definition keeps its own; the next new one begins with none.
+  if (from === null) sessionStorage.removeItem(SCENARIOS);
+}
+
 /**
  * The active version that publishing would replace unseen: another than the text began from, and not what it says itself.
  * `base` is null where the text began from none.

@@ -38,6 +38,12 @@ export async function beside(source: string): Promise<Record<string, string>> {
   return said(Object.fromEntries(Object.entries(await parsed(source)).filter(([key]) => !SECTIONS.includes(key))));
 }
 
+/** What a text is of, and what its sagas take; a name or an input that it has not got right is none. */
+export async function head(source: string): Promise<{ name: string; input: unknown }> {
+  const root = await parsed(source);
+  return { name: text(root["saga"]), input: record(root["input"]) };
+}
+
 export async function outline(source: string): Promise<Outlined[]> {
   const root = await parsed(source);
   const steps = (section: string, turn?: string) =>

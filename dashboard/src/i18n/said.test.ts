@@ -8,7 +8,8 @@ import { expect, test } from "vitest";
 import { en } from "./en";
 import { CHECKS } from "./ko/checks";
 import { ENGINE } from "./ko/engine";
-import { because, checked, explained, meaning, said } from "./said";
+import { TELL } from "./ko/tell";
+import { because, checked, explained, meaning, said, told } from "./said";
 
 const ROOT = resolve(import.meta.dirname, "../../..");
 
@@ -25,13 +26,13 @@ const everything = [workers, ...["crates/saga-core/src", "crates/saga-protocol/s
 
 test("every phrase is one that the engine or a worker says", () => {
   // What is there instead of a kind is put behind.
-  const gone = [...ENGINE, ...CHECKS].filter(([english]) => english.split(/\{\w+\}|`|, not /).map((part) => part.trim().replace(/^[:,;.]+ ?|[:.]$/g, "")).some((part) => part.length > 3 && !everything.includes(part)));
+  const gone = [...ENGINE, ...CHECKS, ...TELL].filter(([english]) => english.split(/\{\w+\}|`|, not /).map((part) => part.trim().replace(/^[:,;.]+ ?|[:.]$/g, "")).some((part) => part.length > 3 && !everything.includes(part)));
   expect(gone.map(([english]) => english)).toEqual([]);
 });
 
 test("a phrase is there once, and its Korean fills in the same values", () => {
-  for (const book of [ENGINE, CHECKS]) expect(book.filter(([english], at) => book.findIndex(([other]) => other === english) !== at).map(([english]) => english)).toEqual([]);
-  for (const [english, korean] of [...ENGINE, ...CHECKS]) for (const [hole] of korean.matchAll(/\{\w+\}/g)) expect(english).toContain(hole);
+  for (const book of [ENGINE, CHECKS, TELL]) expect(book.filter(([english], at) => book.findIndex(([other]) => other === english) !== at).map(([english]) => english)).toEqual([]);
+  for (const [english, korean] of [...ENGINE, ...CHECKS, ...TELL]) for (const [hole] of korean.matchAll(/\{\w+\}/g)) expect(english).toContain(hole);
 });
 
 test("why the state machine ignores or refuses something is known, all of it", () => {
@@ -77,6 +78,25 @@ test("what is said is found as a whole, in parts, and within sentences; the rest
   expect(said("ko", "Sends pay (payment.confirm), round 2; then undoes a, b.")).toBe("pay (payment.confirm) 전송 (2라운드); 그다음 a, b 되돌림");
   expect(said("ko", "the canary failed: 1 of 1: failed again: pay: BUSY")).toBe("카나리 실패: 1건 중 1건: 다시 실패: pay: BUSY");
   expect(said("ko", "a worker's own words")).toBe("a worker's own words");
+});
+
+test("what a scenario's timeline tells is known, all of it", () => {
+  const tell = sources("crates/saga-core/src/simulate").find((text) => text.startsWith("//! A run's timeline")) ?? "";
+  const state = readFileSync(join(ROOT, "crates/saga-core/src/state.rs"), "utf8");
+  const whys = [.../pub enum Why \{(.+?)\n\}/s.exec(state)?.[1]?.matchAll(/^ {4}([A-Z]\w+),/gm) ?? []].map(([, name]) => (name ?? "").replace(/(?<=.)[A-Z]/g, "_$&").toLowerCase());
+  const kinds = [...machine.matchAll(/Anomaly\(\s*"(\w+)"/g)].map(([, kind]) => kind ?? "");
+  const notes = [...machine.matchAll(/\.note\(format!\(\s*"([^"]+)"/g)].map(([, note]) => note ?? "");
+  // Ends of lines stand behind something; what has no word of its own needs none, and why a saga is parked is asked one by one.
+  const lines = [...tell.replace(/^ *\/\/.*$/gm, "").matchAll(/"([^"\n]+)"/g)].map(([, line]) => line ?? "").filter((line) => /[a-z]{4}/.test(line.replace(/\{\w*\}/g, "")) || /try/.test(line)).filter((line) => line !== "parked: {}");
+  expect([whys.length > 8, kinds.length > 3, notes.length > 5, lines.length > 30]).toEqual([true, true, true, true]);
+  const texts = [...whys.map((why) => `parked: ${why}`), ...kinds.map((kind) => `anomaly: ${kind}`), ...notes, ...lines].map((line) => line.replace(/(?<=\S)(\{(tries|why|so|refused|ignored)\})+$/, "")).map((line) => (/^[ :]/.test(line) ? `4711${line}` : line).replace(/\{\w*\}/g, "4711"));
+  // A step's name and an author's own mistake: nothing of it is the engine's.
+  const english = (text: string) => text !== "4711: 4711" && /[a-z]{4}/.test(told("ko", text).replace("output_schema", ""));
+  expect([...new Set(texts)].filter(english)).toEqual([]);
+  expect(told("ko", "payment.confirm to be retried (try 2, round 3): FAILED (The bank sleeps.)")).toBe("payment.confirm 재시도 예정 (2번째 시도, 3라운드): FAILED (The bank sleeps.)");
+  expect(told("ko", "payment.cancel undecidable: ignored, the round is settled")).toBe("payment.cancel 판단 불가: 무시됨, 이미 결정된 라운드입니다");
+  expect(told("ko", "operator: cancel (the customer called): refused, the saga has ended")).toBe("운영자: 취소 (the customer called): 거부됨, 사가가 이미 끝났습니다");
+  expect(told("en", "silent; try 2 goes out")).toBe("silent; try 2 goes out");
 });
 
 test("a worker's words in another language come behind what their code means", () => {

@@ -5,6 +5,7 @@ import { type Key, type Language, type T, translate, useLanguage } from "./index
 import { particles } from "./particles";
 import { CHECKS, KINDS } from "./ko/checks";
 import { ENGINE, WORDS } from "./ko/engine";
+import { TELL, TOLD } from "./ko/tell";
 
 const DEPTH_MAX = 4;
 const REMEMBERED_MAX = 500;
@@ -72,6 +73,7 @@ function book(phrases: readonly [string, string][], words: Record<string, string
 
 const korean = book(ENGINE, WORDS);
 const koreanOfChecks = book(CHECKS, KINDS);
+const koreanOfTimelines = book([...TELL, ...ENGINE], { ...WORDS, ...TOLD });
 
 export function said(language: Language, text: string): string {
   return language === "ko" ? korean(text) : text;
@@ -87,6 +89,17 @@ export function useChecked(): (text: string) => string {
 }
 
 const CHECKED: Record<Language, (text: string) => string> = { en: (text) => text, ko: koreanOfChecks };
+
+/** A line of a scenario's timeline. */
+export function told(language: Language, text: string): string {
+  return language === "ko" ? koreanOfTimelines(text) : text;
+}
+
+export function useTold(): (text: string) => string {
+  return TIMELINES[useLanguage()];
+}
+
+const TIMELINES: Record<Language, (text: string) => string> = { en: (text) => text, ko: koreanOfTimelines };
 
 /** What the engine says, in the reader's language. */
 export function useSaid(): (text: string) => string {

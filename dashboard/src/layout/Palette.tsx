@@ -10,9 +10,11 @@ import type { SagaPage } from "../api/contract";
 import { asProblem } from "../api/problem";
 import { definitions } from "../api/queries";
 import { useT } from "../i18n";
+import { useSaid } from "../i18n/said";
 import { short } from "../ui/bits";
 import { Icon, type IconName } from "../ui/Icon";
 import { composing } from "../ui/keyboard";
+import { problemWords } from "../ui/Page";
 import { offered } from "./commands";
 import { PAGES } from "./navigation";
 
@@ -21,6 +23,7 @@ interface Item { id: string; label: string; note?: string; icon: IconName; go: (
 
 export function Palette({ onClose }: { onClose: () => void }) {
   const t = useT();
+  const said = useSaid();
   const navigate = useNavigate();
   const [text, setText] = useState("");
   const [at, setAt] = useState(0);
@@ -55,6 +58,8 @@ export function Palette({ onClose }: { onClose: () => void }) {
       go: () => void navigate({ to: "/sagas/$id", params: { id: saga.saga } }),
     });
   }
+  // A page or a definition of that name does not say that there is no such saga.
+  const failed = found.isError && !found.isFetching;
   const deeds = offered().filter((it) => has(it.label)).map((it) => ({ ...it, note: t("palette.deed") }));
   // Before anything is typed, what can be done here comes first.
   if (typed === "") items.push(...deeds);
@@ -94,8 +99,9 @@ export function Palette({ onClose }: { onClose: () => void }) {
               if (event.key === "ArrowUp") { event.preventDefault(); setAt(Math.max(0, chosen - 1)); }
               if (event.key === "Enter") { event.preventDefault(); if (items[chosen]) run(items[chosen]); else entered.current = typed; }
             }} />
+          {failed && <p className="palette-item" role="alert">{t("palette.unread")} {problemWords(found.error, t, said)}</p>}
           <div className="palette-list" role="listbox" id={listId} aria-label={t("palette.open")}>
-            {items.length === 0 && <p className="muted palette-item">{found.isFetching ? t("loading") : t("palette.nothing")}</p>}
+            {items.length === 0 && !failed && <p className="muted palette-item">{found.isFetching ? t("loading") : t("palette.nothing")}</p>}
             {items.map((item, index) => (
               // eslint-disable-next-line jsx-a11y/click-events-have-key-events -- the input above has the keys
               <div key={item.id} id={`${listId}-${index}`} role="option" tabIndex={-1} aria-selected={index === chosen} className="palette-item" onClick={() => run(item)} onMouseMove={() => setAt(index)}>

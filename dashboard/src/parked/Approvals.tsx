@@ -1,22 +1,20 @@
 // What waits for a second pair of eyes.
 
-import { useMutation, useQuery } from "@tanstack/react-query";
+import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useState } from "react";
 
-import { send } from "../api/client";
 import { UNTOLD_MS, useInterval } from "../api/live";
 import type { Approval } from "../api/contract";
-import { approvals, jobs, useRights, useStale } from "../api/queries";
-import { term, useLanguage, useT } from "../i18n";
-import { money } from "../i18n/format";
+import { approvals, jobs, useRights } from "../api/queries";
+import { useLanguage, useT } from "../i18n";
 import { amountOf } from "../jobs/deed";
 import { jobTitle, unapproved } from "../jobs/JobsPage";
-import { toast } from "../layout/Toasts";
 import { Ago, Amount, short } from "../ui/bits";
-import { Button, Dialog, DialogEnd, Field, Input } from "../ui/Controls";
+import { Button } from "../ui/Controls";
 import { Icon } from "../ui/Icon";
-import { ProblemLine, Section, Unread } from "../ui/Page";
+import { Section, Unread } from "../ui/Page";
+import { type Decision, DecideDialog, deedOf } from "./DecideDialog";
 
 export function Approvals() {
   const t = useT();
@@ -48,39 +46,21 @@ export function Approvals() {
 
 function Line({ approval }: { approval: Approval }) {
   const t = useT();
-  const language = useLanguage();
   const rights = useRights();
-  const stale = useStale();
-  const [asking, setAsking] = useState<"approve" | "reject" | null>(null);
-  const [why, setWhy] = useState("");
-  // Why one approves is no reason to reject.
-  const close = () => { setAsking(null); setWhy(""); decide.reset(); };
-  const decide = useMutation({
-    mutationFn: (decision: "approve" | "reject") => send<Approval>("POST", `/ops/approvals/${approval.id}`, { decision, why: why.trim() }),
-    onSuccess: (done) => { close(); stale("approvals", "parked", "saga", "overview"); toast(t(done.state === "approved" ? "approvals.approved" : "approvals.rejected")); },
-  });
-  const asked = approval.action as Record<string, unknown>;
-  const action = term(t, "action", String(asked["action"] ?? ""));
-  const step = asked["step"] == null ? "" : `: ${String(asked["step"])}`;
-  const amount = approval.amount != null && approval.currency ? money(language, approval.amount, approval.currency) : "";
+  const [asking, setAsking] = useState<Decision | null>(null);
+  const title = deedOf(approval, t);
   const own = rights.me !== undefined && !rights.me.dev && rights.me.principal === approval.asked_by;
   return (
     <li className="line parked-line">
       <span className="parked-amount"><Amount amount={approval.amount} currency={approval.currency} /></span>
-      <div className="grow"><p><strong>{action}{step}</strong> · <Link to="/sagas/$id" params={{ id: approval.saga }}>{approval.key ?? short(approval.saga)}</Link></p><p className="muted break">“{approval.why}” — {approval.asked_by}, <Ago at={approval.asked_at} /></p></div>
+      <div className="grow"><p><strong>{title}</strong> · <Link to="/sagas/$id" params={{ id: approval.saga }}>{approval.key ?? short(approval.saga)}</Link></p><p className="muted break">“{approval.why}” — {approval.asked_by}, <Ago at={approval.asked_at} /></p></div>
       {rights.operate && (
         <div className="parked-do">
           <Button onClick={() => setAsking("reject")}>{t("approvals.reject")}</Button>
           <Button kind="primary" disabled={own} title={own ? t("approvals.own") : undefined} onClick={() => setAsking("approve")}>{t("approvals.approve")}</Button>
         </div>
       )}
-      <Dialog open={asking !== null} onClose={close} title={`${action}${step}`} description={<p>“{approval.why}” — {approval.asked_by}</p>}>
-        <form className="stack" onSubmit={(event) => { event.preventDefault(); if (asking) decide.mutate(asking); }}>
-          <Field label={t("act.why")}>{(id) => <Input id={id} required value={why} onChange={(event) => setWhy(event.target.value)} />}</Field>
-          <ProblemLine error={decide.error} />
-          <DialogEnd><Button onClick={close}>{t("cancel")}</Button><Button type="submit" kind={asking === "reject" ? "danger" : "primary"} disabled={why.trim() === ""} busy={decide.isPending}>{asking === "reject" ? t("approvals.reject") : t("approvals.go", { action, amount })}</Button></DialogEnd>
-        </form>
-      </Dialog>
+      {asking && <DecideDialog approval={approval} decision={asking} title={title} onClose={() => setAsking(null)} />}
     </li>
   );
 }

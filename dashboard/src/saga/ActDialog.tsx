@@ -5,23 +5,23 @@ import { useEffect, useMemo, useState } from "react";
 
 import { send } from "../api/client";
 import type { Acted, ActionPlan, SagaView } from "../api/contract";
-import { asProblem } from "../api/problem";
+import { asProblem, unread } from "../api/problem";
 import { useRights, useStale } from "../api/queries";
 import { unique } from "../api/unique";
-import { term, useLanguage, useT } from "../i18n";
+import { useLanguage, useT } from "../i18n";
 import { useSaid } from "../i18n/said";
 import { toast } from "../layout/Toasts";
 import { Button, Check, Dialog, DialogEnd, Field, Input, Textarea } from "../ui/Controls";
-import { ProblemLine } from "../ui/Page";
+import { ProblemLine, Unread } from "../ui/Page";
 import { StateBadge } from "../ui/State";
 import { typedJson } from "../ui/typed";
-import { differences } from "./differences";
+import { Changes, Undone, Unsettled } from "./Consequences";
 import { type Move, moved, triedOnly } from "./moved";
 import { firstText } from "./plans";
 import { laneId } from "./spans";
-import { sameDeed, usePlans } from "./usePlans";
+import { type Plans, sameDeed, usePlans } from "./usePlans";
 import { givenName, keepName } from "./who";
-import { goes, wouldUndo } from "./words";
+import { goes } from "./words";
 
 const WAIT_S = 5;
 
@@ -35,7 +35,7 @@ export function ActDialog({ saga: now, plan: chosen, revision: of, onClose }: { 
   // What is decided on. The saga may move on behind the dialog; then it is looked at, and decided, again.
   const [looked, setLooked] = useState({ saga: now, plan: chosen, revision: of });
   const { saga, plan, revision } = looked;
-  const { has, moves, again } = useMoved(now, looked, setLooked);
+  const { has, moves, again, asked } = useMoved(now, looked, setLooked);
   const [who, setWho] = useState(givenName);
   const [why, setWhy] = useState("");
   const [evidence, setEvidence] = useState("");
@@ -80,8 +80,7 @@ export function ActDialog({ saga: now, plan: chosen, revision: of, onClose }: { 
       <form className="stack" onSubmit={(event) => { event.preventDefault(); if (!missing) act.mutate(); }}>
         {plan.approval && <p className="state tone-late" style={{ whiteSpace: "normal" }}>{t("act.approval")}</p>}
         {plan.action === "compensate" && <Undone saga={saga} />}
-        {(plan.uncompensated?.length ?? 0) > 0 && <p><strong>{t("act.uncompensated")}</strong> {plan.uncompensated?.join(", ")}</p>}
-        {(plan.may_take_effect?.length ?? 0) > 0 && <p><strong>{t("act.may_take_effect")}</strong> {plan.may_take_effect?.join(", ")}</p>}
+        <Unsettled plan={plan} />
         {edits && (
           <Field label={needs("input") ? t("act.input") : t("act.output")} hint={needs("output") ? t("act.output.hint") : undefined} error={json.trim() === "" ? undefined : parsed.fault}>
             {(id) => <Textarea id={id} className="mono" rows={10} spellCheck={false} value={json} onChange={(event) => setJson(event.target.value)} />}
@@ -92,7 +91,7 @@ export function ActDialog({ saga: now, plan: chosen, revision: of, onClose }: { 
         {nameless && <Field label={t("act.who")} hint={t("act.who.hint")}>{(id) => <Input id={id} required maxLength={200} value={who} autoComplete="username" onChange={(event) => setWho(event.target.value)} />}</Field>}
         <Field label={t("act.why")} hint={t("act.why.hint")}>{(id) => <Textarea id={id} required maxLength={1_000} rows={2} value={why} onChange={(event) => setWhy(event.target.value)} />}</Field>
         {needs("acknowledged") && <Check checked={acknowledged} onChange={(event) => setAcknowledged(event.target.checked)} label={t(plan.action === "abandon" ? "act.ack.abandon" : "act.ack.effect")} />}
-        {has ? <Moved moves={moves} again={again} onAgain={() => act.reset()} /> : <ProblemLine error={act.error} />}
+        {has ? <Moved moves={moves} again={again} asked={asked} onAgain={() => act.reset()} /> : <ProblemLine error={act.error} />}
         <DialogEnd>
           <Button onClick={onClose}>{t("cancel")}</Button>
           <Button type="submit" kind={plan.action === "retry" || plan.action === "resume_compensation" ? "primary" : "danger"} disabled={missing} busy={act.isPending}>
@@ -108,8 +107,8 @@ interface Looked { saga: SagaView; plan: ActionPlan; revision: number }
 /** What the same deed is now: not known yet, not possible any more (and why), or another decision. */
 type Again = { state: "asking" } | { state: "gone"; why: string | undefined } | { state: "allowed"; decide: () => void };
 
-function useMoved(now: SagaView, looked: Looked, setLooked: (looked: Looked) => void): { has: boolean; moves: Move[]; again: Again } {
-  const { plans, revision, known } = usePlans(now);
+function useMoved(now: SagaView, looked: Looked, setLooked: (looked: Looked) => void): { has: boolean; moves: Move[]; again: Again; asked: Plans["asked"] } {
+  const { plans, revision, known, asked } = usePlans(now);
   const has = now.revision > looked.revision;
   const moves = useMemo(() => moved(looked.saga, now), [looked.saga, now]);
   const same = sameDeed(plans, looked.plan);
@@ -121,11 +120,11 @@ function useMoved(now: SagaView, looked: Looked, setLooked: (looked: Looked) => 
   const again: Again = !known ? { state: "asking" }
     : same?.allowed ? { state: "allowed", decide: () => setLooked({ saga: now, plan: same, revision }) }
     : { state: "gone", why: same?.refused ?? undefined };
-  return { has: has && !follows, moves, again };
+  return { has: has && !follows, moves, again, asked };
 }
 
 /** What changed since it was looked at, and whether the deed can still be decided on. */
-function Moved({ moves, again, onAgain }: { moves: Move[]; again: Again; onAgain: () => void }) {
+function Moved({ moves, again, asked, onAgain }: { moves: Move[]; again: Again; asked: Plans["asked"]; onAgain: () => void }) {
   const t = useT();
   const said = useSaid();
   const tried = (attempt: number) => (attempt > 1 ? ` (${t("try_number", { attempt })})` : "");
@@ -137,32 +136,9 @@ function Moved({ moves, again, onAgain }: { moves: Move[]; again: Again; onAgain
           <span>{move.step ?? t("saga")}:</span><StateBadge state={move.before.state} quiet />{tried(move.before.attempt)}→<StateBadge state={move.after.state} quiet />{tried(move.after.attempt)}
         </li>
       ))}</ul>
-      {again.state === "asking" && <p>{t("loading")}</p>}
+      {again.state === "asking" && (unread(asked.data, asked.error) ? <Unread of={asked} what={t("actions")} /> : <p>{t("loading")}</p>)}
       {again.state === "gone" && <p>{t("moved.gone")} {said(again.why ?? "")}</p>}
       {again.state === "allowed" && <p className="row wrap"><span>{t("moved.again")}</span><Button onClick={() => { onAgain(); again.decide(); }}>{t("moved.look")}</Button></p>}
     </div>
-  );
-}
-
-function Undone({ saga }: { saga: SagaView }) {
-  const t = useT();
-  const steps = wouldUndo(saga).reverse();
-  if (steps.length === 0) return <p>{t("act.undo.nothing")}</p>;
-  return (
-    <div>
-      <p><strong>{t("act.undo")}</strong></p>
-      <ul>{steps.map((step) => <li key={laneId(step)}>⤺ {laneId(step)} <span className="muted">{step.worker}.{step.compensation}</span> {step.state !== "succeeded" && <span className="muted">({term(t, "state", step.state)})</span>}</li>)}</ul>
-    </div>
-  );
-}
-
-function Changes({ before, after }: { before: unknown; after: unknown }) {
-  const t = useT();
-  const found = differences(before, after);
-  if (found.length === 0) return <p className="muted">{t("act.unchanged")}</p>;
-  return (
-    <table className="plain"><thead><tr><th scope="col">{t("act.where")}</th><th scope="col">{t("act.before")}</th><th scope="col">{t("act.after")}</th></tr></thead>
-      <tbody>{found.map((it) => <tr key={it.pointer}><td className="mono">{it.pointer}</td><td className="mono break"><del>{it.before}</del></td><td className="mono break"><ins>{it.after}</ins></td></tr>)}</tbody>
-    </table>
   );
 }

@@ -13,6 +13,7 @@ import { Icon } from "../ui/Icon";
 import { Json } from "../ui/Json";
 import { Notice } from "../ui/Page";
 import { look } from "../ui/State";
+import { isOf } from "./items";
 
 const SHOWN = 100;
 const MORE = 500;
@@ -43,11 +44,6 @@ export function History({ events, beside, earlier, onEarlier, busy, startedAt, s
         : <Late key={`late/${it.late.id}`} late={it.late} startedAt={startedAt} />)}</ol>
     </div>
   );
-}
-
-/** Whether it is about a step, or about none. */
-function isOf(event: { step?: string | null }, step: string | null): boolean {
-  return step === null || event.step == null || event.step === step.replace(/\[\d+\]$/, "");
 }
 
 type Placed = { at: number } & ({ event: HistoryEvent } | { letter: DeadLetter } | { late: IgnoredView });

@@ -20,21 +20,25 @@ export function ReplayDialog({ saga, onClose }: { saga: SagaView; onClose: () =>
   const t = useT();
   const [version, setVersion] = useState<string | undefined>(undefined);
   const asked = useQuery(replayPlan(saga.saga, version));
+  // What is written is the operator's, whichever version it is for.
+  const [written, setWritten] = useState<Written>({ why: "", fresh: {}, edited: null });
   return (
     <Dialog open onClose={onClose} wide title={t("replay")} description={<p>{t("replay.about")}</p>}>
-      <Await of={asked}>{(plan) => <Plan key={plan.version} plan={plan} saga={saga} onVersion={setVersion} onClose={onClose} />}</Await>
+      <Await of={asked}>{(plan) => <Plan key={plan.version} plan={plan} saga={saga} written={written} onWrite={(part) => setWritten((before) => ({ ...before, ...part }))} onVersion={setVersion} onClose={onClose} />}</Await>
     </Dialog>
   );
 }
 
-function Plan({ plan, saga, onVersion, onClose }: { plan: ReplayPlan; saga: SagaView; onVersion: (version: string) => void; onClose: () => void }) {
+/** Only that it was seen what a version does is of that version. */
+interface Written { why: string; fresh: Record<string, string>; edited: string | null }
+
+function Plan({ plan, saga, written, onWrite, onVersion, onClose }: { plan: ReplayPlan; saga: SagaView; written: Written; onWrite: (part: Partial<Written>) => void; onVersion: (version: string) => void; onClose: () => void }) {
   const t = useT();
   const said = useSaid();
   const navigate = useNavigate();
   const stale = useStale();
-  const [why, setWhy] = useState("");
-  const [fresh, setFresh] = useState<Record<string, string>>({});
-  const [edited, setEdited] = useState<string | null>(null);
+  const { why, edited } = written;
+  const fresh = asksFor(plan, written.fresh);
   const typed = useMemo(() => (edited === null ? null : typedJson(edited, t)), [edited, t]);
   const amount = moneyOf(saga, useLanguage());
   const [acknowledged, setAcknowledged] = useState(false);
@@ -64,15 +68,20 @@ function Plan({ plan, saga, onVersion, onClose }: { plan: ReplayPlan; saga: Saga
       {warnings.map((warning) => <p key={warning} className="state tone-late" style={{ whiteSpace: "normal" }}>{said(warning)}</p>)}
       {plan.fresh.map((it) => (
         <Field key={it.pointer} label={t("replay.fresh", { pointer: it.pointer })}>
-          {(id) => <Input id={id} required value={fresh[it.pointer] ?? ""} onChange={(event) => setFresh({ ...fresh, [it.pointer]: event.target.value })} />}
+          {(id) => <Input id={id} required value={fresh[it.pointer] ?? ""} onChange={(event) => onWrite({ fresh: { ...written.fresh, [it.pointer]: event.target.value } })} />}
         </Field>
       ))}
-      {edited === null ? <div><button type="button" className="link" onClick={() => setEdited(writeExact(plan.input, 2))}>{t("replay.edit")}</button></div>
-        : <Field label={t("data.input")} error={typed?.fault}>{(id) => <Textarea id={id} className="mono" rows={10} spellCheck={false} value={edited} onChange={(event) => setEdited(event.target.value)} />}</Field>}
-      <Field label={t("act.why")}>{(id) => <Textarea id={id} rows={2} required value={why} onChange={(event) => setWhy(event.target.value)} />}</Field>
+      {edited === null ? <div><button type="button" className="link" onClick={() => onWrite({ edited: writeExact(plan.input, 2) })}>{t("replay.edit")}</button></div>
+        : <Field label={t("data.input")} error={typed?.fault}>{(id) => <Textarea id={id} className="mono" rows={10} spellCheck={false} value={edited} onChange={(event) => onWrite({ edited: event.target.value })} />}</Field>}
+      <Field label={t("act.why")}>{(id) => <Textarea id={id} rows={2} required value={why} onChange={(event) => onWrite({ why: event.target.value })} />}</Field>
       {mustSee && <Check label={t("replay.ack")} checked={acknowledged} onChange={(event) => setAcknowledged(event.target.checked)} />}
       <ProblemLine error={start.error} />
       <DialogEnd><Button onClick={onClose}>{t("cancel")}</Button><Button type="submit" kind="primary" disabled={!plan.allowed || missing || (mustSee && !acknowledged)} busy={start.isPending}>{amount === null ? t("replay.go") : t("replay.go.money", { amount })}</Button></DialogEnd>
     </form>
   );
+}
+
+/** Of what was brought anew, what this version asks for. */
+function asksFor(plan: ReplayPlan, brought: Record<string, string>): Record<string, string> {
+  return Object.fromEntries(plan.fresh.flatMap(({ pointer }) => (brought[pointer] === undefined ? [] : [[pointer, brought[pointer]]])));
 }

@@ -18,7 +18,7 @@ import { traceAddress } from "../settings/trace";
 import { Ago, Amount, Copy, Id, Span, Until } from "../ui/bits";
 import { Button, Menu, type MenuItem, Tabs } from "../ui/Controls";
 import { Icon } from "../ui/Icon";
-import { Await, Page, Section } from "../ui/Page";
+import { Await, Page, Section, Unread } from "../ui/Page";
 import { standing, StateBadge } from "../ui/State";
 import { ActDialog } from "./ActDialog";
 import { Data } from "./Data";
@@ -37,7 +37,7 @@ import { StepPanel } from "./StepPanel";
 import { Timers } from "./Timers";
 import { type Acting, type OnAct, usePlans } from "./usePlans";
 import { Waterfall } from "./Waterfall";
-import { cause, remedy, sentence, titled } from "./words";
+import { cause, nextOf, remedy, sentence, titled } from "./words";
 
 export function SagaPage() {
   const { id } = useParams({ from: "/sagas/$id" });
@@ -132,7 +132,7 @@ function Say({ saga, onAct }: { saga: SagaView; onAct: OnAct }) {
       <p className="saga-next">
         {saga.next && (
           <span>
-            {t("saga.next")} {t(`next.${saga.next.what}` as "next.retry", { step: saga.next.step ? laneId({ step: saga.next.step, item: saga.next.item ?? null }) : "", attempt: (track?.attempt ?? 0) + 1, max: track?.attempts_max ?? "–" })}{" "}
+            {t("saga.next")} {t(`next.${saga.next.what}` as "next.retry", { step: saga.next.step ? laneId({ step: saga.next.step, item: saga.next.item ?? null }) : "", ...nextOf(track) })}{" "}
             <Until at={saga.next.at} />
           </span>
         )}
@@ -198,7 +198,7 @@ const REPLAYABLE = ["compensated", "abandoned"];
 function Actions({ saga, onAct }: { saga: SagaView; onAct: OnAct }) {
   const t = useT();
   const rights = useRights();
-  const { plans, revision } = usePlans(saga);
+  const { plans, revision, asked: planned } = usePlans(saga);
   const [replay, setReplay] = useState(false);
   const [signal, setSignal] = useState(false);
   const [erase, setErase] = useState(false);
@@ -234,6 +234,7 @@ function Actions({ saga, onAct }: { saga: SagaView; onAct: OnAct }) {
   if (saga.ended_at && rights.admin) items.push({ label: t("erase"), danger: true, onSelect: () => setErase(true), note: t("erase.note") });
   return (
     <>
+      <Unread of={planned} what={t("actions")} />
       {first && <Button kind="primary" icon="retrying" onClick={() => onAct({ plan: first, revision })}>{titled(first, t)}</Button>}
       {waits && <Button icon="letters" onClick={() => setSignal(true)}>{t("signal.send")}</Button>}
       {REPLAYABLE.includes(saga.status) && <Button icon="simulator" onClick={() => setReplay(true)}>{t("replay")}</Button>}

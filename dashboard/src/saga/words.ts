@@ -1,7 +1,7 @@
 // A saga's state in words: what it does, why, and what comes next.
 
 import type { ActionName, ActionPlan, SagaView } from "../api/contract";
-import type { StepView } from "../api/schema";
+import type { StepView, TrackView } from "../api/schema";
 import { type Key, type Language, type T, term } from "../i18n";
 import { money } from "../i18n/format";
 import { laneId } from "./spans";
@@ -97,7 +97,7 @@ export function sentence(saga: Pick<SagaView, "status" | "steps" | "phase" | "pa
   const step = laneId(first);
   if (now.length > 1) return { key: "say.several", values: { count: now.length, steps: now.map(laneId).join(", ") } };
   switch (track?.state ?? first.state) {
-    case "retrying": return { key: "say.retrying", values: { step, attempt: (track?.attempt ?? 0) + 1, max: track?.attempts_max ?? 0 } };
+    case "retrying": return { key: "say.retrying", values: { step, ...nextOf(track) } };
     case "unknown": return { key: "say.unknown", values: { step } };
     case "waiting": return { key: "say.waiting", values: { step, what: said(first.action) } };
     case "held": return { key: "say.held", values: { step } };
@@ -106,6 +106,14 @@ export function sentence(saga: Pick<SagaView, "status" | "steps" | "phase" | "pa
 }
 
 const PARKED = new Set(["rejected", "exhausted", "pivot_unsettled", "compensation_failed", "undecidable", "output_too_large", "output_unfit", "bad_expression", "poison", "illegal"]);
+
+/**
+ * Which try of its budget comes next, and of how many: one that an operator has begun anew counts from its beginning, and what was the
+ * worker's own trouble is not counted.
+ */
+export function nextOf(track: Pick<TrackView, "charged" | "attempts_max"> | null | undefined): { attempt: number; max: number | "–" } {
+  return { attempt: (track?.charged ?? 0) + 1, max: track?.attempts_max ?? "–" };
+}
 
 /** What is undone when the saga turns around now. */
 export function wouldUndo(saga: Pick<SagaView, "steps">): StepView[] {

@@ -23,7 +23,7 @@ import { type Column, type Sort, sorted, Table, useNarrow } from "../ui/Table";
 import { fromSearch } from "./filter";
 import { FilterBar } from "./FilterBar";
 import { SavedViews } from "./SavedViews";
-import { readsOn, type Seen, settle } from "./settled";
+import { readsOn, rereadMs, type Seen, settle } from "./settled";
 
 const rowKey = (row: SagaSummary) => row.saga;
 
@@ -41,7 +41,7 @@ export function SagasPage() {
     void navigate({ to: "/sagas", search: { ...fromSearch(next), sort: by }, replace: true });
   };
   const every = useInterval();
-  const asked = useInfiniteQuery({ ...sagas(filter), refetchInterval: every });
+  const asked = useInfiniteQuery({ ...sagas(filter), refetchInterval: (query) => rereadMs(query.state.data?.pages.length ?? 1, every) });
   const rows = useMemo(() => asked.data?.pages.flatMap((page) => page.sagas), [asked.data]);
   const lag = asked.data?.pages[0]?.lag_ms ?? 0;
   const { shown, fresh, take } = useSettled(rows, JSON.stringify(filter), asked.isPlaceholderData);
@@ -149,7 +149,7 @@ function Where({ row }: { row: SagaSummary }) {
   if (!row.step && !row.error) return <span className="muted">–</span>;
   return (
     <>
-      <span className="cell-two">{row.step}{(row.attempt ?? 0) > 1 ? ` · ${t("list.try", { attempt: row.attempt, max: row.attempts_max ?? "–" })}` : ""}{row.owner ? ` · ${row.owner}` : ""}</span>
+      <span className="cell-two">{row.step}{(row.attempt ?? 0) > 1 ? ` · ${t("try_number", { attempt: row.attempt })}` : ""}{row.owner ? ` · ${row.owner}` : ""}</span>
       {row.error && <span className="cell-two" title={row.error.message}>{row.error.code}: {explain(row.error.code, row.error.message)}</span>}
     </>
   );

@@ -6,12 +6,17 @@ import { useState } from "react";
 import { send } from "../api/client";
 import { type SagaFilter, savedFilters, useRights, useStale } from "../api/queries";
 import { useT } from "../i18n";
+import { useSaid } from "../i18n/said";
+import { toast } from "../layout/Toasts";
 import { Button, Check, Dialog, DialogEnd, Field, Input, Menu, type MenuItem } from "../ui/Controls";
-import { ProblemLine } from "../ui/Page";
+import { ProblemLine, problemWords } from "../ui/Page";
+import { viewOf } from "./views";
 
 export function SavedViews({ filter, onOpen }: { filter: SagaFilter; onOpen: (filter: SagaFilter) => void }) {
   const t = useT();
+  const said = useSaid();
   const rights = useRights();
+  const principal = rights.me?.principal;
   const stale = useStale();
   const asked = useQuery(savedFilters);
   const [open, setOpen] = useState(false);
@@ -22,12 +27,16 @@ export function SavedViews({ filter, onOpen }: { filter: SagaFilter; onOpen: (fi
     mutationFn: () => send("PUT", `/ops/filters/${encodeURIComponent(name.trim())}`, { query, shared }),
     onSuccess: () => { setOpen(false); setName(""); stale("filters"); },
   });
-  const remove = useMutation({ mutationFn: (gone: string) => send("DELETE", `/ops/filters/${encodeURIComponent(gone)}`), onSuccess: () => stale("filters") });
+  const remove = useMutation({
+    mutationFn: (gone: string) => send("DELETE", `/ops/filters/${encodeURIComponent(gone)}`),
+    onError: (error) => toast(problemWords(error, t, said), "parked", "rejected"),
+    onSettled: () => stale("filters"),
+  });
   if (!asked.data) return null;
-  const items: (MenuItem | "line")[] = asked.data.filters.map((it) => ({ label: it.name, note: it.query, onSelect: () => onOpen(Object.fromEntries(new URLSearchParams(it.query))) }));
-  const current = asked.data.filters.find((it) => it.query === query);
+  const items: (MenuItem | "line")[] = asked.data.filters.map((it) => ({ label: it.name, note: it.by === principal ? it.query : `${it.query} · ${it.by}`, onSelect: () => onOpen(Object.fromEntries(new URLSearchParams(it.query))) }));
+  const { view: current, own } = viewOf(asked.data.filters, query, principal);
   if (rights.operate && query !== "" && !current) items.push("line", { label: t("views.save"), icon: "plus", onSelect: () => setOpen(true) });
-  if (rights.operate && current) items.push("line", { label: t("views.remove", { name: current.name }), icon: "close", danger: true, onSelect: () => remove.mutate(current.name) });
+  if (rights.operate && current && own) items.push("line", { label: t("views.remove", { name: current.name }), icon: "close", danger: true, onSelect: () => remove.mutate(current.name) });
   if (items.length === 0) items.push({ label: t("views.none"), disabled: true, onSelect: () => undefined });
   return (
     <>

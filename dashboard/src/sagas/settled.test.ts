@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 
-import { PAGES_MAX, readsOn, settle } from "./settled";
+import { PAGE } from "../api/queries";
+import { PAGES_MAX, readsOn, rereadMs, settle } from "./settled";
 
 const rows = (...ids: string[]) => ids.map((saga) => ({ saga }));
 const ids = (list: { saga: string }[]) => list.map((it) => it.saga).join("");
@@ -37,4 +38,9 @@ test("where everything that is read is new, it is shown: a list of the seen ones
 
 test("so many pages are read, and no more", () => {
   expect([readsOn(1, true), readsOn(PAGES_MAX - 1, true), readsOn(PAGES_MAX, true), readsOn(1, false)]).toEqual([true, true, false, false]);
+});
+
+test("ten thousand rows can be read, and the more there are the more seldom the clock reads them all again", () => {
+  expect(PAGES_MAX * PAGE).toBeGreaterThanOrEqual(10_000);
+  expect([rereadMs(1, 2_000), rereadMs(PAGES_MAX, 2_000), rereadMs(PAGES_MAX, 30_000)]).toEqual([2_000, 10_000, 30_000]);
 });

@@ -2,8 +2,16 @@
 
 export interface Seen { filter: string; newest: string }
 
-/** All that is shown is read again at each change: beyond so many pages, a filter finds what a longer list would hide. */
-export const PAGES_MAX = 20;
+/** Ten thousand rows. All that is shown is read again at each change: beyond that, a filter finds what a longer list would hide. */
+export const PAGES_MAX = 50;
+
+/** The stream waits as long as the reading before took; where a clock asks, a long list is asked for less often. */
+const REREAD_MS_A_PAGE = 200;
+
+/** How often so many pages are read again by the clock, where one page is each `everyMs`. */
+export function rereadMs(pages: number, everyMs: number): number {
+  return Math.max(everyMs, pages * REREAD_MS_A_PAGE);
+}
 
 /** Whether the next page is read when the list's end is reached. */
 export function readsOn(pages: number, hasNext: boolean): boolean {

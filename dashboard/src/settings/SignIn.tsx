@@ -20,9 +20,9 @@ export function Door({ children }: { children: ReactNode }) {
   const who = useQuery({ ...me(session), enabled: config.isSuccess });
   // Who one is decides what a page offers: nothing is shown before that is known, so that nothing moves when it is.
   // Where it could not be found out, the pages are shown all the same, and it is asked again behind them.
-  if (config.isPending || (who.isLoading && who.errorUpdateCount === 0)) return <div className="door"><Skeleton rows={3} /></div>;
+  if ((config.isPending && config.errorUpdateCount === 0) || (who.isLoading && who.errorUpdateCount === 0)) return <div className="door"><Skeleton rows={3} /></div>;
   // A server without sign-in has no such endpoint; one that does not answer is said so by every page.
-  if (config.isError) return children;
+  if (config.data === undefined) return children;
   const unauthorized = who.isError && asProblem(who.error).kind === "unauthorized";
   if ((config.data.mode !== "dev" && !signedIn) || (unauthorized && who.data === undefined)) return <SignIn config={config.data} refused={unauthorized && signedIn} />;
   // A sign-in that has ended takes nothing away from who goes on: what is open, and what is written in it, stays.

@@ -12,7 +12,9 @@ import { writeExact } from "../api/exact";
 import { asProblem } from "../api/problem";
 import { definition as definitionQuery, definitions } from "../api/queries";
 import type { DefinitionView, Move, Played, SimulateRequest } from "../api/schema";
+import { BEGINNING } from "../definitions/beginning";
 import { draftOf } from "../definitions/drafts";
+import { head } from "../definitions/outline";
 import { sample } from "../definitions/sample";
 import { LazyGraph } from "../graph/LazyGraph";
 import { useT } from "../i18n";
@@ -31,30 +33,44 @@ export function SimulatorPage() {
   const { definition: name, draft } = useSearch({ from: "/simulator" });
   const navigate = useNavigate();
   const all = useQuery(definitions);
-  const chosen = name ?? all.data?.definitions[0]?.name;
+  // A text that is published under no name yet.
+  const isNew = name === undefined && draft !== undefined;
+  const chosen = isNew ? undefined : name ?? all.data?.definitions[0]?.name;
   const asked = useQuery({ ...definitionQuery(chosen ?? ""), enabled: chosen !== undefined, staleTime: 30_000 });
   return (
     <Page title={t("simulator")} lead={t("simulator.lead")}
       actions={all.data && all.data.definitions.length > 0 && (
-        <Select aria-label={t("definition")} value={chosen} onChange={(event) => void navigate({ to: "/simulator", search: { definition: event.target.value } })}>
+        <Select aria-label={t("definition")} value={chosen ?? ""} onChange={(event) => void navigate({ to: "/simulator", search: { definition: event.target.value } })}>
+          {isNew && <option value="">{t("definitions.new")}</option>}
           {all.data.definitions.map((it) => <option key={it.name}>{it.name}</option>)}
         </Select>
       )}>
-      {all.data?.definitions.length === 0 && name === undefined
+      {isNew ? <PlayNew /> : all.data?.definitions.length === 0 && name === undefined
         ? <Section><Notice icon="definitions" title={t("definitions.none")}>{t("definitions.none.do")}</Notice></Section>
         : chosen === undefined ? <Await of={all} rows={8}>{() => null}</Await>
-        : <Await of={asked} rows={8}>{(data) => <Play key={data.name + data.version + (draft ?? "")} definition={data} />}</Await>}
+        : <Await of={asked} rows={8}>{(data) => <PlayPublished key={data.name + data.version + (draft ?? "")} definition={data} />}</Await>}
     </Page>
   );
 }
 
-function Play({ definition }: { definition: DefinitionView }) {
-  const t = useT();
-  const said = useSaid();
+function PlayPublished({ definition }: { definition: DefinitionView }) {
   const { draft } = useSearch({ from: "/simulator" });
   const [drafted] = useState(() => (draft === undefined ? null : draftOf(definition.name)?.source ?? null));
-  const source = drafted ?? definition.versions.find((it) => it.active)?.source ?? "";
-  const [input, setInput] = useState(() => writeExact(sample(definition.input), 2));
+  return <Play name={definition.name} takes={definition.input} source={drafted ?? definition.versions.find((it) => it.active)?.source ?? ""} back={drafted === null ? null : { definition: definition.name }} />;
+}
+
+/** The new text of the editor, which nothing is published of. */
+function PlayNew() {
+  const [source] = useState(() => draftOf(null)?.source ?? BEGINNING);
+  const asked = useQuery({ queryKey: ["draft-head", source], queryFn: () => head(source), retry: false, staleTime: Infinity });
+  return <Await of={asked} rows={8}>{({ name, input }) => <Play name={name} takes={input} source={source} back={{}} />}</Await>;
+}
+
+/** `back` leads to the editor that has the text; null where the text is the published one. */
+function Play({ name, takes, source, back }: { name: string; takes: unknown; source: string; back: { definition?: string } | null }) {
+  const t = useT();
+  const said = useSaid();
+  const [input, setInput] = useState(() => writeExact(sample(takes), 2));
   const [moves, setMoves] = useState<Move[]>([]);
   const parsed = useMemo(() => typedJson(input, t), [input, t]);
   const request: SimulateRequest = { source, input: parsed.value, moves };
@@ -67,7 +83,7 @@ function Play({ definition }: { definition: DefinitionView }) {
   const make = (move: Move) => setMoves([...moves, move]);
   return (
     <>
-      {drafted !== null && <p className="muted">{t("simulator.draft")} <Link to="/editor" search={{ definition: definition.name }}>{t("simulator.draft.back")}</Link></p>}
+      {back !== null && <p className="muted">{t("simulator.draft")} <Link to="/editor" search={back}>{t("simulator.draft.back")}</Link></p>}
       {played && <Standing played={played} />}
       {asked.isError && (
         <Section><ProblemLine error={asProblem(asked.error)} />
@@ -89,7 +105,7 @@ function Play({ definition }: { definition: DefinitionView }) {
             </Field>
           </Section>
         </div>
-        <Section title={t("simulator.happened")} actions={<Save played={played} name={definition.name} />}>{played && <Beats played={played} moves={moves} />}</Section>
+        <Section title={t("simulator.happened")} actions={<Save played={played} name={name} />}>{played && <Beats played={played} moves={moves} />}</Section>
       </div>
     </>
   );

@@ -99,6 +99,7 @@ export const common = {
   "palette.open": "Search, go to, do…",
   "palette.hint": "Page, saga id, order number, action…",
   "palette.nothing": "Nothing found.",
+  "palette.unread": "The sagas could not be searched.",
   "palette.saga": "Open saga {id}",
   "palette.deed": "do",
   "palette.dark": "Dark colours",

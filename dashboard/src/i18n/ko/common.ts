@@ -99,6 +99,7 @@ export const common = {
   "palette.open": "검색, 이동, 실행…",
   "palette.hint": "페이지, 사가 ID, 주문 번호, 작업…",
   "palette.nothing": "찾은 것이 없습니다.",
+  "palette.unread": "사가를 검색하지 못했습니다.",
   "palette.saga": "사가 {id} 열기",
   "palette.deed": "실행",
   "palette.dark": "어두운 화면",
