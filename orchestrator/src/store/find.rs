@@ -465,12 +465,9 @@ fn push_ids(query: &mut QueryBuilder<Postgres>, filter: &Filter, among: &Among, 
     }
     if filter.status.is_none() && among.versions.is_none() {
         if let Some(label) = &among.label {
-            // A saga's labels go with it, so that it need not be looked for.
-            query.push("select l.saga_id as id from saga_label l");
-            if filter.principal.is_some() || filter.replay_of.is_some() {
-                query.push(" join saga s on s.id = l.saga_id");
-            }
-            query.push(" where l.label = ").push_bind(label.clone());
+            // One by one in the label's order: merged, the newer sagas without the label would all be read.
+            query.push("select l.saga_id as id from saga_label l cross join lateral (select * from saga s where s.id = l.saga_id offset 0) s where l.label = ");
+            query.push_bind(label.clone());
             push_started_by(query, filter);
             push_range(query, filter, "l.saga_id");
             return push_end(query, "l.saga_id", limit, newest);

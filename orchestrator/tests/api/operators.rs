@@ -185,7 +185,7 @@ async fn a_signal_that_nothing_waits_for_is_said_and_stands_with_the_saga() {
     for (role, why, status) in
         [("operator", "", 400), ("operator", "?why=it+came+by+fax", 200), ("worker", "", 202)]
     {
-        let made = json!({ "name": role, "roles": [role], "why": "a test" });
+        let made = json!({ "name": format!("{role}-{status}"), "roles": [role], "why": "a test" });
         let key = server.post("/ops/keys", &[], &made).await.body["key"].as_str().unwrap().to_owned();
         let bearer = format!("Bearer {key}");
         let path = format!("/sagas/{saga}/signals/denied{why}");
