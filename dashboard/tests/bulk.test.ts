@@ -112,6 +112,26 @@ test("who approves what cannot be done any more is told that nothing was done", 
   await close();
 });
 
+test("what one writes to an approval stays when a colleague decides it meanwhile, and one is told", async () => {
+  const { page, go, close } = await visit(browser);
+  const { key } = await ask<{ key: string }>("/ops/keys", "POST", { name: fresh("operator"), roles: ["operator"], why: "a test" });
+  const saga = await park(94_000, "reject_card");
+  const { revision } = await ask<{ revision: number }>(`/sagas/${saga}`);
+  const { approval } = await ask<{ approval: string }>(`/sagas/${saga}/actions`, "POST", { action: "compensate", why: "the customer called", revision }, { authorization: `Bearer ${key}` });
+  await go("/parked");
+  const row = page.getByRole("main").getByRole("listitem").filter({ hasText: "the customer called" }).filter({ hasText: "94,000" });
+  await row.getByRole("button", { name: "Approve", exact: true }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByLabel("Why").fill("I have looked, too");
+  await ask(`/ops/approvals/${approval}`, "POST", { decision: "reject", why: "by a colleague" });
+  await expect.poll(() => row.count()).toBe(0);
+  expect(await dialog.getByLabel("Why").inputValue()).toBe("I have looked, too");
+  await dialog.getByRole("button", { name: /^Approve: Compensate .*94,000/ }).click();
+  await dialog.getByRole("alert").filter({ hasText: "rejected already" }).waitFor();
+  await dialog.getByRole("button", { name: "Cancel" }).click();
+  await close();
+});
+
 test("a bulk job that undoes much money is approved as a whole by a second operator", async () => {
   const { page, go, close } = await visit(browser);
   const { key } = await ask<{ key: string }>("/ops/keys", "POST", { name: fresh("operator"), roles: ["operator"], why: "a test" });

@@ -57,6 +57,8 @@ const STALE: Record<string, string[]> = {
   anomalies: ["parked", "overview", "saga"],
   dead_letters: ["dead-letters", "overview"],
 };
+/** How long is waited for each page of a list after its first one, before it is read again. */
+const PAUSE_MS_A_PAGE = 200;
 const LISTS = ["sagas", "counts", "overview", "parked", "failures"];
 
 export function startLive(client: QueryClient): () => void {
@@ -79,7 +81,10 @@ export function startLive(client: QueryClient): () => void {
       again.delete(list);
       const began = performance.now();
       await client.invalidateQueries({ queryKey: [list] });
-      await new Promise((resolve) => setTimeout(resolve, performance.now() - began));
+      // A list of many pages is read page by page, though few of them are on the screen.
+      const pages = client.getQueriesData<{ pages?: unknown[] }>({ queryKey: [list], type: "active" }).map(([, data]) => data?.pages?.length ?? 1);
+      const pause = Math.max(performance.now() - began, (Math.max(1, ...pages) - 1) * PAUSE_MS_A_PAGE);
+      await new Promise((resolve) => setTimeout(resolve, pause));
     } while (again.has(list) && !stopped);
     busy.delete(list);
   };

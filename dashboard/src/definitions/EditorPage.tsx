@@ -22,7 +22,7 @@ import { lazyPart } from "../ui/lazily";
 import { Await, Notice, Page, ProblemLine, ProblemNotice, Section } from "../ui/Page";
 import { type Mistake, judge, mistake, type Verdict } from "./mistakes";
 import { compare } from "./compare";
-import { draftOf, dropDraft, keepDraft, keepScenarios, moveScenarios, overtaken, scenariosOf } from "./drafts";
+import { draftOf, dropDraft, dropScenarios, keepDraft, keepScenarios, moveScenarios, overtaken, scenariosOf } from "./drafts";
 import { outline } from "./outline";
 import { ProofPanel } from "./ProofPanel";
 import { sample } from "./sample";
@@ -87,6 +87,10 @@ function Writing({ initial, published }: { initial: string; published: Definitio
     setBegun({ source: initial, base: published?.version ?? null });
     setSource(initial);
     dropDraft(name);
+    // What has no name yet is nobody's: the next new one begins with none.
+    if (name !== null) return;
+    dropScenarios(name);
+    setScenarios(null);
   };
   useEffect(() => {
     if (!dirty) return;

@@ -42,13 +42,17 @@ export function keepScenarios(name: string | null, text: string): void {
   }
 }
 
+export function dropScenarios(name: string | null): void {
+  sessionStorage.removeItem(SCENARIOS + (name ?? ""));
+}
+
 /** What was written beside a text of one name, or of none yet, stands beside what was published of it. */
 export function moveScenarios(from: string | null, to: string): void {
   const text = scenariosOf(from);
   if (from === to || text === null) return;
   keepScenarios(to, text);
   // A published definition keeps its own; the next new one begins with none.
-  if (from === null) sessionStorage.removeItem(SCENARIOS);
+  if (from === null) dropScenarios(null);
 }
 
 /**

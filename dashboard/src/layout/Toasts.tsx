@@ -8,6 +8,8 @@ import { Icon, type IconName } from "../ui/Icon";
 
 interface Toast { id: number; words: string; tone: string; icon: IconName }
 const SHOWN_MS = 8_000;
+/** What went wrong, and stands nowhere else on the page. */
+const TROUBLE_MS = 20_000;
 const SHOWN_MAX = 4;
 
 let toasts: Toast[] = [];
@@ -21,7 +23,7 @@ const change = (next: Toast[]) => {
 export function toast(words: string, tone = "completed", icon: IconName = "completed"): void {
   const id = ++count;
   change([...toasts.slice(1 - SHOWN_MAX), { id, words, tone, icon }]);
-  setTimeout(() => change(toasts.filter((it) => it.id !== id)), SHOWN_MS);
+  setTimeout(() => change(toasts.filter((it) => it.id !== id)), tone === "parked" ? TROUBLE_MS : SHOWN_MS);
 }
 
 export function Toasts() {

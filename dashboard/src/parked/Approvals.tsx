@@ -22,45 +22,51 @@ export function Approvals() {
   const asked = useQuery({ ...approvals, refetchInterval: useInterval(UNTOLD_MS, UNTOLD_MS) });
   const all = useQuery({ ...jobs, refetchInterval: useInterval(UNTOLD_MS, UNTOLD_MS) });
   const waiting = (all.data?.jobs ?? []).filter(unapproved);
-  const unknown = <><Unread of={asked} what={t("approvals")} /><Unread of={all} what={t("jobs")} /></>;
-  if ((asked.data?.approvals.length ?? 0) + waiting.length === 0) return unknown;
+  // Here, and not in its line: what is written stays also when somebody else decides meanwhile, and the line goes.
+  const [asking, setAsking] = useState<Asking | null>(null);
+  const open = asked.data?.approvals ?? [];
   return (
-    <Section flush title={t("approvals")}>
-      {unknown}
-      <ul>
-        {waiting.map((job) => (
-          <li key={job.id} className="line parked-line">
-            <span className="parked-amount">{amountOf(job, language)}</span>
-            <div className="grow">
-              <p><strong><Link to="/jobs/$id" params={{ id: job.id }}>{jobTitle(job, t)}</Link></strong></p>
-              <p className="muted break">“{job.why}” — {t("jobs.unapproved", { count: job.counts.awaiting_approval, by: job.by })}</p>
-            </div>
-            <div className="parked-do"><Link className="button" to="/jobs/$id" params={{ id: job.id }}><Icon name="right" />{t("suggest.look")}</Link></div>
-          </li>
-        ))}
-        {asked.data?.approvals.map((it) => <Line key={it.id} approval={it} />)}
-      </ul>
-    </Section>
+    <>
+      <Unread of={asked} what={t("approvals")} />
+      <Unread of={all} what={t("jobs")} />
+      {open.length + waiting.length > 0 && (
+        <Section flush title={t("approvals")}>
+          <ul>
+            {waiting.map((job) => (
+              <li key={job.id} className="line parked-line">
+                <span className="parked-amount">{amountOf(job, language)}</span>
+                <div className="grow">
+                  <p><strong><Link to="/jobs/$id" params={{ id: job.id }}>{jobTitle(job, t)}</Link></strong></p>
+                  <p className="muted break">“{job.why}” — {t("jobs.unapproved", { count: job.counts.awaiting_approval, by: job.by })}</p>
+                </div>
+                <div className="parked-do"><Link className="button" to="/jobs/$id" params={{ id: job.id }}><Icon name="right" />{t("suggest.look")}</Link></div>
+              </li>
+            ))}
+            {open.map((it) => <Line key={it.id} approval={it} onAsk={(decision) => setAsking({ approval: it, decision })} />)}
+          </ul>
+        </Section>
+      )}
+      {asking && <DecideDialog {...asking} title={deedOf(asking.approval, t)} onClose={() => setAsking(null)} />}
+    </>
   );
 }
 
-function Line({ approval }: { approval: Approval }) {
+interface Asking { approval: Approval; decision: Decision }
+
+function Line({ approval, onAsk }: { approval: Approval; onAsk: (decision: Decision) => void }) {
   const t = useT();
   const rights = useRights();
-  const [asking, setAsking] = useState<Decision | null>(null);
-  const title = deedOf(approval, t);
   const own = rights.me !== undefined && !rights.me.dev && rights.me.principal === approval.asked_by;
   return (
     <li className="line parked-line">
       <span className="parked-amount"><Amount amount={approval.amount} currency={approval.currency} /></span>
-      <div className="grow"><p><strong>{title}</strong> · <Link to="/sagas/$id" params={{ id: approval.saga }}>{approval.key ?? short(approval.saga)}</Link></p><p className="muted break">“{approval.why}” — {approval.asked_by}, <Ago at={approval.asked_at} /></p></div>
+      <div className="grow"><p><strong>{deedOf(approval, t)}</strong> · <Link to="/sagas/$id" params={{ id: approval.saga }}>{approval.key ?? short(approval.saga)}</Link></p><p className="muted break">“{approval.why}” — {approval.asked_by}, <Ago at={approval.asked_at} /></p></div>
       {rights.operate && (
         <div className="parked-do">
-          <Button onClick={() => setAsking("reject")}>{t("approvals.reject")}</Button>
-          <Button kind="primary" disabled={own} title={own ? t("approvals.own") : undefined} onClick={() => setAsking("approve")}>{t("approvals.approve")}</Button>
+          <Button onClick={() => onAsk("reject")}>{t("approvals.reject")}</Button>
+          <Button kind="primary" disabled={own} title={own ? t("approvals.own") : undefined} onClick={() => onAsk("approve")}>{t("approvals.approve")}</Button>
         </div>
       )}
-      {asking && <DecideDialog approval={approval} decision={asking} title={title} onClose={() => setAsking(null)} />}
     </li>
   );
 }

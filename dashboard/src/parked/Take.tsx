@@ -19,7 +19,8 @@ export function Take({ id }: { id: string }) {
   const owner = myName(rights.me);
   const take = useMutation({
     mutationFn: () => send("PUT", `/sagas/${id}/owner`, { owner, was: "", why: t("owner.take.why") }),
-    onSuccess: () => stale("parked", "saga", "sagas"),
+    // Also when somebody else has it: then the button is to go.
+    onSettled: () => stale("parked", "saga", "sagas"),
     onError: (error) => toast(problemWords(error, t, said), "parked", "rejected"),
   });
   return <Button kind="ghost" busy={take.isPending} onClick={() => take.mutate()}>{t("owner.take")}</Button>;

@@ -5,14 +5,14 @@ import { useEffect, useMemo, useState } from "react";
 
 import { send } from "../api/client";
 import type { Acted, ActionPlan, SagaView } from "../api/contract";
-import { asProblem, unread } from "../api/problem";
+import { asProblem } from "../api/problem";
 import { useRights, useStale } from "../api/queries";
 import { unique } from "../api/unique";
 import { useLanguage, useT } from "../i18n";
 import { useSaid } from "../i18n/said";
 import { toast } from "../layout/Toasts";
 import { Button, Check, Dialog, DialogEnd, Field, Input, Textarea } from "../ui/Controls";
-import { ProblemLine, Unread } from "../ui/Page";
+import { ProblemLine, Unread, useUnread } from "../ui/Page";
 import { StateBadge } from "../ui/State";
 import { typedJson } from "../ui/typed";
 import { Changes, Undone, Unsettled } from "./Consequences";
@@ -126,6 +126,7 @@ function useMoved(now: SagaView, looked: Looked, setLooked: (looked: Looked) => 
 /** What changed since it was looked at, and whether the deed can still be decided on. */
 function Moved({ moves, again, asked, onAgain }: { moves: Move[]; again: Again; asked: Plans["asked"]; onAgain: () => void }) {
   const t = useT();
+  const unknown = useUnread(asked);
   const said = useSaid();
   const tried = (attempt: number) => (attempt > 1 ? ` (${t("try_number", { attempt })})` : "");
   return (
@@ -136,7 +137,7 @@ function Moved({ moves, again, asked, onAgain }: { moves: Move[]; again: Again; 
           <span>{move.step ?? t("saga")}:</span><StateBadge state={move.before.state} quiet />{tried(move.before.attempt)}→<StateBadge state={move.after.state} quiet />{tried(move.after.attempt)}
         </li>
       ))}</ul>
-      {again.state === "asking" && (unread(asked.data, asked.error) ? <Unread of={asked} what={t("actions")} /> : <p>{t("loading")}</p>)}
+      {again.state === "asking" && (unknown ? <Unread of={asked} what={t("actions")} /> : <p>{t("loading")}</p>)}
       {again.state === "gone" && <p>{t("moved.gone")} {said(again.why ?? "")}</p>}
       {again.state === "allowed" && <p className="row wrap"><span>{t("moved.again")}</span><Button onClick={() => { onAgain(); again.decide(); }}>{t("moved.look")}</Button></p>}
     </div>

@@ -3,7 +3,7 @@
 import "./page.css";
 import "./table.css";
 
-import { type ReactNode, useEffect } from "react";
+import { type ReactNode, useEffect, useRef } from "react";
 
 import { reach } from "../api/client";
 import { type ApiProblem, asProblem, unread } from "../api/problem";
@@ -85,10 +85,18 @@ export function Await<D>({ of, children, rows }: { of: Asked<D>; children: (data
   return <Skeleton {...(rows === undefined ? {} : { rows })} />;
 }
 
+/** Whether it could not be read. While it is asked again there is no error, and it is not known any better. */
+export function useUnread(of: Asked<unknown>): boolean {
+  const last = useRef<unknown>(null);
+  if (of.data !== undefined) last.current = null;
+  else if (of.error) last.current = of.error;
+  return unread(of.data, last.current);
+}
+
 /** Beside a page: that it could not be read whether there is something. Nothing while it is known, or where there is no such thing. */
 export function Unread({ of, what }: { of: Asked<unknown>; what: string }) {
   const t = useT();
-  if (!unread(of.data, of.error)) return null;
+  if (!useUnread(of)) return null;
   return (
     <p className="stale" role="alert">
       <Icon name="unknown" size={12} />
