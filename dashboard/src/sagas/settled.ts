@@ -5,7 +5,7 @@ export interface Seen { filter: string; newest: string }
 /** Ten thousand rows. All that is shown is read again at each change: beyond that, a filter finds what a longer list would hide. */
 export const PAGES_MAX = 50;
 
-/** The stream waits as long as the reading before took; where a clock asks, a long list is asked for less often. */
+/** A long list is asked for less often by the clock, as it is when the stream tells of a change. */
 const REREAD_MS_A_PAGE = 200;
 
 /** How often so many pages are read again by the clock, where one page is each `everyMs`. */

@@ -255,11 +255,13 @@ fn plan(it: &ReplayPlan) -> String {
     let fresh: Vec<String> = it.fresh.iter().map(|it| format!(" --fresh {}=…", it.pointer)).collect();
     if it.allowed && it.approval {
         lines.push("a second person has to approve it, so it goes by a job:".to_owned());
-        lines.push(format!(
-            "ask for it: amends ops job make replay --saga {} --why …{}",
-            it.saga,
-            fresh.join("")
-        ));
+        let file = if it.fresh.is_empty() { "" } else { " --fresh fresh.json" };
+        lines.push(format!("ask for it: amends ops job make replay --saga {} --why …{file}", it.saga));
+        if !it.fresh.is_empty() {
+            let values: serde_json::Map<String, Value> =
+                it.fresh.iter().map(|it| (it.pointer.clone(), json!("…"))).collect();
+            lines.push(format!("fresh.json: {}", json!({ it.saga.to_string(): values })));
+        }
         lines.push("approve it, somebody else: amends ops job approve JOB --why …".to_owned());
     } else if it.allowed {
         lines.push(format!("do it: amends saga replay {} --why …{}", it.saga, fresh.join("")));

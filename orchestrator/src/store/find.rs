@@ -374,6 +374,10 @@ impl Store {
     /// The same for a list, with the statuses in which there is anything at all: where nothing stands, an index would
     /// be read to its end for nothing.
     async fn among_these(&self, filter: &Filter) -> Result<Among, StoreError> {
+        // Alone, the label's own index has the newest first, however many there are. Counts ask with each status besides.
+        if filter.label.is_some() && filter.is_label() {
+            return Ok(Among { label: filter.label.clone(), ..Among::default() });
+        }
         let mut among = self.among(filter).await?;
         if among.ids.is_none() && filter.needs_projection() {
             among.statuses = Some(self.stood_statuses(filter, among.versions.as_deref()).await?);
@@ -413,10 +417,7 @@ impl Store {
             among.bounded |= bounded;
             narrow(found);
         }
-        // Alone, the label's own index has the newest first.
-        if let Some(label) = filter.label.as_ref().filter(|_| filter.is_label()) {
-            among.label = Some(label.clone());
-        } else if let Some(label) = &filter.label {
+        if let Some(label) = &filter.label {
             let mut query = QueryBuilder::new("select l.saga_id from saga_label l where l.label = ");
             query.push_bind(label.clone());
             push_range(&mut query, filter, "l.saga_id");
