@@ -291,6 +291,16 @@ test("a version is published for a share of new sagas, looked at beside the curr
   await expect.poll(() => page.getByRole("button", { name: "Withdraw" }).count()).toBe(0);
   const after = await ask<{ version: string; canary?: unknown }>(`/definitions/${name}`);
   expect([after.version, after.canary]).toEqual([canary.version, undefined]);
+  // A colleague ends a third one while one writes why: it stays written, and one is told.
+  await bolder("A third one.", 5);
+  await page.getByRole("button", { name: "Withdraw" }).click();
+  await page.getByRole("dialog").getByLabel("Why").fill("not needed, either");
+  const third = await ask<{ canary: { version: string } }>(`/definitions/${name}`);
+  await ask(`/definitions/${name}/withdraw`, "POST", { version: third.canary.version, why: "by a colleague" });
+  await expect.poll(() => page.getByRole("main").getByRole("button", { name: "Withdraw", includeHidden: true }).count()).toBe(0);
+  expect(await page.getByRole("dialog").getByLabel("Why").inputValue()).toBe("not needed, either");
+  await page.getByRole("dialog").getByRole("button", { name: /take no new sagas$/ }).click();
+  await page.getByRole("dialog").getByRole("alert").filter({ hasText: "canary" }).waitFor();
   await close();
 });
 

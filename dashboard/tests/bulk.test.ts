@@ -153,6 +153,27 @@ test("a bulk job that undoes much money is approved as a whole by a second opera
   await close();
 });
 
+test("what one writes to a job stays when a colleague ends it meanwhile, and one is told", async () => {
+  const { page, go, close } = await visit(browser);
+  const { key } = await ask<{ key: string }>("/ops/keys", "POST", { name: fresh("operator"), roles: ["operator"], why: "a test" });
+  const saga = await park(92_000, "reject_card");
+  const dialog = page.getByRole("dialog");
+  for (const [verb, done] of [["Approve", /^Approve: Undo/], ["Cancel the rest", /^Leave 1 as it is/]] as const) {
+    const { id } = await ask<{ id: string }>("/ops/jobs", "POST", { kind: "action", action: "compensate", sagas: [saga], why: "the shop closes" }, { authorization: `Bearer ${key}` });
+    await go(`/jobs/${id}`);
+    await page.getByRole("status").filter({ hasText: "waits for the approval of a second person" }).waitFor();
+    await page.getByRole("button", { name: verb, exact: true }).click();
+    await dialog.getByLabel("Why").fill("I have looked at the set");
+    await ask(`/ops/jobs/${id}/cancel`, "POST", { why: "by a colleague" });
+    await page.locator(".job-badge").filter({ hasText: "cancelled" }).waitFor();
+    expect(await dialog.getByLabel("Why").inputValue()).toBe("I have looked at the set");
+    await dialog.getByRole("button", { name: done }).click();
+    await dialog.getByRole("alert").filter({ hasText: "cancelled" }).waitFor();
+    await dialog.getByRole("button", { name: "Cancel", exact: true }).click();
+  }
+  await close();
+});
+
 test("a set that grows behind the button's number is not acted on, and what is clicked is one job", async () => {
   const { page, go, close } = await visit(browser);
   const mine = fresh("grown");

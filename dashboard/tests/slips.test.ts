@@ -85,6 +85,18 @@ test("the reason that was begun for one hold is not the next one's", async () =>
   await dialog.getByRole("button", { name: "Cancel" }).click();
   await line("order-checkout").getByRole("button", { name: "Release" }).click();
   expect(await dialog.getByLabel("Why").inputValue()).toBe("");
+  await dialog.getByLabel("Why").fill("it is mended");
+  // A colleague releases both meanwhile: what is written stays, and one is told.
+  for (const { id } of held.splice(0)) await ask(`/ops/holds/${id}?why=mended`, "DELETE");
+  await expect.poll(() => page.getByRole("main").getByRole("button", { name: "Release", includeHidden: true }).count()).toBe(0);
+  expect(await dialog.getByLabel("Why").inputValue()).toBe("it is mended");
+  await dialog.getByRole("button", { name: /go on$/ }).click();
+  await dialog.getByRole("alert").filter({ hasText: "no hold with this id in force" }).waitFor();
+  await dialog.getByRole("button", { name: "Cancel" }).click();
+  // Another hold does not bring back the dialog of the one before.
+  held.push(await ask<{ id: string }>("/ops/holds", "POST", { kind: "definition", definition: "dashboard-held", why: "of another" }));
+  await line("another").waitFor();
+  expect(await dialog.count()).toBe(0);
   await close();
 });
 
@@ -228,8 +240,16 @@ test("what cannot be read is said, and asked again; it does not look as if there
   broken = true;
   await go("/simulator");
   await page.getByRole("alert").getByText("The engine could not answer.").waitFor();
-  broken = false;
+  // While it is asked again, it is as unknown as before.
+  let tell = (): void => undefined;
+  const untold = new Promise<void>((done) => { tell = done; });
+  let asked = 0;
+  await context.route((url) => url.pathname === "/definitions", async (route) => { asked += 1; await untold; await route.fallback(); });
   await page.getByRole("alert").getByRole("button", { name: "Try again" }).last().click();
+  await expect.poll(() => asked).toBe(1);
+  await page.getByRole("alert").getByText("The engine could not answer.").waitFor();
+  broken = false;
+  tell();
   await settled(page);
   await page.getByRole("group", { name: "Graph" }).waitFor();
   await close();

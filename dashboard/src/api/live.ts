@@ -6,6 +6,7 @@ import { useSyncExternalStore } from "react";
 
 import { call, setReachable } from "./client";
 import { ApiProblem } from "./problem";
+import { rereader } from "./reread";
 import { onSessionChange } from "./session";
 
 /** `live`: the stream is open. `polling`: this server has none. `paused`: between two tries. */
@@ -57,8 +58,6 @@ const STALE: Record<string, string[]> = {
   anomalies: ["parked", "overview", "saga"],
   dead_letters: ["dead-letters", "overview"],
 };
-/** How long is waited for each page of a list after its first one, before it is read again. */
-const PAUSE_MS_A_PAGE = 200;
 const LISTS = ["sagas", "counts", "overview", "parked", "failures"];
 
 export function startLive(client: QueryClient): () => void {
@@ -70,24 +69,7 @@ export function startLive(client: QueryClient): () => void {
   let settle: ReturnType<typeof setTimeout> | null = null;
 
   const stale = (...key: string[]) => void client.invalidateQueries({ queryKey: key });
-  // A list is asked for again only when its answer before is there, and not before as long a pause has passed as that one took:
-  // asked more often than it can be answered, a long list would never be answered at all.
-  const busy = new Set<string>();
-  const again = new Set<string>();
-  const refresh = async (list: string): Promise<void> => {
-    if (busy.has(list)) return void again.add(list);
-    busy.add(list);
-    do {
-      again.delete(list);
-      const began = performance.now();
-      await client.invalidateQueries({ queryKey: [list] });
-      // A list of many pages is read page by page, though few of them are on the screen.
-      const pages = client.getQueriesData<{ pages?: unknown[] }>({ queryKey: [list], type: "active" }).map(([, data]) => data?.pages?.length ?? 1);
-      const pause = Math.max(performance.now() - began, (Math.max(1, ...pages) - 1) * PAUSE_MS_A_PAGE);
-      await new Promise((resolve) => setTimeout(resolve, pause));
-    } while (again.has(list) && !stopped);
-    busy.delete(list);
-  };
+  const reread = rereader(client, () => stopped);
   const take = (event: string, data: string) => {
     if (event === "reset") return void client.invalidateQueries();
     const told: { saga?: string; what?: string } = JSON.parse(data || "{}");
@@ -102,12 +84,12 @@ export function startLive(client: QueryClient): () => void {
         const [kind, id] = query.queryKey;
         if (kind === "saga" && typeof id === "string" && sagas.has(id)) stale("saga", id);
       }
-      for (const list of LISTS) void refresh(list);
+      for (const list of LISTS) void reread(list);
       sagas.clear();
       // What lists show by step and error follows a moment later than the hint.
       settle ??= setTimeout(() => {
         settle = null;
-        for (const list of LISTS) void refresh(list);
+        for (const list of LISTS) void reread(list);
       }, SETTLED_MS);
     }, LISTS_EVERY_MS);
   };

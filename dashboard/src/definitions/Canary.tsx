@@ -17,17 +17,16 @@ import { StateBadge } from "../ui/State";
 
 const OUTCOMES = ["running", "parked", "completed", "compensated", "abandoned"] as const;
 /** How both can end. */
-type End = "promote" | "withdraw";
+export type End = "promote" | "withdraw";
 
-export function Canary({ name, current, canary }: { name: string; current: string; canary: CanaryView }) {
+export function Canary({ name, current, canary, onEnd }: { name: string; current: string; canary: CanaryView; onEnd: (how: End, canary: CanaryView) => void }) {
   const t = useT();
   const language = useLanguage();
   const rights = useRights();
-  const [ending, setEnding] = useState<End | null>(null);
   const sides: [words: string, version: string, of: OutcomesView][] = [[t("canary"), canary.version, canary.outcomes], [t("canary.current"), current, canary.current]];
   return (
     <Section title={t("canary.takes", { version: canary.version.slice(0, 8), share: percent(language, canary.percent / 100) })}
-      actions={rights.author && <><Button onClick={() => setEnding("withdraw")}>{t("canary.withdraw")}</Button><Button kind="primary" onClick={() => setEnding("promote")}>{t("canary.promote")}</Button></>}>
+      actions={rights.author && <><Button onClick={() => onEnd("withdraw", canary)}>{t("canary.withdraw")}</Button><Button kind="primary" onClick={() => onEnd("promote", canary)}>{t("canary.promote")}</Button></>}>
       <div className="scroll-x">
         <table className="plain">
           <thead><tr><th scope="col">{t("version")}</th><th scope="col" className="right">{t("canary.failed")}</th>{OUTCOMES.map((it) => <th key={it} scope="col" className="right"><StateBadge state={it} quiet /></th>)}</tr></thead>
@@ -41,12 +40,11 @@ export function Canary({ name, current, canary }: { name: string; current: strin
         </table>
       </div>
       <p className="muted">{t("canary.since")} <Since at={canary.since} /></p>
-      {ending && <Ending name={name} canary={canary} how={ending} onClose={() => setEnding(null)} />}
     </Section>
   );
 }
 
-function Ending({ name, canary, how, onClose }: { name: string; canary: CanaryView; how: End; onClose: () => void }) {
+export function Ending({ name, canary, how, onClose }: { name: string; canary: CanaryView; how: End; onClose: () => void }) {
   const t = useT();
   const stale = useStale();
   const [why, setWhy] = useState("");

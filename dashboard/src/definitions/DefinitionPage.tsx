@@ -5,10 +5,10 @@ import "../saga/saga.css";
 
 import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
-import { useMemo, useState } from "react";
+import { useEffect, useMemo, useState } from "react";
 
 import { definition as definitionQuery, counts, useRights } from "../api/queries";
-import type { DefinitionView, VersionView } from "../api/schema";
+import type { CanaryView, DefinitionView, VersionView } from "../api/schema";
 import { type GraphStep, LazyGraph } from "../graph/LazyGraph";
 import { useLanguage, useT } from "../i18n";
 import { number, percent } from "../i18n/format";
@@ -20,7 +20,7 @@ import { Json } from "../ui/Json";
 import { lazyPart } from "../ui/lazily";
 import { Await, Notice, Page, Section, Skeleton } from "../ui/Page";
 import { HoldDialog } from "../workers/HoldDialog";
-import { Canary } from "./Canary";
+import { Canary, Ending, type End } from "./Canary";
 import { changedKeys, compare } from "./compare";
 import { beside, outline } from "./outline";
 import { VerdictBadge } from "./ProofPanel";
@@ -37,6 +37,9 @@ export function DefinitionPage() {
   const { name } = useParams({ from: "/definitions/$name" });
   const rights = useRights();
   const [hold, setHold] = useState(false);
+  // Here, and not beside the canary: what is written stays also when somebody else ends it meanwhile.
+  const [ending, setEnding] = useState<{ how: End; canary: CanaryView } | null>(null);
+  useEffect(() => setEnding(null), [name]);
   const asked = useQuery({ ...definitionQuery(name), refetchInterval: (query) => (query.state.data?.canary ? CANARY_EVERY_MS : false) });
   const navigate = useNavigate();
   useCommands([
@@ -51,13 +54,14 @@ export function DefinitionPage() {
         <Link className="button" to="/simulator" search={{ definition: name }}><Icon name="simulator" />{t("simulate")}</Link>
         {rights.author && <Link className="button primary" to="/editor" search={{ definition: name }}><Icon name="definitions" />{t("edit")}</Link>}
       </>}>
-      <Await of={asked} rows={8}>{(data) => <Whole data={data} />}</Await>
+      <Await of={asked} rows={8}>{(data) => <Whole data={data} onEnd={(how, canary) => setEnding({ how, canary })} />}</Await>
+      {ending && <Ending name={name} {...ending} onClose={() => setEnding(null)} />}
       {hold && <HoldDialog target={{ kind: "definition", definition: name }} onClose={() => setHold(false)} />}
     </Page>
   );
 }
 
-function Whole({ data }: { data: DefinitionView }) {
+function Whole({ data, onEnd }: { data: DefinitionView; onEnd: (how: End, canary: CanaryView) => void }) {
   const t = useT();
   const search = useSearch({ from: "/definitions/$name" });
   const navigate = useNavigate();
@@ -68,7 +72,7 @@ function Whole({ data }: { data: DefinitionView }) {
   if (!shown) return null;
   return (
     <>
-      {data.canary && <Canary name={data.name} current={data.version} canary={data.canary} />}
+      {data.canary && <Canary name={data.name} current={data.version} canary={data.canary} onEnd={onEnd} />}
       <Section flush title={other ? t("diff.graph") : t("saga.graph")}><Drawn shown={shown} other={other} /></Section>
       <div className="saga-grid">
         <Section>

@@ -42,7 +42,7 @@ export function WhatIfPanel({ name, candidate, ready = true }: { name: string; c
         <Button type="submit" kind="primary" busy={ask.isPending} disabled={!ready} title={ready ? undefined : t("scenarios.not_ready")}>{t("what_if.run")}</Button>
       </form>
       <ProblemLine error={ask.error} />
-      {(ask.data !== undefined || ask.isPending) && <Await of={{ data: ask.data, error: null, isError: false, refetch: () => undefined }}>{(came) => <Earlier is={!same(ask.variables, asked)} words="what_if.earlier"><Came came={came} /></Earlier>}</Await>}
+      {(ask.data !== undefined || ask.isPending) && <Await of={{ data: ask.data, error: null, errorUpdatedAt: 0, isError: false, refetch: () => undefined }}>{(came) => <Earlier is={!same(ask.variables, asked)} words="what_if.earlier"><Came came={came} /></Earlier>}</Await>}
     </div>
   );
 }

@@ -27,21 +27,25 @@ export function JobPage() {
   const { id } = useParams({ from: "/jobs/$id" });
   const every = useInterval(1_000);
   const asked = useQuery({ ...jobQuery(id), refetchInterval: (query) => (query.state.data?.ended_at ? false : Math.min(every, 2_000)) });
+  // Here, and not beside its button: what is written stays also when somebody else decides meanwhile, and the button goes.
+  const [asking, setAsking] = useState<Asking | null>(null);
+  useEffect(() => setAsking(null), [id]);
   return (
-    <Page title={asked.data ? jobTitle(asked.data, t) : t("jobs")} lead={asked.data && <>{asked.data.by} · “{asked.data.why}” · <Ago at={asked.data.created_at} /></>} actions={asked.data && <Steering job={asked.data} />}>
-      <Await of={asked}>{(job) => <Whole job={job} />}</Await>
+    <Page title={asked.data ? jobTitle(asked.data, t) : t("jobs")} lead={asked.data && <>{asked.data.by} · “{asked.data.why}” · <Ago at={asked.data.created_at} /></>} actions={asked.data && <Steering job={asked.data} onAsk={setAsking} />}>
+      <Await of={asked}>{(job) => <Whole job={job} onAsk={setAsking} />}</Await>
+      {asking && <Steer job={asked.data && can(asked.data, asking.verb) ? asked.data : asking.job} verb={asking.verb} onClose={() => setAsking(null)} />}
     </Page>
   );
 }
 
-function Whole({ job }: { job: Job }) {
+function Whole({ job, onAsk }: { job: Job; onAsk: OnAsk }) {
   const t = useT();
   const language = useLanguage();
   const because = useBecause();
   const waits = unapproved(job);
   return (
     <>
-      {waits && <Asked job={job} />}
+      {waits && <Asked job={job} onAsk={onAsk} />}
       <Section title={<JobBadge job={job} />} actions={<span className="muted">{t("jobs.settings", { canary: job.canary, rate: job.rate_per_s, stop: job.stop_after_same })}</span>}>
         <div className="stack">
           <Progress job={job} />
@@ -102,20 +106,28 @@ function Items({ job }: { job: Job }) {
 }
 
 type Verb = "pause" | "resume" | "cancel" | "approve";
+/** What is asked for, and the job as it was then. */
+interface Asking { verb: Verb; job: Job }
+type OnAsk = (asking: Asking) => void;
+
+const going = (job: Job) => job.state === "canary" || job.state === "running";
+
+function can(job: Job, verb: Verb): boolean {
+  if (verb === "approve") return unapproved(job);
+  return job.state !== "done" && job.state !== "cancelled" && (verb === "cancel" || going(job) === (verb === "pause"));
+}
 
 /** What a second person has to know, and then decides on. */
-function Asked({ job }: { job: Job }) {
+function Asked({ job, onAsk }: { job: Job; onAsk: OnAsk }) {
   const t = useT();
   const rights = useRights();
-  const [asking, setAsking] = useState(false);
   const own = job.by === rights.me?.principal;
   return (
     <Section title={t("jobs.asked")}>
       <div className="stack">
         <p className="state tone-late" style={{ whiteSpace: "normal" }} role="status"><Icon name="waiting" size={12} />{t("jobs.unapproved", { count: job.counts.awaiting_approval, by: job.by })}</p>
         <Does job={job} />
-        {rights.operate && <div><Button kind={job.action === "abandon" ? "danger" : "primary"} disabled={own} title={own ? t("approvals.own") : undefined} onClick={() => setAsking(true)}>{t("jobs.approve")}</Button>{own && <span className="muted"> {t("approvals.own")}</span>}</div>}
-        {asking && <Steer job={job} verb="approve" onClose={() => setAsking(false)} />}
+        {rights.operate && <div><Button kind={job.action === "abandon" ? "danger" : "primary"} disabled={own} title={own ? t("approvals.own") : undefined} onClick={() => onAsk({ verb: "approve", job })}>{t("jobs.approve")}</Button>{own && <span className="muted"> {t("approvals.own")}</span>}</div>}
       </div>
     </Section>
   );
@@ -139,17 +151,14 @@ function Does({ job }: { job: Job }) {
   );
 }
 
-function Steering({ job }: { job: Job }) {
+function Steering({ job, onAsk }: { job: Job; onAsk: OnAsk }) {
   const t = useT();
   const rights = useRights();
-  const [asking, setAsking] = useState<Verb | null>(null);
-  if (!rights.operate || job.state === "done" || job.state === "cancelled") return null;
-  const going = job.state === "canary" || job.state === "running";
+  if (!rights.operate || !can(job, "cancel")) return null;
   return (
     <>
-      {going ? <Button icon="hold" onClick={() => setAsking("pause")}>{t("jobs.pause")}</Button> : <Button kind="primary" icon="simulator" onClick={() => setAsking("resume")}>{t("jobs.resume")}</Button>}
-      <Button kind="ghost" onClick={() => setAsking("cancel")}>{t("jobs.cancel")}</Button>
-      {asking && <Steer job={job} verb={asking} onClose={() => setAsking(null)} />}
+      {going(job) ? <Button icon="hold" onClick={() => onAsk({ verb: "pause", job })}>{t("jobs.pause")}</Button> : <Button kind="primary" icon="simulator" onClick={() => onAsk({ verb: "resume", job })}>{t("jobs.resume")}</Button>}
+      <Button kind="ghost" onClick={() => onAsk({ verb: "cancel", job })}>{t("jobs.cancel")}</Button>
     </>
   );
 }

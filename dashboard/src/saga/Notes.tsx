@@ -43,16 +43,17 @@ export function OwnerLine({ saga }: { saga: SagaView }) {
   const stale = useStale();
   const [open, setOpen] = useState(false);
   const [owner, setOwner] = useState("");
+  const [was, setWas] = useState("");
   const [why, setWhy] = useState("");
   const put = useMutation({
-    mutationFn: () => send("PUT", `/sagas/${saga.saga}/owner`, { owner: owner.trim() || null, why: why.trim() }),
+    mutationFn: () => send("PUT", `/sagas/${saga.saga}/owner`, { owner: owner.trim() || null, was, why: why.trim() }),
     onSuccess: () => { setOpen(false); stale("saga", "parked", "sagas"); },
   });
   if (saga.notes === undefined) return null;
   return (
     <>
       <dt>{t("owner")}</dt>
-      <dd className="row">{saga.owner ?? <span className="muted">{t("owner.none")}</span>}{rights.operate && <button type="button" className="link" onClick={() => { setOwner(saga.owner ?? rights.me?.principal ?? ""); setOpen(true); }}>{t("change")}</button>}</dd>
+      <dd className="row">{saga.owner ?? <span className="muted">{t("owner.none")}</span>}{rights.operate && <button type="button" className="link" onClick={() => { setWas(saga.owner ?? ""); put.reset(); setOwner(saga.owner ?? rights.me?.principal ?? ""); setOpen(true); }}>{t("change")}</button>}</dd>
       <Dialog open={open} onClose={() => setOpen(false)} title={t("owner.change")}>
         <form className="stack" onSubmit={(event) => { event.preventDefault(); put.mutate(); }}>
           <Field label={t("owner")} hint={t("owner.hint")}>{(id) => <Input id={id} value={owner} onChange={(event) => setOwner(event.target.value)} />}</Field>

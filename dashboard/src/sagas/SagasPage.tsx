@@ -68,7 +68,7 @@ export function SagasPage() {
         )}
         {fresh > 0 && <button type="button" className="fresh" onClick={take}>{t("list.fresh", { count: fresh })}</button>}
         {bySort && hasNextPage && <p className="list-sorted" role="status">{t("list.sorted", { count: shown.length })} {more && <button type="button" className="link" disabled={isFetchingNextPage} onClick={onEnd}>{t("more")}</button>}</p>}
-        <Await of={{ data: rows === undefined ? undefined : ordered, dataUpdatedAt: asked.dataUpdatedAt, error: asked.error, isError: asked.isError, refetch: asked.refetch }} rows={10}>
+        <Await of={{ data: rows === undefined ? undefined : ordered, dataUpdatedAt: asked.dataUpdatedAt, error: asked.error, errorUpdatedAt: asked.errorUpdatedAt, isError: asked.isError, refetch: asked.refetch }} rows={10}>
           {(list) => (
             <Table fill label={t("sagas")} rows={list} columns={columns} rowKey={rowKey} rowHeight={44} onEnd={onEnd} sort={sort} onSort={(by) => void navigate({ to: "/sagas", search: { ...search, sort: by }, replace: true })}
               onOpen={(row) => void navigate({ to: "/sagas/$id", params: { id: row.saga } })}

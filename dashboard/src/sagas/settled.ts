@@ -1,14 +1,13 @@
 // Rows that were seen stay where they are; what is newer waits until it is asked for.
 
+import { REREAD_MS_A_PAGE } from "../api/reread";
+
 export interface Seen { filter: string; newest: string }
 
 /** Ten thousand rows. All that is shown is read again at each change: beyond that, a filter finds what a longer list would hide. */
 export const PAGES_MAX = 50;
 
-/** A long list is asked for less often by the clock, as it is when the stream tells of a change. */
-const REREAD_MS_A_PAGE = 200;
-
-/** How often so many pages are read again by the clock, where one page is each `everyMs`. */
+/** How often so many pages are read again by the clock, where one page is each `everyMs`; as when the stream tells of a change. */
 export function rereadMs(pages: number, everyMs: number): number {
   return Math.max(everyMs, pages * REREAD_MS_A_PAGE);
 }

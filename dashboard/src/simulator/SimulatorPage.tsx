@@ -80,7 +80,8 @@ function Play({ name, takes, source, back }: { name: string; takes: unknown; sou
     enabled: parsed.fault === null, retry: false, staleTime: Infinity, gcTime: 60_000, placeholderData: keepPreviousData,
   });
   const played = asked.data;
-  const make = (move: Move) => setMoves([...moves, move]);
+  // What is shown is still the play before the last click: a second one was not meant for what comes of the first.
+  const make = (move: Move) => { if (!asked.isPlaceholderData) setMoves([...moves, move]); };
   return (
     <>
       {back !== null && <p className="muted">{t("simulator.draft")} <Link to="/editor" search={back}>{t("simulator.draft.back")}</Link></p>}

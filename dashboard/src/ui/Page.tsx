@@ -3,7 +3,7 @@
 import "./page.css";
 import "./table.css";
 
-import { type ReactNode, useEffect, useRef } from "react";
+import { type ReactNode, useEffect, useRef, useState } from "react";
 
 import { reach } from "../api/client";
 import { type ApiProblem, asProblem, unread } from "../api/problem";
@@ -69,10 +69,11 @@ export function Skeleton({ rows = 4 }: { rows?: number }) {
   );
 }
 
-interface Asked<D> { data: D | undefined; dataUpdatedAt?: number; error: unknown; isError: boolean; refetch: () => unknown }
+interface Asked<D> { data: D | undefined; dataUpdatedAt?: number; error: unknown; errorUpdatedAt: number; isError: boolean; refetch: () => unknown }
 
 /** Shows what was asked for, or why it is not there. What is known stays while it is asked again. */
 export function Await<D>({ of, children, rows }: { of: Asked<D>; children: (data: D) => ReactNode; rows?: number }) {
+  const failed = useFailed(of);
   if (of.data !== undefined) {
     return (
       <>
@@ -81,16 +82,21 @@ export function Await<D>({ of, children, rows }: { of: Asked<D>; children: (data
       </>
     );
   }
-  if (of.isError) return <ProblemNotice problem={asProblem(of.error)} onRetry={() => void of.refetch()} />;
+  if (failed) return <ProblemNotice problem={asProblem(failed)} onRetry={() => of.refetch()} />;
   return <Skeleton {...(rows === undefined ? {} : { rows })} />;
 }
 
-/** Whether it could not be read. While it is asked again there is no error, and it is not known any better. */
+/** Why it could not be read. While it is asked again the query tells of no error, and it is not known any better. */
+function useFailed({ error, errorUpdatedAt: at }: Asked<unknown>): unknown {
+  const last = useRef<{ error: unknown; at: number } | null>(null);
+  if (error) last.current = { error, at };
+  // That of another query which was shown here before is none of this one.
+  return last.current?.at === at ? last.current.error : null;
+}
+
+/** Whether it could not be read. */
 export function useUnread(of: Asked<unknown>): boolean {
-  const last = useRef<unknown>(null);
-  if (of.data !== undefined) last.current = null;
-  else if (of.error) last.current = of.error;
-  return unread(of.data, last.current);
+  return unread(of.data, useFailed(of));
 }
 
 /** Beside a page: that it could not be read whether there is something. Nothing while it is known, or where there is no such thing. */
@@ -117,14 +123,15 @@ const WORDS: Record<ApiProblem["kind"], [Key, Key, IconName]> = {
   failed: ["problem.failed", "problem.failed.do", "rejected"],
 };
 
-export function ProblemNotice({ problem, onRetry }: { problem: ApiProblem; onRetry?: () => void }) {
+export function ProblemNotice({ problem, onRetry }: { problem: ApiProblem; onRetry?: () => unknown }) {
   const t = useT();
+  const [busy, setBusy] = useState(false);
   const say = useSaid();
   const [title, remedy, icon] = WORDS[problem.kind];
   const detail = problem.kind === "offline" ? undefined : shown(problem);
   return (
     <div role="alert">
-      <Notice icon={icon} title={t(problem.kind === "absent" && detail ? "problem.missing" : title)} action={onRetry && problem.kind !== "absent" && <Button onClick={onRetry}>{t("try_again")}</Button>}>
+      <Notice icon={icon} title={t(problem.kind === "absent" && detail ? "problem.missing" : title)} action={onRetry && problem.kind !== "absent" && <Button busy={busy} onClick={() => { setBusy(true); void Promise.resolve(onRetry()).finally(() => setBusy(false)); }}>{t("try_again")}</Button>}>
         <p>{detail ? say(detail) : t(remedy)}</p>
       </Notice>
     </div>

@@ -117,32 +117,43 @@ function Breakers({ breakers }: { breakers: Breaker[] | null }) {
 function Holds() {
   const t = useT();
   const rights = useRights();
-  const stale = useStale();
   const asked = useQuery({ ...holds, refetchInterval: useInterval(UNTOLD_MS, UNTOLD_MS) });
+  // What is written to release one stays when somebody else releases it meanwhile; and it is no reason for another.
   const [releasing, setReleasing] = useState<Hold | null>(null);
+  const kept = asked.data?.holds ?? [];
+  return (
+    <>
+      <Unread of={asked} what={t("holds")} />
+      {kept.length > 0 && (
+        <Section title={t("holds")} flush>
+          <ul>{kept.map((hold) => (
+            <li key={hold.id} className="line spread">
+              <span className="row wrap"><Icon name="hold" /><strong>{hold.kind === "starts" ? t("holds.starts") : hold.definition ?? `${hold.worker}.${hold.action ?? "*"}`}</strong><span className="muted">“{hold.why}” — {hold.by}, <Ago at={hold.at} />{hold.until && <> · {t("holds.until")} <Until at={hold.until} /></>} · {t("holds.back", { count: hold.held_back ?? 0 })}</span></span>
+              {rights.operate && <Button onClick={() => setReleasing(hold)}>{t("holds.release")}</Button>}
+            </li>
+          ))}</ul>
+        </Section>
+      )}
+      {releasing && <ReleaseDialog hold={releasing} onClose={() => setReleasing(null)} />}
+    </>
+  );
+}
+
+function ReleaseDialog({ hold, onClose }: { hold: Hold; onClose: () => void }) {
+  const t = useT();
+  const stale = useStale();
   const [why, setWhy] = useState("");
   const release = useMutation({
-    mutationFn: (hold: Hold) => send("DELETE", `/ops/holds/${hold.id}?${new URLSearchParams({ why: why.trim() })}`),
-    onSuccess: () => { close(); stale("holds", "workers", "overview", "saga"); },
+    mutationFn: () => send("DELETE", `/ops/holds/${hold.id}?${new URLSearchParams({ why: why.trim() })}`),
+    onSuccess: () => { onClose(); stale("holds", "workers", "overview", "saga"); },
   });
-  // Why one hold is released is no reason for another.
-  const close = () => { setReleasing(null); setWhy(""); release.reset(); };
-  if (!asked.data || asked.data.holds.length === 0) return <Unread of={asked} what={t("holds")} />;
   return (
-    <Section title={t("holds")} flush>
-      <ul>{asked.data.holds.map((hold) => (
-        <li key={hold.id} className="line spread">
-          <span className="row wrap"><Icon name="hold" /><strong>{hold.kind === "starts" ? t("holds.starts") : hold.definition ?? `${hold.worker}.${hold.action ?? "*"}`}</strong><span className="muted">“{hold.why}” — {hold.by}, <Ago at={hold.at} />{hold.until && <> · {t("holds.until")} <Until at={hold.until} /></>} · {t("holds.back", { count: hold.held_back ?? 0 })}</span></span>
-          {rights.operate && <Button onClick={() => setReleasing(hold)}>{t("holds.release")}</Button>}
-        </li>
-      ))}</ul>
-      <Dialog open={releasing !== null} onClose={close} title={t("holds.release")} description={<p>{t("holds.release.about", { count: releasing?.held_back ?? 0 })}</p>}>
-        <form className="stack" onSubmit={(event) => { event.preventDefault(); if (releasing) release.mutate(releasing); }}>
-          <Field label={t("act.why")}>{(id) => <Input id={id} required value={why} onChange={(event) => setWhy(event.target.value)} />}</Field>
-          <ProblemLine error={release.error} />
-          <DialogEnd><Button onClick={close}>{t("cancel")}</Button><Button type="submit" kind="primary" disabled={why.trim() === ""} busy={release.isPending}>{t("holds.release.go", { count: releasing?.held_back ?? 0 })}</Button></DialogEnd>
-        </form>
-      </Dialog>
-    </Section>
+    <Dialog open onClose={onClose} title={t("holds.release")} description={<p>{t("holds.release.about", { count: hold.held_back ?? 0 })}</p>}>
+      <form className="stack" onSubmit={(event) => { event.preventDefault(); release.mutate(); }}>
+        <Field label={t("act.why")}>{(id) => <Input id={id} required value={why} onChange={(event) => setWhy(event.target.value)} />}</Field>
+        <ProblemLine error={release.error} />
+        <DialogEnd><Button onClick={onClose}>{t("cancel")}</Button><Button type="submit" kind="primary" disabled={why.trim() === ""} busy={release.isPending}>{t("holds.release.go", { count: hold.held_back ?? 0 })}</Button></DialogEnd>
+      </form>
+    </Dialog>
   );
 }
