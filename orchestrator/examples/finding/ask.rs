@@ -64,6 +64,7 @@ pub(crate) const QUESTIONS: &[(&str, &str)] = &[
     ("counts: error code", "/ops/counts?error_code=PROVIDER_DOWN"),
     ("counts: worker", "/ops/counts?worker=bank"),
     ("counts: text", "/ops/counts?text=refused"),
+    ("counts: label, rare", "/ops/counts?label=campaign:winter"),
     ("counts: time range", "/ops/counts?started_after=AT&started_before=UNTIL"),
     ("overview", "/ops/overview"),
     ("parked queue, by amount", "/ops/parked"),
