@@ -95,9 +95,7 @@ finding: ## how long each filter takes among 10,000,000 sagas while 500 a second
 
 incident: ## an outage leaves SAGAS (5,000) parked and as many compensated; two bulk jobs, killed on the way, bring them home
 	@deploy/install test
-	@deploy/stack up
-	eval "$$(deploy/stack env)" && AMENDS_TEST_JOB_SAGAS=$(or $(SAGAS),5000) \
-	  cargo test --locked -p amends --test api -- --nocapture an_outage_is_made_good
+	tests/faults/run incident --sagas $(or $(SAGAS),5000)
 
 faults: ## hurt a real stack of its own: every fault, and every failpoint TIMES times (default 3)
 	@deploy/install test

@@ -188,3 +188,11 @@ async fn the_scenarios_and_the_guide_hold_with_real_workers() {
         assert!(printed.contains(wanted), "{wanted} is not in\n{printed}");
     }
 }
+
+/// `make incident` with fewer sagas: the real payment worker, Toss's own ledger, and the engine killed in both jobs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_incident_is_made_good_by_two_bulk_jobs_though_the_engine_dies_in_both() {
+    let _turn = faults::one_at_a_time().await;
+    let mut shop = Shop::open(AMENDS, "incident").await;
+    faults::incident::run(&mut shop, 40).await.unwrap();
+}

@@ -3,6 +3,7 @@
 //! - [`shop`]: databases, topics and processes of one run; the books at its end
 //! - [`traffic`]: orders without a pause, and how long one takes from now
 //! - [`failpoints`]: processes that die at named places
+//! - [`incident`]: an outage, and the two bulk jobs that make it good
 //! - [`scenarios`]: servers, connections and processes that misbehave, one command each
 //! - [`proxy`], [`servers`], [`echo`]: the means
 //!
@@ -13,6 +14,7 @@
 
 pub mod echo;
 pub mod failpoints;
+pub mod incident;
 pub mod proxy;
 pub mod scenarios;
 pub mod servers;

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use faults::failpoints::{self, percentile};
 use faults::scenarios::{self, Scenario};
-use faults::{Shop, one_at_a_time};
+use faults::{Shop, incident, one_at_a_time};
 
 /// Hurts the shop on a real stack and proves that nothing is lost
 ///
@@ -30,6 +30,12 @@ enum Command {
     Run {
         /// Its name, as `list` shows it
         name: String,
+    },
+    /// Toss refuses every card: many sagas are parked and as many undone; then two bulk jobs bring them home
+    Incident {
+        /// Sagas of each kind
+        #[arg(long, default_value_t = 5_000)]
+        sagas: usize,
     },
     /// Processes die at named places under load, again and again
     Kill {
@@ -65,6 +71,11 @@ async fn main() -> anyhow::Result<()> {
             for it in failpoint::ALL {
                 println!("  {:18} {}: {}", it.name, it.process, it.place);
             }
+        }
+        Command::Incident { sagas } => {
+            let _turn = one_at_a_time().await;
+            let mut shop = Shop::open(amends.to_str().context("a path in UTF-8")?, "incident").await;
+            incident::run(&mut shop, sagas).await?;
         }
         Command::Run { name } => {
             let chosen: Vec<Scenario> = match name.as_str() {

@@ -111,12 +111,20 @@ impl Shop {
             shop.start_again(worker).await;
         }
         shop.start_again("orchestrator").await;
-        let definitions = concat!(env!("CARGO_MANIFEST_DIR"), "/../../saga-defs/order-checkout.yaml");
-        let url = shop.url("orchestrator");
-        let published = shop.amends(&["def", "--url", &url, "publish", definitions]).output().unwrap();
-        assert!(published.status.success(), "{}", String::from_utf8_lossy(&published.stderr));
+        let checkout = concat!(env!("CARGO_MANIFEST_DIR"), "/../../saga-defs/order-checkout.yaml");
+        shop.publish(&std::fs::read_to_string(checkout).unwrap());
         shop.fill_stock().await;
         shop
+    }
+
+    /// Publishes a definition.
+    pub fn publish(&self, definition: &str) {
+        let file = self.folder.path().join("definition.yaml");
+        std::fs::write(&file, definition).unwrap();
+        let url = self.url("orchestrator");
+        let published =
+            self.amends(&["def", "--url", &url, "publish", file.to_str().unwrap()]).output().unwrap();
+        assert!(published.status.success(), "{}", String::from_utf8_lossy(&published.stderr));
     }
 
     /// The binary, with everything it needs in its environment.
