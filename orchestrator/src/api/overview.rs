@@ -165,7 +165,13 @@ pub async fn overview(
     let minutes = sagas::query(asked)?.minutes.unwrap_or(MINUTES_DEFAULT).clamp(1, MINUTES_MAX);
     let engine = api.engine();
     let mut took = Histogram::default();
-    let minutes = engine.store.minutes(minutes).await?;
+    let reached = reached(engine);
+    let (minutes, piles, all, loose) = tokio::try_join!(
+        engine.store.minutes(minutes),
+        engine.store.piles(&reached),
+        engine.store.in_all(),
+        engine.store.loose_ends()
+    )?;
     let minutes = minutes
         .into_iter()
         .map(|(at, minute)| {
@@ -182,9 +188,7 @@ pub async fn overview(
             }
         })
         .collect();
-    let piles = engine.store.piles(&reached(engine)).await?;
     // Who stands at no step is in no pile, and counts all the same.
-    let all = engine.store.in_all().await?;
     let mut now = Now {
         running: all.running,
         parked: all.parked,
@@ -197,7 +201,7 @@ pub async fn overview(
         now.queued += pile.queued;
     }
     let dead_letters;
-    (now.anomalies, dead_letters) = engine.store.loose_ends().await?;
+    (now.anomalies, dead_letters) = loose;
     let in_flight = piles
         .into_iter()
         .map(|pile| PileView {

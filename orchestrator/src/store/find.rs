@@ -329,6 +329,9 @@ impl Store {
     /// When the database fails.
     pub async fn count(&self, filter: &Filter, reached: &[Reached]) -> Result<Counted, StoreError> {
         let among = self.among(filter).await?;
+        if let Some(ids) = &among.ids {
+            return self.count_these(ids, filter, &among, reached).await;
+        }
         let mut counted = Counted { bounded: among.bounded, ..Counted::default() };
         let mut stood = [0; 5];
         if filter.is_place() {
@@ -373,6 +376,37 @@ impl Store {
         for (at, count) in rows {
             if let Some(place) = usize::try_from(at).ok().and_then(|at| counted.by_health.get_mut(at)) {
                 *place = count;
+            }
+        }
+        Ok(counted)
+    }
+
+    /// The same of sagas that are known already, in one look at each.
+    async fn count_these(
+        &self,
+        ids: &[Uuid],
+        filter: &Filter,
+        among: &Among,
+        reached: &[Reached],
+    ) -> Result<Counted, StoreError> {
+        let mut query = QueryBuilder::new("");
+        with_reached(&mut query, reached);
+        // Whom the projection does not show yet has no health.
+        query
+            .push("select s.status, case when p.saga_id is not null then ")
+            .push(HEALTH)
+            .push(" end, count(*) ");
+        push_these(&mut query, ids, filter, among);
+        query.push(" group by 1, 2");
+        let rows: Vec<(i16, Option<i32>, i64)> = query.build_query_as().fetch_all(self.reads()).await?;
+        let mut counted = Counted { bounded: among.bounded, ..Counted::default() };
+        for (status, health, count) in rows {
+            if let Some(place) = usize::try_from(status).ok().and_then(|at| counted.by_status.get_mut(at)) {
+                *place += count;
+            }
+            let health = health.and_then(|at| usize::try_from(at).ok());
+            if let Some(place) = health.and_then(|at| counted.by_health.get_mut(at)) {
+                *place += count;
             }
         }
         Ok(counted)
@@ -455,16 +489,8 @@ impl Store {
 /// The page's ids, as a query; newest first, unless they are only counted.
 fn push_ids(query: &mut QueryBuilder<Postgres>, filter: &Filter, among: &Among, limit: i64, newest: bool) {
     if let Some(ids) = &among.ids {
-        query.push("select s.id from saga s left join projection p on p.saga_id = s.id").push(REACHED);
-        query.push(" where s.id = any(").push_bind(ids.clone()).push(")");
-        if let Some(status) = filter.status {
-            query.push(" and s.status = ").push_bind(status);
-        }
-        if let Some(versions) = &among.versions {
-            query.push(" and s.definition = any(").push_bind(versions.clone()).push(")");
-        }
-        push_coarse(query, filter, among);
-        push_fine(query, filter);
+        query.push("select s.id ");
+        push_these(query, ids, filter, among);
         return push_end(query, "s.id", limit, newest);
     }
     if filter.needs_projection() {
@@ -499,6 +525,20 @@ fn push_ids(query: &mut QueryBuilder<Postgres>, filter: &Filter, among: &Among, 
     push_end(query, "l.id", limit, newest);
 }
 
+/// Sagas that are known by their ids already, as `s`, and their projection, as `p`.
+fn push_these(query: &mut QueryBuilder<Postgres>, ids: &[Uuid], filter: &Filter, among: &Among) {
+    query.push("from saga s left join projection p on p.saga_id = s.id").push(REACHED);
+    query.push(" where s.id = any(").push_bind(ids.to_vec()).push(")");
+    if let Some(status) = filter.status {
+        query.push(" and s.status = ").push_bind(status);
+    }
+    if let Some(versions) = &among.versions {
+        query.push(" and s.definition = any(").push_bind(versions.clone()).push(")");
+    }
+    push_coarse(query, filter, among);
+    push_fine(query, filter);
+}
+
 /// The same from the projection: each status by itself, so that whichever index begins with what is asked for has the
 /// newest of it first.
 fn push_from_projection(
@@ -519,9 +559,6 @@ fn push_from_projection(
             query.push(" join saga s on s.id = p.saga_id");
         }
         query.push(REACHED).push(format!(" where p.status = {status}"));
-        if let Some(ids) = &among.ids {
-            query.push(" and p.saga_id = any(").push_bind(ids.clone()).push(")");
-        }
         if let Some(versions) = &among.versions {
             query.push(" and p.definition = any(").push_bind(versions.clone()).push(")");
         }
