@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use saga_core::{Run, State, Status};
+use saga_core::{CellRef, Run, State, Status};
 use saga_protocol::{Direction, SagaId};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -26,8 +26,27 @@ pub struct Outcome {
     pub reason: Option<(String, String)>,
     /// What it is doing, while it runs.
     pub doing: Option<String>,
-    /// Steps that are done, or undone.
-    pub done: Vec<(Direction, String)>,
+    /// Steps, and items of steps, that are done, or undone.
+    pub done: Vec<Done>,
+}
+
+/// What is done, or undone; by its worker, or because somebody says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Done {
+    at: CellRef,
+    name: String,
+    by_hand: bool,
+}
+
+impl Done {
+    const fn word(&self) -> &'static str {
+        match (self.at.direction, self.by_hand) {
+            (Direction::Execute, false) => "succeeded",
+            (Direction::Execute, true) => "is skipped",
+            (Direction::Compensate, false) => "is undone",
+            (Direction::Compensate, true) => "is marked as undone",
+        }
+    }
 }
 
 impl Outcome {
@@ -52,7 +71,7 @@ impl Outcome {
 pub async fn wait(
     engine: &Engine,
     saga: SagaId,
-    step: Option<(Direction, String)>,
+    step: Option<CellRef>,
     wait: Duration,
     closing: &CancellationToken,
 ) -> Result<Option<(Outcome, String)>, StoreError> {
@@ -60,17 +79,13 @@ pub async fn wait(
     let mut pause_ms = 20;
     loop {
         let Some((_, stands)) = outcomes(engine, &[saga]).await?.pop() else { return Ok(None) };
-        let past = step.as_ref().filter(|(direction, name)| {
-            !wait.is_zero() && stands.done.iter().any(|(its, done)| its == direction && done == name)
-        });
+        let past = stands.done.iter().find(|it| !wait.is_zero() && step == Some(it.at));
+        let is_past = past.is_some();
         let words = match past {
-            Some((Direction::Execute, name)) => format!("{name} succeeded; the saga is {}", stands.words()),
-            Some((Direction::Compensate, name)) => {
-                format!("{name} is undone; the saga is {}", stands.words())
-            }
+            Some(done) => format!("{} {}; the saga is {}", done.name, done.word(), stands.words()),
             None => stands.words(),
         };
-        if past.is_some() || stands.status != "running" || Instant::now() >= until || closing.is_cancelled() {
+        if is_past || stands.status != "running" || Instant::now() >= until || closing.is_cancelled() {
             return Ok(Some((stands, words)));
         }
         tokio::time::sleep(Duration::from_millis(pause_ms)).await;
@@ -109,7 +124,10 @@ pub async fn outcomes(engine: &Engine, ids: &[SagaId]) -> Result<Vec<(SagaId, Ou
         let done = state
             .tracks()
             .filter(|(_, track)| matches!(track.run, Run::Succeeded | Run::Skipped))
-            .filter_map(|(at, _)| Some((at.direction, words::step_name(&published.definition, at.step)?)))
+            .filter_map(|(at, track)| {
+                let name = words::cell_name(&published.definition, at)?;
+                Some(Done { at, name, by_hand: track.run == Run::Skipped })
+            })
             .collect();
         outcomes.push((id, Outcome { status: word, revision: state.revision, reason, doing, done }));
     }
@@ -132,7 +150,7 @@ fn doing(definition: &saga_core::Definition, state: &State) -> Option<String> {
             (Direction::Compensate, run) => format!("(undoing) {}", words::run(run)),
             (Direction::Execute, run) => words::run(run).to_owned(),
         };
-        Some(format!("{} {doing}", words::step_name(definition, cell.step)?))
+        Some(format!("{} {doing}", words::cell_name(definition, cell)?))
     });
     let all: Vec<String> = named.take(3).collect();
     (!all.is_empty()).then(|| all.join(", "))

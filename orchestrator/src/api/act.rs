@@ -315,7 +315,6 @@ pub async fn act(
         api.live().tell("approvals");
     }
     let wait = wait.filter(|_| came == Came::Applied);
-    let cell = cell.and_then(|at| Some((at.direction, words::step_name(&published.definition, at.step)?)));
     let stands = settle::wait(engine, saga, cell, wait.unwrap_or_default(), api.closing()).await?;
     answer(saga, id, came, stands)
 }

@@ -125,6 +125,12 @@ pub fn step_name(definition: &Definition, step: StepIx) -> Option<String> {
     definition.step(step).map(|step| step.name.as_str().to_owned())
 }
 
+/// A step's name, or the spelling of one item of it.
+pub fn cell_name(definition: &Definition, at: CellRef) -> Option<String> {
+    let step = step_name(definition, at.step)?;
+    Some(at.item.map_or_else(|| step.clone(), |item| format!("{step}[{item}]")))
+}
+
 /// Steps that took effect, or may have, and have not been undone: those that can be, child sagas, and those after which
 /// there is no way back.
 pub fn uncompensated(definition: &Definition, state: &State) -> Vec<String> {

@@ -232,6 +232,40 @@ async fn an_action_says_what_happened_and_not_what_was_asked_for() {
     server.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_happened_is_told_of_the_item_that_was_acted_on_and_what_a_human_says_is_told_as_such() {
+    let server = Server::start().await;
+    let definition = "saga: parcels\ntrigger: { http: { method: POST, path: /parcels } }
+input: { type: object, required: [parcels], properties: { parcels: { type: array, maxItems: 3, items: { type: string } } } }
+steps:
+  pack: { foreach: \"${input.parcels}\", worker: travel, action: pack, compensation: unpack, on_rejected: park, input: { parcel: \"${item}\" } }
+  send: { after: [pack], worker: travel, action: send, compensation: none }\n";
+    server.publish(definition).await;
+    server
+        .travel(|command| match (command.action.as_str(), command.item) {
+            ("send", _) => None,
+            (_, Some(1)) => Some(rejected(command, "TOO_LARGE")),
+            _ => Some(succeeded(command)),
+        })
+        .await;
+    let saga = server.post("/parcels", &[], &json!({ "parcels": ["book", "piano"] })).await.saga();
+    let page = server.until(saga, "parked").await;
+    let path = format!("/sagas/{saga}/actions");
+    let retry = json!({ "action": "retry", "step": "pack", "item": 1, "why": "again", "revision": page["revision"], "wait_s": 30 });
+    let done = server.post(&path, &[], &retry).await;
+    // The other item has succeeded long since.
+    assert_eq!(done.body["happened"], "parked: pack: TOO_LARGE (no)", "{}", done.body);
+    let skip = json!({ "action": "skip", "step": "pack", "item": 1, "output": {}, "why": "sent by hand",
+        "revision": done.body["revision"], "wait_s": 30 });
+    let done = server.post(&path, &[], &skip).await;
+    let happened = done.body["happened"].as_str().unwrap_or_default();
+    assert!(happened.starts_with("pack[1] is skipped; the saga is running"), "{}", done.body);
+    let page = server.get(&format!("/sagas/{saga}")).await.body;
+    let turn = json!({ "action": "compensate", "why": "no", "revision": page["revision"] });
+    server.post(&path, &[], &turn).await;
+    server.stop().await;
+}
+
 /// What a child saga has done, and what cannot be undone, stands as well: whoever ends the saga there or replays it is
 /// told.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

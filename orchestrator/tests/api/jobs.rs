@@ -134,7 +134,6 @@ async fn an_outage_is_made_good_by_two_jobs_also_when_the_server_dies_in_the_mid
         (&json!(5), &json!(count - 5)),
         "{stopped}"
     );
-    tell("a bulk retry's canary has stopped it; the provider is fixed");
 
     // It is fixed. The first job's canary has changed; the others go on, and the server dies on the way.
     books.broken.store(false, Ordering::SeqCst);
