@@ -19,7 +19,7 @@ use utoipa::ToSchema;
 
 use super::account::actor;
 use super::problem::{FaultAt, Problem};
-use super::{Api, From, body, sagas, words};
+use super::{Api, From, body, masks, sagas, words};
 use crate::auth::Caller;
 use crate::clock;
 use crate::engine::Engine;
@@ -445,7 +445,9 @@ pub async fn anomalies(
         it.output = it.output.filter(|_| !masked);
         it
     });
-    Ok(Json(AnomalyPage { anomalies: anomalies.collect(), next }))
+    let mut anomalies: Vec<AnomalyItem> = anomalies.collect();
+    masks::mask(api.engine(), &caller, &mut anomalies).await?;
+    Ok(Json(AnomalyPage { anomalies, next }))
 }
 
 /// The place that a page's `next` names.

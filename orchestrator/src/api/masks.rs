@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::approvals::ApprovalView;
 use super::audit::AuditView;
+use super::letters::AnomalyItem;
 use super::personal::{MASK, Personal};
 use super::queues::{FailureGroup, WaitingView};
 use super::view::SagaSummary;
@@ -51,6 +52,16 @@ impl Quoting for FailureGroup {
 
     fn words(&mut self) -> Vec<&mut String> {
         vec![&mut self.message]
+    }
+}
+
+impl Quoting for AnomalyItem {
+    fn saga(&self) -> SagaId {
+        self.saga
+    }
+
+    fn words(&mut self) -> Vec<&mut String> {
+        self.resolution.as_mut().into_iter().collect()
     }
 }
 

@@ -8,7 +8,6 @@ use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::{Extension, Json};
 use chrono::{DateTime, NaiveDate, Utc};
-use saga_core::What;
 use saga_protocol::SagaId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -68,8 +67,6 @@ pub struct RetentionRequest {
     pub why: String,
 }
 
-/// Events of one saga in which is looked for what it was given later on.
-const HISTORY_MAX: u16 = 10_000;
 /// Sagas of one family that are erased together.
 const FAMILY_MAX: usize = 1_000;
 
@@ -205,7 +202,7 @@ pub async fn erase(
         if ended == Some(false) {
             return Err(running(member));
         }
-        all.insert(member, own(&api, member).await?);
+        all.insert(member, sagas::personal(&api, member).await?);
     }
     let told = all.values().fold(Personal::default(), |told, personal| told.with(personal));
     let places: usize = all.values().map(Personal::places).sum();
@@ -231,20 +228,3 @@ pub async fn erase(
     Ok(Json(Erased { saga: id, places: places + usize::try_from(gone).unwrap_or(usize::MAX) }))
 }
 
-/// The personal data that a saga was given.
-async fn own(api: &Api, id: SagaId) -> Result<Personal, Problem> {
-    let engine = api.engine();
-    let Some(whole) = engine.store.whole(id).await? else { return Ok(Personal::default()) };
-    let published = engine.definitions.get(&engine.store, whole.summary.definition_id).await?;
-    let published = published.ok_or_else(Problem::unavailable)?;
-    let mut history = engine.store.history(id, 0, HISTORY_MAX).await?.into_iter();
-    let input = history.next().and_then(|row| row.payload).unwrap_or_default();
-    let mut personal = Personal::of(&published.definition.input_schema, &input);
-    for row in history {
-        let given = row.event.is_ok_and(|it| matches!(it.what, What::Signal(_) | What::Operator(_)));
-        if let (true, Some(payload)) = (given, row.payload) {
-            personal.also(&payload, &input);
-        }
-    }
-    Ok(personal)
-}

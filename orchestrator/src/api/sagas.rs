@@ -3,6 +3,7 @@
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::{Extension, Json};
+use saga_core::{Run, What};
 use saga_protocol::SagaId;
 use serde::Deserialize;
 use serde_json::Value;
@@ -17,6 +18,8 @@ use crate::store::read::{HistoryRow, Whole};
 
 const PAGE_DEFAULT: u16 = 50;
 const PAGE_MAX: u16 = 500;
+/// Events of one saga in which is looked for what it was given later on.
+const HISTORY_MAX: u16 = 10_000;
 /// Dead letters on a page of history; the rest are in `GET /ops/dead-letters?saga=`.
 const LETTERS_MAX: i64 = 100;
 
@@ -103,11 +106,23 @@ async fn mask(api: &Api, view: &mut SagaView) -> Result<(), Problem> {
     let personal = personal(api, view.summary.saga).await?;
     let by = Value::from(MASK);
     personal.hide_in_input(&mut view.input, &by);
-    let outputs = view.steps.iter_mut().flat_map(|step| [&mut step.execute, &mut step.compensate]);
-    for output in outputs.flatten().filter_map(|track| track.output.as_mut()).chain(view.output.as_mut()) {
-        personal.hide(output, &by);
+    for step in &mut view.steps {
+        let waits = step.action.starts_with(words::WAIT_FOR_SIGNAL);
+        for track in [&mut step.execute, &mut step.compensate].into_iter().flatten() {
+            // What a signal or an operator brought is hidden whole, as in the history.
+            let brought = waits || track.state == words::run(Run::Skipped);
+            if let Some(output) = &mut track.output {
+                if brought { output.clone_from(&by) } else { personal.hide(output, &by) }
+            }
+        }
     }
-    for output in view.anomalies.iter_mut().filter_map(|it| it.output.as_mut()) {
+    for it in &mut view.anomalies {
+        let brought = it.kind.starts_with("signal_");
+        if let Some(output) = &mut it.output {
+            if brought { output.clone_from(&by) } else { personal.hide(output, &by) }
+        }
+    }
+    if let Some(output) = &mut view.output {
         personal.hide(output, &by);
     }
     // A message may quote anything.
@@ -137,16 +152,23 @@ fn hide_messages(personal: &Personal, what: &mut super::view::Happening) {
     }
 }
 
-/// A saga's personal data, as its input has it. What comes later may be personal also where that has none.
+/// The personal data that a saga was given: as its definition marks its input, and all that people and other systems
+/// brought later, of which nobody has said what is personal.
 pub(super) async fn personal(api: &Api, saga: SagaId) -> Result<Personal, Problem> {
     let engine = api.engine();
     let Some(whole) = engine.store.whole(saga).await? else { return Ok(Personal::default()) };
-    let Some(published) = engine.definitions.get(&engine.store, whole.summary.definition_id).await? else {
-        return Err(Problem::unavailable());
-    };
-    let start = engine.store.history(saga, 0, 1).await?;
-    let input = start.into_iter().next().and_then(|row| row.payload).unwrap_or_default();
-    Ok(Personal::of(&published.definition.input_schema, &input))
+    let published = engine.definitions.get(&engine.store, whole.summary.definition_id).await?;
+    let published = published.ok_or_else(Problem::unavailable)?;
+    let mut history = engine.store.history(saga, 0, HISTORY_MAX).await?.into_iter();
+    let input = history.next().and_then(|row| row.payload).unwrap_or_default();
+    let mut personal = Personal::of(&published.definition.input_schema, &input);
+    for row in history {
+        let given = row.event.is_ok_and(|it| matches!(it.what, What::Signal(_) | What::Operator(_)));
+        if let (true, Some(payload)) = (given, row.payload) {
+            personal.also(&payload, &input);
+        }
+    }
+    Ok(personal)
 }
 
 /// A saga's history, oldest first

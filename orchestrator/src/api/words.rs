@@ -120,6 +120,9 @@ pub const fn cause_step(cause: Cause) -> Option<StepIx> {
     }
 }
 
+/// How the action of a step that waits for a signal begins.
+pub const WAIT_FOR_SIGNAL: &str = "wait for signal ";
+
 /// A step's name.
 pub fn step_name(definition: &Definition, step: StepIx) -> Option<String> {
     definition.step(step).map(|step| step.name.as_str().to_owned())
@@ -160,7 +163,7 @@ pub fn work(work: &Work) -> (Option<String>, String) {
     match work {
         Work::Action { worker, action } => (Some(worker.clone()), action.clone()),
         Work::Sleep { for_ms } => (None, format!("wait {for_ms} ms")),
-        Work::Signal { name } => (None, format!("wait for signal {name}")),
+        Work::Signal { name } => (None, format!("{WAIT_FOR_SIGNAL}{name}")),
         Work::Child { definition } => (None, format!("saga {definition}")),
     }
 }

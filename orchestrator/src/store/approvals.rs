@@ -124,11 +124,12 @@ impl Store {
                     .await?;
             return Ok(row.filter(|(request, _)| *request == request_text).map(|(_, state)| state));
         }
-        // What the audit keeps is never erased: no inputs and outputs, which may be personal.
+        // What the audit keeps is never erased: nothing of what may be personal. Why has its own place there.
         let mut told = request.clone();
         if let Some(members) = told.as_object_mut() {
-            members.remove("input");
-            members.remove("output");
+            for name in ["input", "output", "evidence", "why"] {
+                members.remove(name);
+            }
         }
         let deed =
             Deed { why: Some(why), before: Some(told), ..Deed::new("approval.ask", asked.saga.to_string()) };

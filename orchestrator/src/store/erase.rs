@@ -149,32 +149,47 @@ async fn erase_one(
         let update = sqlx::query("update approval set request = $2 where id = $1");
         update.bind(id).bind(request.to_string()).execute(&mut *connection).await?;
     }
-    let rows: Vec<(String, String, Option<String>)> =
-        sqlx::query_as("select effect_key, kind, output from anomaly where saga_id = $1")
+    let words = |text: String| {
+        let mut text = Value::String(text);
+        hide(false, &mut text);
+        text.as_str().unwrap_or_default().to_owned()
+    };
+    let rows: Vec<(String, String, Option<String>, Option<String>)> =
+        sqlx::query_as("select effect_key, kind, output, resolution from anomaly where saga_id = $1")
             .bind(saga.0)
             .fetch_all(&mut *connection)
             .await?;
-    for (key, kind, output) in rows {
-        sqlx::query("update anomaly set output = $4 where saga_id = $1 and effect_key = $2 and kind = $3")
-            .bind(saga.0)
-            .bind(key)
-            .bind(kind)
-            .bind(erased(output, false))
-            .execute(&mut *connection)
-            .await?;
+    for (key, kind, output, resolution) in rows {
+        // What a signal brought is not known to anybody.
+        let output = if kind.starts_with("signal_") {
+            output.map(|_| GONE.to_owned())
+        } else {
+            erased(output, false)
+        };
+        let update = "update anomaly set output = $4, resolution = $5 where saga_id = $1 and effect_key = $2 and kind = $3";
+        let update = sqlx::query(update).bind(saga.0).bind(key).bind(kind).bind(output);
+        update.bind(resolution.map(words)).execute(&mut *connection).await?;
     }
-    let notes: Vec<(i64, String)> = sqlx::query_as("select id, body from note where saga_id = $1")
-        .bind(saga.0)
-        .fetch_all(&mut *connection)
-        .await?;
-    for (id, body) in notes {
-        let mut body = Value::String(body);
-        hide(false, &mut body);
-        sqlx::query("update note set body = $2 where id = $1")
-            .bind(id)
-            .bind(body.as_str().unwrap_or_default())
-            .execute(&mut *connection)
-            .await?;
+    // What people wrote of it.
+    for (select, update) in [
+        (
+            "select id::text, body from note where saga_id = $1",
+            "update note set body = $2 where id = $1::bigint",
+        ),
+        (
+            "select id::text, why from approval where saga_id = $1",
+            "update approval set why = $2 where id = $1::uuid",
+        ),
+        (
+            "select id::text, decision_why from approval where saga_id = $1 and decision_why is not null",
+            "update approval set decision_why = $2 where id = $1::uuid",
+        ),
+    ] {
+        let rows: Vec<(String, String)> =
+            sqlx::query_as(select).bind(saga.0).fetch_all(&mut *connection).await?;
+        for (id, text) in rows {
+            sqlx::query(update).bind(id).bind(words(text)).execute(&mut *connection).await?;
+        }
     }
     erase_in_jobs(connection, saga, |merge| hide(true, merge)).await?;
     // The groups that its failures were counted in show a message, too; it may stand in none by now.

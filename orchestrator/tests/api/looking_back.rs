@@ -161,10 +161,46 @@ async fn what_operators_give_a_saga_is_masked_and_erased_whole() {
         assert!(!masked.contains("card-of-park") && !masked.contains("card-of-kim"), "{masked}");
         assert!(path.ends_with("history") == open.contains("card-of-park"), "{open}");
     }
+    // What a human gives in a step's place becomes its output, and is shown on the page.
+    let other = server.post("/purchases", &[], &purchase("p-2", "bad-card-of-lee")).await.saga();
+    let page = server.until(other, "parked").await;
+    let skip = json!({ "action": "skip", "step": "charge", "why": "paid at the desk", "revision": page["revision"],
+        "output": { "receipt": "of-choi", "n": 7 } });
+    let acted = server.post(&format!("/sagas/{other}/actions"), &[], &skip).await;
+    assert_eq!(acted.body["result"], "applied", "{}", acted.body);
+    server.until(other, "completed").await;
+    let path = format!("/sagas/{other}");
+    let charged = |page: &Value| {
+        let steps = page["steps"].as_array().unwrap();
+        steps.iter().find(|it| it["step"] == "charge").unwrap()["execute"]["output"].clone()
+    };
+    assert_eq!(charged(&server.get(&path).await.body)["receipt"], "of-choi");
+    let masked = server.request(reqwest::Method::GET, &path, &headers, "").await.body;
+    assert_eq!(charged(&masked), "•••", "{masked}");
+    assert!(!masked.to_string().contains("of-choi"), "{masked}");
+    // What is asked of a second person quotes it, too: it stands neither in the audit for ever, nor with the approval once erased.
+    let third = json!({ "id": "p-3", "amount": 60_000, "payment_key": "bad-card-of-kim" });
+    let third = server.post("/purchases", &[], &third).await.saga();
+    let page = server.until(third, "parked").await;
+    let abandon = json!({ "action": "abandon", "why": "bad-card-of-kim again", "acknowledged": true, "revision": page["revision"] });
+    let asked = server.post(&format!("/sagas/{third}/actions"), &[], &abandon).await;
+    assert_eq!(asked.body["result"], "awaiting_approval", "{}", asked.body);
+    let decided = json!({ "decision": "reject", "why": "no, bad-card-of-kim is fine" });
+    let approval = format!("/ops/approvals/{}", asked.body["approval"].as_str().unwrap());
+    assert_eq!(server.post(&approval, &[], &decided).await.status, 200);
+    let audit = server.request(reqwest::Method::GET, "/ops/audit?what=approval.ask", &headers, "").await.body;
+    assert!(audit.to_string().contains("abandon") && !audit.to_string().contains("card-of-kim"), "{audit}");
+    let turn = json!({ "action": "compensate", "why": "the shop closes", "revision": page["revision"] });
+    server.post(&format!("/sagas/{third}/actions"), &[], &turn).await;
+    server.until(third, "compensated").await;
     let why = json!({ "why": "they asked for it" });
+    assert_eq!(server.post(&format!("/sagas/{third}/erase"), &[], &why).await.status, 200);
+    let left = "select count(*) from approval where why || decision_why like '%card-of-kim%'";
+    assert_eq!(server.stage.count(left).await, 0);
     assert_eq!(server.post(&format!("/sagas/{saga}/erase"), &[], &why).await.status, 200);
     let left = "select (select count(*) from history where coalesce(event, '') || coalesce(payload, '') || coalesce(inputs, '')
-        similar to '%card-of-(kim|park)%') + (select count(*) from mailbox where payload <> '\"[erased]\"')";
+        similar to '%card-of-(kim|park)%') + (select count(*) from mailbox m where payload <> '\"[erased]\"'
+            and saga_id = (select id from saga where key = 'p-1'))";
     assert_eq!(server.stage.count(left).await, 0);
     server.stage.histories_are_whole().await;
     server.stop().await;

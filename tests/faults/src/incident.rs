@@ -19,6 +19,7 @@ const IN_FLIGHT: usize = 32;
 
 struct Incident<'a> {
     shop: &'a mut Shop,
+    http: reqwest::Client,
     sagas: usize,
     began: Instant,
 }
@@ -42,7 +43,7 @@ pub async fn run(shop: &mut Shop, sagas: usize) -> anyhow::Result<()> {
             .replace(PAY, &format!("{PAY}\n    on_rejected: {then}"));
         shop.publish(&definition);
     }
-    let mut incident = Incident { shop, sagas, began: Instant::now() };
+    let mut incident = Incident { shop, http: reqwest::Client::new(), sagas, began: Instant::now() };
     incident.outage().await?;
     let retry = incident.retry_is_stopped_by_its_canary().await?;
     incident.is_mended().await?;
@@ -68,7 +69,7 @@ impl Incident<'_> {
     /// Asks the engine.
     async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
         let url = format!("{}{path}", self.shop.url("orchestrator"));
-        let mut request = reqwest::Client::new().request(method, url);
+        let mut request = self.http.request(method, url);
         if let Some(body) = body {
             request = request.json(body);
         }
@@ -99,7 +100,7 @@ impl Incident<'_> {
     async fn outage(&self) -> anyhow::Result<()> {
         let rule = json!({ "operation": "confirm", "fault": { "error": "REJECT_CARD_COMPANY" } });
         let faults = format!("{}/sandbox/faults", self.shop.url("sandbox"));
-        reqwest::Client::new().post(faults).json(&rule).send().await?.error_for_status()?;
+        self.http.post(faults).json(&rule).send().await?.error_for_status()?;
         for path in ["held-orders", "undone-orders"] {
             let mut placed = futures::stream::iter(0..self.sagas)
                 .map(|n| async move {
@@ -110,11 +111,12 @@ impl Incident<'_> {
                         "items": [{ "sku": "apple", "quantity": n % 3 + 1, "unit_price": 1_000 }],
                         "payment": { "payment_key": format!("tviva_ok_{id}"), "amount": (n % 3 + 1) * 1_000 },
                     });
-                    let answer = self.shop.post(&format!("/{path}"), &body, Some(&id)).await;
-                    assert_eq!(answer.status(), 202, "{id}");
+                    self.ask(Method::POST, &format!("/{path}"), Some(&body)).await
                 })
                 .buffer_unordered(IN_FLIGHT);
-            while placed.next().await.is_some() {}
+            while let Some(started) = placed.next().await {
+                started?;
+            }
         }
         self.until_counted("held-orders", "parked").await;
         self.until_counted("undone-orders", "compensated").await;
@@ -151,7 +153,7 @@ impl Incident<'_> {
 
     async fn is_mended(&self) -> anyhow::Result<()> {
         let faults = format!("{}/sandbox/faults", self.shop.url("sandbox"));
-        reqwest::Client::new().delete(faults).send().await?.error_for_status()?;
+        self.http.delete(faults).send().await?.error_for_status()?;
         Ok(())
     }
 
