@@ -9,9 +9,17 @@ mod support;
 
 use std::process::Output;
 
-use serde_json::Value;
+use amends::api::ApiConfig;
+use amends::reconcile::Reconciler;
+use amends::reconcile::books::Sources;
+use serde_json::{Value, json};
 use server::{Server, tour};
 use support::{rejected, succeeded};
+use test_support::{FreshDatabase, fresh_database, until_some};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use toss_sandbox::{DEFAULT_SECRET_KEY, Sandbox, SandboxConfig};
+use worker_payment::toss;
 
 /// Runs the command; nothing of this process's environment reaches it.
 async fn amends(url: &str, args: &[&str]) -> Output {
@@ -266,44 +274,20 @@ async fn a_new_definition_is_spelled_well_proved_and_tested() {
     assert_eq!(schema["title"], "Amends saga definition");
 }
 
-/// What asks and steers, one command after the other as in a night with an incident; each of them is understood by the
-/// server, and the server by each of them.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_operators_command_prints_what_can_be_acted_on() {
-    let server = Server::start().await;
-    let mut done: Vec<String> = Vec::new();
-    let mut run = async |line: &str, holds: &str| {
-        let mut args: Vec<String> = Vec::new();
-        for (at, part) in line.split('\'').enumerate() {
-            if at % 2 == 0 {
-                args.extend(part.split_whitespace().map(str::to_owned))
-            } else {
-                args.push(part.into())
-            }
-        }
-        done.push(args.iter().take(3).cloned().collect::<Vec<_>>().join(" "));
-        let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        let output = amends(&server.url, &args).await;
-        assert_eq!(code(&output), 0, "{line}: {}{}", out(&output), err(&output));
-        assert!(out(&output).contains(holds), "{line}: {}", out(&output));
-        let json = amends(&server.url, &[args.as_slice(), &["--json"]].concat()).await;
-        (out(&output), json)
-    };
-    server
-        .travel(|command| {
-            Some(if command.action == "pay" { rejected(command, "no_money") } else { succeeded(command) })
-        })
-        .await;
+/// Looks at one saga and at all, holds, and lets a job replay. Returns a saga that went back.
+async fn looks_around(night: &mut Night<'_>) -> String {
     let input = tour("tour-1").to_string();
-    let id = out(&amends(&server.url, &["saga", "start", "tour", "--input", &input]).await).trim().to_owned();
-    let _ = amends(&server.url, &["saga", "watch", &id]).await;
-    run("saga list", &id).await;
-    run(&format!("saga show {id}"), "compensated").await;
-    run(&format!("saga can {id}"), "not now").await;
-    run(&format!("saga note {id} 'seen 확인'"), "noted").await;
-    run(&format!("saga owner {id} minji --why 'on call'"), "minji looks after it").await;
-    run(&format!("saga replay {id}"), "runs again").await;
-    run(&format!("saga erase {id} --why asked"), "are erased").await;
+    let id = out(&amends(&night.server.url, &["saga", "start", "tour", "--input", &input]).await)
+        .trim()
+        .to_owned();
+    let _ = amends(&night.server.url, &["saga", "watch", &id]).await;
+    night.run("saga list", &id).await;
+    night.run(&format!("saga show {id}"), "compensated").await;
+    night.run(&format!("saga can {id}"), "not now").await;
+    night.run(&format!("saga note {id} 'seen 확인'"), "noted").await;
+    night.run(&format!("saga owner {id} minji --why 'on call'"), "minji looks after it").await;
+    night.run(&format!("saga replay {id}"), "runs again").await;
+    night.run(&format!("saga erase {id} --why asked"), "are erased").await;
     for (line, holds) in [
         ("ops overview", "at risk"),
         ("ops parked", "nothing needs a human"),
@@ -321,6 +305,7 @@ async fn every_operators_command_prints_what_can_be_acted_on() {
         ("ops holds", "nothing is held"),
         ("ops hold --definition tour --why incident", "release it"),
         ("ops approvals", "nothing waits"),
+        ("ops labels", "no labels"),
         ("ops job preview replay --filter status=compensated", "would be acted on"),
         ("ops job make replay --filter status=compensated --why fixed --acknowledge", "job"),
         ("ops job list", "fixed"),
@@ -330,8 +315,114 @@ async fn every_operators_command_prints_what_can_be_acted_on() {
         ("def list", "tour"),
         ("def show tour", "trigger"),
     ] {
-        let (_, json) = run(line, holds).await;
-        // Asked a second time, some change nothing more; none is misunderstood.
+        night.run_twice(line, holds).await;
+    }
+    for hold in night.json("ops holds").await["holds"].as_array().unwrap() {
+        let id = hold["id"].as_str().unwrap();
+        night.run(&format!("ops release {id} --why over"), "released").await;
+    }
+    let job = night.json("ops job list").await["jobs"][0]["id"].as_str().unwrap().to_owned();
+    night.run(&format!("ops job show {job}"), "fixed").await;
+    night.run(&format!("ops job items {job}"), &id).await;
+    night.run("ops audit --export", "\"saga.owner\"").await;
+    let failure = night.json("ops failures").await["failures"][0]["id"].as_str().unwrap().to_owned();
+    night.run(&format!("ops failures {failure}"), "no_money").await;
+    let input = tour("tour-2").to_string();
+    let other = out(&amends(&night.server.url, &["saga", "start", "tour", "--input", &input]).await);
+    let other = other.trim();
+    let _ = amends(&night.server.url, &["saga", "watch", other]).await;
+    night.run(&format!("saga replay {other} --why 'the bank works again' --acknowledge"), "saga").await;
+    id
+}
+
+/// A job and single deeds that need two people, and the keys of those.
+async fn asks_a_second_person(night: &mut Night<'_>) {
+    night.run("key make kim --role operator --why 'a test'", "amk_").await;
+    let kim =
+        night.json("key make lee --role operator --why a-test").await["key"].as_str().unwrap().to_owned();
+    let mut sagas = Vec::new();
+    for _ in 0..4 {
+        let saga = night.server.post("/bigs", &[], &json!({ "amount": 1_000 })).await.saga();
+        night.server.until(saga, "parked").await;
+        sagas.push(saga.to_string());
+    }
+    for (saga, verb, holds) in [(&sagas[0], "approve", "applied"), (&sagas[1], "reject", "rejected")] {
+        let revision = night.json(&format!("saga show {saga}")).await["saga"]["revision"].clone();
+        let skip = json!({ "action": "skip", "step": "pay", "output": { "receipt": "by-hand" }, "why": "paid", "revision": revision });
+        let asked = night.post(&format!("/sagas/{saga}/actions"), &kim, skip).await;
+        let approval = asked["approval"].as_str().unwrap();
+        // Who approves sees what.
+        let list = night.run("ops approvals", approval).await;
+        assert!(list.contains("skip pay") && list.contains("by-hand"), "{list}");
+        night.run(&format!("ops {verb} {approval} --why looked"), holds).await;
+    }
+    let undo = |saga: &String| json!({ "kind": "action", "action": "compensate", "sagas": [saga], "why": "the shop closes" });
+    let first = night.post("/ops/jobs", &kim, undo(&sagas[2])).await["id"].as_str().unwrap().to_owned();
+    night.run(&format!("ops job pause {first} --why wait"), "paused").await;
+    night.run(&format!("ops job resume {first} --why go"), "job").await;
+    let waiting = format!("/ops/jobs/{first}");
+    until_some("it waits for its approval", 30_000, async || {
+        (night.server.get(&waiting).await.body["counts"]["awaiting_approval"] == 1).then_some(())
+    })
+    .await;
+    night.run(&format!("ops job approve {first} --why looked"), "approved").await;
+    night.server.until(sagas[2].parse().unwrap(), "compensated").await;
+    let second = night.post("/ops/jobs", &kim, undo(&sagas[3])).await["id"].as_str().unwrap().to_owned();
+    night.run(&format!("ops job cancel {second} --why enough"), "cancelled").await;
+    let key = night.json("key list").await["keys"][0]["id"].as_str().unwrap().to_owned();
+    night.run(&format!("key revoke {key} --why over"), "revoked").await;
+}
+
+/// Two canaries: one becomes the current version, the other does not; and what a candidate would have made of the past.
+async fn publishes(night: &mut Night<'_>) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("big.yaml");
+    let path = file.to_str().unwrap().to_owned();
+    for verb in ["promote", "withdraw"] {
+        std::fs::write(&file, format!("{BIG}description: to {verb}\n")).unwrap();
+        night.run(&format!("def publish {path} --canary 10%"), "10").await;
+        let version = night.json("def show big").await["canary"]["version"].as_str().unwrap().to_owned();
+        night.run(&format!("def {verb} big {version} --why looked"), "takes all starts").await;
+    }
+    night.run(&format!("ops what-if {path} --filter definition=big"), "saga").await;
+}
+
+/// Commands as in a night with an incident; which ones there were.
+struct Night<'a> {
+    server: &'a Server,
+    ran: Vec<Vec<String>>,
+}
+
+impl Night<'_> {
+    /// Runs a line, in which quotes hold words together: it succeeds, and its text holds this.
+    async fn run(&mut self, line: &str, holds: &str) -> String {
+        self.exits(0, line, holds).await
+    }
+
+    /// The same, with another exit code.
+    async fn exits(&mut self, with: i32, line: &str, holds: &str) -> String {
+        let mut args: Vec<String> = Vec::new();
+        for (at, part) in line.split('\'').enumerate() {
+            if at % 2 == 0 {
+                args.extend(part.split_whitespace().map(str::to_owned))
+            } else {
+                args.push(part.into())
+            }
+        }
+        self.ran.push(args.clone());
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let output = amends(&self.server.url, &args).await;
+        assert_eq!(code(&output), with, "{line}: {}{}", out(&output), err(&output));
+        assert!(out(&output).contains(holds), "{line}: {}", out(&output));
+        out(&output)
+    }
+
+    /// The same, and once more for a program: asked a second time, some change nothing more; none is misunderstood.
+    async fn run_twice(&mut self, line: &str, holds: &str) {
+        self.run(line, holds).await;
+        let args = self.ran.last().unwrap().clone();
+        let args: Vec<&str> = args.iter().map(String::as_str).chain(["--json"]).collect();
+        let json = amends(&self.server.url, &args).await;
         let told = if json.status.success() { json.stdout } else { json.stderr };
         assert!(
             serde_json::from_slice::<Value>(&told).is_ok(),
@@ -339,15 +430,88 @@ async fn every_operators_command_prints_what_can_be_acted_on() {
             String::from_utf8_lossy(&told)
         );
     }
-    let hold: Value =
-        serde_json::from_str(&out(&amends(&server.url, &["ops", "holds", "--json"]).await)).unwrap();
-    let hold = hold["holds"][0]["id"].as_str().unwrap().to_owned();
-    run(&format!("ops release {hold} --why over"), "released").await;
-    let jobs: Value =
-        serde_json::from_str(&out(&amends(&server.url, &["ops", "job", "list", "--json"]).await)).unwrap();
-    let job = jobs["jobs"][0]["id"].as_str().unwrap().to_owned();
-    run(&format!("ops job show {job}"), "fixed").await;
-    run(&format!("ops job items {job}"), &id).await;
+
+    /// What a line says to a program.
+    async fn json(&self, line: &str) -> Value {
+        let args: Vec<&str> = line.split_whitespace().chain(["--json"]).collect();
+        serde_json::from_str(&out(&amends(&self.server.url, &args).await)).unwrap()
+    }
+
+    async fn post(&self, path: &str, key: &str, body: Value) -> Value {
+        let answer = self.server.post(path, &[("authorization", &format!("Bearer {key}"))], &body).await;
+        assert!(answer.status.is_success(), "{path}: {}", answer.body);
+        answer.body
+    }
+}
+
+/// Books with one order that is completed and was never paid.
+async fn books() -> (Reconciler, [FreshDatabase; 2], CancellationToken) {
+    let (orders, stock) = (fresh_database().await, fresh_database().await);
+    worker_stock::migrate(&stock.pool(2).await).await.unwrap();
+    let pool = orders.pool(2).await;
+    worker_order::migrate(&pool).await.unwrap();
+    for sql in [
+        "insert into amends_order.orders (order_id, saga, customer_id, amount, currency, status, created_at)
+         values ('unpaid', gen_random_uuid(), 'kim', 10000, 'KRW', 'created', now() - interval '1 hour')",
+        "update amends_order.orders set status = 'completed', completed_at = now() - interval '30 minutes'",
+    ] {
+        sqlx::query(sql).execute(&pool).await.unwrap();
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let stop = CancellationToken::new();
+    let stopped = stop.clone().cancelled_owned();
+    let sandbox = Sandbox::open(SandboxConfig::default()).unwrap();
+    tokio::spawn(async move { sandbox.serve(listener, stopped).await.unwrap() });
+    let toss = toss::Config::new(url, toss::SecretKey::new(DEFAULT_SECRET_KEY));
+    let sources = Sources { order_url: orders.url.clone(), stock_url: stock.url.clone(), toss };
+    (Reconciler::new(sources, Some(0)), [orders, stock], stop)
+}
+
+const BIG: &str = "saga: big
+trigger: { http: { method: POST, path: /bigs } }
+amount: ${input.amount}
+currency: KRW
+approval: { actions: [skip, compensate], above: 500 }
+input: { type: object, required: [amount], properties: { amount: { type: integer } } }
+steps:
+  pay: { worker: travel, action: pay, compensation: none, on_rejected: park }
+";
+
+/// What asks and steers, one command after the other as in a night with an incident; each of them is understood by the
+/// server, and the server by each of them. No operation's command is left out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_operators_command_prints_what_can_be_acted_on() {
+    let (reconciler, _databases, stop) = books().await;
+    let config = ApiConfig { reconciler: Some(reconciler), ..ApiConfig::default() };
+    let server = Server::with(config).await;
+    server.publish(BIG).await;
+    server
+        .travel(|command| {
+            Some(if command.action == "pay" { rejected(command, "no_money") } else { succeeded(command) })
+        })
+        .await;
+    let mut night = Night { server: &server, ran: Vec::new() };
+    let id = looks_around(&mut night).await;
+    asks_a_second_person(&mut night).await;
+    publishes(&mut night).await;
+    // 4: there are findings.
+    night.exits(4, "reconcile", "unpaid").await;
+    night.exits(4, "reconcile --last", "unpaid").await;
+    night
+        .run("ops settle-finding completed_but_unpaid unpaid --why 'paid in cash'", "0 findings are open")
+        .await;
+    for sql in [
+        "insert into anomaly (saga_id, effect_key, kind, at_ms) select id, 'pay/-/execute/1', 'test', 0 from saga limit 1",
+        "insert into dead_letter (at, source, reason, headers, data) values (now(), 'somewhere', 'not understood', '{}', 'x')",
+    ] {
+        sqlx::query(sql).execute(&server.stage.pool).await.unwrap();
+    }
+    let anomaly = night.json("ops anomalies").await["anomalies"][0]["saga"].as_str().unwrap().to_owned();
+    night.run(&format!("ops resolve {anomaly} pay/-/execute/1 test --why looked"), "settled").await;
+    let letter = night.json("ops dead-letters").await["dead_letters"][0]["id"].to_string();
+    night.run(&format!("ops dead-letters {letter}"), "not understood").await;
+    night.run(&format!("ops discard {letter} --why rubbish"), "is discarded").await;
 
     let late = amends(&server.url, &["saga", "signal", &id, "go", "--why", "it went"]).await;
     assert_eq!(code(&late), 6, "{}", out(&late));
@@ -355,5 +519,24 @@ async fn every_operators_command_prints_what_can_be_acted_on() {
     let blind = amends(&server.url, &["saga", "act", &id, "retry", "--why", "x"]).await;
     assert_eq!(code(&blind), 2);
     assert!(err(&blind).contains("amends saga can"), "{}", err(&blind));
+    // What is sent again, signals and starts have tests of their own; what needs no server has, too.
+    let elsewhere =
+        ["ops resend", "saga signal", "saga act", "saga start", "saga watch", "check", "test", "simulate"];
+    let table = include_str!("../../docs/cli.md");
+    for row in table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.strip_suffix("` |")?.split_once("` | `amends "))
+    {
+        let words: Vec<&str> =
+            row.1.split(' ').filter(|word| !word.chars().all(|c| c.is_ascii_uppercase())).collect();
+        let has = |args: &Vec<String>| words.iter().all(|word| args.iter().any(|arg| arg == word));
+        assert!(
+            elsewhere.contains(&row.1) || night.ran.iter().any(has),
+            "{}: `amends {}` was not run",
+            row.0,
+            row.1
+        );
+    }
     server.stop().await;
+    stop.cancel();
 }

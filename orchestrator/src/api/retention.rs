@@ -227,4 +227,3 @@ pub async fn erase(
     }
     Ok(Json(Erased { saga: id, places: places + usize::try_from(gone).unwrap_or(usize::MAX) }))
 }
-

@@ -161,11 +161,8 @@ async fn erase_one(
             .await?;
     for (key, kind, output, resolution) in rows {
         // What a signal brought is not known to anybody.
-        let output = if kind.starts_with("signal_") {
-            output.map(|_| GONE.to_owned())
-        } else {
-            erased(output, false)
-        };
+        let output =
+            if kind.starts_with("signal_") { output.map(|_| GONE.to_owned()) } else { erased(output, false) };
         let update = "update anomaly set output = $4, resolution = $5 where saga_id = $1 and effect_key = $2 and kind = $3";
         let update = sqlx::query(update).bind(saga.0).bind(key).bind(kind).bind(output);
         update.bind(resolution.map(words)).execute(&mut *connection).await?;

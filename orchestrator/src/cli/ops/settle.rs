@@ -278,11 +278,10 @@ fn approvals(it: &ApprovalList) -> String {
     }
     let now = Utc::now();
     let rows = it.approvals.iter().map(|a| {
-        let action = a.action.get("action").and_then(Value::as_str).unwrap_or("?");
         vec![
             a.id.to_string(),
             a.state.clone(),
-            action.to_owned(),
+            asked_for(&a.action),
             a.amount.map(|number| amount(number, a.currency.as_deref())).unwrap_or_default(),
             a.saga.to_string(),
             a.asked_by.clone(),
@@ -291,6 +290,22 @@ fn approvals(it: &ApprovalList) -> String {
         ]
     });
     table(&["approval", "state", "action", "amount", "saga", "asked by", "asked", "why"], rows.collect())
+}
+
+/// The deed, its place, and what it brings along: all that is approved with it.
+fn asked_for(request: &Value) -> String {
+    let text = |name: &str| request.get(name).and_then(Value::as_str);
+    let mut words = text("action").unwrap_or("?").to_owned();
+    if let Some(step) = text("step") {
+        let item = request.get("item").and_then(Value::as_u64).map(|item| format!("[{item}]"));
+        words.push_str(&format!(" {step}{}", item.unwrap_or_default()));
+    }
+    for name in ["input", "output", "evidence"] {
+        if let Some(brought) = request.get(name).filter(|it| !it.is_null()) {
+            words.push_str(&format!(", {name} {brought}"));
+        }
+    }
+    words
 }
 
 fn retention(it: &RetentionView) -> String {
