@@ -150,7 +150,9 @@ pub(super) fn mask(it: &mut ApprovalView) {
 /// Whoever asked for something cannot approve it.
 pub(super) fn own_one(what: &str) -> Problem {
     Problem::new(StatusCode::FORBIDDEN, "own-approval", "A second person must approve")
-        .detail(format!("You asked for this {what} yourself. Somebody else has to approve it."))
+        .detail(format!(
+            "You asked for this {what} yourself, or speak with a key that may belong to who did. Somebody else has to approve it."
+        ))
 }
 
 /// Approves or rejects an action

@@ -22,6 +22,8 @@ use crate::store::{Store, StoreError};
 
 /// What a key's principal begins with.
 pub const PRINCIPAL: &str = "key:";
+/// The principal of the configured administrator's key; it is nobody in particular.
+pub const ADMIN: &str = "key:admin";
 /// What a key begins with.
 pub const PREFIX: &str = "amk_";
 /// For how long a look-up counts: a revoked key works for at most this long.

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::audit::{self, Actor, Deed};
 use super::mail::{self, Asked, Delivery};
 use super::{Store, StoreError};
-use crate::auth::ANONYMOUS;
+use crate::auth::{ANONYMOUS, keys};
 use crate::deeds;
 
 /// For how long an approval may be given, in hours.
@@ -256,8 +256,9 @@ impl Store {
 }
 
 /// Whether two principals may be one person, who cannot approve what they asked for: a key is whoever made it, or ever
-/// made one of its name, and so are two keys that somebody has made. Without sign-in nobody knows who made a key; then
-/// names are all there is.
+/// made one of its name, and so are two keys that somebody has made. The administrator's key is nobody's and approves
+/// nothing; nor do the keys that it made what was asked for by it, or by somebody who signed in and may have it too. Without
+/// sign-in nobody knows who made a key; then names are all there is.
 ///
 /// # Errors
 /// When the database fails.
@@ -274,11 +275,13 @@ pub(super) async fn same_person(
             select $1::text union select k.created_by from ones m join api_key k on 'key:' || k.name = m.who
          ), others (who) as (
             select $2::text union select k.created_by from others m join api_key k on 'key:' || k.name = m.who
-         ) select exists (select from ones join others using (who) where who <> $3)",
+         ) select exists (select from ones join others using (who) where who not in ($3, $4)) or $2 = $4
+            or exists (select from others where who = $4) and ($1 = $4 or exists (select from ones where not starts_with(who, 'key:')))",
     )
     .bind(one)
     .bind(other)
     .bind(ANONYMOUS)
+    .bind(keys::ADMIN)
     .fetch_one(connection)
     .await?)
 }

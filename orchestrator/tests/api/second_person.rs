@@ -244,10 +244,30 @@ async fn a_key_of_ones_own_making_is_no_second_person() {
     let job = format!("/ops/jobs/{}/approve", job.body["id"].as_str().unwrap());
     let why = json!({ "why": "fine" });
     server.post(&decide, &[("authorization", &one)], &approve).await.is_problem(403, "own-approval");
-    for own in [&one, &two, &kim] {
+    // The administrator's key is nobody's, and whoever has it could make as many keys as it takes.
+    let root = format!("Bearer {}", sign_in::ADMIN_KEY);
+    let body = json!({ "name": "three", "roles": ["operator"], "why": "a script" });
+    let made = server.post("/ops/keys", &[("authorization", &root)], &body).await;
+    let three = format!("Bearer {}", made.body["key"].as_str().unwrap());
+    for own in [&one, &two, &kim, &root, &three] {
         server.post(&job, &[("authorization", own)], &why).await.is_problem(403, "own-approval");
+    }
+    for own in [&root, &three] {
+        server.post(&decide, &[("authorization", own)], &approve).await.is_problem(403, "own-approval");
     }
     assert_eq!(server.post(&job, &[("authorization", &lee)], &why).await.status, 200);
     assert_eq!(server.post(&decide, &[("authorization", &lee)], &approve).await.status, 200);
+    // Where nobody signs in, keys that it has made are people.
+    let body = json!({ "name": "four", "roles": ["operator"], "why": "a person" });
+    let made = server.post("/ops/keys", &[("authorization", &root)], &body).await;
+    let four = format!("Bearer {}", made.body["key"].as_str().unwrap());
+    let other = json!({ "id": "other", "amount": 1_000, "payment_key": "key" });
+    let other = server.post("/deposits", &[], &other).await.saga();
+    let page = server.until(other, "parked").await;
+    let undo = json!({ "action": "compensate", "why": "the shop closes", "revision": page["revision"] });
+    let asked = server.post(&format!("/sagas/{other}/actions"), &[("authorization", &three)], &undo).await;
+    let decide = format!("/ops/approvals/{}", asked.body["approval"].as_str().unwrap());
+    server.post(&decide, &[("authorization", &three)], &approve).await.is_problem(403, "own-approval");
+    assert_eq!(server.post(&decide, &[("authorization", &four)], &approve).await.status, 200);
     server.stop().await;
 }

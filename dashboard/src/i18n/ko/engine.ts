@@ -272,7 +272,7 @@ const problems: [string, string][] = [
   ["An operator has paused this for now. The saga was not started; try again later.", "운영자가 잠시 멈춰 두었습니다. 사가는 시작되지 않았으니 나중에 다시 시도하세요."],
   ["The saga was not started. Try again later.", "사가는 시작되지 않았습니다. 나중에 다시 시도하세요."],
   ["This is for {roles}. Ask an administrator.", "{roles} 역할이 필요합니다. 관리자에게 요청하세요."],
-  ["You asked for this {what} yourself. Somebody else has to approve it.", "본인이 요청한 것은 다른 사람이 승인해야 합니다."],
+  ["You asked for this {what} yourself, or speak with a key that may belong to who did. Somebody else has to approve it.", "본인이 요청했거나 요청한 사람의 것일 수 있는 키를 쓰고 있습니다. 다른 사람이 승인해야 합니다."],
   ["It cannot be approved: {reason}. Make a new job if it is needed.", "승인할 수 없습니다: {reason}. 필요하면 작업을 다시 만드세요."],
   ["{who} has approved it already", "{who} 님이 이미 승인했습니다"],
   ["the job is {state}", "작업 상태가 {state}입니다"],
