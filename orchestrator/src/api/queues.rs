@@ -187,7 +187,10 @@ pub async fn parked(
         .map(|it| place(it).ok_or_else(|| Problem::bad_request("`after` is the `next` of the page before.")));
     let after = after.transpose()?;
     let (definition, owner) = (asked.definition.as_deref(), asked.owner.as_deref());
-    let mut rows = engine.store.waiting(sort, definition, owner, after.as_ref(), limit + 1).await?;
+    let (mut rows, at_risk) = tokio::try_join!(
+        engine.store.waiting(sort, definition, owner, after.as_ref(), limit + 1),
+        engine.store.at_risk()
+    )?;
     let more = rows.len() > usize::from(limit);
     rows.truncate(usize::from(limit));
     let next = rows.last().filter(|_| more).map(|it| spelled(&it.place()));
@@ -196,7 +199,7 @@ pub async fn parked(
         parked.push(waiting_view(engine, row).await?);
     }
     masks::mask(engine, &caller, &mut parked).await?;
-    let at_risk = engine.store.at_risk().await?.into_iter().map(AtRiskView::from).collect();
+    let at_risk = at_risk.into_iter().map(AtRiskView::from).collect();
     Ok(Json(WaitingPage { parked, next, at_risk, lag_ms: engine.lag.ms() }))
 }
 
