@@ -227,3 +227,28 @@ fn a_cap_that_is_reached_proves_nothing() {
     assert_eq!(report.verdict, Verdict::Unproved);
     assert!(report.states > 500 && report.states < 5_000);
 }
+
+/// Steps without predecessors, each with a condition or list of its own.
+fn free_roots(count: usize, free: &str) -> Definition {
+    let root =
+        |n| format!("  s{n}: {{{free}: '${{input.f{n}}}', worker: w, action: a, compensation: u}}\n");
+    must_load(&whole(&(0..count).map(root).collect::<String>()))
+}
+
+#[test]
+fn a_cap_holds_within_one_transition_too() {
+    // A million ways for the conditions, and three thousand million for the lists: all of them at the start.
+    for free in ["when", "foreach"] {
+        let definition = free_roots(20, free);
+        let report = check(&definition, &[], Limits { states_max: 2_000, whole_max: 500, pairs_max: 1_000 });
+        assert_eq!(report.verdict, Verdict::Unproved, "{free}");
+        assert!((2_001..2_010).contains(&report.states), "{free}: {}", report.states);
+    }
+}
+
+#[test]
+fn more_ways_of_one_move_than_are_told_apart_prove_nothing() {
+    let limits = Limits { states_max: 1_000_000, whole_max: 1_000_000, pairs_max: 1_000_000 };
+    let report = check(&free_roots(17, "when"), &[], limits);
+    assert_eq!((report.verdict, report.states), (Verdict::Unproved, 65_537));
+}
