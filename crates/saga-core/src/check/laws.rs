@@ -139,6 +139,9 @@ pub(super) fn transition(
                 let first = after.row(cell.step, cell.item).is_none_or(|row| !row.entry(cell.direction).sent);
                 sent(model, after, *cell, first)?;
             }
+            // What an optional step does once the saga has completed without it: a human is told.
+            Effect::Anomaly(anomaly)
+                if anomaly.kind == "succeeded_after_end" && before.state.status == Status::Completed => {}
             Effect::Anomaly(anomaly) if anomaly.kind != "signal_after_wait" => {
                 let message = format!("an effect that nobody undoes came to light: {}", anomaly.kind);
                 return Err(Broken(Property::Undone, message));
