@@ -218,6 +218,29 @@ impl<'s> Type<'s> {
         Self::all_of(root, found)
     }
 
+    /// Whether its schemas let in a list that has an element at a place. Where lists may be bounded in other ways,
+    /// nothing is known.
+    pub(super) fn may_reach(&self, at: usize) -> bool {
+        const OTHERS: [&str; 10] = [
+            "anyOf",
+            "oneOf",
+            "if",
+            "not",
+            "const",
+            "enum",
+            "$dynamicRef",
+            "unevaluatedItems",
+            "contains",
+            "uniqueItems",
+        ];
+        let Inside::Schemas { all, root } = &self.inside else { return false };
+        let unclear = |schema: &&Value| {
+            let lost = schema.get("$ref").is_some() && target(schema, root).is_none();
+            lost || OTHERS.iter().any(|key| schema.get(key).is_some())
+        };
+        self.kinds == Kinds::LIST && !all.iter().any(unclear) && self.element(Some(at)).is_some()
+    }
+
     /// Whether a schema's `enum` or `const` leaves room for this text.
     pub(super) fn admits(&self, text: &str) -> bool {
         let Inside::Schemas { all, .. } = &self.inside else { return true };
@@ -262,13 +285,16 @@ fn gather<'s>(schema: &'s Value, root: &'s Value, all: &mut Vec<&'s Value>) {
     if let Some(parts) = schema.get("allOf").and_then(Value::as_array) {
         parts.iter().for_each(|it| gather(it, root, all));
     }
-    // A pointer below a schema with an `$id` counts from that one: such roots are not followed into.
-    let pointer = schema.get("$ref").and_then(Value::as_str).and_then(|it| it.strip_prefix('#'));
-    if let Some(pointer) = pointer.filter(|it| !it.contains('%') && !has_id(root))
-        && let Some(target) = root.pointer(pointer)
-    {
+    if let Some(target) = target(schema, root) {
         gather(target, root, all);
     }
+}
+
+/// What a schema refers to, as far as that is followed.
+fn target<'s>(schema: &Value, root: &'s Value) -> Option<&'s Value> {
+    let pointer = schema.get("$ref").and_then(Value::as_str).and_then(|it| it.strip_prefix('#'));
+    // A pointer below a schema with an `$id` counts from that one: such roots are not followed into.
+    root.pointer(pointer.filter(|it| !it.contains('%') && !has_id(root))?)
 }
 
 /// Whether a schema, or one within it or that it refers to, has the mark.
