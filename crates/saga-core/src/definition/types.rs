@@ -20,11 +20,13 @@ pub(super) struct Kinds(u8);
 impl Kinds {
     pub(super) const NULL: Self = Self(1);
     pub(super) const BOOL: Self = Self(2);
-    pub(super) const NUMBER: Self = Self(4);
+    pub(super) const WHOLE: Self = Self(4);
+    pub(super) const FRACTION: Self = Self(64);
+    pub(super) const NUMBER: Self = Self::WHOLE.or(Self::FRACTION);
     pub(super) const TEXT: Self = Self(8);
     pub(super) const LIST: Self = Self(16);
     pub(super) const OBJECT: Self = Self(32);
-    pub(super) const ANY: Self = Self(63);
+    pub(super) const ANY: Self = Self(127);
     const NONE: Self = Self(0);
 
     pub(super) const fn or(self, other: Self) -> Self {
@@ -40,11 +42,12 @@ impl Kinds {
         self.0 & other.0 != 0
     }
 
-    pub(super) const fn of(value: &Value) -> Self {
+    pub(super) fn of(value: &Value) -> Self {
         match value {
             Value::Null => Self::NULL,
             Value::Bool(_) => Self::BOOL,
-            Value::Number(_) => Self::NUMBER,
+            Value::Number(number) if number.is_f64() => Self::FRACTION,
+            Value::Number(_) => Self::WHOLE,
             Value::String(_) => Self::TEXT,
             Value::Array(_) => Self::LIST,
             Value::Object(_) => Self::OBJECT,
@@ -55,12 +58,24 @@ impl Kinds {
         match name {
             "null" => Self::NULL,
             "boolean" => Self::BOOL,
-            "integer" | "number" => Self::NUMBER,
+            // One that is written `1.0` is let in as well, and is nothing to rely on.
+            "integer" => Self::WHOLE,
+            "number" => Self::NUMBER,
             "string" => Self::TEXT,
             "array" => Self::LIST,
             "object" => Self::OBJECT,
             _ => Self::ANY,
         }
+    }
+
+    /// The same where it does not matter which kind of number it is: numbers are compared by their value.
+    pub(super) const fn by_value(self) -> Self {
+        if self.meets(Self::NUMBER) { self.or(Self::NUMBER) } else { self }
+    }
+
+    /// Without the others.
+    pub(super) const fn without(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
     }
 
     fn any_of(all: impl Iterator<Item = Self>) -> Self {
@@ -146,7 +161,7 @@ impl<'s> Type<'s> {
 
     /// The same where it is not null.
     pub(super) fn not_null(mut self) -> Self {
-        let kinds = Kinds(self.kinds.0 & !Kinds::NULL.0);
+        let kinds = self.kinds.without(Kinds::NULL);
         self.kinds = if kinds == Kinds::NONE { self.kinds } else { kinds };
         self
     }
@@ -332,8 +347,9 @@ fn kinds_of(schema: &Value) -> Kinds {
         _ => Kinds::ANY,
     };
     let listed = schema.get("enum").and_then(Value::as_array);
-    let by_enum = listed.map_or(Kinds::ANY, |it| Kinds::any_of(it.iter().map(Kinds::of)));
-    by_type.and(by_enum).and(schema.get("const").map_or(Kinds::ANY, Kinds::of))
+    let of = |value| Kinds::of(value).by_value();
+    let by_enum = listed.map_or(Kinds::ANY, |it| Kinds::any_of(it.iter().map(of)));
+    by_type.and(by_enum).and(schema.get("const").map_or(Kinds::ANY, of))
 }
 
 #[cfg(test)]
@@ -366,7 +382,7 @@ mod tests {
         assert_eq!(who.member("age").unwrap().kinds(), Kinds::ANY, "it is open");
         assert!(input.member("whom").is_none() && input.member("gone").is_none());
         let items = input.member("items").unwrap();
-        assert_eq!(items.element(None).unwrap().kinds(), Kinds::NUMBER);
+        assert_eq!(items.element(None).unwrap().kinds(), Kinds::WHOLE);
         assert!(items.element(Some(1)).is_some() && items.element(Some(2)).is_none());
         let pair = input.member("pair").unwrap();
         assert_eq!(pair.element(Some(0)).unwrap().kinds(), Kinds::TEXT);
