@@ -42,7 +42,7 @@ fn assert_proved(name: &str, report: &Report) {
 }
 
 /// Small definitions that are right, each with something that the others do not have.
-const RIGHT: [(&str, &str); 12] = [
+const RIGHT: [(&str, &str); 13] = [
     (
         "a chain",
         "  a: {worker: w, action: a, compensation: u}\n  b: {after: [a], worker: w, action: a, compensation: u}\n  c: {after: [b], pivot: true, worker: w, action: a}\n  d: {after: [c], worker: w, action: a}\n",
@@ -64,8 +64,12 @@ const RIGHT: [(&str, &str); 12] = [
         "  a: {worker: w, action: a, compensation: u}\n  b: {after: [a], foreach: '${input.items}', worker: w, action: a, compensation: u}\n",
     ),
     (
+        "a list, and a notice of being parked",
+        "  a: {foreach: '${input.items}', worker: w, action: a, compensation: u}\n  b: {after: [a], worker: w, action: a, compensation: u}\non_parked:\n  tell: {worker: w, action: t}\n",
+    ),
+    (
         "a signal",
-        "  a: {worker: w, action: a, compensation: u}\n  b: {after: [a], wait: {signal: paid, timeout: 24h}}\n  c: {after: [b], pivot: true, worker: w, action: a}\n",
+        "  a: {worker: w, action: a, compensation: u}\n  b: {after: [a], wait: {signal: paid, timeout: 5m}}\n  c: {after: [b], pivot: true, worker: w, action: a}\n",
     ),
     (
         "optional and parked",
@@ -85,7 +89,7 @@ const RIGHT: [(&str, &str); 12] = [
     ),
     (
         "a signal that may not fit",
-        "  a: {worker: w, action: a, compensation: u}\n  b: {after: [a], wait: {signal: paid, timeout: 24h}, output_schema: {type: object}}\n  c: {after: [b], worker: w, action: a, compensation: u}\n",
+        "  a: {worker: w, action: a, compensation: u}\n  b: {after: [a], wait: {signal: paid, timeout: 5m}, output_schema: {type: object}}\n  c: {after: [b], worker: w, action: a, compensation: u}\n",
     ),
     (
         "a sleep within the deadline",
@@ -226,4 +230,66 @@ fn a_cap_that_is_reached_proves_nothing() {
     let report = check(&definition, &[], Limits { states_max: 500, whole_max: 500, pairs_max: 500 });
     assert_eq!(report.verdict, Verdict::Unproved);
     assert!(report.states > 500 && report.states < 5_000);
+}
+
+/// Steps without predecessors, each with a condition or list of its own.
+fn free_roots(count: usize, free: &str) -> Definition {
+    let root = |n| format!("  s{n}: {{{free}: '${{input.f{n}}}', worker: w, action: a, compensation: u}}\n");
+    must_load(&whole(&(0..count).map(root).collect::<String>()))
+}
+
+#[test]
+fn a_cap_holds_within_one_transition_too() {
+    // A million ways for the conditions, and three thousand million for the lists: all of them at the start.
+    for free in ["when", "foreach"] {
+        let definition = free_roots(20, free);
+        let report = check(&definition, &[], Limits { states_max: 2_000, whole_max: 500, pairs_max: 1_000 });
+        assert_eq!(report.verdict, Verdict::Unproved, "{free}");
+        assert!((2_001..2_010).contains(&report.states), "{free}: {}", report.states);
+    }
+}
+
+/// Twenty steps, of which five run side by side.
+fn twenty_steps() -> Definition {
+    let mut steps = String::new();
+    let mut step = |name: &str, after: &str, more: &str| {
+        steps += &format!("  {name}: {{after: [{after}], worker: w, action: a{more}}}\n");
+    };
+    let undone = ", compensation: u";
+    step("open", "", undone);
+    for (name, after) in [("look", "open"), ("price", "look"), ("hold", "price")] {
+        step(name, after, undone);
+    }
+    for branch in ["a", "b", "c", "d", "e"] {
+        step(branch, "hold", undone);
+    }
+    for (name, after) in [("join", "a, b, c, d, e"), ("pack", "join"), ("weigh", "pack"), ("label", "weigh")]
+    {
+        step(name, after, undone);
+    }
+    step("decide", "label", ", pivot: true");
+    for (name, after) in [("bill", "decide"), ("ship", "bill"), ("file", "ship"), ("count", "file")] {
+        step(name, after, "");
+    }
+    step("tell", "count", ", optional: true");
+    step("thank", "count", ", optional: true");
+    must_load(&whole(&steps))
+}
+
+#[test]
+fn twenty_steps_with_parallel_branches_are_proved_within_the_usual_bounds() {
+    let definition = twenty_steps();
+    assert_eq!(definition.steps().count(), 20);
+    let report = check(&definition, &[], Limits::default());
+    assert_proved("twenty steps", &report);
+    // Too many to combine whole, and not too many with any two in trouble.
+    assert_eq!(report.depth, Depth::Troubles(2));
+    assert!((30_000..120_000).contains(&report.states), "{} states", report.states);
+}
+
+#[test]
+fn more_ways_of_one_move_than_are_told_apart_prove_nothing() {
+    let limits = Limits { states_max: 1_000_000, whole_max: 1_000_000, pairs_max: 1_000_000 };
+    let report = check(&free_roots(17, "when"), &[], limits);
+    assert_eq!((report.verdict, report.states), (Verdict::Unproved, 65_537));
 }

@@ -182,6 +182,10 @@ fn cel_yields_what_the_specification_says() {
         ("int('42') + int(3.9) + int(-3.9)", json!(42)),
         ("string(input.total) + string(input.half) + string(true)", json!("300.5true")),
         ("double(input.total) * 1.5", json!(45.0)),
+        // A whole number that stands in the expression goes with what it is calculated with.
+        ("input.half * 2 + 1", json!(2.0)),
+        ("1 - input.half", json!(0.5)),
+        ("input.total * 2 - 1", json!(59)),
         ("input.items[0] == {'sku': 'a', 'quantity': 2, 'price': 1.5}", json!(true)),
         ("input.tags.map(k, k)", json!(["a", "b"])),
     ] {
@@ -264,6 +268,9 @@ fn data_that_do_not_fit_are_errors() {
         ("-(-input.big - 1)", "no negative"),
         ("input.huge + 1", "yield no number"),
         ("input.total + input.half", "do not mix"),
+        ("input.total * 0.5", "do not mix"),
+        ("1 + 2.5", "do not mix"),
+        ("input.half + 9007199254740993", "do not mix"),
         ("input.name + 1", "cannot be calculated"),
         ("input.name < 1", "have no order"),
         ("input.items[0.5]", "there is no"),

@@ -390,4 +390,15 @@ fn what_may_go_well_is_no_mistake_and_what_was_published_is_read_again() {
         assert_eq!(saga_core::definition::load_published(&published).unwrap().name, "t");
     }
     assert!(saga_core::definition::load_published("saga: t\nsteps: {}").is_err());
+    for (name, code) in [
+        ("a_list_without_an_end", "E016"),
+        ("triggers_that_nobody_serves", "E004"),
+        ("a_role_that_nobody_has", "E004"),
+        ("a_wait_longer_than_the_deadline", "E022"),
+    ] {
+        let path = format!("{}/tests/definitions/broken/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(path).unwrap();
+        assert!(load(&text).unwrap_err().iter().all(|it| it.code == code), "{name}");
+        assert!(saga_core::definition::load_published(&text).is_ok(), "{name}");
+    }
 }

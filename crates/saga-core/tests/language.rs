@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use saga_core::definition::load;
+use saga_core::check::{Limits, Verdict, check};
+use saga_core::definition::{RESERVED, ROLES, load};
 use serde_json::Value;
 
 fn root() -> PathBuf {
@@ -156,6 +157,21 @@ fn every_definition_that_loads_is_valid_and_mistakes_of_form_are_not() {
     assert!(right > 20 && wrong > 2, "{right} right, {wrong} wrong");
 }
 
+/// What is told of triggers at the desk is what the server goes by.
+#[test]
+fn triggers_are_judged_as_the_server_judges_them() {
+    let words = |file: &str, from: &str, to: &str| -> BTreeSet<String> {
+        let source = fs::read_to_string(root().join(file)).unwrap();
+        let part = source.split(from).nth(1).unwrap().split(to).next().unwrap();
+        part.split('"').skip(1).step_by(2).map(str::to_owned).collect()
+    };
+    let ours = |all: &[&str]| all.iter().map(|&it| it.to_owned()).collect::<BTreeSet<String>>();
+    let paths = words("orchestrator/src/api/triggers.rs", "pub const RESERVED", "];");
+    assert_eq!(paths, ours(&RESERVED));
+    let roles = words("orchestrator/src/auth/role.rs", "fn word", "impl ");
+    assert_eq!(roles, ours(&ROLES));
+}
+
 /// The page about the language has a definition with every part of it, which compiles.
 #[test]
 fn the_page_about_the_language_is_true() {
@@ -163,6 +179,9 @@ fn the_page_about_the_language_is_true() {
     let example = page.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap();
     let told = load(example).map(|it| it.name);
     assert_eq!(told.as_deref(), Ok("order-gift"), "{told:?}");
+    let limits = Limits { whole_max: 0, pairs_max: 0, ..Limits::default() };
+    let report = check(&load(example).unwrap(), &[], limits);
+    assert_eq!(report.verdict, Verdict::Proved, "{} states", report.states);
     let schema = schema();
     for pointer in ["/properties", "/definitions/step/properties", "/definitions/retry/properties"] {
         for key in keys(&schema, pointer) {

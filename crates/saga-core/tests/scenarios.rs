@@ -146,3 +146,19 @@ fn a_scenario_that_cannot_be_read_says_why() {
     let unknown = ScenarioFile::parse(&RIGHT.replace("because", "becuase")).unwrap_err().to_string();
     assert!(unknown.contains("unknown field `becuase`"), "{unknown}");
 }
+
+#[test]
+fn what_a_live_scenario_says_beyond_its_keys_is_told() {
+    let file = |live: &str| {
+        format!(
+            "definition: t\nscenarios:\n  - scenario: one\n    expect: {{ ends: completed }}\n    live: {live}\n"
+        )
+    };
+    for right in ["no worker does that", "{ input: {} }", "{ input: {}, first: { a: 1 } }"] {
+        assert!(ScenarioFile::parse(&file(right)).is_ok(), "{right}");
+    }
+    for wrong in ["{ input: {}, frist: { a: 1 } }", "{ first: {} }"] {
+        let told = ScenarioFile::parse(&file(wrong)).map(|it| it.definition).unwrap_err().to_string();
+        assert!(told.contains("`live` is either a text"), "{wrong}: {told}");
+    }
+}

@@ -15,7 +15,7 @@ use super::Server;
 use super::client::{Client, Sent};
 use super::exit::{Code, Failure};
 use super::scenarios::Outcome;
-use crate::api::view::{HistoryEvent, SagaView, Started};
+use crate::api::view::{HistoryEvent, SagaView, Started, StepView, TrackView};
 
 /// How long a scenario may take on the real stack.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -129,7 +129,8 @@ async fn compare(
     };
     differs("ends", expect.ends.clone(), saga.summary.status.clone());
     for (step, why) in expect.parked.iter().flatten() {
-        let parked = saga.parked.as_ref().and_then(|it| Some((it.step.clone()?, it.why.clone())));
+        let parked =
+            saga.parked.as_ref().and_then(|it| Some((named(it.step.as_ref()?, it.item), it.why.clone())));
         let found = parked.map_or("nothing".to_owned(), |(step, why)| format!("{step}: {why}"));
         differs("parked", format!("{step}: {why}"), found);
     }
@@ -148,20 +149,12 @@ async fn compare(
             let step = definition.find(name).and_then(|ix| definition.step(ix));
             step.is_some_and(|step| !matches!(step.work, Work::Sleep { .. } | Work::Signal { .. }))
         };
-        let sent = |it: &&crate::api::view::StepView| {
-            asks(&it.step)
-                && it
-                    .execute
-                    .as_ref()
-                    .is_some_and(|track| !["skipped", "held"].contains(&track.state.as_str()))
-        };
-        let found = saga.steps.iter().filter(sent).map(|it| it.step.clone()).collect();
-        differs("steps", sorted(wanted.clone()), sorted(found));
+        let found = saga.steps.iter().filter(|it| asks(&it.step) && was_sent(it.execute.as_ref()));
+        differs("steps", sorted(wanted.clone()), sorted(names(found)));
     }
     if let Some(wanted) = &expect.compensated {
-        let found =
-            saga.steps.iter().filter(|it| it.compensate.is_some()).map(|it| it.step.clone()).collect();
-        differs("compensated", sorted(wanted.clone()), sorted(found));
+        let found = saga.steps.iter().filter(|it| was_sent(it.compensate.as_ref()));
+        differs("compensated", sorted(wanted.clone()), sorted(names(found)));
     }
     let anomalies = saga.anomalies.iter().map(|it| it.kind.clone()).collect();
     differs("anomalies", sorted(expect.anomalies.clone()), sorted(anomalies));
@@ -172,6 +165,20 @@ async fn compare(
         }
     }
     Ok(wrong)
+}
+
+/// A step as scenarios spell it: of a `foreach` the item, `wrap[0]`.
+fn named(step: &str, item: Option<u32>) -> String {
+    item.map_or_else(|| step.to_owned(), |item| format!("{step}[{item}]"))
+}
+
+fn names<'v>(steps: impl Iterator<Item = &'v StepView>) -> Vec<String> {
+    steps.map(|it| named(&it.step, it.item)).collect()
+}
+
+/// Whether anything was asked of anybody: a `foreach` over nothing has succeeded, and what was skipped at once is done.
+fn was_sent(track: Option<&TrackView>) -> bool {
+    track.is_some_and(|track| track.first_sent_at.is_some())
 }
 
 fn sorted(mut all: Vec<String>) -> String {
@@ -189,4 +196,37 @@ fn unique_word() -> String {
 /// The input with `UNIQUE` replaced in every text, so that a scenario can be run again and again.
 fn unique(input: &Value, word: &str) -> Value {
     serde_json::from_str(&input.to_string().replace("UNIQUE", word)).unwrap_or_else(|_| input.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn step(item: Option<u32>, state: &str, first_sent_at: Option<&str>) -> StepView {
+        let execute =
+            json!({ "state": state, "round": 1, "attempt": 1, "charged": 1, "first_sent_at": first_sent_at });
+        let step =
+            json!({ "step": "wrap", "item": item, "state": state, "action": "wrap", "execute": execute });
+        serde_json::from_value(step).unwrap()
+    }
+
+    #[test]
+    fn the_items_of_a_foreach_are_spelled_as_scenarios_spell_them() {
+        let at = Some("2026-11-22T12:00:00Z");
+        let steps = [step(Some(0), "succeeded", at), step(Some(1), "skipped", at), step(None, "running", at)];
+        assert_eq!(names(steps.iter()), ["wrap[0]", "wrap[1]", "wrap"]);
+        assert!(steps.iter().all(|it| was_sent(it.execute.as_ref())));
+    }
+
+    #[test]
+    fn what_was_never_sent_does_not_count_however_it_ended() {
+        for state in ["succeeded", "skipped", "held"] {
+            assert!(!was_sent(step(None, state, None).execute.as_ref()), "{state}");
+        }
+        assert!(!was_sent(None));
+    }
 }

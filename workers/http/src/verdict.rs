@@ -40,7 +40,12 @@ pub(crate) fn of_call(request: &Request, host: &str, answer: &Answer) -> CallRes
         500.. => CallResult::Unknown(fault),
         // The key is wrong, not the customer's order.
         401 => CallResult::OwnTrouble(fault),
-        300..=399 => CallResult::Declined(Fault::new(
+        // Neither is a no: whether it took effect is found out, and not guessed.
+        200..=299 => CallResult::Unknown(Fault::new(
+            &fault.code,
+            format!("{host} answered {status}, which is not among the step's `success`"),
+        )),
+        300..=399 => CallResult::Unknown(Fault::new(
             &fault.code,
             format!("{host} answered {status}: redirects are not followed; correct the address"),
         )),

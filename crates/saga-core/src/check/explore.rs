@@ -13,8 +13,9 @@ use super::progress::{self, Edges};
 use super::world::World;
 use super::{Depth, Refutation, Report, Verdict, pack, reduce, story};
 use crate::definition::{StepIx, Turn, Work};
+use crate::event::Event;
 use crate::machine::step;
-use crate::state::{CellRef, Run, Status};
+use crate::state::{CellRef, Run, State, Status};
 use crate::transition::Transition;
 
 /// One way in which a move can go.
@@ -27,37 +28,60 @@ pub(super) struct Successor {
     pub(super) changed: bool,
 }
 
-/// Everything that a move can lead to: one world for each way in which the data can decide what is asked of them.
-pub(super) fn successors(model: &Model, world: &World, it: Move) -> Result<Vec<Successor>, Broken> {
+/// Everything that a move can lead to: one world for each way in which the data can decide what is asked of them. They
+/// are made one by one: twenty conditions that are asked at once are a million ways.
+pub(super) struct Successors<'m> {
+    model: &'m Model,
+    world: &'m World,
+    it: Move,
+    state: State,
+    event: Event,
+    /// What the data say in the ways that are still to be made.
+    todo: Vec<Vec<(usize, u8)>>,
+}
+
+/// The ways in which a move can go.
+pub(super) fn successors<'m>(model: &'m Model, world: &'m World, it: Move) -> Successors<'m> {
     let (state, event) = moves::event(model, world, it);
-    let mut found = Vec::new();
-    let mut todo = vec![Vec::<(usize, u8)>::new()];
-    while let Some(learned) = todo.pop() {
-        let mut values = world.values.clone();
-        learned.iter().for_each(|&(at, value)| values[at] = Some(value));
-        let payloads = model.payloads(&values);
-        let transition = step(&model.definition, &state, &event, &payloads).map_err(|illegal| {
-            Broken(Property::Legal, format!("the state machine does not know what to do: {}", illegal.0))
-        })?;
-        let changed = transition.changed(&state);
-        let mut after =
-            if changed { world.follow(transition.state.clone()) } else { world.follow(world.state.clone()) };
-        if let Some(at) = asked(model, world, &after, &values) {
-            let max = model.variables.get(at).map_or(0, |it| it.max);
-            for value in (0..=max).rev() {
-                let mut learned = learned.clone();
-                learned.push((at, value));
-                todo.push(learned);
+    Successors { model, world, it, state, event, todo: vec![Vec::new()] }
+}
+
+impl Iterator for Successors<'_> {
+    type Item = Result<Successor, Broken>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (model, world) = (self.model, self.world);
+        while let Some(learned) = self.todo.pop() {
+            let mut values = world.values.clone();
+            learned.iter().for_each(|&(at, value)| values[at] = Some(value));
+            let payloads = model.payloads(&values);
+            let transition = match step(&model.definition, &self.state, &self.event, &payloads) {
+                Ok(transition) => transition,
+                Err(illegal) => {
+                    let message = format!("the state machine does not know what to do: {}", illegal.0);
+                    return Some(Err(Broken(Property::Legal, message)));
+                }
+            };
+            let changed = transition.changed(&self.state);
+            let mut after =
+                world.follow(if changed { transition.state.clone() } else { world.state.clone() });
+            if let Some(at) = asked(model, world, &after, &values) {
+                let max = model.variables.get(at).map_or(0, |it| it.max);
+                for value in (0..=max).rev() {
+                    let mut learned = learned.clone();
+                    learned.push((at, value));
+                    self.todo.push(learned);
+                }
+                continue;
             }
-            continue;
+            after.values = values;
+            let broken = laws::transition(model, world, self.it, &transition, changed, &mut after).err();
+            after.keep_early(&transition);
+            after.settle(model);
+            return Some(Ok(Successor { world: after, transition, learned, broken, changed }));
         }
-        after.values = values;
-        let broken = laws::transition(model, world, it, &transition, changed, &mut after).err();
-        after.keep_early(&transition);
-        after.settle(model);
-        found.push(Successor { world: after, transition, learned, broken, changed });
+        None
     }
-    Ok(found)
 }
 
 /// A variable whose value was needed and is not decided yet.
@@ -88,6 +112,7 @@ const GOES_ON_AND_ON: &str =
 struct Search<'m> {
     model: &'m Model,
     depth: Depth,
+    states_max: usize,
     known: HashMap<Box<[u8]>, u32>,
     /// The worlds in the order of their finding, spelled.
     order: Vec<Box<[u8]>>,
@@ -108,6 +133,7 @@ pub(super) fn run(model: &Model, depth: Depth, states_max: usize) -> Report {
     let mut search = Search {
         model,
         depth,
+        states_max,
         known: HashMap::new(),
         order: Vec::new(),
         parents: Vec::new(),
@@ -123,11 +149,8 @@ pub(super) fn run(model: &Model, depth: Depth, states_max: usize) -> Report {
         if at == search.order.len() {
             break search.whole_graph();
         }
-        if search.order.len() > states_max {
-            break Verdict::Unproved;
-        }
-        if let Some(refutation) = search.expand(at) {
-            break Verdict::Refuted(refutation);
+        if let Some(verdict) = search.expand(at) {
+            break verdict;
         }
         at += 1;
     };
@@ -158,7 +181,8 @@ impl Search<'_> {
         }
     }
 
-    fn expand(&mut self, at: usize) -> Option<Refutation> {
+    /// Follows every move of a world. Returns the verdict as soon as there is one.
+    fn expand(&mut self, at: usize) -> Option<Verdict> {
         let world = pack::unpack(self.order.get(at)?, self.model);
         let from = u32::try_from(at).unwrap_or(u32::MAX);
         let moves = moves::all(self.model, &world);
@@ -168,14 +192,18 @@ impl Search<'_> {
                 continue;
             }
             self.transitions += 1;
-            let successors = match successors(self.model, &world, it) {
-                Ok(successors) => successors,
-                Err(broken) => return Some(self.refutation(from, (nth, 0), broken)),
-            };
-            for (way, mut successor) in (0..).zip(successors) {
-                if let Some(broken) = successor.broken {
-                    return Some(self.refutation(from, (nth, way), broken));
-                }
+            for (way, successor) in successors(self.model, &world, it).enumerate() {
+                // One move can go in more ways than there may be states, or than are told apart.
+                let Some(way) = u16::try_from(way).ok().filter(|_| self.order.len() <= self.states_max)
+                else {
+                    return Some(Verdict::Unproved);
+                };
+                let mut successor = match successor {
+                    Ok(Successor { broken: Some(broken), .. }) | Err(broken) => {
+                        return Some(Verdict::Refuted(self.refutation(from, (nth, way), broken)));
+                    }
+                    Ok(successor) => successor,
+                };
                 if let Depth::Troubles(max) = self.depth
                     && reduce::is_too_much(&world, &successor.world, max)
                 {
@@ -189,7 +217,7 @@ impl Search<'_> {
                 let running = world.state.status == Status::Running;
                 if to == from && running && progress::uses_up(&world, it) {
                     let broken = Broken(Property::AlwaysEnds, GOES_ON_AND_ON.to_owned());
-                    return Some(self.refutation(from, (nth, way), broken));
+                    return Some(Verdict::Refuted(self.refutation(from, (nth, way), broken)));
                 }
                 self.edges.note(self.model, &world, it, (from, to));
             }
@@ -250,7 +278,8 @@ impl Search<'_> {
         let world = pack::unpack(self.order.get(from as usize)?, self.model);
         let to = self.order.get(to as usize)?;
         for (nth, it) in (0..).zip(moves::all(self.model, &world)) {
-            for (way, mut successor) in (0..).zip(successors(self.model, &world, it).ok()?) {
+            for (way, successor) in (0..).zip(successors(self.model, &world, it)) {
+                let mut successor = successor.ok()?;
                 self.depth.reduce(self.model, &mut successor.world);
                 if progress::uses_up(&world, it) && pack::pack(&successor.world, self.model) == *to {
                     return Some((nth, way));

@@ -125,6 +125,9 @@ pub(super) fn transition(
     {
         row.entry_mut(at.direction).told = Some(told);
     }
+    if let Move::Answer(at, Reply::Final(Final::Succeeded | Final::Unfit)) = it {
+        late(model, before, at, transition)?;
+    }
     if let Move::Signal { at, .. } = it {
         heard(model, before, at, transition)?;
         if let Some(come) = after.signals.get_mut(at) {
@@ -139,6 +142,9 @@ pub(super) fn transition(
                 let first = after.row(cell.step, cell.item).is_none_or(|row| !row.entry(cell.direction).sent);
                 sent(model, after, *cell, first)?;
             }
+            // What an optional step does once the saga has completed without it: a human is told.
+            Effect::Anomaly(anomaly)
+                if anomaly.kind == "succeeded_after_end" && before.state.status == Status::Completed => {}
             Effect::Anomaly(anomaly) if anomaly.kind != "signal_after_wait" => {
                 let message = format!("an effect that nobody undoes came to light: {}", anomaly.kind);
                 return Err(Broken(Property::Undone, message));
@@ -147,6 +153,21 @@ pub(super) fn transition(
         }
     }
     state(model, before, after)
+}
+
+/// What takes effect once the saga has completed without it, and could be undone, is told to a human.
+fn late(model: &Model, before: &World, at: CellRef, transition: &Transition) -> Result<(), Broken> {
+    let Some(step) = model.step(at.step) else { return Ok(()) };
+    let undoable = step.compensation.is_some() || matches!(step.work, Work::Child { .. });
+    let reported = transition.effects.iter().any(|effect| matches!(effect, Effect::Anomaly(_)));
+    let completed = before.state.status == Status::Completed && at.direction == Direction::Execute;
+    if completed && undoable && !reported {
+        let name = &step.name;
+        let message =
+            format!("`{name}` takes effect after the saga has completed without it: nobody learns of it");
+        return Err(Broken(Property::Undone, message));
+    }
+    Ok(())
 }
 
 /// A command is sent, the first time in its round or again.

@@ -20,11 +20,11 @@ pub(super) fn tell(model: &Model, depth: Depth, path: &[(u16, u16)]) -> Vec<Beat
     for &(nth, way) in path {
         let Some(&it) = moves::all(model, &world).get(usize::from(nth)) else { break };
         let happens = happens(model, &world, it);
-        let Ok(all) = successors(model, &world, it) else {
+        let Some(successor) = successors(model, &world, it).nth(usize::from(way)) else { break };
+        let Ok(successor) = successor else {
             story.push(Beat { happens, follows: Vec::new(), cells: world.state.cells });
             break;
         };
-        let Some(successor) = all.into_iter().nth(usize::from(way)) else { break };
         let cells = successor.transition.state.cells.clone();
         story.push(Beat { happens, follows: follows(model, &world, &successor), cells });
         world = successor.world;

@@ -168,9 +168,10 @@ impl World {
         self.forget_values(model);
     }
 
-    /// Items of one step are alike: only how many of them stand where counts.
+    /// Items of one step are alike: only how many of them stand where counts. Not where one of them is named: by an
+    /// anomaly, or because the saga is parked at it, the first that has stopped.
     fn sort_items(&mut self) {
-        if !self.state.anomalies.is_empty() {
+        if !self.state.anomalies.is_empty() || matches!(self.state.status, Status::Parked(_)) {
             return;
         }
         let mut from = 0;
@@ -191,24 +192,9 @@ impl World {
         let old: Vec<Option<u32>> = self.state.cells[from..to].iter().map(|cell| cell.item).collect();
         let cells: Vec<_> = order.iter().map(|&at| self.state.cells[at].clone()).collect();
         let rows: Vec<Row> = order.iter().map(|&at| self.rows[at]).collect();
-        let mut parked = match &self.state.status {
-            Status::Parked(parked) => parked.cell,
-            _ => None,
-        };
-        let was = parked;
         for (at, (mut cell, row)) in cells.into_iter().zip(rows).enumerate() {
-            let item = old[at];
-            if let (Some(parked), Some(was)) = (&mut parked, was)
-                && was.step == cell.step
-                && was.item == cell.item
-            {
-                parked.item = item;
-            }
-            cell.item = item;
+            cell.item = old[at];
             (self.state.cells[from + at], self.rows[from + at]) = (cell, row);
-        }
-        if let Status::Parked(it) = &mut self.state.status {
-            it.cell = parked;
         }
     }
 

@@ -44,6 +44,7 @@ pub(super) fn company(definition: &Definition, drafts: &[Draft<'_>], whole: bool
         if draft.turn == Turn::Graph {
             if whole {
                 stands(definition, draft, side, told);
+                outlasts(definition, draft, side, told);
             }
             fails(draft, side, told);
         }
@@ -82,6 +83,21 @@ fn stands(definition: &Definition, draft: &Draft<'_>, side: Side, told: &mut Dia
             told.add(draft.at, Code::NotUndoable, message, remedy);
         }
         _ => {}
+    }
+}
+
+/// Before the pivot the deadline ends a wait that may take longer: its own end, and what was to follow from it, never come.
+fn outlasts(definition: &Definition, draft: &Draft<'_>, side: Side, told: &mut Diagnostics) {
+    let waits = matches!(draft.work, Some(Work::Signal { .. } | Work::Child { .. }));
+    let (Some(deadline_ms), Some(at)) = (definition.deadline_ms, draft.waits_at) else { return };
+    if waits && side == Side::Before && draft.timeout_ms >= deadline_ms {
+        let message = "`timeout` never applies: the deadline passes first, and the saga is undone";
+        told.add(
+            at,
+            Code::NeverApplies,
+            message,
+            "make it shorter than the `deadline`, or the `deadline` longer",
+        );
     }
 }
 

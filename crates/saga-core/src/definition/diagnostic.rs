@@ -100,7 +100,11 @@ impl fmt::Display for Diagnostic {
 
 /// The mistakes found so far.
 #[derive(Debug, Default)]
-pub(super) struct Diagnostics(Vec<Diagnostic>);
+pub(super) struct Diagnostics {
+    told: Vec<Diagnostic>,
+    /// What keeps nothing from being loaded that was published before anybody looked for it.
+    new: Vec<Diagnostic>,
+}
 
 /// The most mistakes that are told at once.
 const TOLD_MAX: usize = 100;
@@ -113,32 +117,44 @@ impl Diagnostics {
         message: impl Into<String>,
         remedy: impl Into<String>,
     ) {
-        self.0.push(Diagnostic {
-            code: code.text(),
-            message: message.into(),
-            line: at.line,
-            column: at.column,
-            remedy: remedy.into(),
-        });
+        self.told.push(diagnostic(at, code, message, remedy));
+    }
+
+    /// A mistake that earlier releases have let pass, of a code that is otherwise a bar to loading.
+    pub(super) fn add_new(
+        &mut self,
+        at: Position,
+        code: Code,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        self.new.push(diagnostic(at, code, message, remedy));
     }
 
     /// Tells what others tell, but for one kind.
     pub(super) fn take_in(&mut self, others: Self, but: Code) {
-        self.0.extend(others.0.into_iter().filter(|told| told.code != but.text()));
+        self.told.extend(others.told.into_iter().filter(|told| told.code != but.text()));
     }
 
-    /// Whether there are no mistakes but of these kinds.
+    /// Whether there are no mistakes but of these kinds, and such as earlier releases have let pass.
     pub(super) fn only(&self, codes: &[Code]) -> bool {
-        self.0.iter().all(|told| codes.iter().any(|code| code.text() == told.code))
+        self.told.iter().all(|told| codes.iter().any(|code| code.text() == told.code))
     }
 
     /// The mistakes in the order of the text, if there are any.
     pub(super) fn into_result(mut self) -> Result<(), Vec<Diagnostic>> {
-        self.0.sort_by(|a, b| {
+        let mut all = self.told;
+        all.append(&mut self.new);
+        all.sort_by(|a, b| {
             (a.line, a.column, a.code, &a.message).cmp(&(b.line, b.column, b.code, &b.message))
         });
-        self.0.dedup();
-        self.0.truncate(TOLD_MAX);
-        if self.0.is_empty() { Ok(()) } else { Err(self.0) }
+        all.dedup();
+        all.truncate(TOLD_MAX);
+        if all.is_empty() { Ok(()) } else { Err(all) }
     }
+}
+
+fn diagnostic(at: Position, code: Code, message: impl Into<String>, remedy: impl Into<String>) -> Diagnostic {
+    let (message, remedy) = (message.into(), remedy.into());
+    Diagnostic { code: code.text(), message, line: at.line, column: at.column, remedy }
 }

@@ -36,6 +36,8 @@ pub(super) struct Draft<'n> {
     pub(super) output_schema: Option<serde_json::Value>,
     pub(super) undo: Undo,
     pub(super) retry: RetryPolicy,
+    /// Where it says how long a wait or a child saga may take at most.
+    pub(super) waits_at: Option<Position>,
     pub(super) timeout_ms: i64,
     pub(super) pivot: Option<Position>,
     pub(super) optional: bool,
@@ -75,6 +77,8 @@ pub(super) fn read<'n>(
     let mut fields = Fields::of(node, format!("step `{shown}`"), told)?;
     fields.later(&["limit", "approval", "labels"], told);
     let timeout = fields.take("timeout").and_then(|it| duration_ms(it, "`timeout`", told));
+    let said = |pointer: &str| Some(node.at_pointer(pointer)).filter(|it| !matches!(it.kind, Kind::Map(_)));
+    let waits_at = said("/wait/timeout").or_else(|| said("/timeout")).map(|it| it.at);
     let is_http = fields.has("http") && !OTHER_KINDS.iter().any(|kind| fields.has(kind));
     let mut http = None;
     let (work, waits_ms) = if is_http {
@@ -135,6 +139,7 @@ pub(super) fn read<'n>(
         input_node,
         undo,
         retry: retry(fields.take("retry"), EXECUTE_RETRY, told),
+        waits_at,
         timeout_ms: waits_ms.or(timeout).unwrap_or(EXECUTE_TIMEOUT_MS),
         pivot: fields.take("pivot").and_then(|it| flag(it, "`pivot`", told)?.then_some(it.at)),
         optional: turn != Turn::Graph

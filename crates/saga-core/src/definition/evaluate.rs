@@ -143,8 +143,15 @@ impl<'v> Run<'v> {
                 self.eval(taken, locals)
             }
             Ast::Binary(operator, a, b) => {
-                let (a, b) = (self.eval(a, locals)?, self.eval(b, locals)?);
-                self.binary(*operator, a.as_ref(), b.as_ref())
+                let (left, right) = (self.eval(a, locals)?, self.eval(b, locals)?);
+                let adapted = |one, value: &Val<'v>, other, beside: &Val<'v>| {
+                    let meets_fraction = matches!(beside.as_ref(), Value::Number(it) if it.is_f64());
+                    let adapts = meets_fraction && number::adapts(one, other);
+                    adapts.then(|| number::fraction_of(value.as_ref()).map(made)).flatten()
+                };
+                let left = adapted(a, &left, b, &right).unwrap_or(left);
+                let right = adapted(b, &right, a, &left).unwrap_or(right);
+                self.binary(*operator, left.as_ref(), right.as_ref())
             }
             Ast::Call(function, args) => {
                 let args = args.iter().map(|it| self.eval(it, locals)).collect::<Result<Vec<_>, _>>()?;

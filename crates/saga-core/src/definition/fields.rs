@@ -101,10 +101,9 @@ impl<'n> Fields<'n> {
     pub(super) fn finish(mut self, told: &mut Diagnostics) {
         self.known.retain(|known| !self.hidden.contains(known));
         for (key, _) in &self.left {
-            let near = self.known.iter().map(|known| (distance(known, &key.text), known)).min();
-            let remedy = match near {
-                Some((distance, known)) if distance <= 2 => format!("did you mean `{known}`?"),
-                _ => format!("known are {}", self.known.join(", ")),
+            let remedy = match near(&self.known, &key.text) {
+                Some(known) => format!("did you mean `{known}`?"),
+                None => format!("known are {}", self.known.join(", ")),
             };
             let shown: String = key.text.chars().take(60).collect();
             told.add(key.at, Code::UnknownKey, format!("{} has no key `{shown}`", self.what), remedy);
@@ -217,6 +216,12 @@ pub(super) fn expression(node: &Node, what: &str, told: &mut Diagnostics) -> Opt
 
 fn tell_expression(at: Position, error: &ExpressionError, told: &mut Diagnostics) {
     told.add(at, Code::Expression, format!("bad expression {error}"), "correct the CEL expression");
+}
+
+/// The word that was probably meant.
+pub(super) fn near<'k>(known: &[&'k str], text: &str) -> Option<&'k str> {
+    let nearest = known.iter().map(|known| (distance(known, text), *known)).min();
+    nearest.filter(|(distance, _)| *distance <= 2).map(|(_, known)| known)
 }
 
 /// How many characters must change to make `a` into `b`; a number beyond 2 when many.

@@ -9,6 +9,7 @@ use super::diagnostic::Code;
 use super::expression::{Form, Read};
 use super::facts::{self, Fact};
 use super::fields::distance;
+use super::number;
 use super::path::{Path, Segment};
 use super::program::{Ast, Binary, Each, Function, Program, Root};
 use super::types::{Kinds, Type};
@@ -77,7 +78,7 @@ impl<'t, 's> Scene<'t, 's> {
                 follow((self.output)(step.as_str()), &root, path, facts, faults)
             }
             Read::Item(path) => follow(self.item.clone(), "item", path, facts, faults),
-            Read::Index => Type::kind(Kinds::NUMBER),
+            Read::Index => Type::kind(Kinds::WHOLE),
             Read::SagaId => Type::kind(Kinds::TEXT),
         }
     }
@@ -222,8 +223,8 @@ impl<'s> Walk<'_, '_, 's> {
                 truth
             }
             Ast::Negate(it) => {
-                self.want(it, Kinds::NUMBER, "`-` takes");
-                Type::kind(Kinds::NUMBER)
+                let it = self.want(it, Kinds::NUMBER, "`-` takes");
+                Type::kind(it.kinds().and(Kinds::NUMBER))
             }
             Ast::And(a, b) | Ast::Or(a, b) => {
                 let what = if matches!(ast, Ast::And(..)) { "`&&` takes" } else { "`||` takes" };
@@ -275,14 +276,14 @@ impl<'s> Walk<'_, '_, 's> {
             return self.fault(message, "a list is asked by a number, an object by a string");
         }
         match (of_type.kinds(), at.kinds()) {
-            (Kinds::LIST, Kinds::NUMBER) => of_type.element(None).unwrap_or(Type::ANY),
+            (Kinds::LIST, at) if !at.meets(Kinds::TEXT) => of_type.element(None).unwrap_or(Type::ANY),
             _ => Type::ANY,
         }
     }
 
     fn binary(&mut self, operator: Binary, a: &Ast, b: &Ast) -> Type<'s> {
         let (left, right) = (self.infer(a), self.infer(b));
-        let both = left.kinds().and(right.kinds());
+        let both = left.kinds().by_value().and(right.kinds().by_value());
         let pair = || format!("{} is {}, and {} is {}", shown(a), left.kinds(), shown(b), right.kinds());
         match operator {
             Binary::Add => {
@@ -294,7 +295,9 @@ impl<'s> Walk<'_, '_, 's> {
                 }
                 self.not_null(a, &left, sum);
                 self.not_null(b, &right, sum);
-                Type::kind(sum)
+                let number = common(a, b, left.kinds(), right.kinds());
+                let sum = sum.without(Kinds::NUMBER).or(number);
+                if sum.meets(Kinds::ANY) { Type::kind(sum) } else { self.do_not_mix(a, b) }
             }
             Binary::Subtract | Binary::Multiply | Binary::Divide | Binary::Modulo => {
                 if !both.meets(Kinds::NUMBER) {
@@ -303,7 +306,8 @@ impl<'s> Walk<'_, '_, 's> {
                 }
                 self.not_null(a, &left, Kinds::NUMBER);
                 self.not_null(b, &right, Kinds::NUMBER);
-                Type::kind(Kinds::NUMBER)
+                let number = common(a, b, left.kinds(), right.kinds());
+                if number.meets(Kinds::ANY) { Type::kind(number) } else { self.do_not_mix(a, b) }
             }
             Binary::Less | Binary::LessOrEqual | Binary::Greater | Binary::GreaterOrEqual => {
                 if !both.meets(Kinds::NUMBER.or(Kinds::TEXT).or(Kinds::BOOL)) {
@@ -334,7 +338,7 @@ impl<'s> Walk<'_, '_, 's> {
             Binary::In => {
                 let holds = Kinds::LIST.or(Kinds::OBJECT);
                 let element = right.element(None).unwrap_or(Type::ANY);
-                let never = right.kinds() == Kinds::LIST && !element.kinds().meets(left.kinds());
+                let never = right.kinds() == Kinds::LIST && !element.kinds().by_value().meets(left.kinds());
                 if !right.kinds().meets(holds) {
                     let message = format!("nothing is in {}, which is {}", shown(b), right.kinds());
                     self.fault(message, "ask for an element of a list, or a member of an object");
@@ -348,12 +352,21 @@ impl<'s> Walk<'_, '_, 's> {
         }
     }
 
+    fn do_not_mix(&mut self, a: &Ast, b: &Ast) -> Type<'s> {
+        let message = format!("a whole number and a fraction do not mix: {} and {}", shown(a), shown(b));
+        self.fault(
+            message,
+            "double(…) makes a fraction of a whole number, int(…) a whole number of a fraction",
+        )
+    }
+
     fn call(&mut self, function: Function, args: &[Ast]) -> Type<'s> {
         let (wanted, yields) = match function {
-            Function::Size => (Kinds::TEXT.or(Kinds::LIST).or(Kinds::OBJECT), Kinds::NUMBER),
+            Function::Size => (Kinds::TEXT.or(Kinds::LIST).or(Kinds::OBJECT), Kinds::WHOLE),
             Function::Contains | Function::StartsWith | Function::EndsWith => (Kinds::TEXT, Kinds::BOOL),
             Function::String => (Kinds::TEXT.or(Kinds::BOOL).or(Kinds::NUMBER), Kinds::TEXT),
-            Function::Int | Function::Double => (Kinds::TEXT.or(Kinds::NUMBER), Kinds::NUMBER),
+            Function::Int => (Kinds::TEXT.or(Kinds::NUMBER), Kinds::WHOLE),
+            Function::Double => (Kinds::TEXT.or(Kinds::NUMBER), Kinds::FRACTION),
         };
         let name = match function {
             Function::Size => "size",
@@ -393,6 +406,14 @@ impl<'s> Walk<'_, '_, 's> {
         self.locals.pop();
         made
     }
+}
+
+/// Which numbers both sides of a calculation can be.
+fn common(a: &Ast, b: &Ast, left: Kinds, right: Kinds) -> Kinds {
+    let of = |one: &Ast, other: &Ast, kinds: Kinds| {
+        if number::adapts(one, other) { Kinds::NUMBER } else { kinds.and(Kinds::NUMBER) }
+    };
+    of(a, b, left).and(of(b, a, right))
 }
 
 /// A literal text that is compared, and the type of what it is compared with.

@@ -22,6 +22,27 @@ pub use super::diagnostic::Diagnostic;
 /// The most steps of one definition, notices included.
 pub const STEPS_MAX: usize = 200;
 
+/// First segments of paths that are the API's own.
+pub const RESERVED: [&str; 14] = [
+    "ops",
+    "sagas",
+    "definitions",
+    "workers",
+    "healthz",
+    "readyz",
+    "metrics",
+    "openapi.json",
+    "problems",
+    "events",
+    "ui",
+    "api",
+    "auth",
+    "authoring",
+];
+
+/// Who can be let in by a trigger.
+pub const ROLES: [&str; 6] = ["customer", "worker", "viewer", "operator", "author", "admin"];
+
 /// Compiles a definition.
 ///
 /// # Errors
@@ -229,12 +250,22 @@ fn http_trigger(node: &Node, told: &mut Diagnostics) -> Option<HttpTrigger> {
             || path.contains("//")
         {
             told.add(node.at, Code::BadValue, "`path` must be a plain path", "write one such as /orders");
+        } else if path.split('/').nth(1).is_some_and(|first| RESERVED.contains(&first)) {
+            let message = format!("the path `{path}` is the API's own");
+            told.add_new(node.at, Code::BadValue, message, "take another first segment");
         }
     }
     let role = fields.take("role").and_then(|it| {
         let role = text(it, "`role`", told)?;
         if !is_name(role, "_-") {
             told.add(it.at, Code::BadName, "the role is not a name", super::fields::name_remedy("_-"));
+        } else if !ROLES.contains(&role) {
+            let near = super::fields::near(&ROLES, role);
+            let remedy = near.map_or_else(
+                || "take customer, worker, viewer, operator, author or admin".to_owned(),
+                |near| format!("did you mean `{near}`?"),
+            );
+            told.add_new(it.at, Code::BadValue, format!("there is no role `{role}`"), remedy);
         }
         Some(role.to_owned())
     });

@@ -43,7 +43,7 @@ pub use approval::Approval;
 pub use door::{OutputSchema, validator};
 pub use expression::{EvalError, Expression, Scope};
 pub use fresh::fresh_pointers;
-pub use load::{Diagnostic, load, load_published, load_to_explore};
+pub use load::{Diagnostic, RESERVED, ROLES, load, load_published, load_to_explore};
 pub use template::Template;
 
 /// A step's place in its definition: the order of the file. It is what states refer to.

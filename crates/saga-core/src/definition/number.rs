@@ -1,12 +1,13 @@
 //! CEL's arithmetic on JSON's numbers: whole numbers are 64-bit and overflow is an error, fractions are doubles
-//! and must stay finite, and the two only meet in comparisons.
+//! and must stay finite, and the two only meet in comparisons. One thing more than CEL: a whole number that stands in the
+//! expression counts as a fraction beside one.
 
 use std::cmp::Ordering;
 
 use serde_json::{Number, Value};
 
 use super::expression::kind_of;
-use super::program::Binary;
+use super::program::{Ast, Binary};
 
 /// `int(value)`: a fraction loses what is behind its point.
 pub(super) fn int_of(value: &Value) -> Option<i64> {
@@ -23,6 +24,21 @@ pub(super) fn int_of(value: &Value) -> Option<i64> {
         Value::Number(number) => number.as_i64(),
         _ => None,
     }
+}
+
+/// Whether a whole number that stands in the expression takes the kind of what is calculated with it: `input.price * 2`
+/// is meant for every price. Two numbers that both stand there are what they are.
+pub(super) fn adapts(one: &Ast, other: &Ast) -> bool {
+    let whole = matches!(one, Ast::Literal(Value::Number(number)) if !number.is_f64());
+    whole && !matches!(other, Ast::Literal(_))
+}
+
+/// A whole number as a fraction, if that is exactly the same number.
+pub(super) fn fraction_of(value: &Value) -> Option<Number> {
+    const EXACT_MAX: i64 = 1 << 53;
+    let whole = value.as_i64().filter(|whole| (-EXACT_MAX..=EXACT_MAX).contains(whole))?;
+    #[allow(clippy::cast_precision_loss, reason = "the range is checked")]
+    Number::from_f64(whole as f64)
 }
 
 /// `-value`.

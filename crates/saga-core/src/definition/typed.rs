@@ -14,6 +14,7 @@ use super::source::Node;
 use super::template::{Shape, Template};
 use super::types::{Kinds, Type};
 use super::{About, Expression, Turn};
+use crate::machine::ITEMS_MAX;
 
 /// What stands at the top of a definition.
 pub(super) struct Top<'d, 'n> {
@@ -59,6 +60,15 @@ pub(super) fn check(drafts: &[Draft<'_>], top: &Top<'_, '_>, told: &mut Diagnost
         if let Some((foreach, at)) = &draft.foreach {
             let scene = base.of(name, may_have_none, Type::ANY, &known);
             let list = of(&scene, foreach, *at, Kinds::LIST, "`foreach`", told);
+            if list.may_reach(ITEMS_MAX) {
+                let message = format!(
+                    "`{foreach}` may have more than {ITEMS_MAX} elements, and a foreach takes at most {ITEMS_MAX}"
+                );
+                let remedy = format!(
+                    "write `maxItems: {ITEMS_MAX}` in its schema, or start a child saga for each part"
+                );
+                told.add_new(*at, Code::OutOfBounds, message, remedy);
+            }
             item = list.element(None).unwrap_or(Type::ANY);
         }
         let Some(node) = draft.input_node.as_deref() else { continue };

@@ -20,11 +20,13 @@ pub(super) struct Kinds(u8);
 impl Kinds {
     pub(super) const NULL: Self = Self(1);
     pub(super) const BOOL: Self = Self(2);
-    pub(super) const NUMBER: Self = Self(4);
+    pub(super) const WHOLE: Self = Self(4);
+    pub(super) const FRACTION: Self = Self(64);
+    pub(super) const NUMBER: Self = Self::WHOLE.or(Self::FRACTION);
     pub(super) const TEXT: Self = Self(8);
     pub(super) const LIST: Self = Self(16);
     pub(super) const OBJECT: Self = Self(32);
-    pub(super) const ANY: Self = Self(63);
+    pub(super) const ANY: Self = Self(127);
     const NONE: Self = Self(0);
 
     pub(super) const fn or(self, other: Self) -> Self {
@@ -40,11 +42,12 @@ impl Kinds {
         self.0 & other.0 != 0
     }
 
-    pub(super) const fn of(value: &Value) -> Self {
+    pub(super) fn of(value: &Value) -> Self {
         match value {
             Value::Null => Self::NULL,
             Value::Bool(_) => Self::BOOL,
-            Value::Number(_) => Self::NUMBER,
+            Value::Number(number) if number.is_f64() => Self::FRACTION,
+            Value::Number(_) => Self::WHOLE,
             Value::String(_) => Self::TEXT,
             Value::Array(_) => Self::LIST,
             Value::Object(_) => Self::OBJECT,
@@ -55,12 +58,24 @@ impl Kinds {
         match name {
             "null" => Self::NULL,
             "boolean" => Self::BOOL,
-            "integer" | "number" => Self::NUMBER,
+            // One that is written `1.0` is let in as well, and is nothing to rely on.
+            "integer" => Self::WHOLE,
+            "number" => Self::NUMBER,
             "string" => Self::TEXT,
             "array" => Self::LIST,
             "object" => Self::OBJECT,
             _ => Self::ANY,
         }
+    }
+
+    /// The same where it does not matter which kind of number it is: numbers are compared by their value.
+    pub(super) const fn by_value(self) -> Self {
+        if self.meets(Self::NUMBER) { self.or(Self::NUMBER) } else { self }
+    }
+
+    /// Without the others.
+    pub(super) const fn without(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
     }
 
     fn any_of(all: impl Iterator<Item = Self>) -> Self {
@@ -146,7 +161,7 @@ impl<'s> Type<'s> {
 
     /// The same where it is not null.
     pub(super) fn not_null(mut self) -> Self {
-        let kinds = Kinds(self.kinds.0 & !Kinds::NULL.0);
+        let kinds = self.kinds.without(Kinds::NULL);
         self.kinds = if kinds == Kinds::NONE { self.kinds } else { kinds };
         self
     }
@@ -218,6 +233,29 @@ impl<'s> Type<'s> {
         Self::all_of(root, found)
     }
 
+    /// Whether its schemas let in a list that has an element at a place. Where lists may be bounded in other ways,
+    /// nothing is known.
+    pub(super) fn may_reach(&self, at: usize) -> bool {
+        const OTHERS: [&str; 10] = [
+            "anyOf",
+            "oneOf",
+            "if",
+            "not",
+            "const",
+            "enum",
+            "$dynamicRef",
+            "unevaluatedItems",
+            "contains",
+            "uniqueItems",
+        ];
+        let Inside::Schemas { all, root } = &self.inside else { return false };
+        let unclear = |schema: &&Value| {
+            let lost = schema.get("$ref").is_some() && target(schema, root).is_none();
+            lost || OTHERS.iter().any(|key| schema.get(key).is_some())
+        };
+        self.kinds == Kinds::LIST && !all.iter().any(unclear) && self.element(Some(at)).is_some()
+    }
+
     /// Whether a schema's `enum` or `const` leaves room for this text.
     pub(super) fn admits(&self, text: &str) -> bool {
         let Inside::Schemas { all, .. } = &self.inside else { return true };
@@ -262,13 +300,16 @@ fn gather<'s>(schema: &'s Value, root: &'s Value, all: &mut Vec<&'s Value>) {
     if let Some(parts) = schema.get("allOf").and_then(Value::as_array) {
         parts.iter().for_each(|it| gather(it, root, all));
     }
-    // A pointer below a schema with an `$id` counts from that one: such roots are not followed into.
-    let pointer = schema.get("$ref").and_then(Value::as_str).and_then(|it| it.strip_prefix('#'));
-    if let Some(pointer) = pointer.filter(|it| !it.contains('%') && !has_id(root))
-        && let Some(target) = root.pointer(pointer)
-    {
+    if let Some(target) = target(schema, root) {
         gather(target, root, all);
     }
+}
+
+/// What a schema refers to, as far as that is followed.
+fn target<'s>(schema: &Value, root: &'s Value) -> Option<&'s Value> {
+    let pointer = schema.get("$ref").and_then(Value::as_str).and_then(|it| it.strip_prefix('#'));
+    // A pointer below a schema with an `$id` counts from that one: such roots are not followed into.
+    root.pointer(pointer.filter(|it| !it.contains('%') && !has_id(root))?)
 }
 
 /// Whether a schema, or one within it or that it refers to, has the mark.
@@ -306,8 +347,9 @@ fn kinds_of(schema: &Value) -> Kinds {
         _ => Kinds::ANY,
     };
     let listed = schema.get("enum").and_then(Value::as_array);
-    let by_enum = listed.map_or(Kinds::ANY, |it| Kinds::any_of(it.iter().map(Kinds::of)));
-    by_type.and(by_enum).and(schema.get("const").map_or(Kinds::ANY, Kinds::of))
+    let of = |value| Kinds::of(value).by_value();
+    let by_enum = listed.map_or(Kinds::ANY, |it| Kinds::any_of(it.iter().map(of)));
+    by_type.and(by_enum).and(schema.get("const").map_or(Kinds::ANY, of))
 }
 
 #[cfg(test)]
@@ -340,7 +382,7 @@ mod tests {
         assert_eq!(who.member("age").unwrap().kinds(), Kinds::ANY, "it is open");
         assert!(input.member("whom").is_none() && input.member("gone").is_none());
         let items = input.member("items").unwrap();
-        assert_eq!(items.element(None).unwrap().kinds(), Kinds::NUMBER);
+        assert_eq!(items.element(None).unwrap().kinds(), Kinds::WHOLE);
         assert!(items.element(Some(1)).is_some() && items.element(Some(2)).is_none());
         let pair = input.member("pair").unwrap();
         assert_eq!(pair.element(Some(0)).unwrap().kinds(), Kinds::TEXT);

@@ -8,10 +8,10 @@ use saga_protocol::{Direction, Outcome};
 use serde_json::Value;
 
 use super::draft::Draft;
-use super::{Taken, output, retry};
+use super::{Taken, output, retry, unwind};
 use crate::definition::Work;
 use crate::event::{Answer, ChildEnded};
-use crate::state::{Cell, CellRef, Phase, Run};
+use crate::state::{Cell, CellRef, Phase, Run, Status};
 use crate::transition::{Anomaly, Effect, Illegal};
 
 /// What an answer means to the track that it names.
@@ -111,6 +111,7 @@ fn of_execute(draft: &Draft<'_>, cell: &Cell, answer: &Answer) -> Verdict {
             return Verdict::Ignored("the round is settled");
         }
         _ if succeeded && marked => return Verdict::Anomaly("succeeded_after_mark"),
+        _ if succeeded && stands_after_all(draft, cell) => return Verdict::Anomaly("succeeded_after_end"),
         _ if draft.state.status.is_end() => return Verdict::Ignored("the saga has ended"),
         Run::Sent | Run::Unknown | Run::Backoff | Run::Waiting | Run::Exhausted | Run::Undecidable => {}
     }
@@ -127,6 +128,14 @@ fn of_execute(draft: &Draft<'_>, cell: &Cell, answer: &Answer) -> Verdict {
         }
         Outcome::Retryable | Outcome::Undecidable => not_final(track.run, track.attempt, answer),
     }
+}
+
+/// Whether a saga has completed without a step that can be undone: an optional one, which counted as not done.
+fn stands_after_all(draft: &Draft<'_>, cell: &Cell) -> bool {
+    let step = draft.definition.step(cell.step);
+    draft.state.status == Status::Completed
+        && cell.undo.is_none()
+        && step.is_some_and(|step| unwind::takes_effect(step, &cell.execute))
 }
 
 fn of_compensate(draft: &Draft<'_>, cell: &Cell, answer: &Answer) -> Verdict {

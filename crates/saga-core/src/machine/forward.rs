@@ -78,7 +78,7 @@ fn pass_pivot(draft: &mut Draft<'_>) -> Option<Cause> {
     let Phase::PivotOpen { stop } = draft.state.phase else { return None };
     let run = draft.definition.pivot.and_then(|pivot| draft.state.cell(pivot, None))?.execute.run;
     match run {
-        Run::Succeeded | Run::Skipped => draft.state.phase = Phase::Committed,
+        Run::Succeeded | Run::Skipped => commit(draft),
         Run::Rejected => {
             draft.state.phase = Phase::Forward;
             return stop;
@@ -86,6 +86,14 @@ fn pass_pivot(draft: &mut Draft<'_>) -> Option<Cause> {
         _ => {}
     }
     None
+}
+
+/// From here on the saga only goes forward. A parent that has asked to have it undone, and waits, is told that it cannot be.
+pub(super) fn commit(draft: &mut Draft<'_>) {
+    if let Phase::PivotOpen { stop: Some(Cause::Parent) } = draft.state.phase {
+        draft.tell_parent((Direction::Compensate, Outcome::Undecidable), None);
+    }
+    draft.state.phase = Phase::Committed;
 }
 
 fn ready<'a>(draft: &Draft<'a>) -> Vec<(StepIx, &'a Step)> {

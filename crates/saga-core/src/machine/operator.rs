@@ -108,7 +108,7 @@ fn skip(
     }
     if step.pivot {
         // Also one that was never sent: the operator takes it as done, and there is no way back.
-        draft.state.phase = Phase::Committed;
+        forward::commit(draft);
     }
     unpark_sticky(draft);
     Ok(Taken::Applied)
@@ -135,7 +135,7 @@ fn skip_untouched(
         draft.track_mut(at)?.output = Some(revision);
     }
     if step.pivot {
-        draft.state.phase = Phase::Committed;
+        forward::commit(draft);
     }
     unpark_sticky(draft);
     Ok(Taken::Applied)
@@ -190,7 +190,9 @@ fn abandon(draft: &mut Draft<'_>) -> Taken {
         }
     }
     let direction = match draft.state.phase {
-        Phase::Unwinding { cause: Cause::Parent } => Direction::Compensate,
+        Phase::Unwinding { cause: Cause::Parent } | Phase::PivotOpen { stop: Some(Cause::Parent) } => {
+            Direction::Compensate
+        }
         _ => Direction::Execute,
     };
     draft.end(Status::Abandoned, None, (direction, saga_protocol::Outcome::Undecidable));

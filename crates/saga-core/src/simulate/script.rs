@@ -62,7 +62,11 @@ pub struct Scenario {
 
 /// A scenario on the real stack.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    deny_unknown_fields,
+    expecting = "`live` is either a text that says why not, or { input, first }"
+)]
 pub enum Live {
     /// Why it cannot be brought about.
     No(String),

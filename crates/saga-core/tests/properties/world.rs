@@ -9,6 +9,9 @@ use serde_json::json;
 
 use crate::support::Saga;
 
+/// The kind of anomaly of an optional step that took effect after its saga had completed without it.
+const AFTER_END: &str = ":succeeded_after_end";
+
 /// The barrier's row: (step, item, execute round).
 type Key = (StepIx, Option<u32>, u32);
 
@@ -204,6 +207,7 @@ impl World {
                     !self.rows.values().any(|row| row.compensated),
                     "something was undone, and it completed"
                 );
+                self.check_standing(saga);
                 for cell in saga.state.cells.iter().filter(|cell| cell.execute.run == Run::Succeeded) {
                     if let Some(row) = self.rows.get(&(cell.step, cell.item, cell.execute.round)) {
                         assert_eq!((row.effects, row.undone), (1, 0));
@@ -211,6 +215,7 @@ impl World {
                 }
             }
             Status::Compensated => {
+                assert!(!saga.state.anomalies.iter().any(|it| it.ends_with(AFTER_END)));
                 for (&(step, item, _), row) in &self.rows {
                     let undoable = saga.definition.step(step).unwrap().compensation.is_some();
                     assert!(row.undone <= row.effects && row.effects <= 1);
@@ -222,6 +227,19 @@ impl World {
             }
             Status::Parked(_) => {}
             status => panic!("the run ended {status:?}"),
+        }
+    }
+
+    /// A saga that has completed without an optional step which can be undone, and was told that it took effect: there
+    /// is an anomaly, and for nothing else.
+    fn check_standing(&self, saga: &Saga) {
+        for cell in &saga.state.cells {
+            let at = CellRef { step: cell.step, item: cell.item, direction: Direction::Execute };
+            let told = self.told.contains(&(at, cell.execute.round));
+            let undoable = saga.definition.step(cell.step).unwrap().compensation.is_some();
+            let stands = told && undoable && cell.execute.run == Run::Exhausted;
+            let anomaly = format!("{}x{}{AFTER_END}", at.input_key(), cell.execute.round);
+            assert_eq!(saga.state.anomalies.contains(&anomaly), stands, "{anomaly}: {cell:?}");
         }
     }
 

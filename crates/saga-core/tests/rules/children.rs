@@ -180,6 +180,29 @@ fn a_child_past_its_pivot_cannot_be_undone() {
     assert_eq!(s.no("p:x1:1"), ["ended compensated", "tell Compensate Succeeded"]);
 }
 
+/// So does one whose pivot was open when its parent asked, however that comes to its end.
+#[test]
+fn a_child_whose_pivot_succeeds_tells_the_parent_that_waits() {
+    let asked = || {
+        let mut s = child("p: pivot; retry: {attempts: 1}\nb: after p; bare");
+        assert!(s.happens(What::ParentCompensates).is_empty());
+        s
+    };
+    let mut s = asked();
+    assert_eq!(s.ok("p:x1:1"), ["tell Compensate Undecidable", "b:x1:1"]);
+    assert_eq!(s.ok("b:x1:1"), ["ended completed", "tell Execute Succeeded"]);
+    let mut s = asked();
+    s.falls_silent("p");
+    assert_eq!(s.skip("p:x1", true), ["tell Compensate Undecidable", "b:x1:1"]);
+    let mut s = asked();
+    s.falls_silent("p");
+    assert_eq!(s.abandon(), ["ended abandoned", "tell Compensate Undecidable"]);
+    // Nobody waits for a deadline that has passed, or an operator's cancel.
+    let mut s = child("p: pivot\nb: after p; bare");
+    s.compensate();
+    assert_eq!(s.ok("p:x1:1"), ["b:x1:1"]);
+}
+
 /// A saga without a parent has nobody to be compensated by.
 #[test]
 fn only_a_child_has_a_parent() {

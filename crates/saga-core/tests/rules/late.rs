@@ -134,6 +134,27 @@ fn a_success_that_was_undone_is_no_anomaly() {
     assert_eq!(s.ok("a:x1:1"), ["ignored: the saga has ended"]);
 }
 
+/// An optional step that was given up on, and has taken effect after all: the saga has completed as if it had not.
+#[test]
+fn a_success_after_the_end_is_an_anomaly_where_it_can_be_undone() {
+    let mut s = saga("a: optional; retry: {attempts: 1}; compensation: undo\nb: after a");
+    s.falls_silent("a");
+    assert_eq!(s.ok("b:x1:1"), ["ended completed"]);
+    assert_eq!(s.ok("a:x1:1"), ["anomaly a:x1 succeeded_after_end"]);
+    assert_eq!(s.ok("a:x1:1"), ["ignored: the anomaly is open already"]);
+    assert_eq!(s.no("a:x1:1"), ["ignored: the saga has ended"]);
+    assert_eq!(s.state.status.word(), "completed");
+}
+
+/// What leaves nothing behind is none: there is nothing that anybody had to undo.
+#[test]
+fn a_success_after_the_end_that_leaves_nothing_is_ignored() {
+    let mut s = saga("a: optional; retry: {attempts: 1}; compensation: none\nb: after a");
+    s.falls_silent("a");
+    s.ok("b:x1:1");
+    assert_eq!(s.ok("a:x1:1"), ["ignored: the saga has ended"]);
+}
+
 /// An ended saga takes nothing else.
 #[test]
 fn an_ended_saga_ignores_the_rest() {

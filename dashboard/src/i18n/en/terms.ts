@@ -59,6 +59,7 @@ export const terms = {
   "cause.deadline": "the deadline passed",
   "cause.operator": "an operator had it undone",
   "cause.parent": "the parent saga had it undone",
+  "anomaly.succeeded_after_end": "succeeded after the saga had completed without it",
   "anomaly.succeeded_after_skip": "succeeded after it was skipped",
   "anomaly.succeeded_after_rejected": "succeeded after it was rejected",
   "anomaly.succeeded_after_mark": "succeeded after it was marked compensated",

@@ -59,6 +59,7 @@ export const terms = {
   "cause.deadline": "기한 초과",
   "cause.operator": "운영자가 되돌림",
   "cause.parent": "상위 사가가 되돌림",
+  "anomaly.succeeded_after_end": "사가가 그 단계 없이 완료된 뒤에 성공함",
   "anomaly.succeeded_after_skip": "건너뛴 뒤에 성공함",
   "anomaly.succeeded_after_rejected": "거절된 뒤 성공함",
   "anomaly.succeeded_after_mark": "보상됨으로 표시한 뒤 성공함",

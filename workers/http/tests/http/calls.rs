@@ -47,7 +47,8 @@ async fn every_status_has_a_meaning() {
     let calls = calls(&carrier, &[]);
     for (status, expected) in [
         (201, r#"done {"card":"4330-1234","message":"because"}"#),
-        (302, "declined http_302"),
+        (302, "unknown http_302"),
+        (304, "unknown http_304"),
         (400, "declined http_400"),
         (401, "own http_401"),
         (404, "declined http_404"),
@@ -65,6 +66,11 @@ async fn every_status_has_a_meaning() {
     let lines = format!("    http: {{ method: PUT, url: '{url}', success: [409] }}\n    compensation: none");
     let (execute, _) = commands(&step(&lines, &Value::Null));
     assert!(kind(&calls.call(&call(&execute)).await).starts_with("done"));
+    // A success that is not listed may stand: only a refusal is final.
+    let url = format!("{}/status/202", carrier.base);
+    let lines = format!("    http: {{ method: POST, url: '{url}', success: [201] }}\n    compensation: none");
+    let (execute, _) = commands(&step(&lines, &Value::Null));
+    assert_eq!(kind(&calls.call(&call(&execute)).await), "unknown http_202");
 }
 
 #[tokio::test]
@@ -72,7 +78,7 @@ async fn long_answers_redirects_and_silence() {
     let carrier = Carrier::start().await;
     let calls = calls(&carrier, &[]);
     for (path, expected) in
-        [("/long", "done -"), ("/moved", "declined http_302"), ("/silent", "unknown no_answer")]
+        [("/long", "done -"), ("/moved", "unknown http_302"), ("/silent", "unknown no_answer")]
     {
         let (execute, _) = commands(&plain(&carrier, path));
         assert_eq!(kind(&calls.call(&call(&execute)).await), expected, "{path}");
