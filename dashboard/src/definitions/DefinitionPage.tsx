@@ -11,7 +11,7 @@ import { definition as definitionQuery, counts, useRights } from "../api/queries
 import type { CanaryView, DefinitionView, VersionView } from "../api/schema";
 import { type GraphStep, LazyGraph } from "../graph/LazyGraph";
 import { useLanguage, useT } from "../i18n";
-import { number, percent } from "../i18n/format";
+import { counted, percent } from "../i18n/format";
 import { useCommands } from "../layout/commands";
 import { Ago } from "../ui/bits";
 import { Button, Select, Tabs } from "../ui/Controls";
@@ -113,7 +113,7 @@ function Version({ name, version, shown, onShow }: { name: string; version: Vers
       {version.active && <span className="state tone-completed"><Icon name="completed" size={12} />{t("active")}</span>}
       {version.canary_percent != null && <span className="state tone-retrying"><Icon name="simulator" size={12} />{t("canary.share", { share: percent(language, version.canary_percent / 100) })}</span>}
       <span className="grow" />
-      {running.data && <Link className="nowrap" to="/sagas" search={{ definition: name, version: version.version, status: "running" }}>{t("definitions.running.count", { count: number(language, running.data.total.count) })}</Link>}
+      {running.data && <Link className="nowrap" to="/sagas" search={{ definition: name, version: version.version, status: "running" }}>{t("definitions.running.count", { count: counted(language, running.data.total) })}</Link>}
       <span className="muted"><Ago at={version.published_at} /></span>
       </p>
       <p className="row wrap">
