@@ -79,7 +79,7 @@ function Whole({ data, onEnd }: { data: DefinitionView; onEnd: (how: End, canary
           <Tabs label={t("saga.details")} value={other ? "diff" : search["tab"] ?? "text"} onChange={(tab) => set({ tab, with: tab === "diff" ? data.versions.find((it) => it.version !== shown.version)?.version : undefined })} tabs={[
             { value: "text", label: t("definitions.text"), body: <Yaml source={shown.source} /> },
             { value: "input", label: t("data.input"), body: <Json value={data.input} open={3} /> },
-            { value: "what-if", label: t("what_if"), body: <WhatIfPanel key={shown.version} name={data.name} candidate={{ name: data.name, version: shown.version }} /> },
+            { value: "what-if", label: t("what_if"), body: <WhatIfPanel key={data.name} name={data.name} candidate={{ name: data.name, version: shown.version }} /> },
             ...(data.versions.length > 1 ? [{ value: "diff", label: t("diff"), body: other ? (
               <div className="stack">
                 <div className="row wrap"><Versions label={t("diff.before")} versions={data.versions} value={other.version} onChange={(it) => set({ with: it })} />→<Versions label={t("diff.after")} versions={data.versions} value={shown.version} onChange={(it) => set({ version: it })} /></div>
