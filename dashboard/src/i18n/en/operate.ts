@@ -53,6 +53,8 @@ export const operate = {
   "views": "Views",
   "views.save": "Save this view",
   "views.remove": "Delete the view {name}",
+  "views.named": "You have a view of this name, which this one replaces:",
+  "views.replace": "Replace",
   "views.none": "No saved view",
   "views.shared": "For everybody",
   "next.human": "It waits for a human.",

@@ -53,6 +53,8 @@ export const operate = {
   "views": "보기",
   "views.save": "이 보기 저장",
   "views.remove": "{name} 보기 삭제",
+  "views.named": "같은 이름의 보기가 있으며 바뀝니다:",
+  "views.replace": "바꾸기",
   "views.none": "저장된 보기 없음",
   "views.shared": "모두와 공유",
   "next.human": "사람의 조치를 기다립니다.",
