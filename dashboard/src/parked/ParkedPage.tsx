@@ -60,7 +60,7 @@ export function ParkedPage() {
       <Approvals />
       {absent ? <PlainList /> : (
         <>
-          {risk && risk.length > 0 && <dl className="figures">{risk.map((it) => <Figure key={it.currency} label={t("at_risk")} tone="parked" note={t("count.sagas", { count: it.sagas })}><Amount amount={it.amount} currency={it.currency} /></Figure>)}</dl>}
+          {risk && risk.length > 0 && <dl className="figures">{risk.map((it) => <Figure key={it.currency} label={t(filtered ? "at_risk.all" : "at_risk")} tone="parked" note={t("count.sagas", { count: it.sagas })}><Amount amount={it.amount} currency={it.currency} /></Figure>)}</dl>}
           <Section flush label={t("parked")} busy={waiting}>
             {chosen.length > 0 && rights.operate && (
               <div className="bulk">
