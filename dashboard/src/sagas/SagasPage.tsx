@@ -4,7 +4,7 @@ import "./sagas.css";
 
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { useNavigate, useSearch } from "@tanstack/react-router";
-import { useCallback, useMemo, useRef, useState } from "react";
+import { useCallback, useEffect, useMemo, useRef, useState } from "react";
 
 import { useInterval } from "../api/live";
 import type { SagaSummary } from "../api/contract";
@@ -36,8 +36,10 @@ export function SagasPage() {
   const [selected, setSelected] = useState<Set<string>>(new Set());
   const [bulk, setBulk] = useState<BulkSet | null>(null);
   const sort = search["sort"];
+  // What was ticked under another filter is not seen any more, also where the side bar led here.
+  const asks = JSON.stringify(filter);
+  useEffect(() => setSelected(new Set()), [asks]);
   const set = (next: SagaFilter, by: Sort = sort) => {
-    setSelected(new Set());
     void navigate({ to: "/sagas", search: { ...fromSearch(next), sort: by }, replace: true });
   };
   const every = useInterval();
@@ -45,7 +47,7 @@ export function SagasPage() {
   const { data, waiting } = answerOf(asked);
   const rows = useMemo(() => data?.pages.flatMap((page) => page.sagas), [data]);
   const lag = data?.pages[0]?.lag_ms ?? 0;
-  const { shown, fresh, take } = useSettled(rows, JSON.stringify(filter), waiting);
+  const { shown, fresh, take } = useSettled(rows, asks, waiting);
   const { hasNextPage, isFetchingNextPage, fetchNextPage } = asked;
   const more = readsOn(data?.pages.length ?? 0, hasNextPage);
   const onEnd = useCallback(() => { if (more && !isFetchingNextPage) void fetchNextPage(); }, [more, isFetchingNextPage, fetchNextPage]);
