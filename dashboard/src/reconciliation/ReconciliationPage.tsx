@@ -75,7 +75,7 @@ function Whole({ data, more }: { data: Reconciliation; more: { busy: boolean; go
       {data.runs.length > 0 && (
         <Section title={t("reconciliation.runs")}>
           <div className="scroll-x"><table className="plain"><thead><tr><th scope="col">{t("when")}</th><th scope="col" className="right">{t("reconciliation.orders")}</th><th scope="col" className="right">{t("reconciliation.findings")}</th><th scope="col" className="right">{t("took")}</th></tr></thead>
-            <tbody>{data.runs.map((it) => <tr key={it.id}><td><Ago at={it.at} /> {it.error && <span className="state tone-parked" title={said(it.error)}>{t("problem.failed")}</span>}</td><td className="right">{number(language, it.orders)}</td><td className="right">{number(language, it.findings)}</td><td className="right"><Lasting ms={it.took_ms} /></td></tr>)}</tbody></table></div>
+            <tbody>{data.runs.map((it) => <tr key={it.id}><td><Ago at={it.at} /> {it.error && <span className="state tone-parked" title={said(it.error)}>{t("problem.failed")}</span>}</td><td className="right">{it.error ? "–" : number(language, it.orders)}</td><td className="right">{it.error ? "–" : number(language, it.findings)}</td><td className="right"><Lasting ms={it.took_ms} /></td></tr>)}</tbody></table></div>
         </Section>
       )}
     </>

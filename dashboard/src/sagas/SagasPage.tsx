@@ -82,7 +82,7 @@ export function SagasPage() {
           )}
         </Await>
         <p className="list-end spread">
-          <span>{t("list.shown", { count: shown.length })}{hasNextPage && ` · ${t(more ? "list.more" : "list.bound")}`}</span>
+          <span>{rows !== undefined && t("list.shown", { count: shown.length })}{hasNextPage && ` · ${t(more ? "list.more" : "list.bound")}`}</span>
           <span>{lag > 2_000 && t("list.lag", { s: Math.round(lag / 1_000) })}</span>
           {rights.operate && shown.length > 0 && Object.keys(filter).length > 0 && <button type="button" className="link" onClick={() => setBulk({ filter: new URLSearchParams(filter as Record<string, string>).toString(), action: "retry" })}>{t("bulk.all")}</button>}
         </p>
