@@ -5,16 +5,14 @@ import type { QueryClient } from "@tanstack/react-query";
 import { useSyncExternalStore } from "react";
 
 import { call, setReachable } from "./client";
+import { takeHints } from "./hints";
 import { ApiProblem } from "./problem";
-import { rereader } from "./reread";
 import { onSessionChange } from "./session";
 
 /** `live`: the stream is open. `polling`: this server has none. `paused`: between two tries. */
 export type LiveState = "connecting" | "live" | "polling" | "paused";
 
 const QUIET_MS_MAX = 15_000; // the server writes a line each 5 s
-const LISTS_EVERY_MS = 1_000;
-const SETTLED_MS = 2_500;
 const PAUSE_MS = 500;
 const PAUSE_MS_MAX = 15_000;
 
@@ -49,50 +47,11 @@ export function useInterval(pollingMs = 2_000, liveMs = NET_MS): number {
   return useLive() === "live" ? liveMs : pollingMs;
 }
 
-/** What each kind of hint makes stale. */
-const STALE: Record<string, string[]> = {
-  holds: ["holds", "overview", "workers", "plans"],
-  jobs: ["jobs"],
-  reconciliation: ["reconciliation"],
-  approvals: ["approvals", "overview", "saga"],
-  anomalies: ["parked", "overview", "saga"],
-  dead_letters: ["dead-letters", "overview"],
-};
-const LISTS = ["sagas", "counts", "overview", "parked", "failures"];
-
 export function startLive(client: QueryClient): () => void {
   let stopped = false;
   let lastId: string | null = null;
   let abort = new AbortController();
-  const sagas = new Set<string>();
-  let flush: ReturnType<typeof setTimeout> | null = null;
-  let settle: ReturnType<typeof setTimeout> | null = null;
-
-  const stale = (...key: string[]) => void client.invalidateQueries({ queryKey: key });
-  const reread = rereader(client, () => stopped);
-  const take = (event: string, data: string) => {
-    if (event === "reset") return void client.invalidateQueries();
-    const told: { saga?: string; what?: string } = JSON.parse(data || "{}");
-    if (event === "ops" && told.what) for (const key of STALE[told.what] ?? []) stale(key);
-    if (event !== "saga" || !told.saga) return;
-    sagas.add(told.saga);
-    // Two hundred hints a second are one question a second.
-    flush ??= setTimeout(() => {
-      flush = null;
-      const open = client.getQueryCache().findAll({ type: "active" });
-      for (const query of open) {
-        const [kind, id] = query.queryKey;
-        if (kind === "saga" && typeof id === "string" && sagas.has(id)) stale("saga", id);
-      }
-      for (const list of LISTS) void reread(list);
-      sagas.clear();
-      // What lists show by step and error follows a moment later than the hint.
-      settle ??= setTimeout(() => {
-        settle = null;
-        for (const list of LISTS) void reread(list);
-      }, SETTLED_MS);
-    }, LISTS_EVERY_MS);
-  };
+  const hints = takeHints(client, () => stopped);
 
   const read = async () => {
     const headers: Record<string, string> = { accept: "text/event-stream" };
@@ -112,7 +71,7 @@ export function startLive(client: QueryClient): () => void {
         const record = parse(buffer.slice(0, end));
         buffer = buffer.slice(end + 2);
         if (record.id !== null) lastId = record.id;
-        if (record.data !== "") take(record.event, record.data);
+        if (record.data !== "") hints.take(record.event, record.data);
       }
     }
   };
@@ -151,8 +110,7 @@ export function startLive(client: QueryClient): () => void {
     off();
     for (const event of PROBES) window.removeEventListener(event, probe);
     probe();
-    if (flush !== null) clearTimeout(flush);
-    if (settle !== null) clearTimeout(settle);
+    hints.stop();
   };
 }
 

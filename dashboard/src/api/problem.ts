@@ -43,3 +43,11 @@ export function unread(data: unknown, error: unknown): boolean {
   // That nobody answers is said once, above the page; and who may not see it, or a server without it, misses nothing.
   return !["offline", "absent", "forbidden", "unauthorized"].includes(asProblem(error).kind);
 }
+
+/**
+ * What is known of what was asked. While it is asked for the first time, the answer to the question before may stand there
+ * (`waiting`); once it has failed, that is none of this one, also while it is asked again.
+ */
+export function answerOf<D>({ data, errorUpdatedAt, isPlaceholderData = false }: { data: D | undefined; errorUpdatedAt: number; isPlaceholderData?: boolean }): { data: D | undefined; waiting: boolean } {
+  return isPlaceholderData && errorUpdatedAt > 0 ? { data: undefined, waiting: false } : { data, waiting: isPlaceholderData };
+}

@@ -99,9 +99,11 @@ export const parkedFirst = queryOptions({
 });
 
 export const failures = (filter: SagaFilter) =>
-  queryOptions({
+  infiniteQueryOptions({
     queryKey: ["failures", filter],
-    queryFn: ({ signal }) => get<FailurePage>(`/ops/failures${query({ ...filter, limit: 200 })}`, signal),
+    queryFn: ({ signal, pageParam }) => get<FailurePage>(`/ops/failures${query({ ...filter, limit: 200, after: pageParam })}`, signal),
+    initialPageParam: undefined as string | undefined,
+    getNextPageParam: (page) => page.next ?? undefined,
     placeholderData: keepPreviousData,
   });
 
@@ -161,9 +163,11 @@ export const audit = (filter: SagaFilter) =>
     placeholderData: keepPreviousData,
   });
 
-export const reconciliation = queryOptions({
+export const reconciliation = infiniteQueryOptions({
   queryKey: ["reconciliation"],
-  queryFn: ({ signal }) => get<Reconciliation>("/ops/reconciliation", signal),
+  queryFn: ({ signal, pageParam }) => get<Reconciliation>(`/ops/reconciliation${query({ limit: 100, after: pageParam })}`, signal),
+  initialPageParam: undefined as number | undefined,
+  getNextPageParam: (page) => page.next ?? undefined,
 });
 
 export const definitions = queryOptions({

@@ -7,6 +7,7 @@ import { useMemo, useState } from "react";
 import { call, query } from "../api/client";
 import { useInterval } from "../api/live";
 import type { AuditEntry } from "../api/contract";
+import { answerOf } from "../api/problem";
 import { audit } from "../api/queries";
 import { type T, term, useT } from "../i18n";
 import { en } from "../i18n/en";
@@ -32,7 +33,8 @@ export function AuditPage() {
   const set = (name: string, value: string) => void navigate({ to: "/audit", search: { ...search, [name]: value || undefined }, replace: true });
   const every = useInterval(10_000);
   const asked = useInfiniteQuery({ ...audit(filter), refetchInterval: every });
-  const rows = useMemo(() => asked.data?.pages.flatMap((page) => page.entries), [asked.data]);
+  const { data, waiting } = answerOf(asked);
+  const rows = useMemo(() => data?.pages.flatMap((page) => page.entries), [data]);
   const [open, setOpen] = useState<AuditEntry | null>(null);
   const [saving, setSaving] = useState(false);
   const columns = useMemo<Column<AuditEntry>[]>(() => [
@@ -70,7 +72,7 @@ export function AuditPage() {
         <Button icon="down" busy={saving} disabled={!rows} onClick={() => void save()}>{t("audit.export")}</Button>
       </>
     )}>
-      <Section flush label={t("audit")}>
+      <Section flush label={t("audit")} busy={waiting}>
         <Await of={{ ...asked, data: rows }}>{(list) => (
           <Table label={t("audit")} rows={list} columns={columns} rowKey={(row) => String(row.id)} rowHeight={44} onOpen={setOpen}
             onEnd={() => { if (asked.hasNextPage && !asked.isFetchingNextPage) void asked.fetchNextPage(); }} empty={Object.values(filter).some((it) => it !== undefined)

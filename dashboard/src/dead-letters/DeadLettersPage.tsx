@@ -9,6 +9,7 @@ import { useMemo, useState } from "react";
 import { send } from "../api/client";
 import { UNTOLD_MS, useInterval } from "../api/live";
 import type { DeadLetter } from "../api/contract";
+import { answerOf } from "../api/problem";
 import { deadLetter, deadLetters, useRights, useStale } from "../api/queries";
 import { type Key, useLanguage, useT } from "../i18n";
 import { bytes } from "../i18n/format";
@@ -32,7 +33,8 @@ export function DeadLettersPage() {
   const state = search["state"] ?? "kept";
   const every = useInterval(UNTOLD_MS, UNTOLD_MS);
   const asked = useInfiniteQuery({ ...deadLetters({ state: state === "all" ? undefined : state, saga: search["saga"], text: search["text"] }), refetchInterval: every });
-  const rows = useMemo(() => asked.data?.pages.flatMap((page) => page.dead_letters), [asked.data]);
+  const { data, waiting } = answerOf(asked);
+  const rows = useMemo(() => data?.pages.flatMap((page) => page.dead_letters), [data]);
   const set = (name: string, value: string | undefined) => void navigate({ to: "/dead-letters", search: { ...search, [name]: value }, replace: true });
   const columns = useMemo<Column<DeadLetter>[]>(() => [
     { id: "at", head: t("when"), width: "96px", cell: (row) => <Ago at={row.at} /> },
@@ -50,7 +52,7 @@ export function DeadLettersPage() {
         <Select aria-label={t("state")} value={state} onChange={(event) => set("state", event.target.value)}>{STATES.map((it) => <option key={it} value={it}>{t(`letter.${it}`)}</option>)}<option value="all">{t("all")}</option></Select>
       </>
     )}>
-      <Section flush label={t("dead_letters")}>
+      <Section flush label={t("dead_letters")} busy={waiting}>
         <Await of={{ ...asked, data: rows }}>{(list) => (
           <Table label={t("dead_letters")} rows={list} columns={columns} rowKey={(row) => String(row.id)} rowHeight={44} onOpen={(row) => set("letter", String(row.id))}
             onEnd={() => { if (asked.hasNextPage && !asked.isFetchingNextPage) void asked.fetchNextPage(); }}

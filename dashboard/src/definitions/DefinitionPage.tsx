@@ -11,7 +11,7 @@ import { definition as definitionQuery, counts, useRights } from "../api/queries
 import type { CanaryView, DefinitionView, VersionView } from "../api/schema";
 import { type GraphStep, LazyGraph } from "../graph/LazyGraph";
 import { useLanguage, useT } from "../i18n";
-import { number, percent } from "../i18n/format";
+import { counted, percent } from "../i18n/format";
 import { useCommands } from "../layout/commands";
 import { Ago } from "../ui/bits";
 import { Button, Select, Tabs } from "../ui/Controls";
@@ -79,7 +79,7 @@ function Whole({ data, onEnd }: { data: DefinitionView; onEnd: (how: End, canary
           <Tabs label={t("saga.details")} value={other ? "diff" : search["tab"] ?? "text"} onChange={(tab) => set({ tab, with: tab === "diff" ? data.versions.find((it) => it.version !== shown.version)?.version : undefined })} tabs={[
             { value: "text", label: t("definitions.text"), body: <Yaml source={shown.source} /> },
             { value: "input", label: t("data.input"), body: <Json value={data.input} open={3} /> },
-            { value: "what-if", label: t("what_if"), body: <WhatIfPanel key={shown.version} name={data.name} candidate={{ name: data.name, version: shown.version }} /> },
+            { value: "what-if", label: t("what_if"), body: <WhatIfPanel key={data.name} name={data.name} candidate={{ name: data.name, version: shown.version }} /> },
             ...(data.versions.length > 1 ? [{ value: "diff", label: t("diff"), body: other ? (
               <div className="stack">
                 <div className="row wrap"><Versions label={t("diff.before")} versions={data.versions} value={other.version} onChange={(it) => set({ with: it })} />→<Versions label={t("diff.after")} versions={data.versions} value={shown.version} onChange={(it) => set({ version: it })} /></div>
@@ -113,7 +113,7 @@ function Version({ name, version, shown, onShow }: { name: string; version: Vers
       {version.active && <span className="state tone-completed"><Icon name="completed" size={12} />{t("active")}</span>}
       {version.canary_percent != null && <span className="state tone-retrying"><Icon name="simulator" size={12} />{t("canary.share", { share: percent(language, version.canary_percent / 100) })}</span>}
       <span className="grow" />
-      {running.data && <Link className="nowrap" to="/sagas" search={{ definition: name, version: version.version, status: "running" }}>{t("definitions.running.count", { count: number(language, running.data.total.count) })}</Link>}
+      {running.data && <Link className="nowrap" to="/sagas" search={{ definition: name, version: version.version, status: "running" }}>{t("definitions.running.count", { count: counted(language, running.data.total) })}</Link>}
       <span className="muted"><Ago at={version.published_at} /></span>
       </p>
       <p className="row wrap">

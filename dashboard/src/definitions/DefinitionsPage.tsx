@@ -6,9 +6,10 @@ import { Link } from "@tanstack/react-router";
 import { useInterval } from "../api/live";
 import { counts, definitions, useRights } from "../api/queries";
 import { useLanguage, useT } from "../i18n";
-import { number, percent } from "../i18n/format";
+import { counted, percent } from "../i18n/format";
 import { Icon } from "../ui/Icon";
 import { Await, Notice, Page, Section } from "../ui/Page";
+import { olderOf } from "./running";
 
 export function DefinitionsPage() {
   const t = useT();
@@ -43,12 +44,11 @@ function Running({ name, version }: { name: string; version: string }) {
   const all = useQuery({ ...counts({ definition: name, status: "running" }), refetchInterval: every, retry: false });
   const active = useQuery({ ...counts({ definition: name, version, status: "running" }), refetchInterval: every, retry: false });
   if (!all.data || !active.data) return <Link aria-busy={all.isPending || active.isPending} to="/sagas" search={{ definition: name, status: "running" }}>{t("definitions.running")}</Link>;
-  // The two are counted a moment apart.
-  const older = Math.max(0, all.data.total.count - active.data.total.count);
+  const older = olderOf(all.data.total, active.data.total);
   return (
     <div className="right">
-      <p><Link to="/sagas" search={{ definition: name, version, status: "running" }}>{t("definitions.running.count", { count: number(language, active.data.total.count) })}</Link></p>
-      {older > 0 && <p><Link to="/definitions/$name" params={{ name }}>{t("definitions.older", { count: number(language, older) })}</Link></p>}
+      <p><Link to="/sagas" search={{ definition: name, version, status: "running" }}>{t("definitions.running.count", { count: counted(language, active.data.total) })}</Link></p>
+      {older && <p><Link to="/definitions/$name" params={{ name }}>{t("definitions.older", { count: counted(language, older) })}</Link></p>}
     </div>
   );
 }

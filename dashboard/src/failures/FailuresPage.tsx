@@ -1,11 +1,12 @@
 // What broke, since when, is it over?
 
-import { useQuery } from "@tanstack/react-query";
+import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
-import { useState } from "react";
+import { useMemo, useState } from "react";
 
 import { useInterval } from "../api/live";
 import type { FailureGroup } from "../api/contract";
+import { answerOf } from "../api/problem";
 import { failure, failures, useRights } from "../api/queries";
 import { term, useLanguage, useT } from "../i18n";
 import { number } from "../i18n/format";
@@ -26,18 +27,22 @@ export function FailuresPage() {
   const search = useSearch({ from: "/failures" });
   const open = search["open"] !== "false";
   const every = useInterval(5_000);
-  const asked = useQuery({ ...failures({ open: String(open), definition: search["definition"] }), refetchInterval: every });
+  const asked = useInfiniteQuery({ ...failures({ open: String(open), definition: search["definition"] }), refetchInterval: every });
+  const { data, waiting } = answerOf(asked);
+  const groups = useMemo(() => data?.pages.flatMap((page) => page.failures), [data]);
+  const minutes = data?.pages[0]?.trend_minutes ?? 0;
   return (
     <Page title={t("failures")} lead={t("failures.lead")}
       actions={<Check label={t("failures.open")} checked={open} onChange={(event) => void navigate({ to: "/failures", search: { ...search, open: event.target.checked ? undefined : "false" }, replace: true })} />}>
       {search["group"] && <Group id={search["group"]} />}
-      <Await of={asked}>{(page) => {
-        const [refusals, trouble] = [page.failures.filter(isDesigned), page.failures.filter((group) => !isDesigned(group))];
+      <Await of={{ ...asked, data: groups }}>{(list) => {
+        const [refusals, trouble] = [list.filter(isDesigned), list.filter((group) => !isDesigned(group))];
         return (
           <>
-            <Section flush title={t("failures.trouble")}>{trouble.length > 0 ? <Groups groups={trouble} minutes={page.trend_minutes} /> : search["definition"] !== undefined ? <Notice icon="search" title={t("failures.none.do")} action={<Button onClick={() => void navigate({ to: "/failures", search: {}, replace: true })}>{t("filter.clear")}</Button>} />
+            <Section flush title={t("failures.trouble")} busy={waiting}>{trouble.length > 0 ? <Groups groups={trouble} minutes={minutes} /> : asked.hasNextPage ? <p className="line muted">{t("failures.none.yet")}</p> : search["definition"] !== undefined ? <Notice icon="search" title={t("failures.none.do")} action={<Button onClick={() => void navigate({ to: "/failures", search: {}, replace: true })}>{t("filter.clear")}</Button>} />
             : <Notice icon="completed" tone="completed" title={t("failures.none")}>{t(open ? "failures.none.short" : "failures.none.do")}</Notice>}</Section>
-            {refusals.length > 0 && <Section flush title={t("failures.refusals")}><p className="line muted">{t("failures.refusals.about")}</p><Groups groups={refusals} minutes={page.trend_minutes} /></Section>}
+            {refusals.length > 0 && <Section flush title={t("failures.refusals")} busy={waiting}><p className="line muted">{t("failures.refusals.about")}</p><Groups groups={refusals} minutes={minutes} /></Section>}
+            {asked.hasNextPage && <div className="line"><Button busy={asked.isFetchingNextPage} onClick={() => void asked.fetchNextPage()}>{t("more")}</Button></div>}
           </>
         );
       }}</Await>

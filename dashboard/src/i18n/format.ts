@@ -25,6 +25,11 @@ export function number(language: Language, value: number): string {
   return value.toLocaleString(language);
 }
 
+/** What is counted up to a bound only. */
+export function counted(language: Language, { count, capped }: { count: number; capped?: boolean }): string {
+  return `${number(language, count)}${capped ? "+" : ""}`;
+}
+
 /** A share from 0 to 1. */
 export function percent(language: Language, share: number): string {
   return share.toLocaleString(language, { style: "percent", maximumFractionDigits: share < 0.1 ? 1 : 0 });

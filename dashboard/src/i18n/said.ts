@@ -4,7 +4,7 @@ import { en } from "./en";
 import { type Key, type Language, type T, translate, useLanguage } from "./index";
 import { particles } from "./particles";
 import { CHECKS, KINDS } from "./ko/checks";
-import { ENGINE, WORDS } from "./ko/engine";
+import { CAME, DOING, ENGINE, WORDS } from "./ko/engine";
 import { TELL, TOLD } from "./ko/tell";
 
 const DEPTH_MAX = 4;
@@ -76,7 +76,27 @@ const koreanOfChecks = book(CHECKS, KINDS);
 const koreanOfTimelines = book([...TELL, ...ENGINE], { ...WORDS, ...TOLD });
 
 export function said(language: Language, text: string): string {
-  return language === "ko" ? korean(text) : text;
+  return language === "ko" ? stands(text) ?? korean(text) : text;
+}
+
+/** Where a saga stands after an action: `pay is undone; the saga is parked: stock: NO_ANSWER (Silence.)`. Names and errors are not the engine's. */
+function stands(text: string): string | null {
+  const [, step, came, status = "", rest] = /^(?:(\S+) ([a-z ]+); the saga is )?(running|parked|completed|compensated|abandoned)(?:: (.+))?$/s.exec(text) ?? [];
+  const past = came === undefined ? "" : CAME[came];
+  if (status === "" || past === undefined) return null;
+  const why = rest === undefined ? "" : `: ${status === "running" ? rest.split(", ").map(doing).join(", ") : cause(rest)}`;
+  return (past === "" ? "" : particles(`${past.replace("{step}", step ?? "")}, 사가 상태: `)) + (WORDS[status] ?? status) + why;
+}
+
+function doing(text: string): string {
+  const [, step, undoing, run = ""] = /^(\S+) (\(undoing\) )?(.+)$/.exec(text) ?? [];
+  return DOING[run] === undefined ? text : `${step} ${undoing === undefined ? "" : "(되돌리기) "}${DOING[run]}`;
+}
+
+/** A step's error as the engine tells it: `step: CODE (message)`. */
+function cause(text: string): string {
+  const [, step = "", code, message] = /^(\S+: )?(\w+) \((.*)\)$/s.exec(text) ?? [];
+  return code === undefined || message === undefined ? korean(text) : `${step}${code} (${explained("ko", code, message)})`;
 }
 
 /** What the check says of a definition: a mistake, or its remedy. */

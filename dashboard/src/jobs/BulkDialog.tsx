@@ -33,11 +33,11 @@ export function BulkDialog({ set, onClose }: { set: BulkSet; onClose: () => void
   const [rate, setRate] = useState(RATE_PER_S);
   const [stopAfter, setStopAfter] = useState(STOP_AFTER_SAME);
   const request = useMemo<JobRequest>(() => ({
-    kind, ...(kind === "action" ? { action } : {}), ...(set.filter === undefined ? {} : { filter: set.filter }), ...(set.sagas ? { sagas: set.sagas } : {}),
+    kind, ...(kind === "action" ? { action } : set.version === undefined ? {} : { version: set.version }), ...(set.filter === undefined ? {} : { filter: set.filter }), ...(set.sagas ? { sagas: set.sagas } : {}),
     why: why.trim(), canary, rate_per_s: rate, stop_after_same: stopAfter, ...(acknowledged ? { acknowledged } : {}), ...(set.name ? { name: set.name } : {}),
   }), [kind, action, set, why, canary, rate, stopAfter, acknowledged]);
   const preview = useQuery({
-    queryKey: ["job-preview", kind, action, set.filter, set.sagas],
+    queryKey: ["job-preview", kind, action, set.filter, set.sagas, set.version],
     queryFn: () => send<JobPreview>("POST", "/ops/jobs/preview", { ...request, why: t("bulk.preview") }),
     retry: false,
     staleTime: 0,

@@ -21,7 +21,7 @@ import { Await, Figure, Notice, Page, Section } from "../ui/Page";
 import { PileUp } from "./PileUp";
 import { Plain } from "./Plain";
 import { TopParked } from "./TopParked";
-import { behind, tooOld } from "./verdict";
+import { behind, moneyOf, tooOld } from "./verdict";
 
 /** The worst ones: with more, where the work is would be below the first screen. */
 const FAILURES_SHOWN = 3;
@@ -45,6 +45,7 @@ function Whole({ data, readAt }: { data: Overview; readAt: number }) {
   const { now } = data;
   const fails = data.failures.filter((group) => lately(group) > 0);
   const last = useMemo(() => sum(data), [data]);
+  const risk = moneyOf(data.at_risk);
   return (
     <>
       <Verdict data={data} readAt={readAt} fails={fails} t={t} />
@@ -55,7 +56,7 @@ function Whole({ data, readAt }: { data: Overview; readAt: number }) {
         <Figure label={t("state.waiting")}><Link to="/sagas" search={{ health: "waiting" }}>{number(language, now.waiting)}</Link></Figure>
         <Figure label={t("state.parked")} tone={now.parked > 0 ? "parked" : undefined}><Link to="/parked">{number(language, now.parked)}</Link></Figure>
         <Figure label={t("anomalies")} tone={now.anomalies > 0 ? "parked" : undefined}><Link to="/parked">{number(language, now.anomalies)}</Link></Figure>
-        <Figure label={t("at_risk")} tone={data.at_risk.length > 0 ? "parked" : undefined}><Link to="/parked">{data.at_risk.length === 0 ? "0" : data.at_risk.map((it) => <Amount key={it.currency} amount={it.amount} currency={it.currency} />)}</Link></Figure>
+        <Figure label={t("at_risk")} tone={risk.length > 0 ? "parked" : undefined}><Link to="/parked">{risk.length === 0 ? "0" : risk.map((it) => <Amount key={it.currency} amount={it.amount} currency={it.currency} />)}</Link></Figure>
         <Figure label={t("to_end")} note={t("to_end.p99", { p99: data.to_end.p99_ms == null ? "–" : duration(language, data.to_end.p99_ms) })}><Lasting ms={data.to_end.p50_ms} /></Figure>
       </dl>
       <div className="overview-two">
@@ -97,7 +98,8 @@ function Verdict({ data, readAt, fails, t }: { data: Overview; readAt: number; f
   // Every part is a link to what it speaks of.
   const parts: ReactNode[] = [];
   if (now.parked + now.anomalies > 0) parts.push(<Link to="/parked">{t("verdict.parked", { count: now.parked + now.anomalies })}</Link>);
-  if (data.at_risk.length > 0) parts.push(<Link to="/parked" search={{ sort: "amount" }}>{t("verdict.risk", { amount: data.at_risk.map((it) => money(language, it.amount, it.currency)).join(" + ") })}</Link>);
+  const risk = moneyOf(data.at_risk);
+  if (risk.length > 0) parts.push(<Link to="/parked" search={{ sort: "amount" }}>{t("verdict.risk", { amount: risk.map((it) => money(language, it.amount, it.currency)).join(" + ") })}</Link>);
   // A refused card is no outage: it is told where nothing else is.
   const growing = fails.find((group) => !isDesigned(group));
   const refusals = fails.filter(isDesigned);

@@ -19,3 +19,8 @@ export function tooOld(lagMs: number, readAt: number, now: number): number | nul
   const since = Math.max(0, now - readAt);
   return lagMs > FIGURES_LAG_MS || since > READ_MS ? lagMs + since : null;
 }
+
+/** Sums of money: sagas that say no amount, or none in a currency, are counted as waiting, and are no money at risk. */
+export function moneyOf<M extends { currency?: string | null }>(sums: M[]): M[] {
+  return sums.filter((it) => it.currency != null);
+}

@@ -9,7 +9,7 @@ import { useMemo, useRef, useState } from "react";
 
 import { useInterval } from "../api/live";
 import type { ParkedItem } from "../api/contract";
-import { asProblem } from "../api/problem";
+import { answerOf, asProblem } from "../api/problem";
 import { definitions, parked, sagas, useRights } from "../api/queries";
 import { type Key, term, useT } from "../i18n";
 import { useBecause } from "../i18n/said";
@@ -37,13 +37,14 @@ export function ParkedPage() {
   const known = useQuery({ ...definitions, retry: false });
   const every = useInterval();
   const asked = useInfiniteQuery({ ...parked({ sort, definition: search["definition"], owner: search["owner"] }), refetchInterval: every });
-  const rows = useMemo(() => asked.data?.pages.flatMap((page) => page.parked), [asked.data]);
-  const queue = useSettled(rows, JSON.stringify([sort, search["definition"], search["owner"]]), asked.isPlaceholderData);
+  const { data, waiting } = answerOf(asked);
+  const rows = useMemo(() => data?.pages.flatMap((page) => page.parked), [data]);
+  const queue = useSettled(rows, JSON.stringify([sort, search["definition"], search["owner"]]), waiting);
   const [selected, setSelected] = useState<Set<string>>(new Set());
   const [bulk, setBulk] = useState<BulkSet | null>(null);
   const [resolve, setResolve] = useState<ParkedItem | null>(null);
   const filtered = search["definition"] !== undefined || search["owner"] !== undefined;
-  const risk = asked.data?.pages[0]?.at_risk;
+  const risk = data?.pages[0]?.at_risk;
   const absent = asked.isError && asProblem(asked.error).kind === "absent";
   const set = (name: string, value: string) => void navigate({ to: "/parked", search: { ...search, [name]: value || undefined }, replace: true });
   const chosen = (rows ?? []).filter((row) => row.kind === "saga" && selected.has(rowKey(row))).map((row) => row.saga);
@@ -59,8 +60,8 @@ export function ParkedPage() {
       <Approvals />
       {absent ? <PlainList /> : (
         <>
-          {risk && risk.length > 0 && <dl className="figures">{risk.map((it) => <Figure key={it.currency} label={t("at_risk")} tone="parked" note={t("count.sagas", { count: it.sagas })}><Amount amount={it.amount} currency={it.currency} /></Figure>)}</dl>}
-          <Section flush label={t("parked")}>
+          {risk && risk.length > 0 && <dl className="figures">{risk.map((it) => <Figure key={it.currency} label={t(filtered ? "at_risk.all" : "at_risk")} tone="parked" note={t("count.sagas", { count: it.sagas })}><Amount amount={it.amount} currency={it.currency} /></Figure>)}</dl>}
+          <Section flush label={t("parked")} busy={waiting}>
             {chosen.length > 0 && rights.operate && (
               <div className="bulk">
                 <strong>{t("bulk.selected", { count: chosen.length })}</strong>

@@ -3,8 +3,8 @@
 import "../parked/parked.css";
 import "../saga/saga.css";
 
-import { useMutation, useQuery } from "@tanstack/react-query";
-import { useState } from "react";
+import { useInfiniteQuery, useMutation } from "@tanstack/react-query";
+import { useMemo, useState } from "react";
 
 import { send } from "../api/client";
 import { useInterval } from "../api/live";
@@ -17,36 +17,43 @@ import { SagaLink } from "../saga/SagaLink";
 import { Ago, Amount, Lasting } from "../ui/bits";
 import { Button } from "../ui/Controls";
 import { Icon } from "../ui/Icon";
-import { SettleDialog } from "./SettleDialog";
 import { Await, Figure, Notice, Page, ProblemLine, Section } from "../ui/Page";
+import { type Books, booksOf, TONES } from "./books";
+import { SettleDialog } from "./SettleDialog";
 
 export function ReconciliationPage() {
   const t = useT();
   const rights = useRights();
   const stale = useStale();
-  const asked = useQuery({ ...reconciliation, refetchInterval: useInterval(10_000) });
+  const asked = useInfiniteQuery({ ...reconciliation, refetchInterval: useInterval(10_000) });
   const run = useMutation({ mutationFn: () => send("POST", "/ops/reconciliation"), onSuccess: () => stale("reconciliation") });
+  // Of the findings there are pages; of all else the first one tells.
+  const data = useMemo(() => {
+    const [first] = asked.data?.pages ?? [];
+    return first && { ...first, findings: asked.data?.pages.flatMap((page) => page.findings) ?? [] };
+  }, [asked.data]);
   return (
-    <Page title={t("reconciliation")} lead={t("reconciliation.lead")} actions={rights.operate && asked.data?.configured && <Button kind="primary" icon="reconcile" busy={run.isPending} onClick={() => run.mutate()}>{t("reconciliation.run")}</Button>}>
+    <Page title={t("reconciliation")} lead={t("reconciliation.lead")} actions={rights.operate && data?.configured && <Button kind="primary" icon="reconcile" busy={run.isPending} onClick={() => run.mutate()}>{t("reconciliation.run")}</Button>}>
       <ProblemLine error={run.error} />
-      <Await of={asked}>{(data) => data.configured ? <Whole data={data} /> : <Section><Notice icon="reconcile" title={t("reconciliation.off")}>{t("reconciliation.off.do")}</Notice></Section>}</Await>
+      <Await of={{ ...asked, data }}>{(it) => it.configured ? <Whole data={it} more={asked.hasNextPage ? { busy: asked.isFetchingNextPage, go: () => void asked.fetchNextPage() } : null} /> : <Section><Notice icon="reconcile" title={t("reconciliation.off")}>{t("reconciliation.off.do")}</Notice></Section>}</Await>
     </Page>
   );
 }
 
-function Whole({ data }: { data: Reconciliation }) {
+function Whole({ data, more }: { data: Reconciliation; more: { busy: boolean; go: () => void } | null }) {
   const t = useT();
   const said = useSaid();
   const language = useLanguage();
   const rights = useRights();
   const [settling, setSettling] = useState<Finding | null>(null);
+  const books = booksOf(data);
   return (
     <>
       {data.run && (
         <dl className="figures">
           <Figure label={t("reconciliation.last")}><Ago at={data.run.at} /></Figure>
-          <Figure label={t("reconciliation.orders")}>{number(language, data.run.orders)}</Figure>
-          <Figure label={t("reconciliation.findings")} tone={data.run.findings > 0 ? "parked" : "completed"}>{number(language, data.run.findings)}</Figure>
+          <Figure label={t("reconciliation.orders")}>{data.run.error ? "–" : number(language, data.run.orders)}</Figure>
+          <Figure label={t("reconciliation.open")} tone={TONES[books]}>{books === "unread" || books === "never" ? "–" : number(language, data.open)}</Figure>
           <Figure label={t("took")}><Lasting ms={data.run.took_ms} /></Figure>
         </dl>
       )}
@@ -55,7 +62,7 @@ function Whole({ data }: { data: Reconciliation }) {
       {settling && <SettleDialog finding={settling} onClose={() => setSettling(null)} />}
       <Section title={t("reconciliation.findings")} flush>
         {data.findings.length === 0
-          ? data.run && !data.run.error ? (data.run.findings > 0 ? <Notice icon="completed" tone="completed" title={t("reconciliation.settled")} /> : <Notice icon="completed" tone="completed" title={t("reconciliation.none")}>{t("reconciliation.none.do")}</Notice>) : <Notice icon="reconcile" title={t("reconciliation.never")} />
+          ? books !== "differ" && <Nothing books={books} data={data} />
           : <ul>{data.findings.map((it) => (
             <li key={it.kind + it.order_id} className="line parked-line">
               <span className="parked-amount"><Amount amount={it.amount} currency={it.currency} /></span>
@@ -63,13 +70,27 @@ function Whole({ data }: { data: Reconciliation }) {
               <div className="parked-do"><span className="muted"><Ago at={it.since} /></span>{rights.operate && <Button onClick={() => setSettling(it)}>{t("reconciliation.settle")}</Button>}</div>
             </li>
           ))}</ul>}
+        {more && <div className="line"><Button busy={more.busy} onClick={more.go}>{t("more")}</Button></div>}
       </Section>
       {data.runs.length > 0 && (
         <Section title={t("reconciliation.runs")}>
           <div className="scroll-x"><table className="plain"><thead><tr><th scope="col">{t("when")}</th><th scope="col" className="right">{t("reconciliation.orders")}</th><th scope="col" className="right">{t("reconciliation.findings")}</th><th scope="col" className="right">{t("took")}</th></tr></thead>
-            <tbody>{data.runs.map((it) => <tr key={it.id}><td><Ago at={it.at} /> {it.error && <span className="state tone-parked" title={said(it.error)}>{t("problem.failed")}</span>}</td><td className="right">{number(language, it.orders)}</td><td className="right">{number(language, it.findings)}</td><td className="right"><Lasting ms={it.took_ms} /></td></tr>)}</tbody></table></div>
+            <tbody>{data.runs.map((it) => <tr key={it.id}><td><Ago at={it.at} /> {it.error && <span className="state tone-parked" title={said(it.error)}>{t("problem.failed")}</span>}</td><td className="right">{it.error ? "–" : number(language, it.orders)}</td><td className="right">{it.error ? "–" : number(language, it.findings)}</td><td className="right"><Lasting ms={it.took_ms} /></td></tr>)}</tbody></table></div>
         </Section>
       )}
     </>
   );
+}
+
+/** Why no difference stands here. */
+function Nothing({ books, data }: { books: Exclude<Books, "differ">; data: Reconciliation }) {
+  const t = useT();
+  const read = data.runs.find((it) => !it.error);
+  switch (books) {
+    case "agree": return <Notice icon="completed" tone="completed" title={t("reconciliation.none")}>{t("reconciliation.none.do")}</Notice>;
+    case "settled": return <Notice icon="completed" tone="completed" title={t("reconciliation.settled")} />;
+    case "agreed": return <Notice icon="late" title={t("reconciliation.agreed")}>{read && <Ago at={read.at} />}</Notice>;
+    case "unread": return <Notice icon="unknown" title={t("reconciliation.all_unread")} />;
+    case "never": return <Notice icon="reconcile" title={t("reconciliation.never")} />;
+  }
 }

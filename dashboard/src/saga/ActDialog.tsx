@@ -15,6 +15,7 @@ import { Button, Check, Dialog, DialogEnd, Field, Input, Textarea } from "../ui/
 import { ProblemLine, Unread, useUnread } from "../ui/Page";
 import { StateBadge } from "../ui/State";
 import { typedJson } from "../ui/typed";
+import { came } from "./acted";
 import { Changes, Undone, Unsettled } from "./Consequences";
 import { type Move, moved, triedOnly } from "./moved";
 import { firstText } from "./plans";
@@ -62,8 +63,8 @@ export function ActDialog({ saga: now, plan: chosen, revision: of, onClose }: { 
     },
     onSuccess: (acted) => {
       stale("saga", "sagas", "parked", "overview", "counts", "approvals");
-      const words = t(`acted.${acted.result}` as "acted.applied", { action: t(`action.${plan.action}`) });
-      toast([words, said(acted.happened ?? acted.reason ?? "")].filter(Boolean).join(" "), acted.result === "applied" ? "completed" : "retrying", acted.result === "applied" ? "completed" : "waiting");
+      const { key: word, tone, icon } = came(acted, plan);
+      toast([t(word, { action: t(`action.${plan.action}`) }), said(acted.happened ?? acted.reason ?? "")].filter(Boolean).join(" "), tone, icon);
       onClose();
     },
     onError: (error) => {

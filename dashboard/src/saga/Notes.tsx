@@ -53,7 +53,7 @@ export function OwnerLine({ saga }: { saga: SagaView }) {
   return (
     <>
       <dt>{t("owner")}</dt>
-      <dd className="row">{saga.owner ?? <span className="muted">{t("owner.none")}</span>}{rights.operate && <button type="button" className="link" onClick={() => { setWas(saga.owner ?? ""); put.reset(); setOwner(saga.owner ?? rights.me?.principal ?? ""); setOpen(true); }}>{t("change")}</button>}</dd>
+      <dd className="row">{saga.owner ?? <span className="muted">{t("owner.none")}</span>}{rights.operate && <button type="button" className="link" onClick={() => { setWas(saga.owner ?? ""); setWhy(""); put.reset(); setOwner(saga.owner ?? rights.me?.principal ?? ""); setOpen(true); }}>{t("change")}</button>}</dd>
       <Dialog open={open} onClose={() => setOpen(false)} title={t("owner.change")}>
         <form className="stack" onSubmit={(event) => { event.preventDefault(); put.mutate(); }}>
           <Field label={t("owner")} hint={t("owner.hint")}>{(id) => <Input id={id} value={owner} onChange={(event) => setOwner(event.target.value)} />}</Field>

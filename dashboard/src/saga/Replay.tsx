@@ -10,6 +10,7 @@ import type { ReplayPlan, SagaView } from "../api/contract";
 import { definition, replayPlan, useStale } from "../api/queries";
 import { term, useLanguage, useT } from "../i18n";
 import { useSaid } from "../i18n/said";
+import { BulkDialog } from "../jobs/BulkDialog";
 import { Button, Check, Dialog, DialogEnd, Field, Input, Select, Textarea } from "../ui/Controls";
 import { Await, ProblemLine } from "../ui/Page";
 import { typedJson } from "../ui/typed";
@@ -22,9 +23,11 @@ export function ReplayDialog({ saga, onClose }: { saga: SagaView; onClose: () =>
   const asked = useQuery(replayPlan(saga.saga, version));
   // What is written is the operator's, whichever version it is for.
   const [written, setWritten] = useState<Written>({ why: "", fresh: {}, edited: null });
+  const [second, setSecond] = useState<string | null>(null);
+  if (second !== null) return <BulkDialog set={{ sagas: [saga.saga], kind: "replay", version: second }} onClose={onClose} />;
   return (
     <Dialog open onClose={onClose} wide title={t("replay")} description={<p>{t("replay.about")}</p>}>
-      <Await of={asked}>{(plan) => <Plan key={plan.version} plan={plan} saga={saga} written={written} onWrite={(part) => setWritten((before) => ({ ...before, ...part }))} onVersion={setVersion} onClose={onClose} />}</Await>
+      <Await of={asked}>{(plan) => <Plan key={plan.version} plan={plan} saga={saga} written={written} onWrite={(part) => setWritten((before) => ({ ...before, ...part }))} onVersion={setVersion} onSecond={setSecond} onClose={onClose} />}</Await>
     </Dialog>
   );
 }
@@ -32,7 +35,8 @@ export function ReplayDialog({ saga, onClose }: { saga: SagaView; onClose: () =>
 /** Only that it was seen what a version does is of that version. */
 interface Written { why: string; fresh: Record<string, string>; edited: string | null }
 
-function Plan({ plan, saga, written, onWrite, onVersion, onClose }: { plan: ReplayPlan; saga: SagaView; written: Written; onWrite: (part: Partial<Written>) => void; onVersion: (version: string) => void; onClose: () => void }) {
+/** `onSecond`: only a job replays it, which somebody else approves. */
+function Plan({ plan, saga, written, onWrite, onVersion, onSecond, onClose }: { plan: ReplayPlan; saga: SagaView; written: Written; onWrite: (part: Partial<Written>) => void; onVersion: (version: string) => void; onSecond: (version: string) => void; onClose: () => void }) {
   const t = useT();
   const said = useSaid();
   const navigate = useNavigate();
@@ -54,8 +58,8 @@ function Plan({ plan, saga, written, onWrite, onVersion, onClose }: { plan: Repl
   const warnings = plan.warnings ?? [];
   const mustSee = warnings.length > 0;
   const missing = why.trim() === "" || plan.fresh.some((it) => !fresh[it.pointer]?.trim()) || (typed !== null && typed.fault !== null);
-  return (
-    <form className="stack" onSubmit={(event) => { event.preventDefault(); start.mutate(); }}>
+  const what = (
+    <>
       {!plan.allowed && <p className="saga-anomaly">{said(plan.refused ?? "")} {plan.replayed_by && <SagaLink id={plan.replayed_by} />}</p>}
       <Field label={t("replay.version")}>{(id) => (
         <Select id={id} value={plan.version} onChange={(event) => onVersion(event.target.value)}>
@@ -66,6 +70,20 @@ function Plan({ plan, saga, written, onWrite, onVersion, onClose }: { plan: Repl
         <tbody>{plan.steps.map((step) => <tr key={step.step}><td>{step.step}</td><td>{step.was ? term(t, "state", step.was) : "–"}</td><td>{term(t, "replay", step.plan)}</td></tr>)}</tbody>
       </table>
       {warnings.map((warning) => <p key={warning} className="state tone-late" style={{ whiteSpace: "normal" }}>{said(warning)}</p>)}
+    </>
+  );
+  if (plan.approval) {
+    return (
+      <div className="stack">
+        {what}
+        <p className="state tone-late" style={{ whiteSpace: "normal" }} role="status">{t("replay.approval")}</p>
+        <DialogEnd><Button onClick={onClose}>{t("cancel")}</Button><Button kind="primary" disabled={!plan.allowed} onClick={() => onSecond(plan.version)}>{t("replay.approval.go")}</Button></DialogEnd>
+      </div>
+    );
+  }
+  return (
+    <form className="stack" onSubmit={(event) => { event.preventDefault(); start.mutate(); }}>
+      {what}
       {plan.fresh.map((it) => (
         <Field key={it.pointer} label={t("replay.fresh", { pointer: it.pointer })}>
           {(id) => <Input id={id} required value={fresh[it.pointer] ?? ""} onChange={(event) => onWrite({ fresh: { ...written.fresh, [it.pointer]: event.target.value } })} />}

@@ -4,7 +4,7 @@ import "./saga.css";
 
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
-import { useEffect, useMemo, useState } from "react";
+import { type ReactNode, useEffect, useMemo, useState } from "react";
 
 import { history, useEarlier } from "../api/history";
 import { useInterval } from "../api/live";
@@ -67,7 +67,7 @@ function Whole({ saga, onAct }: { saga: SagaView; onAct: OnAct }) {
   const told = useQuery({ ...history(saga.saga), refetchInterval: saga.ended_at ? false : every });
   const events = told.data?.events ?? [];
   const earlier = useEarlier(saga.saga);
-  const beside = useBeside(saga);
+  const { beside, unread } = useBeside(saga);
   const select = (step: string) => void navigate({ search: (before) => ({ ...before, step: before["step"] === step ? undefined : step }), replace: true });
   const said = useSaid();
   const steps = useMemo<GraphStep[]>(() => graphSteps(saga.steps, t, said), [saga.steps, t, said]);
@@ -85,7 +85,7 @@ function Whole({ saga, onAct }: { saga: SagaView; onAct: OnAct }) {
           </Section>
           <Section>
             <Tabs label={t("saga.details")} value={tab} onChange={(value) => void navigate({ search: (before) => ({ ...before, tab: value }), replace: true })} tabs={[
-              { value: "history", label: t("saga.history"), body: <Await of={told}>{(data) => <History events={data.events} beside={beside} earlier={data.earlier} onEarlier={earlier.load} busy={earlier.busy} startedAt={saga.started_at} step={selected} />}</Await> },
+              { value: "history", label: t("saga.history"), body: <>{unread}<Await of={told}>{(data) => <History events={data.events} beside={beside} earlier={data.earlier} onEarlier={earlier.load} busy={earlier.busy} startedAt={saga.started_at} step={selected} />}</Await></> },
               { value: "data", label: t("saga.data"), body: <Data saga={saga} /> },
               { value: "ignored", label: t("saga.ignored"), body: <IgnoredTab id={saga.saga} /> },
             ]} />
@@ -103,11 +103,13 @@ function Whole({ saga, onAct }: { saga: SagaView; onAct: OnAct }) {
 }
 
 /** What came for the saga and changed nothing: late answers, and what could not be understood. */
-function useBeside(saga: SagaView): Beside {
+function useBeside(saga: SagaView): { beside: Beside; unread: ReactNode } {
+  const t = useT();
   const every = useInterval(5_000);
   const late = useQuery({ ...ignored(saga.saga), refetchInterval: every });
   const letters = useInfiniteQuery({ ...deadLetters({ saga: saga.saga }), enabled: (saga.dead_letters ?? 0) > 0, refetchInterval: every });
-  return useMemo(() => ({ ignored: late.data?.ignored ?? [], letters: letters.data?.pages.flatMap((page) => page.dead_letters) ?? [] }), [late.data, letters.data]);
+  const beside = useMemo(() => ({ ignored: late.data?.ignored ?? [], letters: letters.data?.pages.flatMap((page) => page.dead_letters) ?? [] }), [late.data, letters.data]);
+  return { beside, unread: <><Unread of={late} what={t("saga.ignored")} /><Unread of={letters} what={t("dead_letters")} /></> };
 }
 
 function IgnoredTab({ id }: { id: string }) {

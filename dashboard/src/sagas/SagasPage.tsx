@@ -4,11 +4,11 @@ import "./sagas.css";
 
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { useNavigate, useSearch } from "@tanstack/react-router";
-import { useCallback, useMemo, useRef, useState } from "react";
+import { useCallback, useEffect, useMemo, useRef, useState } from "react";
 
 import { useInterval } from "../api/live";
 import type { SagaSummary } from "../api/contract";
-import { asProblem } from "../api/problem";
+import { answerOf, asProblem } from "../api/problem";
 import { counts, type SagaFilter, sagas, useRights } from "../api/queries";
 import { useLanguage, useT } from "../i18n";
 import { number } from "../i18n/format";
@@ -36,17 +36,20 @@ export function SagasPage() {
   const [selected, setSelected] = useState<Set<string>>(new Set());
   const [bulk, setBulk] = useState<BulkSet | null>(null);
   const sort = search["sort"];
+  // What was ticked under another filter is not seen any more, also where the side bar led here.
+  const asks = JSON.stringify(filter);
+  useEffect(() => setSelected(new Set()), [asks]);
   const set = (next: SagaFilter, by: Sort = sort) => {
-    setSelected(new Set());
     void navigate({ to: "/sagas", search: { ...fromSearch(next), sort: by }, replace: true });
   };
   const every = useInterval();
   const asked = useInfiniteQuery({ ...sagas(filter), refetchInterval: (query) => rereadMs(query.state.data?.pages.length ?? 1, every) });
-  const rows = useMemo(() => asked.data?.pages.flatMap((page) => page.sagas), [asked.data]);
-  const lag = asked.data?.pages[0]?.lag_ms ?? 0;
-  const { shown, fresh, take } = useSettled(rows, JSON.stringify(filter), asked.isPlaceholderData);
+  const { data, waiting } = answerOf(asked);
+  const rows = useMemo(() => data?.pages.flatMap((page) => page.sagas), [data]);
+  const lag = data?.pages[0]?.lag_ms ?? 0;
+  const { shown, fresh, take } = useSettled(rows, asks, waiting);
   const { hasNextPage, isFetchingNextPage, fetchNextPage } = asked;
-  const more = readsOn(asked.data?.pages.length ?? 0, hasNextPage);
+  const more = readsOn(data?.pages.length ?? 0, hasNextPage);
   const onEnd = useCallback(() => { if (more && !isFetchingNextPage) void fetchNextPage(); }, [more, isFetchingNextPage, fetchNextPage]);
   const columns = useColumns();
   // The engine answers the newest first; another order is of what is loaded, and says so.
@@ -56,7 +59,7 @@ export function SagasPage() {
     <Page title={t("sagas")} fill actions={<SavedViews filter={filter} onOpen={set} />}>
       <FilterBar filter={filter} onChange={set} />
       <Facets filter={filter} onChange={set} />
-      <section className="section flush fill" aria-label={t("sagas")} aria-busy={asked.isPlaceholderData}>
+      <section className="section flush fill" aria-label={t("sagas")} aria-busy={waiting}>
         {selected.size > 0 && rights.operate && (
           <div className="bulk">
             <strong>{t("bulk.selected", { count: selected.size })}</strong>
@@ -68,7 +71,7 @@ export function SagasPage() {
         )}
         {fresh > 0 && <button type="button" className="fresh" onClick={take}>{t("list.fresh", { count: fresh })}</button>}
         {bySort && hasNextPage && <p className="list-sorted" role="status">{t("list.sorted", { count: shown.length })} {more && <button type="button" className="link" disabled={isFetchingNextPage} onClick={onEnd}>{t("more")}</button>}</p>}
-        <Await of={{ data: rows === undefined ? undefined : ordered, dataUpdatedAt: asked.dataUpdatedAt, error: asked.error, errorUpdatedAt: asked.errorUpdatedAt, isError: asked.isError, refetch: asked.refetch }} rows={10}>
+        <Await of={{ data: rows === undefined ? undefined : ordered, dataUpdatedAt: asked.dataUpdatedAt, error: asked.error, errorUpdatedAt: asked.errorUpdatedAt, isError: asked.isError, isPlaceholderData: asked.isPlaceholderData, refetch: asked.refetch }} rows={10}>
           {(list) => (
             <Table fill label={t("sagas")} rows={list} columns={columns} rowKey={rowKey} rowHeight={44} onEnd={onEnd} sort={sort} onSort={(by) => void navigate({ to: "/sagas", search: { ...search, sort: by }, replace: true })}
               onOpen={(row) => void navigate({ to: "/sagas/$id", params: { id: row.saga } })}
@@ -79,7 +82,7 @@ export function SagasPage() {
           )}
         </Await>
         <p className="list-end spread">
-          <span>{t("list.shown", { count: shown.length })}{hasNextPage && ` · ${t(more ? "list.more" : "list.bound")}`}</span>
+          <span>{rows !== undefined && t("list.shown", { count: shown.length })}{hasNextPage && ` · ${t(more ? "list.more" : "list.bound")}`}</span>
           <span>{lag > 2_000 && t("list.lag", { s: Math.round(lag / 1_000) })}</span>
           {rights.operate && shown.length > 0 && Object.keys(filter).length > 0 && <button type="button" className="link" onClick={() => setBulk({ filter: new URLSearchParams(filter as Record<string, string>).toString(), action: "retry" })}>{t("bulk.all")}</button>}
         </p>
@@ -110,6 +113,7 @@ function Facets({ filter, onChange }: { filter: SagaFilter; onChange: (filter: S
   const language = useLanguage();
   const { status: _status, health: _health, ...rest } = filter;
   const asked = useQuery({ ...counts(rest), refetchInterval: useInterval(5_000), retry: false });
+  const { data } = answerOf(asked);
   const absent = asked.isError && asProblem(asked.error).kind === "absent";
   const count = (value: { count: number; capped?: boolean } | number | undefined) => {
     if (value === undefined) return null;
@@ -124,8 +128,8 @@ function Facets({ filter, onChange }: { filter: SagaFilter; onChange: (filter: S
   );
   return (
     <div className="facets" role="group" aria-label={t("facets")}>
-      {(["running", "parked", "completed", "compensated", "abandoned"] as const).map((status) => facet("status", status, count(asked.data?.by_status[status])))}
-      {!absent && (["late", "retrying", "waiting", "queued"] as const).map((health) => facet("health", health, count(asked.data?.by_health[health])))}
+      {(["running", "parked", "completed", "compensated", "abandoned"] as const).map((status) => facet("status", status, count(data?.by_status[status])))}
+      {!absent && (["late", "retrying", "waiting", "queued"] as const).map((health) => facet("health", health, count(data?.by_health[health])))}
     </div>
   );
 }

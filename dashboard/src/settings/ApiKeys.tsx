@@ -12,6 +12,7 @@ import { Button, Check, Dialog, DialogEnd, Field, Input } from "../ui/Controls";
 import { Await, ProblemLine, Section } from "../ui/Page";
 
 interface Key { id: string; name: string; prefix: string; roles: Role[]; created_by?: string; created_at: string; expires_at?: string; revoked_at?: string; last_used_at?: string }
+const FIRST: Role[] = ["customer"];
 const ROLES: Role[] = ["customer", "worker", "viewer", "operator", "author", "admin"];
 
 export function Keys() {
@@ -21,13 +22,13 @@ export function Keys() {
   const [open, setOpen] = useState(false);
   const [name, setName] = useState("");
   const [why, setWhy] = useState("");
-  const [roles, setRoles] = useState<Role[]>(["customer"]);
+  const [roles, setRoles] = useState<Role[]>(FIRST);
   const make = useMutation({
     mutationFn: () => send<{ key: string }>("POST", "/ops/keys", { name: name.trim(), roles, why: why.trim() }),
     onSuccess: () => stale("keys"),
   });
   const [revoking, setRevoking] = useState<Key | null>(null);
-  const close = () => { setOpen(false); setName(""); setWhy(""); make.reset(); };
+  const close = () => { setOpen(false); setName(""); setWhy(""); setRoles(FIRST); make.reset(); };
   return (
     <Section title={t("keys.api")} actions={asked.data && <Button icon="plus" onClick={() => setOpen(true)}>{t("keys.make")}</Button>}>
       <Await of={asked}>{({ keys }) => keys.length === 0 ? <p className="muted">{t("keys.none")}</p> : (

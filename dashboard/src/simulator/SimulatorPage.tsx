@@ -22,6 +22,7 @@ import { useSaid } from "../i18n/said";
 import { graphSteps } from "../saga/graphSteps";
 import { sentence } from "../saga/words";
 import { Button, Field, Select, Textarea } from "../ui/Controls";
+import { Icon } from "../ui/Icon";
 import { Await, Notice, Page, ProblemLine, Section } from "../ui/Page";
 import { standing, StateBadge } from "../ui/State";
 import { typedJson } from "../ui/typed";
@@ -48,15 +49,25 @@ export function SimulatorPage() {
       {isNew ? <PlayNew /> : all.data?.definitions.length === 0 && name === undefined
         ? <Section><Notice icon="definitions" title={t("definitions.none")}>{t("definitions.none.do")}</Notice></Section>
         : chosen === undefined ? <Await of={all} rows={8}>{() => null}</Await>
-        : <Await of={asked} rows={8}>{(data) => <PlayPublished key={data.name + data.version + (draft ?? "")} definition={data} />}</Await>}
+        : <Await of={asked} rows={8}>{(data) => <PlayPublished key={`${data.name} ${draft ?? ""}`} definition={data} />}</Await>}
     </Page>
   );
 }
 
 function PlayPublished({ definition }: { definition: DefinitionView }) {
+  const t = useT();
   const { draft } = useSearch({ from: "/simulator" });
   const [drafted] = useState(() => (draft === undefined ? null : draftOf(definition.name)?.source ?? null));
-  return <Play name={definition.name} takes={definition.input} source={drafted ?? definition.versions.find((it) => it.active)?.source ?? ""} back={drafted === null ? null : { definition: definition.name }} />;
+  // What is played goes on as it was begun, whatever somebody publishes meanwhile.
+  const [begun, setBegun] = useState<DefinitionView | null>(null);
+  const { name, version, input, versions } = begun ?? definition;
+  const isOld = drafted === null && version !== definition.version;
+  return (
+    <>
+      {isOld && <p className="stale" role="status"><Icon name="late" size={12} /><span>{t("simulator.newer", { version: definition.version.slice(0, 8) })}</span><button type="button" className="link" onClick={() => setBegun(null)}>{t("simulator.newer.play")}</button></p>}
+      <Play key={drafted === null ? version : ""} name={name} takes={input} source={drafted ?? versions.find((it) => it.active)?.source ?? ""} back={drafted === null ? null : { definition: name }} onBegin={() => setBegun(begun ?? definition)} />
+    </>
+  );
 }
 
 /** The new text of the editor, which nothing is published of. */
@@ -67,7 +78,7 @@ function PlayNew() {
 }
 
 /** `back` leads to the editor that has the text; null where the text is the published one. */
-function Play({ name, takes, source, back }: { name: string; takes: unknown; source: string; back: { definition?: string } | null }) {
+function Play({ name, takes, source, back, onBegin }: { name: string; takes: unknown; source: string; back: { definition?: string } | null; onBegin?: () => void }) {
   const t = useT();
   const said = useSaid();
   const [input, setInput] = useState(() => writeExact(sample(takes), 2));
@@ -81,7 +92,11 @@ function Play({ name, takes, source, back }: { name: string; takes: unknown; sou
   });
   const played = asked.data;
   // What is shown is still the play before the last click: a second one was not meant for what comes of the first.
-  const make = (move: Move) => { if (!asked.isPlaceholderData) setMoves([...moves, move]); };
+  const make = (move: Move) => {
+    if (asked.isPlaceholderData) return;
+    onBegin?.();
+    setMoves([...moves, move]);
+  };
   return (
     <>
       {back !== null && <p className="muted">{t("simulator.draft")} <Link to="/editor" search={back}>{t("simulator.draft.back")}</Link></p>}
@@ -102,7 +117,7 @@ function Play({ name, takes, source, back }: { name: string; takes: unknown; sou
           </Section>
           <Section title={t("data.input")}>
             <Field label={t("simulator.input")} error={parsed.fault}>
-              {(id) => <Textarea id={id} className="mono" rows={Math.min(16, input.split("\n").length + 1)} spellCheck={false} value={input} onChange={(event) => { setInput(event.target.value); setMoves([]); }} />}
+              {(id) => <Textarea id={id} className="mono" rows={Math.min(16, input.split("\n").length + 1)} spellCheck={false} value={input} onChange={(event) => { onBegin?.(); setInput(event.target.value); setMoves([]); }} />}
             </Field>
           </Section>
         </div>

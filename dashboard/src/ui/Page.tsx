@@ -6,7 +6,7 @@ import "./table.css";
 import { type ReactNode, useEffect, useRef, useState } from "react";
 
 import { reach } from "../api/client";
-import { type ApiProblem, asProblem, unread } from "../api/problem";
+import { answerOf, type ApiProblem, asProblem, unread } from "../api/problem";
 import { type Key, type T, useT } from "../i18n";
 import { useChecked, useSaid } from "../i18n/said";
 import { Ago } from "./bits";
@@ -32,10 +32,11 @@ export function Page({ title, lead, actions, children, fill = false }:
   );
 }
 
-export function Section({ title, actions, children, flush = false, label }:
-  { title?: ReactNode; actions?: ReactNode; children: ReactNode; flush?: boolean; label?: string }) {
+/** `busy`: what it shows is the answer to another question, until that to this one is there. */
+export function Section({ title, actions, children, flush = false, label, busy }:
+  { title?: ReactNode; actions?: ReactNode; children: ReactNode; flush?: boolean; label?: string; busy?: boolean }) {
   return (
-    <section className={`section${flush ? " flush" : ""}`} aria-label={label}>
+    <section className={`section${flush ? " flush" : ""}`} aria-label={label} aria-busy={busy || undefined}>
       {(title || actions) && (
         <div className="section-head spread">
           {title && <h2>{title}</h2>}
@@ -69,16 +70,17 @@ export function Skeleton({ rows = 4 }: { rows?: number }) {
   );
 }
 
-interface Asked<D> { data: D | undefined; dataUpdatedAt?: number; error: unknown; errorUpdatedAt: number; isError: boolean; refetch: () => unknown }
+interface Asked<D> { data: D | undefined; dataUpdatedAt?: number; error: unknown; errorUpdatedAt: number; isError: boolean; isPlaceholderData?: boolean; refetch: () => unknown }
 
 /** Shows what was asked for, or why it is not there. What is known stays while it is asked again. */
 export function Await<D>({ of, children, rows }: { of: Asked<D>; children: (data: D) => ReactNode; rows?: number }) {
   const failed = useFailed(of);
-  if (of.data !== undefined) {
+  const { data } = answerOf(of);
+  if (data !== undefined) {
     return (
       <>
         {of.isError && <StaleLine problem={asProblem(of.error)} at={of.dataUpdatedAt ?? Date.now()} onRetry={() => void of.refetch()} />}
-        {children(of.data)}
+        {children(data)}
       </>
     );
   }
@@ -96,7 +98,7 @@ function useFailed({ error, errorUpdatedAt: at }: Asked<unknown>): unknown {
 
 /** Whether it could not be read. */
 export function useUnread(of: Asked<unknown>): boolean {
-  return unread(of.data, useFailed(of));
+  return unread(answerOf(of).data, useFailed(of));
 }
 
 /** Beside a page: that it could not be read whether there is something. Nothing while it is known, or where there is no such thing. */

@@ -72,6 +72,8 @@ export const author = {
   "proof.play": "Play it on the graph",
   "proof.stop": "Stop",
   "simulator.lead": "Answer each command yourself. Nothing is sent to anybody, and time passes only when you let it.",
+  "simulator.newer": "A newer version was published meanwhile ({version}). This play goes on as it began.",
+  "simulator.newer.play": "Play the new one",
   "simulator.draft": "This plays the text in the editor, which is not published.",
   "simulator.draft.back": "Back to the editor",
   "simulator.next": "What happens next?",

@@ -43,6 +43,7 @@ export const common = {
   "lag": "lag",
   "oldest": "Oldest",
   "in_flight": "In flight",
+  "at_risk.all": "Money at risk in all of the queue",
   "at_risk": "Money at risk",
   "anomalies": "Anomalies",
   "optional": "optional",

@@ -72,6 +72,8 @@ export const author = {
   "proof.play": "그래프에서 재생",
   "proof.stop": "정지",
   "simulator.lead": "각 명령에 직접 응답합니다. 실제로 보내는 것은 없고, 시간은 직접 흐르게 할 때만 흐릅니다.",
+  "simulator.newer": "그사이 새 버전({version})이 게시되었습니다. 이 시뮬레이션은 시작한 버전으로 계속됩니다.",
+  "simulator.newer.play": "새 버전으로 시작",
   "simulator.draft": "편집기에 열린, 아직 게시하지 않은 원문을 실행합니다.",
   "simulator.draft.back": "편집기로 돌아가기",
   "simulator.next": "다음에 무슨 일이 일어납니까?",

@@ -43,6 +43,7 @@ export const common = {
   "lag": "처리 지연",
   "oldest": "가장 오래됨",
   "in_flight": "진행 중",
+  "at_risk.all": "대기열 전체의 위험 금액",
   "at_risk": "위험 금액",
   "anomalies": "이상 징후",
   "optional": "선택",

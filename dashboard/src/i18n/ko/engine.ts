@@ -131,8 +131,6 @@ const deeds: [string, string][] = [
   ["the old saga left this undone, and it would be done a second time: {steps}", "이전 사가가 되돌리지 않은 것이라 두 번 하게 됩니다: {steps}"],
   ["the old saga has open anomalies: effects that nobody undid", "이전 사가에 열린 이상 징후가 있습니다: 아무도 되돌리지 않은 효과"],
   ["must be fresh: give another value than the old saga's", "이전 사가와 다른 새 값이어야 합니다"],
-  ["{step} succeeded; the saga is {state}", "{step} 성공, 사가 상태: {state}"],
-  ["{step} is undone; the saga is {state}", "{step} 되돌림, 사가 상태: {state}"],
   ["Ends it here. Stays undone: {steps}.", "여기서 끝냅니다. 되돌리지 않고 남는 것: {steps}."],
   ["Sends {step}, round {round}", "{step} 전송 ({round}라운드)"],
   ["Undoes {step}, round {round}", "{step} 되돌림 ({round}라운드)"],
@@ -304,6 +302,14 @@ const problems: [string, string][] = [
 ];
 
 export const ENGINE: readonly [string, string][] = [...unread, ...machine, ...reasons, ...deeds, ...plays, ...books, ...workers, ...problems, ...REQUESTS];
+
+/** What came of an action: of its step, and of those that are under way. The engine puts these together with names. */
+export const CAME: Record<string, string> = {
+  "succeeded": "{step} 성공", "is skipped": "{step} 건너뜀", "is undone": "{step} 되돌림", "is marked as undone": "{step} 되돌림으로 표시",
+};
+export const DOING: Record<string, string> = {
+  "held": "보류됨", "running": "진행 중", "unknown": "결과 미확인", "retrying": "재시도 중", "waiting": "대기 중", "is being undone": "되돌리는 중",
+};
 
 /** Words of states within what the engine says. */
 export const WORDS: Record<string, string> = {
