@@ -9,23 +9,7 @@ use super::problem::FaultAt;
 use crate::auth::role::{Role, Roles};
 use crate::store::definitions::{Definitions, Published};
 
-/// First segments of paths that are the API's own.
-pub const RESERVED: [&str; 14] = [
-    "ops",
-    "sagas",
-    "definitions",
-    "workers",
-    "healthz",
-    "readyz",
-    "metrics",
-    "openapi.json",
-    "problems",
-    "events",
-    "ui",
-    "api",
-    "auth",
-    "authoring",
-];
+pub use saga_core::definition::RESERVED;
 
 /// What is at a path.
 #[derive(Debug)]

@@ -203,7 +203,12 @@ impl Auth {
             // Of hashes: how many bytes agree says nothing about the key.
             && keys::hash(bearer) == *admin
         {
-            return Ok(Caller { principal: keys::ADMIN.to_owned(), roles: Roles::ALL, kind: Kind::Key, expires_at: None });
+            return Ok(Caller {
+                principal: keys::ADMIN.to_owned(),
+                roles: Roles::ALL,
+                kind: Kind::Key,
+                expires_at: None,
+            });
         }
         if bearer.starts_with(keys::PREFIX) {
             let judged = self.keys.verify(store, bearer).await.map_err(Denied::Unavailable)?;
