@@ -5,7 +5,7 @@ import type { Browser } from "playwright-core";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 
 import { accessible, type Page, shot, start, visit } from "./browser";
-import { ask, fresh, peace, place, publishCheckout, status, unrefunded } from "./engine";
+import { ask, fresh, parking, peace, place, publishCheckout, status, unrefunded } from "./engine";
 
 let browser: Browser;
 beforeAll(async () => { browser = await start(); });
@@ -95,6 +95,28 @@ test("ticks end with the filter under which they were made, also by a link", asy
   await page.waitForURL((url) => !url.searchParams.has("status"));
   await expect.poll(() => page.getByText("1 selected").count()).toBe(0);
   await close();
+});
+
+test("a retry that fails again is told as such", async () => {
+  const name = fresh("dashboard-again");
+  await publishCheckout(name, parking);
+  const saga = await place(fresh("again"), "reject_card", 8_400, `/${name}`);
+  await status(saga, "parked");
+  for (const [language, retry, who, why, words] of [["en", "Retry", "Who you are", "Why", "taken in, and parked again. parked: pay: "], ["ko", "재시도", "작업자", "사유", "다시 조치가 필요합니다. 조치 필요: pay: "]] as const) {
+    const { page, go, close } = await visit(browser, { language });
+    await go(`/sagas/${saga}?act=retry&step=pay`);
+    const dialog = page.getByRole("dialog");
+    if (await dialog.count() === 0) await page.getByRole("button", { name: retry, exact: true }).first().click();
+    await dialog.getByLabel(why, { exact: true }).fill("the bank says that it works again");
+    const nameless = dialog.getByLabel(who);
+    if (await nameless.count() > 0) await nameless.fill("kim");
+    await dialog.locator("button[type=submit]").click();
+    const told = page.locator(".toast.tone-parked").filter({ hasText: words });
+    await told.waitFor();
+    expect(await page.locator(".toast.tone-completed").count()).toBe(0);
+    await picture(page, `retry-again-${language}`);
+    await close();
+  }
 });
 
 test("what is played goes on as it was begun when somebody publishes a newer version", async () => {
