@@ -102,7 +102,7 @@ test("a retry that fails again is told as such", async () => {
   await publishCheckout(name, parking);
   const saga = await place(fresh("again"), "reject_card", 8_400, `/${name}`);
   await status(saga, "parked");
-  for (const [language, retry, who, why, words] of [["en", "Retry", "Who you are", "Why", "Retry: taken in, and parked again. parked: pay: "], ["ko", "재시도", "작업자", "사유", "다시 조치가 필요합니다. 조치 필요: pay: "]] as const) {
+  for (const [language, retry, who, why, words] of [["en", "Retry", "Who you are", "Why", "taken in, and parked again. parked: pay: "], ["ko", "재시도", "작업자", "사유", "다시 조치가 필요합니다. 조치 필요: pay: "]] as const) {
     const { page, go, close } = await visit(browser, { language });
     await go(`/sagas/${saga}?act=retry&step=pay`);
     const dialog = page.getByRole("dialog");
@@ -110,7 +110,7 @@ test("a retry that fails again is told as such", async () => {
     await dialog.getByLabel(why, { exact: true }).fill("the bank says that it works again");
     const nameless = dialog.getByLabel(who);
     if (await nameless.count() > 0) await nameless.fill("kim");
-    await dialog.getByRole("button").last().click();
+    await dialog.locator("button[type=submit]").click();
     const told = page.locator(".toast.tone-parked").filter({ hasText: words });
     await told.waitFor();
     expect(await page.locator(".toast.tone-completed").count()).toBe(0);
@@ -165,6 +165,7 @@ test("a replay that needs a second person is asked for by a job", async () => {
 
 test("what was begun in a dialog and given up is not there at its next opening; a view's name that is taken is said so", async () => {
   const saga = await unrefunded(2_300);
+  await ask(`/sagas/${saga}/notes`, "POST", { text: "asked the customer" });
   const { page, context, go, close } = await visit(browser);
   await go(`/sagas/${saga}`);
   const dialog = page.getByRole("dialog");
