@@ -165,7 +165,6 @@ test("a replay that needs a second person is asked for by a job", async () => {
 
 test("what was begun in a dialog and given up is not there at its next opening; a view's name that is taken is said so", async () => {
   const saga = await unrefunded(2_300);
-  await ask(`/sagas/${saga}/notes`, "POST", { text: "asked the customer" });
   const { page, context, go, close } = await visit(browser);
   await go(`/sagas/${saga}`);
   const dialog = page.getByRole("dialog");
@@ -176,6 +175,10 @@ test("what was begun in a dialog and given up is not there at its next opening; 
   await change.click();
   expect(await dialog.getByLabel("Why").inputValue()).toBe("");
   await dialog.getByRole("button", { name: "Cancel" }).click();
+  // Nobody has written a note yet: the first one is written here.
+  await page.getByRole("textbox", { name: "Add a note" }).fill("asked the customer");
+  await page.getByRole("button", { name: "Add a note" }).click();
+  await page.getByRole("main").getByRole("listitem").filter({ hasText: "asked the customer" }).waitFor();
   await go("/settings");
   const make = page.getByRole("button", { name: "Make a key" });
   await make.click();

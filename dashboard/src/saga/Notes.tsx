@@ -20,12 +20,12 @@ export function NotesPanel({ saga }: { saga: SagaView }) {
     mutationFn: () => send<Note>("POST", `/sagas/${saga.saga}/notes`, { text: text.trim() }),
     onSuccess: () => { setText(""); stale("saga", "parked"); },
   });
-  // A server that keeps notes says so even when there are none.
-  if (saga.notes === undefined) return null;
+  // Where there are none, none are sent.
+  const notes = saga.notes ?? [];
   return (
     <Section title={t("notes")}>
-      {saga.notes.length === 0 && <p className="muted">{t("notes.none")}</p>}
-      <ul>{saga.notes.map((note) => <li key={note.id} className="note-line"><div className="break">{note.text}</div><div className="muted">{note.who} · <Ago at={note.at} /></div></li>)}</ul>
+      {notes.length === 0 && <p className="muted">{t("notes.none")}</p>}
+      <ul>{notes.map((note) => <li key={note.id} className="note-line"><div className="break">{note.text}</div><div className="muted">{note.who} · <Ago at={note.at} /></div></li>)}</ul>
       {rights.operate && (
         <form className="stack tight" onSubmit={(event) => { event.preventDefault(); if (text.trim()) add.mutate(); }}>
           <Textarea rows={2} aria-label={t("notes.add")} placeholder={t("notes.add")} maxLength={1_000} value={text} onChange={(event) => setText(event.target.value)} />
@@ -49,7 +49,6 @@ export function OwnerLine({ saga }: { saga: SagaView }) {
     mutationFn: () => send("PUT", `/sagas/${saga.saga}/owner`, { owner: owner.trim() || null, was, why: why.trim() }),
     onSuccess: () => { setOpen(false); stale("saga", "parked", "sagas"); },
   });
-  if (saga.notes === undefined) return null;
   return (
     <>
       <dt>{t("owner")}</dt>
