@@ -5,7 +5,7 @@ import type { Browser } from "playwright-core";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 
 import { accessible, type Page, shot, start, visit } from "./browser";
-import { ask, fresh, parking, peace, place, publishCheckout, status, unrefunded } from "./engine";
+import { ask, fresh, parking, peace, place, publishCheckout, status, unrefunded, until } from "./engine";
 
 let browser: Browser;
 beforeAll(async () => { browser = await start(); });
@@ -102,7 +102,7 @@ test("a retry that fails again is told as such", async () => {
   await publishCheckout(name, parking);
   const saga = await place(fresh("again"), "reject_card", 8_400, `/${name}`);
   await status(saga, "parked");
-  for (const [language, retry, who, why, words] of [["en", "Retry", "Who you are", "Why", "taken in, and parked again. parked: pay: "], ["ko", "재시도", "작업자", "사유", "다시 조치가 필요합니다. 조치 필요: pay: "]] as const) {
+  for (const [language, retry, who, why, words] of [["en", "Retry", "Who you are", "Why", "taken in, and it is parked. parked: pay: "], ["ko", "재시도", "작업자", "사유", "조치가 필요합니다. 조치 필요: pay: "]] as const) {
     const { page, go, close } = await visit(browser, { language });
     await go(`/sagas/${saga}?act=retry&step=pay`);
     const dialog = page.getByRole("dialog");
@@ -155,11 +155,21 @@ test("a replay that needs a second person is asked for by a job", async () => {
   await dialog.getByText("A second operator must approve this replay").waitFor();
   await accessible(page, "a replay that needs a second person");
   await picture(page, "replay-second");
-  await dialog.getByRole("button", { name: "Make the job" }).click();
+  const make = dialog.getByRole("button", { name: "Make the job" });
+  expect(await make.isDisabled()).toBe(true);
+  await dialog.getByLabel("New /payment/payment_key").fill(`tviva_ok_${name}`);
+  await make.click();
   await dialog.getByText("1 saga", { exact: true }).waitFor();
+  expect(await dialog.getByText("Each needs a new").count()).toBe(0);
   await dialog.getByLabel("Why").fill("the customer has another card");
   await dialog.getByRole("button").last().click();
   await page.waitForURL(/\/jobs\//);
+  const [, job] = /jobs\/([^?]+)/.exec(page.url()) ?? [];
+  await until("it waits for its approval", async () => (await ask<{ counts: { awaiting_approval: number } }>(`/ops/jobs/${job}`)).counts.awaiting_approval === 1);
+  // Approved, it starts the new saga with what was given.
+  const { key } = await ask<{ key: string }>("/ops/keys", "POST", { name: fresh("operator"), roles: ["operator"], why: "a test" });
+  await ask(`/ops/jobs/${job}/approve`, "POST", { why: "looked" }, { authorization: `Bearer ${key}` });
+  await until("it is replayed", async () => (await ask<{ counts: { succeeded: number } }>(`/ops/jobs/${job}`)).counts.succeeded === 1);
   await close();
 });
 

@@ -31,19 +31,19 @@ export function takeHints(client: QueryClient, stopped: () => boolean): { take: 
   const take = (event: string, data: string) => {
     if (event === "reset") return void client.invalidateQueries();
     const told: { saga?: string; what?: string } = JSON.parse(data || "{}");
-    if (event === "ops" && told.what) for (const key of STALE[told.what] ?? []) void reread(key);
+    if (event === "ops" && told.what) for (const key of STALE[told.what] ?? []) reread(key);
     if (event !== "saga" || !told.saga) return;
     sagas.add(told.saga);
     // Two hundred hints a second are one question a second.
     flush ??= setTimeout(() => {
       flush = null;
-      if ([...sagas].some(isShown)) void reread("saga");
-      for (const list of LISTS) void reread(list);
+      if ([...sagas].some(isShown)) reread("saga");
+      for (const list of LISTS) reread(list);
       sagas.clear();
       // What lists show by step and error follows a moment later than the hint.
       settle ??= setTimeout(() => {
         settle = null;
-        for (const list of LISTS) void reread(list);
+        for (const list of LISTS) reread(list);
       }, SETTLED_MS);
     }, LISTS_EVERY_MS);
   };

@@ -31,9 +31,9 @@ test("a long list rests between two readings, and a hint meanwhile is not forgot
   const client = new QueryClient();
   const reread = rereader(client, () => false);
   const long = await show(client, "long", 50);
-  void reread("sagas");
+  reread("sagas");
   await vi.advanceTimersByTimeAsync(1_000);
-  void reread("sagas");
+  reread("sagas");
   await vi.advanceTimersByTimeAsync(1_000);
   expect(long.reads()).toBe(2);
   await vi.advanceTimersByTimeAsync(8_000);
@@ -45,11 +45,11 @@ test("a short list does not wait out the rest of the long one that was shown bef
   const client = new QueryClient();
   const reread = rereader(client, () => false);
   const long = await show(client, "long", 50);
-  void reread("sagas");
+  reread("sagas");
   await vi.advanceTimersByTimeAsync(1_000);
   long.hide();
   const short = await show(client, "short", 1);
-  void reread("sagas");
+  reread("sagas");
   await vi.advanceTimersByTimeAsync(1_000);
   expect(short.reads()).toBe(2);
   short.hide();

@@ -28,12 +28,12 @@ export function BulkDialog({ set, onClose }: { set: BulkSet; onClose: () => void
   const stale = useStale();
   const [chosen, setChosen] = useState<Chosen>({ kind: set.kind ?? "action", action: set.action ?? "retry", acknowledged: false });
   const { kind, action, acknowledged } = chosen;
-  const [why, setWhy] = useState("");
+  const [why, setWhy] = useState(set.why ?? "");
   const [canary, setCanary] = useState(CANARY);
   const [rate, setRate] = useState(RATE_PER_S);
   const [stopAfter, setStopAfter] = useState(STOP_AFTER_SAME);
   const request = useMemo<JobRequest>(() => ({
-    kind, ...(kind === "action" ? { action } : set.version === undefined ? {} : { version: set.version }), ...(set.filter === undefined ? {} : { filter: set.filter }), ...(set.sagas ? { sagas: set.sagas } : {}),
+    kind, ...(kind === "action" ? { action } : set.version === undefined ? {} : { version: set.version }), ...(kind === "replay" && set.fresh ? { fresh: set.fresh } : {}), ...(set.filter === undefined ? {} : { filter: set.filter }), ...(set.sagas ? { sagas: set.sagas } : {}),
     why: why.trim(), canary, rate_per_s: rate, stop_after_same: stopAfter, ...(acknowledged ? { acknowledged } : {}), ...(set.name ? { name: set.name } : {}),
   }), [kind, action, set, why, canary, rate, stopAfter, acknowledged]);
   const preview = useQuery({
@@ -53,7 +53,7 @@ export function BulkDialog({ set, onClose }: { set: BulkSet; onClose: () => void
   const amount = amounts(preview.data?.amount, language);
   const count = preview.data?.sagas ?? 0;
   const seen = acknowledgement(chosen);
-  const fresh = preview.data?.needs_fresh ?? [];
+  const fresh = set.fresh ? [] : preview.data?.needs_fresh ?? [];
   return (
     <Dialog open onClose={onClose} wide title={t("bulk.title")} description={<p>{t("bulk.about")}</p>}>
       <form className="stack" onSubmit={(event) => { event.preventDefault(); start.mutate(); }}>

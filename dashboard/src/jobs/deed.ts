@@ -4,8 +4,11 @@ import type { ActionName, Job, JobPreview, JobRequest, Money } from "../api/cont
 import type { Key, Language, T } from "../i18n";
 import { money } from "../i18n/format";
 
-/** The sagas of a job to be: those that a filter finds, or these. `version` is that of a replay. */
-export interface BulkSet { filter?: string; sagas?: string[]; kind?: "action" | "replay"; action?: ActionName; name?: string; version?: string }
+/**
+ * The sagas of a job to be: those that a filter finds, or these. `version` is that of a replay, `fresh` what it brings anew, by
+ * saga and place; `why` is what was written already.
+ */
+export interface BulkSet { filter?: string; sagas?: string[]; kind?: "action" | "replay"; action?: ActionName; name?: string; version?: string; fresh?: Record<string, Record<string, string>>; why?: string }
 
 /** A filter may find more by the time that one clicks: no more are acted on than the button says. */
 export function bound(set: BulkSet, preview: Pick<JobPreview, "sagas"> | undefined): Pick<JobRequest, "sagas_max"> {

@@ -11,6 +11,7 @@ import { definition, replayPlan, useStale } from "../api/queries";
 import { term, useLanguage, useT } from "../i18n";
 import { useSaid } from "../i18n/said";
 import { BulkDialog } from "../jobs/BulkDialog";
+import type { BulkSet } from "../jobs/deed";
 import { Button, Check, Dialog, DialogEnd, Field, Input, Select, Textarea } from "../ui/Controls";
 import { Await, ProblemLine } from "../ui/Page";
 import { typedJson } from "../ui/typed";
@@ -23,8 +24,8 @@ export function ReplayDialog({ saga, onClose }: { saga: SagaView; onClose: () =>
   const asked = useQuery(replayPlan(saga.saga, version));
   // What is written is the operator's, whichever version it is for.
   const [written, setWritten] = useState<Written>({ why: "", fresh: {}, edited: null });
-  const [second, setSecond] = useState<string | null>(null);
-  if (second !== null) return <BulkDialog set={{ sagas: [saga.saga], kind: "replay", version: second }} onClose={onClose} />;
+  const [second, setSecond] = useState<BulkSet | null>(null);
+  if (second !== null) return <BulkDialog set={second} onClose={onClose} />;
   return (
     <Dialog open onClose={onClose} wide title={t("replay")} description={<p>{t("replay.about")}</p>}>
       <Await of={asked}>{(plan) => <Plan key={plan.version} plan={plan} saga={saga} written={written} onWrite={(part) => setWritten((before) => ({ ...before, ...part }))} onVersion={setVersion} onSecond={setSecond} onClose={onClose} />}</Await>
@@ -36,7 +37,7 @@ export function ReplayDialog({ saga, onClose }: { saga: SagaView; onClose: () =>
 interface Written { why: string; fresh: Record<string, string>; edited: string | null }
 
 /** `onSecond`: only a job replays it, which somebody else approves. */
-function Plan({ plan, saga, written, onWrite, onVersion, onSecond, onClose }: { plan: ReplayPlan; saga: SagaView; written: Written; onWrite: (part: Partial<Written>) => void; onVersion: (version: string) => void; onSecond: (version: string) => void; onClose: () => void }) {
+function Plan({ plan, saga, written, onWrite, onVersion, onSecond, onClose }: { plan: ReplayPlan; saga: SagaView; written: Written; onWrite: (part: Partial<Written>) => void; onVersion: (version: string) => void; onSecond: (set: BulkSet) => void; onClose: () => void }) {
   const t = useT();
   const said = useSaid();
   const navigate = useNavigate();
@@ -57,7 +58,8 @@ function Plan({ plan, saga, written, onWrite, onVersion, onSecond, onClose }: { 
   const versions = known.data?.versions ?? [{ version: plan.version, active: false }];
   const warnings = plan.warnings ?? [];
   const mustSee = warnings.length > 0;
-  const missing = why.trim() === "" || plan.fresh.some((it) => !fresh[it.pointer]?.trim()) || (typed !== null && typed.fault !== null);
+  const unfilled = plan.fresh.some((it) => !fresh[it.pointer]?.trim());
+  const missing = why.trim() === "" || unfilled || (typed !== null && typed.fault !== null);
   const what = (
     <>
       {!plan.allowed && <p className="saga-anomaly">{said(plan.refused ?? "")} {plan.replayed_by && <SagaLink id={plan.replayed_by} />}</p>}
@@ -72,23 +74,25 @@ function Plan({ plan, saga, written, onWrite, onVersion, onSecond, onClose }: { 
       {warnings.map((warning) => <p key={warning} className="state tone-late" style={{ whiteSpace: "normal" }}>{said(warning)}</p>)}
     </>
   );
+  const anew = plan.fresh.map((it) => (
+    <Field key={it.pointer} label={t("replay.fresh", { pointer: it.pointer })}>
+      {(id) => <Input id={id} required value={fresh[it.pointer] ?? ""} onChange={(event) => onWrite({ fresh: { ...written.fresh, [it.pointer]: event.target.value } })} />}
+    </Field>
+  ));
   if (plan.approval) {
     return (
       <div className="stack">
         {what}
         <p className="state tone-late" style={{ whiteSpace: "normal" }} role="status">{t("replay.approval")}</p>
-        <DialogEnd><Button onClick={onClose}>{t("cancel")}</Button><Button kind="primary" disabled={!plan.allowed} onClick={() => onSecond(plan.version)}>{t("replay.approval.go")}</Button></DialogEnd>
+        {anew}
+        <DialogEnd><Button onClick={onClose}>{t("cancel")}</Button><Button kind="primary" disabled={!plan.allowed || unfilled} onClick={() => onSecond({ sagas: [plan.saga], kind: "replay", version: plan.version, why, ...(plan.fresh.length > 0 ? { fresh: { [plan.saga]: fresh } } : {}) })}>{t("replay.approval.go")}</Button></DialogEnd>
       </div>
     );
   }
   return (
     <form className="stack" onSubmit={(event) => { event.preventDefault(); start.mutate(); }}>
       {what}
-      {plan.fresh.map((it) => (
-        <Field key={it.pointer} label={t("replay.fresh", { pointer: it.pointer })}>
-          {(id) => <Input id={id} required value={fresh[it.pointer] ?? ""} onChange={(event) => onWrite({ fresh: { ...written.fresh, [it.pointer]: event.target.value } })} />}
-        </Field>
-      ))}
+      {anew}
       {edited === null ? <div><button type="button" className="link" onClick={() => onWrite({ edited: writeExact(plan.input, 2) })}>{t("replay.edit")}</button></div>
         : <Field label={t("data.input")} error={typed?.fault}>{(id) => <Textarea id={id} className="mono" rows={10} spellCheck={false} value={edited} onChange={(event) => onWrite({ edited: event.target.value })} />}</Field>}
       <Field label={t("act.why")}>{(id) => <Textarea id={id} rows={2} required value={why} onChange={(event) => onWrite({ why: event.target.value })} />}</Field>

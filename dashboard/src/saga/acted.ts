@@ -8,7 +8,7 @@ import { look } from "../ui/State";
 export function came(acted: Pick<Acted, "result" | "status">, plan: Pick<ActionPlan, "action" | "direction">): { key: Key; tone: string; icon: IconName } {
   if (acted.result !== "applied") return { key: `acted.${acted.result}` as Key, tone: "retrying", icon: "waiting" };
   const goal = goalOf(plan);
-  const otherwise = ["completed", "compensated"].includes(acted.status) && acted.status !== goal;
+  const otherwise = acted.status !== goal;
   const key = acted.status === "parked" ? "acted.parked" : acted.status === "running" ? "acted.running" : otherwise ? "acted.otherwise" : "acted.applied";
   return { key, ...look(acted.status) };
 }

@@ -21,8 +21,11 @@ export function SavedViews({ filter, onOpen }: { filter: SagaFilter; onOpen: (fi
   const asked = useQuery(savedFilters);
   const [open, setOpen] = useState(false);
   const [name, setName] = useState("");
-  const [shared, setShared] = useState(false);
+  const [ticked, setTicked] = useState<boolean | null>(null);
   const query = new URLSearchParams(Object.entries(filter).filter((it): it is [string, string] => it[1] !== undefined)).toString();
+  // Whose view is replaced is shared as it was, unless one says otherwise.
+  const replaced = asked.data && namedOf(asked.data.filters, name, principal);
+  const shared = ticked ?? replaced?.shared ?? false;
   const save = useMutation({
     mutationFn: () => send("PUT", `/ops/filters/${encodeURIComponent(name.trim())}`, { query, shared }),
     onSuccess: () => { setOpen(false); stale("filters"); },
@@ -35,9 +38,8 @@ export function SavedViews({ filter, onOpen }: { filter: SagaFilter; onOpen: (fi
   if (!asked.data) return <Unread of={asked} what={t("views")} />;
   const items: (MenuItem | "line")[] = asked.data.filters.map((it) => ({ label: it.name, note: it.by === principal ? it.query : `${it.query} · ${it.by}`, onSelect: () => onOpen(Object.fromEntries(new URLSearchParams(it.query))) }));
   const { view: current, own } = viewOf(asked.data.filters, query, principal);
-  if (rights.operate && query !== "" && !current) items.push("line", { label: t("views.save"), icon: "plus", onSelect: () => { save.reset(); setName(""); setShared(false); setOpen(true); } });
+  if (rights.operate && query !== "" && !current) items.push("line", { label: t("views.save"), icon: "plus", onSelect: () => { save.reset(); setName(""); setTicked(null); setOpen(true); } });
   if (rights.operate && current && own) items.push("line", { label: t("views.remove", { name: current.name }), icon: "close", danger: true, onSelect: () => remove.mutate(current.name) });
-  const replaced = namedOf(asked.data.filters, name, principal);
   if (items.length === 0) items.push({ label: t("views.none"), disabled: true, onSelect: () => undefined });
   return (
     <>
@@ -45,7 +47,7 @@ export function SavedViews({ filter, onOpen }: { filter: SagaFilter; onOpen: (fi
       <Dialog open={open} onClose={() => setOpen(false)} title={t("views.save")}>
         <form className="stack" onSubmit={(event) => { event.preventDefault(); save.mutate(); }}>
           <Field label={t("name")} hint={<code>{query}</code>}>{(id) => <Input id={id} required maxLength={100} value={name} onChange={(event) => setName(event.target.value)} />}</Field>
-          <Check label={t("views.shared")} checked={shared} onChange={(event) => setShared(event.target.checked)} />
+          <Check label={t("views.shared")} checked={shared} onChange={(event) => setTicked(event.target.checked)} />
           {replaced && <p className="state tone-late" style={{ whiteSpace: "normal" }} role="status"><span>{t("views.named")} <code>{replaced.query}</code></span></p>}
           <ProblemLine error={save.error} />
           <DialogEnd><Button onClick={() => setOpen(false)}>{t("cancel")}</Button><Button type="submit" kind="primary" disabled={name.trim() === ""} busy={save.isPending}>{t(replaced ? "views.replace" : "views.save")}</Button></DialogEnd>

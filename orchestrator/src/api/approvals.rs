@@ -195,7 +195,8 @@ pub async fn decide(
     }
     let engine = api.engine();
     let why = request.why.replace('\0', "\u{fffd}");
-    match engine.store.decide_approval(&actor(&caller, from), id, approve, &why).await? {
+    let people_sign_in = api.auth().people_sign_in();
+    match engine.store.decide_approval(&actor(&caller, from), id, approve, &why, people_sign_in).await? {
         Decided::Nothing => return Err(none()),
         Decided::Before(state) => {
             return Err(Problem::conflict(format!(

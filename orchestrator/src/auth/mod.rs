@@ -217,6 +217,11 @@ impl Auth {
         self.token(bearer).await
     }
 
+    /// Whether people have tokens of their own, and need no key.
+    pub fn people_sign_in(&self) -> bool {
+        !self.dev && self.verifier.is_some()
+    }
+
     async fn token(&self, token: &str) -> Result<Caller, Denied> {
         let Some(verifier) = &self.verifier else {
             return Err(Denied::Refused("only API keys are taken here".to_owned()));

@@ -196,6 +196,7 @@ impl Store {
         id: Uuid,
         approve: bool,
         why: &str,
+        people_sign_in: bool,
     ) -> Result<Decided, StoreError> {
         self.expire_approvals().await?;
         let mut tx = self.hot().begin().await?;
@@ -213,7 +214,7 @@ impl Store {
             return Ok(Decided::Before(state));
         }
         // Whoever asked may take it back, but not wave it through.
-        if approve && same_person(&mut tx, &asked_by, &actor.who).await? {
+        if approve && same_person(&mut tx, &asked_by, &actor.who, people_sign_in).await? {
             return Ok(Decided::OwnOne);
         }
         sqlx::query(
@@ -257,8 +258,8 @@ impl Store {
 
 /// Whether two principals may be one person, who cannot approve what they asked for: a key is whoever made it, or ever
 /// made one of its name, and so are two keys that somebody has made. The administrator's key is nobody's and approves
-/// nothing; nor do the keys that it made what was asked for by it, or by somebody who signed in and may have it too. Without
-/// sign-in nobody knows who made a key; then names are all there is.
+/// nothing; nor do the keys that it made, where people sign in, or what it asked for itself. Where nobody can sign in, keys
+/// that it made are all the people there are; in development names are.
 ///
 /// # Errors
 /// When the database fails.
@@ -266,6 +267,7 @@ pub(super) async fn same_person(
     connection: &mut PgConnection,
     one: &str,
     other: &str,
+    people_sign_in: bool,
 ) -> Result<bool, StoreError> {
     if one == other {
         return Ok(true);
@@ -276,12 +278,13 @@ pub(super) async fn same_person(
          ), others (who) as (
             select $2::text union select k.created_by from others m join api_key k on 'key:' || k.name = m.who
          ) select exists (select from ones join others using (who) where who not in ($3, $4)) or $2 = $4
-            or exists (select from others where who = $4) and ($1 = $4 or exists (select from ones where not starts_with(who, 'key:')))",
+            or exists (select from others where who = $4) and ($1 = $4 or $5)",
     )
     .bind(one)
     .bind(other)
     .bind(ANONYMOUS)
     .bind(keys::ADMIN)
+    .bind(people_sign_in)
     .fetch_one(connection)
     .await?)
 }

@@ -244,7 +244,13 @@ impl Store {
     ///
     /// # Errors
     /// When the database fails; nothing was approved then.
-    pub async fn approve_job(&self, actor: &Actor, id: Uuid, why: &str) -> Result<JobApproval, StoreError> {
+    pub async fn approve_job(
+        &self,
+        actor: &Actor,
+        id: Uuid,
+        why: &str,
+        people_sign_in: bool,
+    ) -> Result<JobApproval, StoreError> {
         let mut tx = self.reads().begin().await?;
         let row: Option<(String, Option<String>, String, bool)> = sqlx::query_as(
             "select by, approved_by, state, created_at < now() - make_interval(hours => $2) from job where id = $1 for update",
@@ -257,7 +263,7 @@ impl Store {
         match approved_by {
             Some(before) if before == actor.who => return Ok(JobApproval::Now),
             Some(before) => return Ok(JobApproval::Before(format!("{before} has approved it already"))),
-            None if super::approvals::same_person(&mut tx, &by, &actor.who).await? => {
+            None if super::approvals::same_person(&mut tx, &by, &actor.who, people_sign_in).await? => {
                 return Ok(JobApproval::OwnOne);
             }
             None if matches!(state.as_str(), "done" | "cancelled") => {

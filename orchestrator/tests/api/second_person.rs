@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
+use amends::api::ApiConfig;
+use amends::auth::{Auth, AuthConfig};
 use saga_protocol::SagaId;
 use serde_json::{Value, json};
 use test_support::{eventually, until_some};
@@ -257,17 +259,30 @@ async fn a_key_of_ones_own_making_is_no_second_person() {
     }
     assert_eq!(server.post(&job, &[("authorization", &lee)], &why).await.status, 200);
     assert_eq!(server.post(&decide, &[("authorization", &lee)], &approve).await.status, 200);
-    // Where nobody signs in, keys that it has made are people.
-    let body = json!({ "name": "four", "roles": ["operator"], "why": "a person" });
-    let made = server.post("/ops/keys", &[("authorization", &root)], &body).await;
-    let four = format!("Bearer {}", made.body["key"].as_str().unwrap());
-    let other = json!({ "id": "other", "amount": 1_000, "payment_key": "key" });
-    let other = server.post("/deposits", &[], &other).await.saga();
-    let page = server.until(other, "parked").await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_nobody_can_sign_in_keys_are_people() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let auth = AuthConfig::Real { jwt: None, admin_key: Some(sign_in::ADMIN_KEY.to_owned()) };
+    let config = ApiConfig { auth: Auth::new(auth).unwrap(), ..ApiConfig::default() };
+    let server = Server::signed_in(config, sign_in::ADMIN_KEY).await;
+    let (kim, lee) = (key(&server, "kim", "operator").await, key(&server, "lee", "operator").await);
+    server.publish(&parking().replace("[skip, abandon], above: 50000", "[compensate], above: 500")).await;
+    let books = Books::default();
+    books.open(&server).await;
+    books.broken.store(true, Ordering::SeqCst);
+    let saga = start(&server, "deposits", 1).await[0];
+    let page = server.until(saga, "parked").await;
     let undo = json!({ "action": "compensate", "why": "the shop closes", "revision": page["revision"] });
-    let asked = server.post(&format!("/sagas/{other}/actions"), &[("authorization", &three)], &undo).await;
+    let asked = server.post(&format!("/sagas/{saga}/actions"), &[("authorization", &kim)], &undo).await;
     let decide = format!("/ops/approvals/{}", asked.body["approval"].as_str().unwrap());
-    server.post(&decide, &[("authorization", &three)], &approve).await.is_problem(403, "own-approval");
-    assert_eq!(server.post(&decide, &[("authorization", &four)], &approve).await.status, 200);
+    let approve = json!({ "decision": "approve", "why": "fine" });
+    let root = format!("Bearer {}", sign_in::ADMIN_KEY);
+    for own in [&kim, &root] {
+        server.post(&decide, &[("authorization", own)], &approve).await.is_problem(403, "own-approval");
+    }
+    assert_eq!(server.post(&decide, &[("authorization", &lee)], &approve).await.status, 200);
     server.stop().await;
 }

@@ -159,12 +159,13 @@ impl Incident<'_> {
 
     /// Kills the engine once so many are done, and starts it again.
     async fn dies_in_the_middle_of(&mut self, job: &str) {
-        eventually("some are done", self.patience_ms(), async || {
+        let state = until_some("some are done", self.patience_ms(), async || {
             let it = self.ask(Method::GET, job, None).await.unwrap_or_default();
-            it["counts"]["succeeded"].as_u64().is_some_and(|done| done >= 10)
+            (it["counts"]["succeeded"].as_u64()? >= 5).then(|| it["state"].clone())
         })
         .await;
         self.shop.kill("orchestrator");
+        assert_ne!(state, "done", "too few sagas for a death in their middle");
         self.shop.start_again("orchestrator").await;
     }
 

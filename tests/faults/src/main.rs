@@ -34,8 +34,8 @@ enum Command {
     /// Toss refuses every card: many sagas are parked and as many undone; then two bulk jobs bring them home
     Incident {
         /// Sagas of each kind
-        #[arg(long, default_value_t = 5_000)]
-        sagas: usize,
+        #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u16).range(30..=10_000))]
+        sagas: u16,
     },
     /// Processes die at named places under load, again and again
     Kill {
@@ -75,7 +75,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Incident { sagas } => {
             let _turn = one_at_a_time().await;
             let mut shop = Shop::open(amends.to_str().context("a path in UTF-8")?, "incident").await;
-            incident::run(&mut shop, sagas).await?;
+            incident::run(&mut shop, usize::from(sagas)).await?;
         }
         Command::Run { name } => {
             let chosen: Vec<Scenario> = match name.as_str() {

@@ -265,7 +265,7 @@ impl External for Calls {
             }
         };
         match self.send(call, asked, output.as_ref()).await {
-            Ok((host, answer)) => verdict::of_call(asked, &host, &answer),
+            Ok((host, answer)) => verdict::of_call(asked, call.command.direction, &host, &answer),
             Err(NoAnswer::Unfit(Unfit::Input(fault))) => CallResult::Declined(fault),
             Err(NoAnswer::Unfit(Unfit::Setup(fault))) => CallResult::OwnTrouble(fault),
             Err(NoAnswer::NotSent(fault)) => CallResult::NotSent(fault),

@@ -1,6 +1,6 @@
 //! What an answer means: pure judgement of a status and a body.
 
-use saga_protocol::{Fault, OUTPUT_BYTES_MAX};
+use saga_protocol::{Direction, Fault, OUTPUT_BYTES_MAX};
 use saga_worker::{CallResult, Inquiry};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -26,7 +26,7 @@ impl Answer {
 }
 
 /// What an answer to a call says.
-pub(crate) fn of_call(request: &Request, host: &str, answer: &Answer) -> CallResult {
+pub(crate) fn of_call(request: &Request, direction: Direction, host: &str, answer: &Answer) -> CallResult {
     let status = answer.status;
     if request.succeeded(status) {
         return CallResult::Done(answer.json());
@@ -40,7 +40,9 @@ pub(crate) fn of_call(request: &Request, host: &str, answer: &Answer) -> CallRes
         500.. => CallResult::Unknown(fault),
         // The key is wrong, not the customer's order.
         401 => CallResult::OwnTrouble(fault),
-        // Neither is a no: whether it took effect is found out, and not guessed.
+        // Neither is a no: whether it took effect is found out, and not guessed. Of an undoing nobody can find it out: a human
+        // decides, before it is sent again and again.
+        200..=399 if direction == Direction::Compensate => CallResult::Declined(fault),
         200..=299 => CallResult::Unknown(Fault::new(
             &fault.code,
             format!("{host} answered {status}, which is not among the step's `success`"),

@@ -146,7 +146,7 @@ impl<'v> Run<'v> {
                 let (left, right) = (self.eval(a, locals)?, self.eval(b, locals)?);
                 let adapted = |one, value: &Val<'v>, other, beside: &Val<'v>| {
                     let meets_fraction = matches!(beside.as_ref(), Value::Number(it) if it.is_f64());
-                    let adapts = meets_fraction && number::adapts(one, other);
+                    let adapts = meets_fraction && number::adapts(*operator, one, other);
                     adapts.then(|| number::fraction_of(value.as_ref()).map(made)).flatten()
                 };
                 let left = adapted(a, &left, b, &right).unwrap_or(left);

@@ -295,7 +295,7 @@ impl<'s> Walk<'_, '_, 's> {
                 }
                 self.not_null(a, &left, sum);
                 self.not_null(b, &right, sum);
-                let number = common(a, b, left.kinds(), right.kinds());
+                let number = common(operator, a, b, left.kinds(), right.kinds());
                 let sum = sum.without(Kinds::NUMBER).or(number);
                 if sum.meets(Kinds::ANY) { Type::kind(sum) } else { self.do_not_mix(a, b) }
             }
@@ -306,7 +306,7 @@ impl<'s> Walk<'_, '_, 's> {
                 }
                 self.not_null(a, &left, Kinds::NUMBER);
                 self.not_null(b, &right, Kinds::NUMBER);
-                let number = common(a, b, left.kinds(), right.kinds());
+                let number = common(operator, a, b, left.kinds(), right.kinds());
                 if number.meets(Kinds::ANY) { Type::kind(number) } else { self.do_not_mix(a, b) }
             }
             Binary::Less | Binary::LessOrEqual | Binary::Greater | Binary::GreaterOrEqual => {
@@ -409,9 +409,9 @@ impl<'s> Walk<'_, '_, 's> {
 }
 
 /// Which numbers both sides of a calculation can be.
-fn common(a: &Ast, b: &Ast, left: Kinds, right: Kinds) -> Kinds {
+fn common(operator: Binary, a: &Ast, b: &Ast, left: Kinds, right: Kinds) -> Kinds {
     let of = |one: &Ast, other: &Ast, kinds: Kinds| {
-        if number::adapts(one, other) { Kinds::NUMBER } else { kinds.and(Kinds::NUMBER) }
+        if number::adapts(operator, one, other) { Kinds::NUMBER } else { kinds.and(Kinds::NUMBER) }
     };
     of(a, b, left).and(of(b, a, right))
 }

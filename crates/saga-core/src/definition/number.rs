@@ -27,10 +27,11 @@ pub(super) fn int_of(value: &Value) -> Option<i64> {
 }
 
 /// Whether a whole number that stands in the expression takes the kind of what is calculated with it: `input.price * 2`
-/// is meant for every price. Two numbers that both stand there are what they are.
-pub(super) fn adapts(one: &Ast, other: &Ast) -> bool {
+/// is meant for every price. Two numbers that both stand there are what they are; and a division of whole numbers is another one.
+pub(super) fn adapts(operator: Binary, one: &Ast, other: &Ast) -> bool {
+    let exact = matches!(operator, Binary::Add | Binary::Subtract | Binary::Multiply);
     let whole = matches!(one, Ast::Literal(Value::Number(number)) if !number.is_f64());
-    whole && !matches!(other, Ast::Literal(_))
+    exact && whole && !matches!(other, Ast::Literal(_))
 }
 
 /// A whole number as a fraction, if that is exactly the same number.

@@ -193,7 +193,7 @@ export const operate = {
   "replay.plan": "Will",
   "replay.fresh": "New {pointer}",
   "replay.edit": "Edit the whole input",
-  "replay.approval": "A second operator must approve this replay: a bulk job of this one saga asks for it, with the input as it was.",
+  "replay.approval": "A second operator must approve this replay: a bulk job of this one saga asks for it. Other than what is new below, the input is as it was.",
   "replay.approval.go": "Make the job",
   "replay.ack": "Replay it all the same",
   "replay.go": "Start the new saga",

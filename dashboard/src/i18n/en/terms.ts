@@ -133,7 +133,7 @@ export const terms = {
   "action.abandon.go": "End it as it stands",
   "action.abandon.go.money": "End it, {amount} stays as it is",
   "acted.applied": "{action}: done.",
-  "acted.parked": "{action}: taken in, and parked again.",
+  "acted.parked": "{action}: taken in, and it is parked.",
   "acted.running": "{action}: taken in; the saga goes on.",
   "acted.otherwise": "{action}: taken in, and it came otherwise.",
   "acted.ignored": "{action}: nothing was to be done.",

@@ -193,7 +193,7 @@ export const operate = {
   "replay.plan": "계획",
   "replay.fresh": "새 {pointer}",
   "replay.edit": "입력 전체 편집",
-  "replay.approval": "이 재실행은 다른 운영자의 승인이 필요합니다. 이 사가 하나의 일괄 작업으로 승인을 요청하며, 입력은 그대로입니다.",
+  "replay.approval": "이 재실행은 다른 운영자의 승인이 필요합니다. 이 사가 하나의 일괄 작업으로 승인을 요청하며, 아래에 새로 준 값 외의 입력은 그대로입니다.",
   "replay.approval.go": "작업 만들기",
   "replay.ack": "그래도 재실행",
   "replay.go": "새 사가 시작",

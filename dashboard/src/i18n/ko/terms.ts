@@ -133,7 +133,7 @@ export const terms = {
   "action.abandon.go": "그대로 두고 끝내기",
   "action.abandon.go.money": "{amount}을(를) 그대로 두고 끝내기",
   "acted.applied": "{action}: 처리되었습니다.",
-  "acted.parked": "{action}: 반영되었지만 다시 조치가 필요합니다.",
+  "acted.parked": "{action}: 반영되었지만 조치가 필요합니다.",
   "acted.running": "{action}: 반영되어 진행 중입니다.",
   "acted.otherwise": "{action}: 반영되었지만 다르게 끝났습니다.",
   "acted.ignored": "{action}: 할 일이 없었습니다.",

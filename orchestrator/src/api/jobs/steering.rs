@@ -149,7 +149,7 @@ pub async fn approve(
 ) -> Result<Json<JobView>, Problem> {
     let (id, why) = asked(&api, path, &headers, sent).await?;
     let store = &api.engine().store;
-    match store.approve_job(&actor(&caller, from), id, &why).await? {
+    match store.approve_job(&actor(&caller, from), id, &why, api.auth().people_sign_in()).await? {
         JobApproval::Now => {}
         JobApproval::Nothing => return Err(none()),
         JobApproval::Before(reason) => {

@@ -71,6 +71,16 @@ async fn every_status_has_a_meaning() {
     let lines = format!("    http: {{ method: POST, url: '{url}', success: [201] }}\n    compensation: none");
     let (execute, _) = commands(&step(&lines, &Value::Null));
     assert_eq!(kind(&calls.call(&call(&execute)).await), "unknown http_202");
+    // Of an undoing nobody can find out: it is not sent again and again.
+    for status in [202, 301] {
+        let url = format!("{}/status/{status}", carrier.base);
+        let lines = format!(
+            "    http: {{ method: POST, url: '{0}/status/201', check: {{ url: '{0}/status/404' }} }}\n    compensation: {{ http: {{ method: POST, url: '{url}', success: [201] }} }}",
+            carrier.base
+        );
+        let (_, undo) = commands(&step(&lines, &Value::Null));
+        assert_eq!(kind(&calls.call(&call(&undo)).await), format!("declined http_{status}"));
+    }
 }
 
 #[tokio::test]
