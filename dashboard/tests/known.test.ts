@@ -160,7 +160,7 @@ test("a replay that needs a second person is asked for by a job", async () => {
   await dialog.getByLabel("New /payment/payment_key").fill(`tviva_ok_${name}`);
   await make.click();
   await dialog.getByText("1 saga", { exact: true }).waitFor();
-  expect(await dialog.getByText("Each needs a new").count()).toBe(0);
+  expect(await dialog.getByText("it must be a new one").count()).toBe(0);
   await dialog.getByLabel("Why").fill("the customer has another card");
   await dialog.getByRole("button").last().click();
   await page.waitForURL(/\/jobs\//);

@@ -512,6 +512,11 @@ async fn every_operators_command_prints_what_can_be_acted_on() {
     let letter = night.json("ops dead-letters").await["dead_letters"][0]["id"].to_string();
     night.run(&format!("ops dead-letters {letter}"), "not understood").await;
     night.run(&format!("ops discard {letter} --why rubbish"), "is discarded").await;
+    let sent = "insert into dead_letter (at, source, reason, headers, data) values (now(), 'elsewhere', 'not now', $1, 'x')";
+    let headers = json!({ "amends_dead_topic": server.stage.topics.inbox().as_str(), "amends_dead_partition": "0" });
+    sqlx::query(sent).bind(headers.to_string()).execute(&server.stage.pool).await.unwrap();
+    let letter = night.json("ops dead-letters").await["dead_letters"][0]["id"].to_string();
+    night.run(&format!("ops resend {letter} --why 'it is understood now'"), "is sent again").await;
 
     let late = amends(&server.url, &["saga", "signal", &id, "go", "--why", "it went"]).await;
     assert_eq!(code(&late), 6, "{}", out(&late));
@@ -519,9 +524,8 @@ async fn every_operators_command_prints_what_can_be_acted_on() {
     let blind = amends(&server.url, &["saga", "act", &id, "retry", "--why", "x"]).await;
     assert_eq!(code(&blind), 2);
     assert!(err(&blind).contains("amends saga can"), "{}", err(&blind));
-    // What is sent again, signals and starts have tests of their own; what needs no server has, too.
-    let elsewhere =
-        ["ops resend", "saga signal", "saga act", "saga start", "saga watch", "check", "test", "simulate"];
+    // Starts and deeds on one saga have tests of their own; what needs no server has, too.
+    let elsewhere = ["saga signal", "saga act", "saga start", "saga watch", "check", "test", "simulate"];
     let table = include_str!("../../docs/cli.md");
     for row in table
         .lines()

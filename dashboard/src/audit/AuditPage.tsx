@@ -63,10 +63,11 @@ export function AuditPage() {
   return (
     <Page title={t("audit")} lead={t("audit.lead")} actions={(
       <>
-        {FILTERS.map((it) => <Input key={it} aria-label={t(`audit.${it}`)} placeholder={t(`audit.${it}`)} defaultValue={search[it] ?? ""} style={{ width: 130 }} {...(it === "who" ? { "data-search": true } : {})}
+        {FILTERS.map((it) => <Input key={`${it}/${search[it] ?? ""}`} aria-label={t(`audit.${it}`)} placeholder={t(`audit.${it}`)} defaultValue={search[it] ?? ""} style={{ width: 130 }} {...(it === "who" ? { "data-search": true } : {})}
           onKeyDown={(event) => event.key === "Enter" && !composing(event.nativeEvent) && set(it, event.currentTarget.value)} />)}
         {TIMES.map((it) => (
           <label key={it} className="row"><span className="muted">{t(`audit.${it}`)}</span><Input type="datetime-local" defaultValue={local(search[it])} style={{ width: 180 }}
+            ref={(field) => { if (field && search[it] === undefined && document.activeElement !== field) field.value = ""; }}
             onChange={(event) => set(it, event.currentTarget.value && new Date(event.currentTarget.value).toISOString())} /></label>
         ))}
         <Button icon="down" busy={saving} disabled={!rows} onClick={() => void save()}>{t("audit.export")}</Button>

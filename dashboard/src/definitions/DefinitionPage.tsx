@@ -22,7 +22,7 @@ import { Await, Notice, Page, Section, Skeleton } from "../ui/Page";
 import { HoldDialog } from "../workers/HoldDialog";
 import { Canary, Ending, type End } from "./Canary";
 import { changedKeys, compare } from "./compare";
-import { beside, outline } from "./outline";
+import { beside, head, outline } from "./outline";
 import { VerdictBadge } from "./ProofPanel";
 import { WhatIfPanel } from "./WhatIfPanel";
 
@@ -78,7 +78,7 @@ function Whole({ data, onEnd }: { data: DefinitionView; onEnd: (how: End, canary
         <Section>
           <Tabs label={t("saga.details")} value={other ? "diff" : search["tab"] ?? "text"} onChange={(tab) => set({ tab, with: tab === "diff" ? data.versions.find((it) => it.version !== shown.version)?.version : undefined })} tabs={[
             { value: "text", label: t("definitions.text"), body: <Yaml source={shown.source} /> },
-            { value: "input", label: t("data.input"), body: <Json value={data.input} open={3} /> },
+            { value: "input", label: t("data.input"), body: <Takes source={shown.source} /> },
             { value: "what-if", label: t("what_if"), body: <WhatIfPanel key={data.name} name={data.name} candidate={{ name: data.name, version: shown.version }} /> },
             ...(data.versions.length > 1 ? [{ value: "diff", label: t("diff"), body: other ? (
               <div className="stack">
@@ -94,6 +94,12 @@ function Whole({ data, onEnd }: { data: DefinitionView; onEnd: (how: End, canary
       </div>
     </>
   );
+}
+
+/** What this version takes, which may be other than what the current one does. */
+function Takes({ source }: { source: string }) {
+  const asked = useQuery({ queryKey: ["draft-head", source], queryFn: () => head(source), retry: false, staleTime: Infinity });
+  return <Await of={asked} rows={3}>{({ input }) => <Json value={input} open={3} />}</Await>;
 }
 
 function Versions({ label, versions, value, onChange }: { label: string; versions: VersionView[]; value: string; onChange: (version: string) => void }) {

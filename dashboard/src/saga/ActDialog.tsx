@@ -63,7 +63,7 @@ export function ActDialog({ saga: now, plan: chosen, revision: of, onClose }: { 
     },
     onSuccess: (acted) => {
       stale("saga", "sagas", "parked", "overview", "counts", "approvals");
-      const { key: word, tone, icon } = came(acted, plan);
+      const { key: word, tone, icon } = came(acted, plan, saga.phase);
       toast([t(word, { action: t(`action.${plan.action}`) }), said(acted.happened ?? acted.reason ?? "")].filter(Boolean).join(" "), tone, icon);
       onClose();
     },

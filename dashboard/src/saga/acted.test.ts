@@ -15,6 +15,8 @@ test("that an action was taken in is no word of what came of it", () => {
 test("who wanted it forward is not told that it is done when it went back, nor the other way round", () => {
   expect(came(acted("compensated"), { action: "retry", direction: "execute" })).toMatchObject({ key: "acted.otherwise", tone: "compensated" });
   expect(came(acted("compensated"), { action: "retry", direction: "compensate" })).toMatchObject({ key: "acted.applied", tone: "compensated" });
+  // What it does once it is undone, such as telling the customer.
+  expect(came(acted("compensated"), { action: "retry", direction: "execute" }, "unwinding")).toMatchObject({ key: "acted.applied", tone: "compensated" });
   expect(came(acted("completed"), { action: "compensate" })).toMatchObject({ key: "acted.otherwise", tone: "completed" });
   expect(came(acted("abandoned"), { action: "abandon" })).toMatchObject({ key: "acted.applied" });
 });

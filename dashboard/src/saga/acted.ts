@@ -5,16 +5,16 @@ import type { Key } from "../i18n";
 import type { IconName } from "../ui/Icon";
 import { look } from "../ui/State";
 
-export function came(acted: Pick<Acted, "result" | "status">, plan: Pick<ActionPlan, "action" | "direction">): { key: Key; tone: string; icon: IconName } {
+export function came(acted: Pick<Acted, "result" | "status">, plan: Pick<ActionPlan, "action" | "direction">, phase = ""): { key: Key; tone: string; icon: IconName } {
   if (acted.result !== "applied") return { key: `acted.${acted.result}` as Key, tone: "retrying", icon: "waiting" };
-  const goal = goalOf(plan);
+  const goal = goalOf(plan, phase);
   const otherwise = acted.status !== goal;
   const key = acted.status === "parked" ? "acted.parked" : acted.status === "running" ? "acted.running" : otherwise ? "acted.otherwise" : "acted.applied";
   return { key, ...look(acted.status) };
 }
 
-/** Where the saga shall come to. */
-function goalOf({ action, direction }: Pick<ActionPlan, "action" | "direction">): string {
+/** Where the saga shall come to. One that goes back does so also while it tells of it. */
+function goalOf({ action, direction }: Pick<ActionPlan, "action" | "direction">, phase: string): string {
   if (action === "abandon") return "abandoned";
-  return ["compensate", "resume_compensation", "mark_compensated"].includes(action) || direction === "compensate" ? "compensated" : "completed";
+  return ["compensate", "resume_compensation", "mark_compensated"].includes(action) || direction === "compensate" || phase === "unwinding" ? "compensated" : "completed";
 }

@@ -3,7 +3,7 @@
 import "./controls.css";
 
 import { AlertDialog, Dialog as RadixDialog, DropdownMenu, Tabs as RadixTabs } from "radix-ui";
-import { type ButtonHTMLAttributes, type InputHTMLAttributes, type ReactNode, type SelectHTMLAttributes, type TextareaHTMLAttributes, useEffect, useId, useRef, useState } from "react";
+import { type ButtonHTMLAttributes, type ComponentProps, type InputHTMLAttributes, type ReactNode, type SelectHTMLAttributes, type TextareaHTMLAttributes, useEffect, useId, useRef, useState } from "react";
 
 import { useT } from "../i18n";
 import { Icon, type IconName } from "./Icon";
@@ -44,7 +44,7 @@ export function Field({ label, hint, error, children }: { label: string; hint?: 
   );
 }
 
-export function Input(props: InputHTMLAttributes<HTMLInputElement>) {
+export function Input(props: ComponentProps<"input">) {
   return <input {...props} className={`input${props.className ? ` ${props.className}` : ""}`} />;
 }
 

@@ -15,7 +15,7 @@ use super::account::actor;
 use super::problem::{FaultAt, Problem};
 use super::{Api, From, body, sagas};
 use crate::auth::Caller;
-use crate::auth::keys::{KeyRow, NewKey, generate};
+use crate::auth::keys::{self, KeyRow, NewKey, generate};
 use crate::auth::role::Role;
 
 /// A key to be made.
@@ -120,6 +120,9 @@ pub async fn make(
     let good = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
     if request.name.is_empty() || request.name.len() > 64 || !request.name.chars().all(good) {
         faults.push(FaultAt::at("/name", "has 1 to 64 letters, digits and `_-.`"));
+    }
+    if format!("{}{}", keys::PRINCIPAL, request.name) == keys::ADMIN {
+        faults.push(FaultAt::at("/name", "is that of the configured administrator's key"));
     }
     if request.roles.is_empty() {
         faults.push(FaultAt::at("/roles", "must not be empty: such a key could do nothing"));

@@ -175,7 +175,9 @@ pub async fn plan(
     let (id, asked) = (sagas::id(path)?, sagas::query(asked)?);
     let plan = replay::plan(api.engine(), id, asked.version.as_deref()).await?;
     let approval = plan.needs_second(false);
-    let Plan { published, mut input, fresh, steps, refused, replayed_by, warnings, .. } = plan;
+    let Plan { published, mut input, mut fresh, steps, refused, replayed_by, warnings, .. } = plan;
+    // Nothing new is asked for where there was nothing.
+    fresh.retain(|pointer| input.pointer(pointer).is_some());
     if caller.masked() {
         let by = Value::from(MASK);
         // What either version calls personal: the input is the old one's.

@@ -229,6 +229,8 @@ async fn a_key_of_ones_own_making_is_no_second_person() {
         let made = server.post("/ops/keys", &[("authorization", &kim)], &body).await;
         format!("Bearer {}", made.body["key"].as_str().unwrap())
     };
+    let body = json!({ "name": "admin", "roles": ["operator"], "why": "a script" });
+    server.post("/ops/keys", &[("authorization", &kim)], &body).await.is_problem(422, "invalid-input");
     let (one, two) = (make("one").await, make("two").await);
     server.publish(&parking().replace("[skip, abandon], above: 50000", "[compensate], above: 500")).await;
     let books = Books::default();

@@ -90,6 +90,11 @@ impl Incident<'_> {
         180_000 + 100 * self.sagas as u64
     }
 
+    /// Sagas a second: a few seconds at least, so that there is a middle to die in.
+    fn rate(&self) -> usize {
+        (self.sagas / 5).clamp(1, 200)
+    }
+
     async fn until_counted(&self, definition: &str, status: &str) {
         eventually(&format!("all {definition} are {status}"), self.patience_ms(), async || {
             self.counted(definition, status).await == Some(self.sagas)
@@ -142,7 +147,7 @@ impl Incident<'_> {
     /// While Toss refuses every card, a canary says so, and nothing else is touched.
     async fn retry_is_stopped_by_its_canary(&self) -> anyhow::Result<String> {
         let retry = json!({ "kind": "action", "action": "retry", "filter": "definition=held-orders&status=parked",
-            "why": "after the incident", "canary": 5, "rate_per_s": 200 });
+            "why": "after the incident", "canary": 5, "rate_per_s": self.rate() });
         let job = self.begin(&retry).await?;
         let stopped = self.job_is(&job, "stopped").await;
         let counts = (&stopped["counts"]["failed_again"], &stopped["counts"]["waiting"]);
@@ -205,7 +210,7 @@ impl Incident<'_> {
             after = format!("&after={next}");
         }
         let replay = json!({ "kind": "replay", "filter": "definition=undone-orders&status=compensated",
-            "why": "after the incident", "canary": 5, "rate_per_s": 200, "fresh": fresh });
+            "why": "after the incident", "canary": 5, "rate_per_s": self.rate(), "fresh": fresh });
         let job = self.begin(&replay).await?;
         self.dies_in_the_middle_of(&job).await;
         let done = self.job_is(&job, "done").await;

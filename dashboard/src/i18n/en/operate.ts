@@ -266,7 +266,7 @@ export const operate = {
   "bulk.excluded": "{count} left out: {reason}",
   "bulk.approval": "{count} of them await a second operator each.",
   "bulk.sample": "Such as",
-  "bulk.fresh": "Each needs a new {pointers}; replay them one by one, or by the API with the values.",
+  "bulk.fresh": "Where there is a {pointers}, it must be a new one: replay those one by one, or by the API with the values.",
   "bulk.ack.replay": "Replay also those whose effects, which the old saga left, would be made a second time.",
   "bulk.selected": "{count} selected",
   "bulk.none": "Select none",

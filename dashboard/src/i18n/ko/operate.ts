@@ -266,7 +266,7 @@ export const operate = {
   "bulk.excluded": "{count}건 제외: {reason}",
   "bulk.approval": "그중 {count}건은 다른 운영자의 승인이 필요합니다.",
   "bulk.sample": "예:",
-  "bulk.fresh": "건마다 새 {pointers} 값이 필요합니다. 한 건씩 하거나 API로 값을 주세요.",
+  "bulk.fresh": "{pointers} 값이 있는 건은 새 값이 필요합니다. 그런 건은 한 건씩 하거나 API로 값을 주세요.",
   "bulk.ack.replay": "이전 사가가 남긴 효과가 한 번 더 일어나게 되는 사가도 재실행합니다.",
   "bulk.selected": "{count}건 선택",
   "bulk.none": "선택 해제",

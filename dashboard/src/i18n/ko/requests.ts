@@ -33,6 +33,7 @@ const members: [string, string][] = [
   ["has 1 to 4,000 characters", "1~4,000자여야 합니다"],
   ["has at most 100 printable characters", "출력 가능한 문자로 100자 이내여야 합니다"],
   ["has at most 2,000 bytes", "2,000바이트 이내여야 합니다"],
+  ["is that of the configured administrator's key", "설정된 관리자 키의 이름입니다"],
   ["has 1 to 64 letters, digits and `_-.`", "영문자, 숫자, `_-.`로 1~64자여야 합니다"],
   ["must not be empty: say why", "이유를 적어 주세요"],
   ["must not be empty: such a key could do nothing", "역할이 없는 키로는 아무것도 할 수 없습니다"],
