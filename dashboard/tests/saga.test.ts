@@ -26,7 +26,7 @@ input:
   properties:
     id: { type: string }
     amount: { type: integer }
-    parts: { type: array, items: { type: object, required: [order_id, payment_key, amount], properties: { order_id: { type: string }, payment_key: { type: string }, amount: { type: integer } } } }
+    parts: { type: array, maxItems: 20, items: { type: object, required: [order_id, payment_key, amount], properties: { order_id: { type: string }, payment_key: { type: string }, amount: { type: integer } } } }
 steps:
   pay:
     foreach: \${input.parts}
