@@ -513,7 +513,8 @@ async fn every_operators_command_prints_what_can_be_acted_on() {
     night.run(&format!("ops dead-letters {letter}"), "not understood").await;
     night.run(&format!("ops discard {letter} --why rubbish"), "is discarded").await;
     let sent = "insert into dead_letter (at, source, reason, headers, data) values (now(), 'elsewhere', 'not now', $1, 'x')";
-    let headers = json!({ "amends_dead_topic": server.stage.topics.inbox().as_str(), "amends_dead_partition": "0" });
+    let headers =
+        json!({ "amends_dead_topic": server.stage.topics.inbox().as_str(), "amends_dead_partition": "0" });
     sqlx::query(sent).bind(headers.to_string()).execute(&server.stage.pool).await.unwrap();
     let letter = night.json("ops dead-letters").await["dead_letters"][0]["id"].to_string();
     night.run(&format!("ops resend {letter} --why 'it is understood now'"), "is sent again").await;

@@ -379,7 +379,9 @@ async fn a_compensated_saga_is_replayed_with_a_fresh_key() {
     let server = Server::with(ApiConfig::default()).await;
     // A coupon would have to be fresh as well, but there was none.
     let key = "payment_key: { type: string, fresh: true }";
-    server.publish(&PURCHASE.replace(key, &format!("{key}\n    coupon: {{ type: string, fresh: true }}"))).await;
+    server
+        .publish(&PURCHASE.replace(key, &format!("{key}\n    coupon: {{ type: string, fresh: true }}")))
+        .await;
     server.travel(shop).await;
     let old = server.post("/purchases", &[], &purchase("p-1", 1_000, "bad-1")).await.saga();
     server.until(old, "compensated").await;
