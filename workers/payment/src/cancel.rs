@@ -95,10 +95,10 @@ fn needs_human(code: &str, message: &str) -> CallResult {
 fn remedy(code: &str) -> &'static str {
     match code {
         "NOT_CANCELABLE_PAYMENT" => {
-            "look the payment up in Toss's shop console; if it holds no money, mark the step compensated with that as evidence, else refund by bank transfer."
+            "look the payment up in Toss's shop console; if it holds no money, mark the step compensated (after the pivot: skip it) with that as evidence, else refund by bank transfer."
         }
         "EXCEED_MAX_REFUND_DUE" => {
-            "the period for refunds is over: refund by bank transfer, then mark the step compensated with its receipt."
+            "the period for refunds is over: refund by bank transfer, then mark the step compensated (after the pivot: skip it) with its receipt."
         }
         "ALREADY_CANCELED_PAYMENT" => {
             "somebody has given it all back, and not for this: compare the cancels in Toss's shop console, then skip the step, or settle it with the customer."
@@ -118,7 +118,7 @@ fn remedy(code: &str) -> &'static str {
             "ask the customer for the account to refund to, then retry with `refund_account` in the input."
         }
         _ => {
-            "look the payment up in Toss's shop console, refund it there, then mark the step compensated with evidence."
+            "look the payment up in Toss's shop console, refund it there, then mark the step compensated (after the pivot: skip it) with evidence."
         }
     }
 }

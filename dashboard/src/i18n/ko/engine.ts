@@ -246,15 +246,15 @@ const books: [string, string][] = [
 
 /** Of the payment, order, stock and HTTP workers that come with the engine. */
 const workers: [string, string][] = [
-  ["look the payment up in Toss's shop console; if it holds no money, mark the step compensated with that as evidence, else refund by bank transfer.", "토스 상점 관리자에서 결제를 조회하세요. 남은 금액이 없으면 그것을 증빙으로 보상됨으로 표시하고, 있으면 계좌로 환불하세요."],
-  ["the period for refunds is over: refund by bank transfer, then mark the step compensated with its receipt.", "환불 가능 기간이 지났습니다. 계좌로 환불한 뒤 영수증과 함께 보상됨으로 표시하세요."],
+  ["look the payment up in Toss's shop console; if it holds no money, mark the step compensated (after the pivot: skip it) with that as evidence, else refund by bank transfer.", "토스 상점 관리자에서 결제를 조회하세요. 남은 금액이 없으면 그것을 증빙으로 보상됨으로 표시하고(피벗 이후라면 건너뛰고), 있으면 계좌로 환불하세요."],
+  ["the period for refunds is over: refund by bank transfer, then mark the step compensated (after the pivot: skip it) with its receipt.", "환불 가능 기간이 지났습니다. 계좌로 환불한 뒤 영수증과 함께 보상됨으로 표시하세요(피벗 이후라면 건너뛰세요)."],
   ["ask the card company or Toss why, then retry, or refund by bank transfer.", "카드사나 토스에 이유를 확인한 뒤 재시도하거나 계좌로 환불하세요."],
   ["the method allows no partial refund: refund in full in Toss's shop console, or the part by bank transfer.", "부분 환불이 안 되는 결제 수단입니다. 토스 상점 관리자에서 전액 환불하거나, 해당 금액을 계좌로 환불하세요."],
   ["the shop's cancel limit is reached: have Toss raise it, then retry.", "상점의 취소 한도에 도달했습니다. 토스에 한도 상향을 요청한 뒤 재시도하세요."],
   ["somebody has refunded part of it: compare the cancels in Toss's shop console, then retry with the amount that is due.", "일부가 이미 환불되었습니다. 토스 상점 관리자의 취소 내역과 비교한 뒤 남은 금액으로 재시도하세요."],
   ["Toss does not know the payment under this secret key: check that the key belongs to the shop that took it.", "이 시크릿 키로는 조회되지 않는 결제입니다. 결제한 상점의 키인지 확인하세요."],
   ["ask the customer for the account to refund to, then retry with `refund_account` in the input.", "고객에게 환불 계좌를 물은 뒤 입력에 `refund_account`를 넣어 재시도하세요."],
-  ["look the payment up in Toss's shop console, refund it there, then mark the step compensated with evidence.", "토스 상점 관리자에서 결제를 조회해 환불한 뒤 증빙과 함께 보상됨으로 표시하세요."],
+  ["look the payment up in Toss's shop console, refund it there, then mark the step compensated (after the pivot: skip it) with evidence.", "토스 상점 관리자에서 결제를 조회해 환불한 뒤 증빙과 함께 보상됨으로 표시하세요(피벗 이후라면 건너뛰세요)."],
   ["There is no such payment.", "그런 결제가 없습니다."],
   ["{sku}: {asked} asked for, {left} left", "{sku}: 요청 {asked}개, 재고 {left}개"],
   ["{sku} is not in the books", "{sku}은(는) 등록되지 않은 상품입니다"],
