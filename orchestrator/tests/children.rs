@@ -403,3 +403,39 @@ async fn a_saga_that_is_cancelled_before_its_childs_order_is_carried_out_leaves_
     stage.histories_are_whole().await;
     owner.stop().await;
 }
+
+#[tokio::test]
+async fn a_child_whose_time_is_over_before_its_order_is_carried_out_is_undone_all_the_same() {
+    let (stage, owner, travel) = stage().await;
+    travel.serve(|command: &Command| Some(succeeded(command)));
+    let brief = "saga: brief\nkey: ${input.id}\nsteps:\n  stay: { saga: stay, timeout: 1ms, input: { id: \"${input.id}\" } }\n";
+    owner.engine.publish(brief).await.unwrap();
+    eventually("it owns the shards", 10_000, async || owner.engine.health.shards() == 2).await;
+    let other = stage.node("other").await;
+    eventually("they share", 10_000, async || other.engine.health.shards() == 1).await;
+    // Neither hears of what the other one starts, and both are gone before they carry out what they have not heard of.
+    stage.bus.set_faults(Faults { lose: 1.0, ..Faults::default() });
+    let mut sagas = Vec::new();
+    for n in 0..6 {
+        let node = if n % 2 == 0 { &owner } else { &other };
+        sagas.push(start(node, "brief", json!({ "id": format!("b{n}") })).await);
+    }
+    owner.kill();
+    other.kill();
+    stage.bus.set_faults(Faults::default());
+    let orders = "update outbox set created_at = now() + interval '5 seconds'";
+    let left = sqlx::query(orders).execute(&stage.pool).await.unwrap().rows_affected();
+    assert!(left > 0, "an order at least is left to the sweep");
+    let last = stage.node("last").await;
+    for saga in &sagas {
+        eventually("it has ended", 60_000, async || stage.status(*saga).await >= COMPLETED).await;
+    }
+    eventually("every child has ended", 60_000, async || {
+        stage.count("select count(*) from saga where status < 2").await == 0
+    })
+    .await;
+    let children = "select count(*) from saga c join saga p on p.id = c.parent where c.status <> p.status";
+    assert_eq!(stage.count(children).await, 0, "a child stands as its parent does");
+    stage.histories_are_whole().await;
+    last.stop().await;
+}

@@ -118,18 +118,20 @@ impl Lane {
         key: &str,
         decision: &mut Decision,
     ) {
-        let open = self.sagas.get(id).is_some_and(|saga| {
-            let track = saga.state.track(cell);
-            !saga.state.status.is_end() && track.is_some_and(|it| it.run == Run::Waiting && it.round == round)
+        let undo = CellRef { direction: Direction::Compensate, ..cell };
+        let (ordered, undone) = self.sagas.get(id).map_or((false, false), |saga| {
+            let state = &saga.state;
+            let waits = |at| state.track(at).is_some_and(|it| it.run == Run::Waiting);
+            let of_round = state.track(cell).is_some_and(|it| it.round == round) && !state.status.is_end();
+            (of_round && waits(cell), of_round && waits(undo))
         });
-        if open {
+        if ordered || undone {
             self.call_child(id, cell, round, decision);
-            // It was to be undone before the order was carried out, and there was nobody to be told.
-            let undo = CellRef { direction: Direction::Compensate, ..cell };
-            let undone = self.sagas.get(id).and_then(|saga| saga.state.track(undo));
-            if undone.is_some_and(|it| it.run == Run::Waiting) {
-                self.call_child(id, undo, round, decision);
-            }
+        }
+        // It was to be undone before the order was carried out, and there was nobody to be told; its time may be over,
+        // too. A child that there is already only hears it again.
+        if undone {
+            self.call_child(id, undo, round, decision);
         }
         decision.batch.sent.push((shard, id.0, key.to_owned()));
     }

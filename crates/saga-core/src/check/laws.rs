@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use saga_protocol::Direction;
+use saga_protocol::{Direction, Outcome};
 
 use super::model::Model;
 use super::moves::{Move, Reply};
@@ -120,6 +120,14 @@ pub(super) fn transition(
     {
         return Err(Broken(Property::AlwaysEnds, "it falls due, and nothing comes of it".to_owned()));
     }
+    // What the saga heard once it had ended it did not note: reopened, it hears that for the first time.
+    if it == Move::ParentUndoes {
+        for (cell, row) in after.state.cells.iter().zip(&mut after.rows) {
+            if cell.execute.run.is_open() || cell.execute.run == Run::Exhausted {
+                row.execute.told = None;
+            }
+        }
+    }
     if let Move::Answer(at, Reply::Final(told)) = it
         && let Some(row) = after.row_mut(at.step, at.item)
     {
@@ -148,6 +156,11 @@ pub(super) fn transition(
             Effect::Anomaly(anomaly) if anomaly.kind != "signal_after_wait" => {
                 let message = format!("an effect that nobody undoes came to light: {}", anomaly.kind);
                 return Err(Broken(Property::Undone, message));
+            }
+            Effect::Tell { ended, .. }
+                if ended.cell.direction == Direction::Compensate && ended.outcome == Outcome::Succeeded =>
+            {
+                undone(model, after, "the parent hears that its child is undone")?;
             }
             _ => {}
         }
@@ -321,7 +334,9 @@ fn state(model: &Model, before: &World, after: &World) -> Result<(), Broken> {
     awaits(model, after)?;
     match &after.state.status {
         Status::Completed if before.state.status != Status::Completed => completed(model, after),
-        Status::Compensated if before.state.status != Status::Compensated => compensated(model, after),
+        Status::Compensated if before.state.status != Status::Compensated => {
+            undone(model, after, "the saga ends compensated")
+        }
         _ => Ok(()),
     }
 }
@@ -382,7 +397,8 @@ fn completed(model: &Model, world: &World) -> Result<(), Broken> {
     Ok(())
 }
 
-fn compensated(model: &Model, world: &World) -> Result<(), Broken> {
+/// What says that it is undone has left nothing.
+fn undone(model: &Model, world: &World, said: &str) -> Result<(), Broken> {
     for (cell, row) in world.state.cells.iter().zip(&world.rows) {
         let Some(step) = model.step(cell.step) else { continue };
         if step.turn != Turn::Graph || step.harmless || !row.may_stand() {
@@ -392,7 +408,7 @@ fn compensated(model: &Model, world: &World) -> Result<(), Broken> {
         let how = if row.execute.told.is_some() { "took effect" } else { "may have taken effect" };
         return Err(Broken(
             Property::Undone,
-            format!("the saga ends compensated, and `{name}` {how} and stands"),
+            format!("{said}, and `{name}` {how} and stands"),
         ));
     }
     Ok(())

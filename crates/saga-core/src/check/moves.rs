@@ -4,13 +4,13 @@
 //! fall due while the log is not read or the worker has not reached the command; they are here so that the laws can
 //! say so of every state.
 
-use saga_protocol::{Direction, Outcome};
+use saga_protocol::{Direction, Outcome, SagaId};
 
 use super::model::{self, Model};
 use super::world::{ATTEMPT, Final, LATER, NOW, World};
 use crate::definition::{StepIx, Turn, Work};
 use crate::event::{Answer, ChildEnded, Due, Event, Operator, OperatorAction, Signal, What};
-use crate::state::{CellRef, Phase, Run, State, Status};
+use crate::state::{CellRef, Parent, Phase, Run, State, Status};
 
 /// Something that can happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub(super) enum Move {
         unfit: bool,
     },
     Cancel,
+    /// The saga is a child that has completed, and its parent is undone.
+    ParentUndoes,
     LogLost,
     /// Must change nothing.
     Idle(Idle),
@@ -103,6 +105,8 @@ pub(super) fn all(model: &Model, world: &World) -> Vec<Move> {
         }
         moves.push(Move::Cancel);
         moves.push(Move::LogLost);
+    } else if world.state.status == Status::Completed {
+        moves.push(Move::ParentUndoes);
     }
     for (at, &come) in world.signals.iter().enumerate() {
         let waits = model.signals.get(at).map_or(0, |name| waits(model, name));
@@ -264,6 +268,11 @@ pub(super) fn event(model: &Model, world: &World, it: Move) -> (State, Event) {
             let (who, why) = (String::new(), String::new());
             let action = OperatorAction::Compensate;
             What::Operator(Operator { who, why, revision: state.revision, action })
+        }
+        Move::ParentUndoes => {
+            let saga = SagaId(uuid::Uuid::nil());
+            state.parent = Some(Parent { saga, step: StepIx(0), item: None, round: 1 });
+            What::ParentCompensates
         }
         Move::LogLost => What::LogLost,
         Move::Idle(idle) => idle_event(model, &mut state, idle),

@@ -32,7 +32,7 @@ pub(super) fn is_postponed(first: Option<(StepIx, Option<u32>)>, it: Move) -> bo
         Move::Answer(at, _) | Move::Due { at, .. } => other(at),
         Move::Idle(idle) => idle.cell().is_some_and(other),
         Move::AllDue { .. } | Move::Signal { .. } => true,
-        Move::Start | Move::Deadline | Move::Cancel | Move::LogLost => false,
+        Move::Start | Move::Deadline | Move::Cancel | Move::ParentUndoes | Move::LogLost => false,
     }
 }
 

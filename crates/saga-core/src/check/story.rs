@@ -78,6 +78,7 @@ fn happens(model: &Model, world: &World, it: Move) -> String {
             }
         }
         Move::Cancel => "an operator cancels".to_owned(),
+        Move::ParentUndoes => "the saga is a child, and its parent has it undone".to_owned(),
         Move::LogLost => "the log loses records, and what is in flight is sent again".to_owned(),
         Move::Idle(Idle::Again(at, told)) => {
             format!("the answer of {} arrives once more: {}", work(model, at), final_word(told))

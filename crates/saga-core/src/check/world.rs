@@ -146,6 +146,7 @@ impl World {
         let state = &mut self.state;
         state.revision = state.revision.min(REVISION);
         state.started = NOW;
+        state.parent = None;
         state.deadline = state.deadline.map(|_| LATER);
         match &mut state.phase {
             Phase::Unwinding { cause } | Phase::PivotOpen { stop: Some(cause) } => *cause = Cause::Deadline,
