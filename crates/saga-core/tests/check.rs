@@ -179,7 +179,11 @@ fn a_child_with_a_pivot_cannot_stand_where_it_may_have_to_be_undone() {
     ));
     let Verdict::Refuted(it) = check(&last, &[&child], Limits::default()).verdict else { panic!() };
     assert_eq!((it.property, it.story.len()), (Property::Undone, 4));
-    assert!(tell(&it.story).contains("the saga is a child, and its parent has it undone: "), "{}", tell(&it.story));
+    assert!(
+        tell(&it.story).contains("the saga is a child, and its parent has it undone: "),
+        "{}",
+        tell(&it.story)
+    );
     let fine = must_load(&whole(
         "  b: {worker: w, action: a, compensation: u}\n  a: {after: [b], pivot: true, saga: shipping}\n",
     ));

@@ -121,7 +121,7 @@ pub(super) fn transition(
         return Err(Broken(Property::AlwaysEnds, "it falls due, and nothing comes of it".to_owned()));
     }
     // What the saga heard once it had ended it did not note: reopened, it hears that for the first time.
-    if it == Move::ParentUndoes {
+    if it == Move::ParentUndoes && !after.state.status.is_end() {
         for (cell, row) in after.state.cells.iter().zip(&mut after.rows) {
             if cell.execute.run.is_open() || cell.execute.run == Run::Exhausted {
                 row.execute.told = None;
@@ -406,10 +406,7 @@ fn undone(model: &Model, world: &World, said: &str) -> Result<(), Broken> {
         }
         let name = &step.name;
         let how = if row.execute.told.is_some() { "took effect" } else { "may have taken effect" };
-        return Err(Broken(
-            Property::Undone,
-            format!("{said}, and `{name}` {how} and stands"),
-        ));
+        return Err(Broken(Property::Undone, format!("{said}, and `{name}` {how} and stands")));
     }
     Ok(())
 }

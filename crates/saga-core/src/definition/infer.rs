@@ -297,7 +297,11 @@ impl<'s> Walk<'_, '_, 's> {
                 self.not_null(b, &right, sum);
                 let number = common(operator, a, b, left.kinds(), right.kinds());
                 let sum = sum.without(Kinds::NUMBER).or(number);
-                if sum.meets(Kinds::ANY) { Type::kind(sum) } else { self.do_not_mix(a, b) }
+                if !sum.meets(Kinds::ANY) {
+                    return self.do_not_mix(a, b);
+                }
+                self.may_not_mix(operator, (a, &left), (b, &right));
+                Type::kind(sum)
             }
             Binary::Subtract | Binary::Multiply | Binary::Divide | Binary::Modulo => {
                 if !both.meets(Kinds::NUMBER) {
@@ -307,7 +311,11 @@ impl<'s> Walk<'_, '_, 's> {
                 self.not_null(a, &left, Kinds::NUMBER);
                 self.not_null(b, &right, Kinds::NUMBER);
                 let number = common(operator, a, b, left.kinds(), right.kinds());
-                if number.meets(Kinds::ANY) { Type::kind(number) } else { self.do_not_mix(a, b) }
+                if !number.meets(Kinds::ANY) {
+                    return self.do_not_mix(a, b);
+                }
+                self.may_not_mix(operator, (a, &left), (b, &right));
+                Type::kind(number)
             }
             Binary::Less | Binary::LessOrEqual | Binary::Greater | Binary::GreaterOrEqual => {
                 if !both.meets(Kinds::NUMBER.or(Kinds::TEXT).or(Kinds::BOOL)) {
@@ -350,6 +358,24 @@ impl<'s> Walk<'_, '_, 's> {
                 Type::kind(Kinds::BOOL)
             }
         }
+    }
+
+    /// Two numbers that mix in some sagas and park the others: where schemas say that both are numbers, and not which.
+    fn may_not_mix(&mut self, operator: Binary, (a, left): (&Ast, &Type<'s>), (b, right): (&Ast, &Type<'s>)) {
+        let numbers = [left.kinds(), right.kinds()].map(|kinds| kinds.without(Kinds::NULL));
+        let known = numbers.iter().all(|kinds| !kinds.meets(Kinds::ANY.without(Kinds::NUMBER)));
+        let both_are = |one: Kinds| numbers.iter().all(|kinds| *kinds == one);
+        let same = both_are(Kinds::WHOLE) || both_are(Kinds::FRACTION);
+        let adapts = number::adapts(operator, a, b) || number::adapts(operator, b, a);
+        if !known || same || adapts {
+            return;
+        }
+        let message = format!(
+            "where one is whole and the other a fraction these do not mix: {} and {}",
+            shown(a),
+            shown(b)
+        );
+        self.fault(message, "double(…) around both makes fractions of them, int(…) whole numbers");
     }
 
     fn do_not_mix(&mut self, a: &Ast, b: &Ast) -> Type<'s> {

@@ -140,6 +140,8 @@ const steps: [string, string][] = [
   ["mark the member of `properties` that it is in, from the top of `input`", "`input`의 맨 위에서 `properties`로만 닿는 멤버에 표시하세요"],
   ["`{key}` never applies: {why}", "`{key}`은(는) 적용될 수 없습니다. {why}"],
   ["a whole number and a fraction do not mix: {one} and {other}", "정수와 소수는 함께 계산할 수 없습니다: {one}, {other}"],
+  ["where one is whole and the other a fraction these do not mix: {one} and {other}", "한쪽이 정수이고 다른 쪽이 소수이면 함께 계산할 수 없습니다: {one}, {other}"],
+  ["double(…) around both makes fractions of them, int(…) whole numbers", "double(…)은 둘 다 소수로, int(…)는 둘 다 정수로 바꿉니다"],
   ["double(…) makes a fraction of a whole number, int(…) a whole number of a fraction", "double(…)은 정수를 소수로, int(…)는 소수를 정수로 바꿉니다"],
   ["the deadline passes first, and the saga is undone", "그보다 먼저 기한이 지나 사가를 되돌립니다"],
   ["make it shorter than the `deadline`, or the `deadline` longer", "`deadline`보다 짧게 쓰거나 `deadline`을 늘리세요"],
