@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use saga_core::definition::{Step, Turn, Work};
+use saga_core::definition::{Step, Turn, Work, item_name};
 use saga_core::state::Cause;
 use saga_core::{
     Cell, CellRef, Definition, Event, Millis, OperatorAction, Phase, Run, State, StepIx, What, Why,
@@ -130,8 +130,7 @@ pub fn step_name(definition: &Definition, step: StepIx) -> Option<String> {
 
 /// A step's name, or the spelling of one item of it.
 pub fn cell_name(definition: &Definition, at: CellRef) -> Option<String> {
-    let step = step_name(definition, at.step)?;
-    Some(at.item.map_or_else(|| step.clone(), |item| format!("{step}[{item}]")))
+    Some(item_name(&step_name(definition, at.step)?, at.item))
 }
 
 /// Steps that took effect, or may have, and have not been undone: those that can be, child sagas, and those after which

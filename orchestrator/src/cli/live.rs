@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reqwest::Method;
 use saga_core::Definition;
-use saga_core::definition::Work;
+use saga_core::definition::{Work, item_name};
 use saga_core::simulate::{Expect, Happening, Live, Scenario, ScenarioFile, has};
 use serde_json::Value;
 
@@ -130,7 +130,7 @@ async fn compare(
     differs("ends", expect.ends.clone(), saga.summary.status.clone());
     for (step, why) in expect.parked.iter().flatten() {
         let parked =
-            saga.parked.as_ref().and_then(|it| Some((named(it.step.as_ref()?, it.item), it.why.clone())));
+            saga.parked.as_ref().and_then(|it| Some((item_name(it.step.as_ref()?, it.item), it.why.clone())));
         let found = parked.map_or("nothing".to_owned(), |(step, why)| format!("{step}: {why}"));
         differs("parked", format!("{step}: {why}"), found);
     }
@@ -167,13 +167,8 @@ async fn compare(
     Ok(wrong)
 }
 
-/// A step as scenarios spell it: of a `foreach` the item, `wrap[0]`.
-fn named(step: &str, item: Option<u32>) -> String {
-    item.map_or_else(|| step.to_owned(), |item| format!("{step}[{item}]"))
-}
-
 fn names<'v>(steps: impl Iterator<Item = &'v StepView>) -> Vec<String> {
-    steps.map(|it| named(&it.step, it.item)).collect()
+    steps.map(|it| item_name(&it.step, it.item)).collect()
 }
 
 /// Whether anything was asked of anybody: a `foreach` over nothing has succeeded, and what was skipped at once is done.

@@ -3,6 +3,7 @@
 //! Pure text from the API's answers, so that goldens hold it. It must not ask anything itself.
 
 use chrono::{DateTime, Utc};
+use saga_core::definition::item_name;
 
 use super::style::{Style, Tone, amount, span};
 use crate::api::view::{Failure, Happening, HistoryEvent, LetterLine, SagaView, StepView};
@@ -21,7 +22,8 @@ pub struct Timeline<'a> {
 impl<'a> Timeline<'a> {
     /// A timeline of a saga. Its steps must be known; its state may change meanwhile.
     pub fn new(saga: &'a SagaView, style: Style) -> Self {
-        let widest = saga.steps.iter().map(|it| name(&it.step, it.item).chars().count()).max().unwrap_or(0);
+        let widest =
+            saga.steps.iter().map(|it| item_name(&it.step, it.item).chars().count()).max().unwrap_or(0);
         Self { saga, style, width: widest.clamp(12, STEP_WIDTH_MAX) }
     }
 
@@ -48,7 +50,7 @@ impl<'a> Timeline<'a> {
     }
 
     fn words(&self, it: &Happening) -> Option<(Tone, &'static str, String, String)> {
-        let step = it.step.as_deref().map(|step| name(step, it.item)).unwrap_or_default();
+        let step = it.step.as_deref().map(|step| item_name(step, it.item)).unwrap_or_default();
         let by = it.who.as_deref().map(|who| format!("by {who}")).unwrap_or_default();
         let why = it.why.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
         Some(match it.kind.as_str() {
@@ -153,7 +155,7 @@ impl<'a> Timeline<'a> {
         let since =
             track.last_sent_at.map(|at| format!(", sent {} ago", span((now - at).num_milliseconds())));
         let tries = track.attempts_max.map(|max| format!(", try {} of {max}", track.charged.max(1)));
-        let step = format!("{:<width$}", name(&it.step, it.item), width = self.width);
+        let step = format!("{:<width$}", item_name(&it.step, it.item), width = self.width);
         let head = self.style.paint(tone, &format!("{shape} {step}"));
         let child = it.child.map(|child| format!(" for saga {child}"));
         let (since, tries, child) =
@@ -198,10 +200,6 @@ impl<'a> Timeline<'a> {
         lines.push(self.footer(now));
         lines.join("\n")
     }
-}
-
-fn name(step: &str, item: Option<u32>) -> String {
-    item.map_or_else(|| step.to_owned(), |item| format!("{step}[{item}]"))
 }
 
 fn spell(failure: &Failure) -> String {

@@ -9,7 +9,7 @@ use super::model::Model;
 use super::moves::{self, Idle, Move, Reply};
 use super::world::{Final, World};
 use super::{Beat, Depth};
-use crate::definition::{StepIx, Work};
+use crate::definition::{StepIx, Work, item_name};
 use crate::state::{CellRef, Phase, Run, Status, Why};
 use crate::transition::Effect;
 
@@ -34,8 +34,7 @@ pub(super) fn tell(model: &Model, depth: Depth, path: &[(u16, u16)]) -> Vec<Beat
 }
 
 fn name(model: &Model, ix: StepIx, item: Option<u32>) -> String {
-    let name = model.step(ix).map(|it| it.name.as_str()).unwrap_or_default();
-    item.map_or_else(|| name.to_owned(), |item| format!("{name}[{item}]"))
+    item_name(model.step(ix).map(|it| it.name.as_str()).unwrap_or_default(), item)
 }
 
 /// A track in words: `pay (payment.confirm)`.

@@ -272,3 +272,8 @@ impl Definition {
         self.steps.iter().zip(0u16..).map(|(step, at)| (StepIx(at), step))
     }
 }
+
+/// A step's name as everybody spells it; of a `foreach` one item: `wrap[0]`.
+pub fn item_name(step: &str, item: Option<u32>) -> String {
+    item.map_or_else(|| step.to_owned(), |item| format!("{step}[{item}]"))
+}

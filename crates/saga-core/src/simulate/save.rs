@@ -12,7 +12,7 @@ use super::expect::{first_sent, why_word};
 use super::play::{TRAVEL_MS, play};
 use super::script::PACE_MS;
 use super::{Run, ScenarioFile, Taken, tell, verify};
-use crate::definition::Definition;
+use crate::definition::{Definition, item_name};
 use crate::event::{OperatorAction, What};
 use crate::state::{CellRef, Status};
 use crate::transition::Effect;
@@ -94,7 +94,7 @@ fn tries(definition: &Definition, taken: &[Taken]) -> Tries {
     for it in taken {
         match &it.event.what {
             What::Answer(answer) => {
-                let step = tell::item(answer.step.as_str(), answer.item);
+                let step = item_name(answer.step.as_str(), answer.item);
                 let key = (step, answer.direction == Direction::Compensate);
                 let rounds = all.entry(key).or_default();
                 let tried = rounds.entry(answer.round).or_default().entry(answer.attempt).or_default();

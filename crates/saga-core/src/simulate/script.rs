@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::expect::Expect;
 use crate::definition::fields::parse_duration;
+use crate::definition::item_name;
 use crate::event::OperatorAction;
 
 /// A file of scenarios of one definition.
@@ -295,7 +296,7 @@ impl Script {
         attempt: u32,
     ) -> Option<Try> {
         let all = if back { &self.compensate } else { &self.execute };
-        let own = item.and_then(|item| all.get(&format!("{step}[{item}]")));
+        let own = item.and_then(|_| all.get(&item_name(step, item)));
         let nth = |n: u32, len: usize| {
             usize::try_from(n.saturating_sub(1)).unwrap_or(usize::MAX).min(len.saturating_sub(1))
         };

@@ -3,7 +3,7 @@
 use saga_protocol::{Direction, Outcome};
 
 use super::{Line, Mark};
-use crate::definition::{Definition, StepIx, Work};
+use crate::definition::{Definition, StepIx, Work, item_name};
 use crate::event::{Answer, Event, OperatorAction, What};
 use crate::state::{Phase, Run, State, Status};
 use crate::transition::{Effect, Transition};
@@ -27,7 +27,7 @@ pub(super) fn lines(
         What::Start => line(Mark::Note, None, "started".to_owned()),
         What::Answer(answer) => {
             let step = definition.find(answer.step.as_str());
-            let name = item(answer.step.as_str(), answer.item);
+            let name = item_name(answer.step.as_str(), answer.item);
             let (mark, text) = answered(definition, step, answer);
             match ignored {
                 Some(reason) => line(Mark::Note, Some(name), format!("{text}: ignored, {reason}")),
@@ -168,9 +168,5 @@ const fn action(action: &OperatorAction) -> &'static str {
 
 /// A step's name with its item.
 pub(super) fn name_of(definition: &Definition, step: StepIx, index: Option<u32>) -> String {
-    item(definition.step(step).map(|it| it.name.as_str()).unwrap_or_default(), index)
-}
-
-pub(super) fn item(name: &str, item: Option<u32>) -> String {
-    item.map_or_else(|| name.to_owned(), |item| format!("{name}[{item}]"))
+    item_name(definition.step(step).map(|it| it.name.as_str()).unwrap_or_default(), index)
 }

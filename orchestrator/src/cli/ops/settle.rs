@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use clap::Subcommand;
 use reqwest::Method;
+use saga_core::definition::item_name;
 use saga_protocol::SagaId;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -297,8 +298,8 @@ fn asked_for(request: &Value) -> String {
     let text = |name: &str| request.get(name).and_then(Value::as_str);
     let mut words = text("action").unwrap_or("?").to_owned();
     if let Some(step) = text("step") {
-        let item = request.get("item").and_then(Value::as_u64).map(|item| format!("[{item}]"));
-        words.push_str(&format!(" {step}{}", item.unwrap_or_default()));
+        let item = request.get("item").and_then(Value::as_u64).and_then(|item| u32::try_from(item).ok());
+        words.push_str(&format!(" {}", item_name(step, item)));
     }
     for name in ["input", "output", "evidence"] {
         if let Some(brought) = request.get(name).filter(|it| !it.is_null()) {
