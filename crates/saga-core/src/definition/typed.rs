@@ -153,8 +153,8 @@ fn yields(
         // Its own mistakes are told already.
         Shape::Whole(expression) => scene.infer(expression, &mut Vec::new()).kinds(),
         Shape::Text => Kinds::TEXT,
-        Shape::List => Kinds::LIST,
-        Shape::Object => Kinds::OBJECT,
+        Shape::List(_) => Kinds::LIST,
+        Shape::Object(_) => Kinds::OBJECT,
     };
     if !found.meets(wanted) {
         told.add(
