@@ -55,7 +55,7 @@ export function AuditPage() {
       link.click();
       URL.revokeObjectURL(url);
     } catch (error) {
-      toast(problemWords(error, t, said), "parked", "rejected");
+      toast(problemWords(error, t, said, "question"), "parked", "rejected");
     } finally {
       setSaving(false);
     }

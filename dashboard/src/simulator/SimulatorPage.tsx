@@ -102,7 +102,7 @@ function Play({ name, takes, source, back, onBegin }: { name: string; takes: unk
       {back !== null && <p className="muted">{t("simulator.draft")} <Link to="/editor" search={back}>{t("simulator.draft.back")}</Link></p>}
       {played && <Standing played={played} />}
       {asked.isError && (
-        <Section><ProblemLine error={asProblem(asked.error)} />
+        <Section><ProblemLine error={asProblem(asked.error)} sent="question" />
           {moves.length > 0 && <p className="row"><Button onClick={() => setMoves(moves.slice(0, -1))}>{t("simulator.back")}</Button></p>}
         </Section>
       )}
