@@ -100,6 +100,28 @@ test("the reason that was begun for one hold is not the next one's", async () =>
   await close();
 });
 
+test("a hold whose answer was lost is not set a second time by who clicks again", async () => {
+  const { page, go, close } = await visit(browser);
+  await publishCheckout("dashboard-held");
+  await go("/definitions/dashboard-held");
+  const dialog = page.getByRole("dialog");
+  await page.getByRole("button", { name: "Hold", exact: true }).click();
+  await dialog.getByLabel("Why").fill("the bank is down");
+  await page.route("**/ops/holds", async (route) => {
+    held.push(await (await route.fetch()).json() as { id: string });
+    await route.abort();
+  }, { times: 1 });
+  await dialog.getByRole("button", { name: "Hold dashboard-held back", exact: true }).click();
+  await dialog.getByRole("alert").filter({ hasText: "It is not known whether it was taken in." }).waitFor();
+  await dialog.getByRole("status").filter({ hasText: "It is held back already: “the bank is down”" }).waitFor();
+  await accessible(page, "a hold that is there already");
+  // It can be meant all the same; then it says so.
+  expect(await dialog.getByRole("button", { name: "Hold dashboard-held back", exact: true }).count()).toBe(0);
+  await dialog.getByRole("button", { name: "Hold dashboard-held back once more" }).waitFor();
+  expect(held.length).toBe(1);
+  await close();
+});
+
 test("scenarios stay while the definition is written, and are run once it is right", async () => {
   const { page, go, close } = await visit(browser);
   const right = await checkout("dashboard-kept");
