@@ -56,7 +56,14 @@ test("what is written in a dialog is given up only by who says so; a key that is
   await accessible(page, "giving up what was written");
   await sure.getByRole("button", { name: "Cancel" }).click();
   expect(await dialog.getByLabel("Why").inputValue()).toBe("the bank is down");
+  // No other page is gone to from within it, nor anything else begun.
+  await page.keyboard.press("Control+k");
+  expect(await page.getByRole("combobox").count()).toBe(0);
+  expect(await dialog.count()).toBe(1);
+  expect(await dialog.getByLabel("Why").inputValue()).toBe("the bank is down");
   await page.keyboard.press("Escape");
+  await page.keyboard.press("Control+k");
+  expect(await page.getByRole("combobox").count()).toBe(0);
   await sure.getByRole("button", { name: "Give it up" }).click();
   await expect.poll(() => dialog.count()).toBe(0);
   await go("/settings");
@@ -67,6 +74,8 @@ test("what is written in a dialog is given up only by who says so; a key that is
   await dialog.getByText("This is the only time the key is shown.").waitFor();
   await page.keyboard.press("Escape");
   await page.mouse.click(5, 400);
+  await page.keyboard.press("Control+k");
+  expect(await page.getByRole("combobox").count()).toBe(0);
   await dialog.getByText("This is the only time the key is shown.").waitFor();
   await dialog.getByRole("button", { name: "Close" }).last().click();
   await expect.poll(() => dialog.count()).toBe(0);
