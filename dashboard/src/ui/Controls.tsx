@@ -48,6 +48,13 @@ export function Input(props: ComponentProps<"input">) {
   return <input {...props} className={`input${props.className ? ` ${props.className}` : ""}`} />;
 }
 
+/** Written first and applied then: its text follows what applies when that changes, and is the writer's until then. */
+export function Applied({ value, ...rest }: { value: string } & Omit<ComponentProps<"input">, "value" | "defaultValue" | "ref">) {
+  const field = useRef<HTMLInputElement>(null);
+  useEffect(() => { if (field.current) field.current.value = value; }, [value]);
+  return <Input {...rest} ref={field} defaultValue={value} />;
+}
+
 export function Textarea(props: TextareaHTMLAttributes<HTMLTextAreaElement>) {
   return <textarea rows={3} {...props} className={`input${props.className ? ` ${props.className}` : ""}`} />;
 }
