@@ -52,10 +52,10 @@ export function BulkDialog({ set, onClose }: { set: BulkSet; onClose: () => void
   });
   const amount = amounts(preview.data?.amount, language);
   const count = preview.data?.sagas ?? 0;
-  const seen = acknowledgement(chosen);
+  const seen = acknowledgement(chosen, set.must);
   const fresh = set.fresh ? [] : preview.data?.needs_fresh ?? [];
   return (
-    <Dialog open onClose={onClose} wide title={t("bulk.title")} description={<p>{t("bulk.about")}</p>}>
+    <Dialog open onClose={onClose} wide written={set.fresh !== undefined || set.why !== undefined} title={t("bulk.title")} description={<p>{t("bulk.about")}</p>}>
       <form className="stack" onSubmit={(event) => { event.preventDefault(); start.mutate(); }}>
         <div className="row wrap">
           <Field label={t("bulk.what")}>{(id) => (

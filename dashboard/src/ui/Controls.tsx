@@ -74,14 +74,14 @@ export function Check({ label, ...rest }: { label: ReactNode } & Omit<InputHTMLA
 
 /**
  * Nothing that is written here is lost by a slip: a click beside it does nothing, and Esc asks first. `fast` holds what is
- * shown only once: it is left by its own buttons alone.
+ * shown only once: it is left by its own buttons alone. `written`: something was, before it opened.
  */
-export function Dialog({ open, onClose, title, description, children, wide = false, fast = false }:
-  { open: boolean; onClose: () => void; title: string; description?: ReactNode; children: ReactNode; wide?: boolean; fast?: boolean }) {
+export function Dialog({ open, onClose, title, description, children, wide = false, fast = false, written: before = false }:
+  { open: boolean; onClose: () => void; title: string; description?: ReactNode; children: ReactNode; wide?: boolean; fast?: boolean; written?: boolean }) {
   const t = useT();
-  const written = useRef(false);
+  const written = useRef(before);
   const [leaving, setLeaving] = useState(false);
-  useEffect(() => { written.current = false; }, [open]);
+  useEffect(() => { written.current = before; }, [open, before]);
   const escape = (event: KeyboardEvent) => {
     if (!fast && !written.current && !composing(event)) return;
     event.preventDefault();
