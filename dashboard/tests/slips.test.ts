@@ -384,3 +384,17 @@ test("how one signs in is asked until it is known, and what is open meanwhile st
   await page.getByLabel("Token or API key").waitFor();
   await close();
 });
+
+test("a server that does not say how one signs in is not told to be open to everybody", async () => {
+  const { page, context, go, close } = await visit(browser);
+  await context.route("**/auth/*", (route) => route.fulfill(FAILED));
+  await go("/settings");
+  await page.getByText("What you may do here could not be found out").first().waitFor();
+  expect(await page.getByText("This server has no sign-in").count()).toBe(0);
+  // One that knows of no sign-in has none.
+  await context.unroute("**/auth/*");
+  await context.route("**/auth/*", (route) => route.fulfill({ status: 404, contentType: "application/problem+json", body: JSON.stringify({ title: "absent" }) }));
+  await go("/settings");
+  await page.getByText("This server has no sign-in").waitFor();
+  await close();
+});
