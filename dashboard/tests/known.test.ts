@@ -161,6 +161,7 @@ test("a replay that needs a second person is asked for by a job", async () => {
   await make.click();
   await dialog.getByText("1 saga", { exact: true }).waitFor();
   expect(await dialog.getByText("it must be a new one").count()).toBe(0);
+  await dialog.getByText("at no step 1", { exact: true }).waitFor();
   // What was written before is in this dialog too, and is not dropped by a slip.
   await page.keyboard.press("Escape");
   await page.getByRole("alertdialog").getByRole("button", { name: "Cancel" }).click();

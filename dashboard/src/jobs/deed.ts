@@ -10,6 +10,9 @@ import { money } from "../i18n/format";
  */
 export interface BulkSet { filter?: string; sagas?: string[]; kind?: "action" | "replay"; action?: ActionName; name?: string; version?: string; fresh?: Record<string, Record<string, string>>; why?: string; must?: boolean }
 
+/** What the engine counts under a step's name that stands at no step, such as what has ended. No step is called so. */
+export const NO_STEP = "-";
+
 /** A filter may find more by the time that one clicks: no more are acted on than the button says. */
 export function bound(set: BulkSet, preview: Pick<JobPreview, "sagas"> | undefined): Pick<JobRequest, "sagas_max"> {
   return set.filter === undefined || preview === undefined ? {} : { sagas_max: preview.sagas };

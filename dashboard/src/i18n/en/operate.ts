@@ -281,6 +281,7 @@ export const operate = {
   "bulk.go.abandon_one": "End 1 saga, {amount} stays",
   "bulk.go.replay": "Replay {count} sagas ({amount})",
   "bulk.go.replay_one": "Replay 1 saga ({amount})",
+  "bulk.no_step": "at no step",
   "bulk.no_amount": "no amount",
   "jobs.asked": "What awaits your approval",
   "jobs.amount": "Money behind it",

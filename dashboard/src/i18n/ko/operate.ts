@@ -281,6 +281,7 @@ export const operate = {
   "bulk.go.abandon_one": "1건 중단, {amount} 그대로",
   "bulk.go.replay": "{count}건 재실행 ({amount})",
   "bulk.go.replay_one": "1건 재실행 ({amount})",
+  "bulk.no_step": "단계에 멈추지 않음",
   "bulk.no_amount": "금액 없음",
   "jobs.asked": "승인할 내용",
   "jobs.amount": "걸린 금액",
