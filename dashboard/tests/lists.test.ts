@@ -183,6 +183,8 @@ test("the audit's fields are applied together, keep the focus, and are cleared t
   expect([await field("Who").inputValue(), await field("On what").inputValue()]).toEqual(["nobody", "of-nothing"]);
   await page.getByLabel("From").fill("2026-01-01T00:00");
   await page.waitForURL(/after_at=/);
+  // What is dimmed is the answer before.
+  await expect.poll(() => page.locator("[aria-busy=true]").count()).toBe(0);
   await accessible(page, "an audit that is filtered");
   // What is written and not applied yet is cleared too.
   await field("What").fill("saga.retry");
