@@ -76,7 +76,7 @@ export function AuditPage() {
     <Page title={t("audit")} lead={t("audit.lead")} actions={(
       <>
         <form ref={form} className="row wrap" onSubmit={(event) => { event.preventDefault(); apply(event.currentTarget); }}>
-          {FILTERS.map((it) => <Applied key={it} name={it} aria-label={t(`audit.${it}`)} placeholder={t(`audit.${it}`)} value={search[it] ?? ""} style={{ width: 130 }} {...(it === "who" ? { "data-search": true } : {})} />)}
+          {FILTERS.map((it) => <Applied key={it} name={it} aria-label={t(`audit.${it}`)} placeholder={t(`audit.${it}`)} value={search[it] ?? ""} style={{ width: 116 }} {...(it === "who" ? { "data-search": true } : {})} />)}
           <IconButton type="submit" icon="search" label={t("filter.label")} />
         </form>
         {TIMES.map((it) => (

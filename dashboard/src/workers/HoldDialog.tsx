@@ -41,7 +41,7 @@ export function HoldDialog({ target, onClose }: { target: HoldTarget; onClose: (
         <Field label={t("act.why")}>{(id) => <Textarea id={id} rows={2} required value={why} onChange={(event) => setWhy(event.target.value)} />}</Field>
         <Unread of={known} what={t("holds")} />
         {already.map((it) => (
-          <p key={it.id} className="row wrap tone-late" role="status"><Icon name="hold" /><span>{t("holds.already")} “{it.why}” — {it.by}, <Ago at={it.at} />{it.until && <> · {t("holds.until")} <Until at={it.until} /></>}. {t("holds.already.about")}</span></p>
+          <p key={it.id} className="state tone-late" style={{ whiteSpace: "normal" }} role="status"><Icon name="hold" size={12} /><span>{t("holds.already")} “{it.why}” — {it.by}, <Ago at={it.at} />{it.until && <> · {t("holds.until")} <Until at={it.until} /></>}. {t("holds.already.about")}</span></p>
         ))}
         <ProblemLine error={hold.error} />
         <DialogEnd><Button onClick={onClose}>{t("cancel")}</Button><Button type="submit" kind="danger" disabled={why.trim() === ""} busy={hold.isPending}>{t(already.length > 0 ? "holds.go.again" : "holds.go", { what })}</Button></DialogEnd>
