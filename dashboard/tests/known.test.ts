@@ -179,7 +179,12 @@ test("a replay that needs a second person is asked for by a job", async () => {
   await publishCheckout(name, (yaml) => yaml.replace(/^saga: .*$/m, "$&\napproval: { actions: [replay], above: 10000 }"));
   const saga = await place(fresh("second"), "reject_card", 60_000, `/${name}`);
   await status(saga, "compensated");
-  const { page, go, close } = await visit(browser);
+  const { page, context, go, close } = await visit(browser);
+  // Of what the engine warns.
+  await context.route(`**/sagas/${saga}/replay`, async (route) => {
+    const answer = await route.fetch();
+    return route.fulfill({ response: answer, json: { ...await answer.json() as object, warnings: ["pay is made a second time"] } });
+  });
   await go(`/sagas/${saga}`);
   await page.getByRole("button", { name: "Replay" }).click();
   const dialog = page.getByRole("dialog");
@@ -197,6 +202,9 @@ test("a replay that needs a second person is asked for by a job", async () => {
   await page.keyboard.press("Escape");
   await page.getByRole("alertdialog").getByRole("button", { name: "Cancel" }).click();
   await dialog.getByLabel("Why").fill("the customer has another card");
+  // The engine refuses it to who has not seen that.
+  expect(await dialog.getByRole("button").last().isDisabled()).toBe(true);
+  await dialog.getByLabel("Replay it all the same").check();
   await dialog.getByRole("button").last().click();
   await page.waitForURL(/\/jobs\//);
   const [, job] = /jobs\/([^?]+)/.exec(page.url()) ?? [];
