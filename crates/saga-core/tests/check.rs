@@ -325,7 +325,7 @@ const STAY: &str = "saga: stay\ninput: {type: object, required: [id, nights], ad
 #[test]
 fn a_child_that_can_never_start_or_never_yields_what_is_read_is_refuted() {
     let stay = must_load(STAY);
-    let input = "input: {type: object, required: [id, n], properties: {id: {type: string}, n: {type: integer}, who: {type: string}, more: {type: object, additionalProperties: false, properties: {id: {type: string}}}}}\n";
+    let input = "input: {type: object, required: [id, n, who, more], properties: {id: {type: string}, n: {type: integer}, who: {type: string}, more: {type: object, additionalProperties: false, properties: {id: {type: string}}}}}\n";
     let verdict = |steps: &str| {
         let text = format!("saga: trip\n{input}steps:\n{steps}");
         check(&must_load(&text), &[&stay], Limits::default()).verdict
@@ -341,7 +341,8 @@ fn a_child_that_can_never_start_or_never_yields_what_is_read_is_refuted() {
             "it takes no `input.guests[1]` without `name`",
         ),
         ("'${input.more}'", "it takes no `input` without `nights`"),
-        ("null", "`input` is null, and it takes an object"),
+        ("null", "it takes no `input` without `id`"),
+        ("[1]", "`input` is a list, and it takes an object"),
     ] {
         let Verdict::Refuted(it) = verdict(&stays(given)) else { panic!("{given}") };
         assert_eq!(it.property, Property::Reachable);
