@@ -25,6 +25,8 @@ const keys: [string, string][] = [
   ["{what} has no `{key}`", "{what}: `{key}` 키가 없습니다"],
   ["{what} cannot have `{key}`: {why}", "{what}: `{key}` 키를 쓸 수 없습니다. {why}"],
   ["did you mean `{key}`?", "`{key}`인가요?"],
+  ["JSON Schema has no keyword `{key}`", "JSON Schema에 `{key}` 키워드는 없습니다"],
+  ["write `{key}`; a word of your own begins with `x-`", "`{key}`을(를) 쓰세요. 직접 만든 말은 `x-`로 시작합니다"],
   ["known are {keys}", "쓸 수 있는 키: {keys}"],
   ["remove it", "지우세요"],
   ["leave it away", "빼세요"],
