@@ -429,6 +429,15 @@ fn words_of_a_schema_that_are_no_slips_are_left_alone() {
 }
 
 #[test]
+fn keys_of_a_wait_that_have_no_effect_keep_nothing_published_waiting() {
+    let text = "saga: t\nsteps:\n  a: { wait: { signal: s, timeout: 1h }, timeout: 2h, on_rejected: park }\n  b: { wait: { for: 1h }, timeout: 3s, on_exhausted: park }\n";
+    let codes: Vec<&str> = load(text).map(|it| it.name).unwrap_err().iter().map(|it| it.code).collect();
+    assert_eq!(codes, ["E020", "E022", "E020", "E022"]);
+    let published = saga_core::definition::load_published(text).unwrap();
+    assert_eq!(published.steps.iter().map(|it| it.timeout_ms).collect::<Vec<_>>(), [3_600_000, 3_600_000]);
+}
+
+#[test]
 fn a_misspelt_keyword_that_is_published_keeps_nothing_waiting() {
     let text = "saga: t\ninput: { require: [a] }\nsteps: { a: { worker: w, action: a, compensation: u } }";
     assert_eq!(
