@@ -308,6 +308,8 @@ fn bombs_are_refused_and_quickly() {
             [0]
         .contains("E0")
     );
+    let values = told(&format!("saga: s\nx: [{}a]\n", "a,".repeat(50_100)));
+    assert!(values[0].contains("this is more than a definition may hold"), "{values:?}");
     let many: String =
         (0..201).map(|n| format!("  s{n}: {{ worker: w, action: a, compensation: b }}\n")).collect();
     assert!(told(&format!("saga: s\nsteps:\n{many}"))[0].contains("more than 200 steps"));
