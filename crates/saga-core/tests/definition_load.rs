@@ -308,6 +308,8 @@ fn bombs_are_refused_and_quickly() {
             [0]
         .contains("E0")
     );
+    let values = told(&format!("saga: s\nx: [{}a]\n", "a,".repeat(50_100)));
+    assert!(values[0].contains("this is more than a definition may hold"), "{values:?}");
     let many: String =
         (0..201).map(|n| format!("  s{n}: {{ worker: w, action: a, compensation: b }}\n")).collect();
     assert!(told(&format!("saga: s\nsteps:\n{many}"))[0].contains("more than 200 steps"));
@@ -401,4 +403,50 @@ fn what_may_go_well_is_no_mistake_and_what_was_published_is_read_again() {
         assert!(load(&text).unwrap_err().iter().all(|it| it.code == code), "{name}");
         assert!(saga_core::definition::load_published(&text).is_ok(), "{name}");
     }
+}
+
+#[test]
+fn words_of_a_schema_that_are_no_slips_are_left_alone() {
+    for schema in [
+        // Annotations: JSON Schema allows them, and these are near a short keyword.
+        "{ id: '#a', note: by hand, unit: KRW, time: local, file: a, of: us, order: 3, label: Phone, nullable: true, example: 1 }",
+        "{ x-type: phone, x-personal: no, examples: [{ requird: 1 }], $comment: a, readOnly: true, writeOnly: true }",
+        // Names of members, and values.
+        "{ properties: { require: { type: string }, frehs: {}, minLenght: {} }, required: [require] }",
+        "{ patternProperties: { itmes: {} }, $defs: { tpye: {} }, definitions: { enmu: {} }, dependentSchemas: { typ: {} } }",
+        "{ const: { requird: 1 }, default: { propertys: {} } }",
+        "{ enum: [{ requird: 1 }, { minLenght: 2 }] }",
+        "{ dependencies: { personnal: [a], frehs: { type: object } }, dependentRequired: { titel: [a] } }",
+        "{ discriminator: { propertyNam: a }, x-mine: { requird: 1 } }",
+        "{ additionalItems: false, divisibleBy: 2, contentSchema: { type: string }, formatMinimum: a }",
+    ] {
+        let output = format!(
+            "saga: t\nsteps: {{ a: {{ worker: w, action: a, compensation: u, output_schema: {schema} }} }}"
+        );
+        assert_eq!(must_load(&output).name, "t", "{schema}");
+        let input =
+            format!("saga: t\ninput: {schema}\nsteps: {{ a: {{ worker: w, action: a, compensation: u }} }}");
+        assert_eq!(must_load(&input).name, "t", "{schema}");
+    }
+}
+
+#[test]
+fn keys_of_a_wait_that_have_no_effect_keep_nothing_published_waiting() {
+    let text = "saga: t\nsteps:\n  a: { wait: { signal: s, timeout: 1h }, timeout: 2h, on_rejected: park }\n  b: { wait: { for: 1h }, timeout: 3s, on_exhausted: park }\n";
+    let codes: Vec<&str> = load(text).map(|it| it.name).unwrap_err().iter().map(|it| it.code).collect();
+    assert_eq!(codes, ["E020", "E022", "E020", "E022"]);
+    let published = saga_core::definition::load_published(text).unwrap();
+    assert_eq!(published.steps.iter().map(|it| it.timeout_ms).collect::<Vec<_>>(), [3_600_000, 3_600_000]);
+}
+
+#[test]
+fn a_misspelt_keyword_that_is_published_keeps_nothing_waiting() {
+    let text = "saga: t\ninput: { require: [a] }\nsteps: { a: { worker: w, action: a, compensation: u } }";
+    assert_eq!(
+        told(text),
+        [
+            "2:10: E002: JSON Schema has no keyword `require`; write `required`; a word of your own begins with `x-`"
+        ]
+    );
+    assert_eq!(saga_core::definition::load_published(text).unwrap().name, "t");
 }

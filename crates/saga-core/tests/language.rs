@@ -146,8 +146,9 @@ fn every_definition_that_loads_is_valid_and_mistakes_of_form_are_not() {
                 assert!(errors.is_empty(), "{name}: {errors:?}\n{text}");
                 right += 1;
             }
-            // Keys and kinds of values are a schema's business; the rest is the loader's alone.
-            Err(told) if told.iter().all(|it| it.code == "E002") => {
+            // Keys and kinds of values are a schema's business; the rest is the loader's alone. JSON Schema itself lets
+            // every keyword stand.
+            Err(told) if told.iter().all(|it| it.code == "E002" && !it.message.contains("JSON Schema")) => {
                 assert!(!validator.is_valid(&value(text)), "{name}\n{text}");
                 wrong += 1;
             }

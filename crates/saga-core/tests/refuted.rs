@@ -187,9 +187,12 @@ fn told(wrong: &Wrong) -> String {
         [] => "no diagnostic refuses it".to_owned(),
         codes => format!("refused at the door by {}", codes.join(" and ")),
     };
-    let child = wrong.child.map(|it| format!("---\n{it}")).unwrap_or_default();
+    let child = wrong.child.map(|it| {
+        format!("and in a file of its own, for a file holds one definition:\n\n```yaml\n{it}```\n\n")
+    });
+    let child = child.unwrap_or_default();
     let mut text = format!("### {}: {}\n\n", it.property, wrong.title);
-    text.push_str(&format!("{refused}\n\n```yaml\n{}{child}```\n\n```\n", wrong.text));
+    text.push_str(&format!("{refused}\n\n```yaml\n{}```\n\n{child}```\n", wrong.text));
     for (nth, beat) in (1..).zip(&it.story) {
         text.push_str(&format!("{nth}. {}\n", beat.happens));
         text.extend(beat.follows.iter().map(|it| format!("   → {it}\n")));

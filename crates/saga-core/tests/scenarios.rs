@@ -48,9 +48,7 @@ fn every_scenario_comes_out_as_it_says() {
                 path.display(),
                 scenario.name
             );
-            for step in scenario.steps() {
-                assert!(definition.find(step).is_some(), "{}: there is no step {step}", scenario.name);
-            }
+            assert_eq!(scenario.in_vain(&definition), [""; 0], "{}: {}", path.display(), scenario.name);
             let run = play(&definition, input, &scenario.script().unwrap()).unwrap();
             coverage.take_in(&definition, &run);
             let told = verify(&definition, &run, &scenario.expect);
@@ -161,4 +159,87 @@ fn what_a_live_scenario_says_beyond_its_keys_is_told() {
         let told = ScenarioFile::parse(&file(wrong)).map(|it| it.definition).unwrap_err().to_string();
         assert!(told.contains("`live` is either a text"), "{wrong}: {told}");
     }
+}
+
+const ALL_KINDS: &str = "
+saga: t
+steps:
+  a: { worker: w, action: a, compensation: u, foreach: '${input.list}' }
+  b: { wait: { signal: go, timeout: 1h } }
+  c: { wait: { for: 1m } }
+  d: { saga: other }
+  e: { worker: w, action: a, compensation: none }
+  p: { after: [a, b, c, d, e], pivot: true, worker: w, action: p }
+  f: { after: [p], worker: w, action: f }
+  g: { after: [p], saga: other }
+on_parked:
+  n: { worker: w, action: n }
+";
+
+fn in_vain(parts: &str) -> Vec<String> {
+    let text = format!(
+        "definition: t\nscenarios:\n  - {{ scenario: one, {parts}, expect: {{ ends: completed }} }}\n"
+    );
+    ScenarioFile::parse(&text).unwrap().scenarios[0].in_vain(&load(ALL_KINDS).unwrap())
+}
+
+#[test]
+fn parts_of_a_scenario_that_can_have_no_effect_are_told() {
+    for (parts, says) in [
+        ("workers: { zz: { execute: silent } }", "workers: there is no step `zz`"),
+        ("workers: { 'zz[0]': { execute: silent } }", "workers: there is no step `zz`"),
+        ("workers: { b: { execute: { rejected: NO } } }", "workers: `b` is a wait, and asks no worker"),
+        ("workers: { c: { execute: silent } }", "workers: `c` is a wait, and asks no worker"),
+        ("workers: { 'e[3]': { execute: silent } }", "workers: `e[3]` is no item: `e` has no `foreach`"),
+        ("workers: { 'a[x]': { execute: silent } }", "workers: `a[x]` is no item: write `a[0]`"),
+        ("workers: { 'a[01]': { execute: silent } }", "workers: `a[01]` is no item: write `a[0]`"),
+        ("workers: { 'a[0': { execute: silent } }", "workers: `a[0` is no item: write `a[0]`"),
+        (
+            "workers: { p: { compensate: silent } }",
+            "workers: nothing undoes `p`: its `compensate` is never asked",
+        ),
+        (
+            "workers: { e: { compensate: silent } }",
+            "workers: nothing undoes `e`: its `compensate` is never asked",
+        ),
+        (
+            "workers: { f: { compensate: silent } }",
+            "workers: nothing undoes `f`: its `compensate` is never asked",
+        ),
+        (
+            "workers: { g: { compensate: silent } }",
+            "workers: nothing undoes `g`: its `compensate` is never asked",
+        ),
+        (
+            "workers: { n: { compensate: silent } }",
+            "workers: nothing undoes `n`: its `compensate` is never asked",
+        ),
+        ("events: [{ at: 1m, signal: gone }]", "events: no step waits for the signal `gone`"),
+    ] {
+        assert_eq!(in_vain(parts), [says], "{parts}");
+    }
+    for parts in [
+        "workers: { a: { execute: silent, compensate: silent }, 'a[0]': { compensate: silent } }",
+        "workers: { d: { compensate: undecidable }, e: { execute: silent }, n: { execute: silent } }",
+        "events: [{ at: 1m, signal: go }, { at: 2m, cancel: why }, { at: 3m, log_lost: true }]",
+    ] {
+        assert_eq!(in_vain(parts), [""; 0], "{parts}");
+    }
+}
+
+#[test]
+fn an_input_that_nobody_says_is_an_empty_object() {
+    let input = |file: &str, own: &str| {
+        let text = format!(
+            "definition: t\n{file}scenarios:\n  - scenario: one\n{own}    expect: {{ ends: completed }}\n"
+        );
+        let file = ScenarioFile::parse(&text).unwrap();
+        file.scenarios[0].input(&file)
+    };
+    let definition = load("saga: t\nsteps: { a: { worker: w, action: a, compensation: u } }").unwrap();
+    let door = saga_core::definition::validator(&definition).unwrap();
+    assert_eq!(input("", ""), serde_json::json!({}));
+    assert!(door.is_valid(&input("", "")), "what a definition without `input` takes");
+    assert_eq!(input("", "    input: { a: 1 }\n"), serde_json::json!({ "a": 1 }));
+    assert_eq!(input("input: { a: 1 }\n", "    input: { a: null }\n"), serde_json::json!({}));
 }

@@ -105,6 +105,12 @@ fn fails(draft: &Draft<'_>, side: Side, told: &mut Diagnostics) {
     for (key, said) in [("on_rejected", draft.on_rejected), ("on_exhausted", draft.on_exhausted)] {
         let Some((said, at)) = said else { continue };
         let why = match (side, draft.optional, said) {
+            _ if matches!(draft.work, Some(Work::Sleep { .. })) => {
+                "a pause ends when its time is over, and never fails"
+            }
+            _ if key == "on_rejected" && matches!(draft.work, Some(Work::Signal { .. })) => {
+                "nobody rejects a wait: where no signal comes in time, `on_exhausted` says what follows"
+            }
             (_, true, _) => "the failure of an optional step is a warning",
             (Side::After, ..) => "behind the pivot a failure always parks",
             (Side::Pivot, _, super::OnFailure::Compensate) if key == "on_exhausted" => {

@@ -76,7 +76,8 @@ pub(super) fn read<'n>(
     let shown: String = key.text.chars().take(60).collect();
     let mut fields = Fields::of(node, format!("step `{shown}`"), told)?;
     fields.later(&["limit", "approval", "labels"], told);
-    let timeout = fields.take("timeout").and_then(|it| duration_ms(it, "`timeout`", told));
+    let timeout_node = fields.take("timeout");
+    let timeout = timeout_node.and_then(|it| duration_ms(it, "`timeout`", told));
     let said = |pointer: &str| Some(node.at_pointer(pointer)).filter(|it| !matches!(it.kind, Kind::Map(_)));
     let waits_at = said("/wait/timeout").or_else(|| said("/timeout")).map(|it| it.at);
     let is_http = fields.has("http") && !OTHER_KINDS.iter().any(|kind| fields.has(kind));
@@ -98,7 +99,7 @@ pub(super) fn read<'n>(
         fields.hide(&OTHER_KINDS);
     }
     if turn == Turn::Graph {
-        refuse_by_kind(work.as_ref(), &mut fields, told);
+        refuse_by_kind(work.as_ref(), timeout_node, &mut fields, told);
     } else {
         let why = "it runs by itself when the saga is undone or parked, and its failure is a warning";
         fields.refuse(
@@ -249,14 +250,29 @@ fn wait_for(node: &Node, told: &mut Diagnostics) -> Option<(Work, i64)> {
     }
 }
 
-fn refuse_by_kind(work: Option<&Work>, fields: &mut Fields<'_>, told: &mut Diagnostics) {
+fn refuse_by_kind(
+    work: Option<&Work>,
+    timeout: Option<&Node>,
+    fields: &mut Fields<'_>,
+    told: &mut Diagnostics,
+) {
     match work {
         Some(Work::Sleep { .. } | Work::Signal { .. }) => {
             let why = "a wait asks no worker";
             fields.refuse(&["input", "retry", "compensation", "pivot"], why, told);
-            if matches!(work, Some(Work::Sleep { .. })) {
+            let is_pause = matches!(work, Some(Work::Sleep { .. }));
+            if is_pause {
                 fields.refuse(&["output_schema"], "a pause has no output", told);
             }
+            if let Some(node) = timeout {
+                let why = if is_pause {
+                    "a pause takes as long as its `for` says"
+                } else {
+                    "how long to wait for a signal stands within `wait`"
+                };
+                told.add_new(node.at, Code::WorkKind, fields.cannot_have("timeout", why), "remove it");
+            }
+            fields.hide(&["timeout"]);
         }
         Some(Work::Child { .. }) => {
             fields.refuse(&["retry", "compensation"], "a child saga retries and is undone as one", told);

@@ -76,15 +76,15 @@ impl<'n> Fields<'n> {
     pub(super) fn refuse(&mut self, names: &[&'static str], why: &str, told: &mut Diagnostics) {
         for name in names {
             if let Some(node) = self.take(name) {
-                told.add(
-                    node.at,
-                    Code::WorkKind,
-                    format!("{} cannot have `{name}`: {why}", self.what),
-                    "remove it",
-                );
+                told.add(node.at, Code::WorkKind, self.cannot_have(name, why), "remove it");
             }
         }
         self.hide(names);
+    }
+
+    /// How it is said that a member does not go with the kind of step at hand.
+    pub(super) fn cannot_have(&self, name: &str, why: &str) -> String {
+        format!("{} cannot have `{name}`: {why}", self.what)
     }
 
     /// Does not suggest these, which are known and cannot be here.

@@ -299,6 +299,7 @@ pub(super) fn schema(node: &Node, what: &str, told: &mut Diagnostics) -> Option<
         );
         return None;
     }
+    super::keywords::misspelt(node, told);
     if let Err(error) = super::door::compile(&schema) {
         let at = node.at_pointer(&error.pointer).at;
         told.add(

@@ -27,6 +27,7 @@ mod fresh;
 pub mod graph;
 pub mod http;
 mod infer;
+mod keywords;
 pub mod labels;
 pub mod load;
 mod number;

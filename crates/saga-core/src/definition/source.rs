@@ -8,11 +8,14 @@ use std::fmt::{self, Write as _};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use serde_saphyr::Spanned;
+use serde_saphyr::budget::BudgetBreach;
 
 use super::diagnostic::{Code, Diagnostics, Position};
 
 /// The longest definition, in bytes.
 pub const SOURCE_BYTES_MAX: usize = 256 * 1024;
+/// How deep maps and lists may be nested.
+const DEPTH_MAX: usize = 48;
 
 /// A value with its place.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,8 +55,8 @@ pub(super) fn parse(text: &str, diagnostics: &mut Diagnostics) -> Option<Node> {
     }
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
-            max_depth: 48,
-            flow_nesting_limit: 48,
+            max_depth: DEPTH_MAX,
+            flow_nesting_limit: DEPTH_MAX,
             max_nodes: 50_000,
             max_events: 200_000,
             max_aliases: 1_000,
@@ -73,19 +76,62 @@ pub(super) fn parse(text: &str, diagnostics: &mut Diagnostics) -> Option<Node> {
         Ok(raw) => Some(node(raw)),
         Err(error) => {
             let at = error.location().map_or(start, |it| position(it.line(), it.column()));
-            let message = error
-                .to_string()
-                .lines()
-                .next()
-                .unwrap_or_default()
-                .split(" at line ")
-                .next()
-                .unwrap_or_default()
-                .chars()
-                .take(300)
-                .collect::<String>();
-            diagnostics.add(at, Code::Yaml, format!("this is not YAML: {message}"), "correct the YAML");
+            let (message, remedy) = in_words(&error);
+            diagnostics.add(at, Code::Yaml, message, remedy);
             None
+        }
+    }
+}
+
+/// What the library refuses: what is within YAML and beyond our bounds in words of our own, for its words are about its
+/// options; mistakes of YAML in its words.
+fn in_words(error: &serde_saphyr::Error) -> (String, &'static str) {
+    use serde_saphyr::Error;
+    let first = error.to_string().lines().next().unwrap_or_default().to_owned();
+    let words = first.split(" at line ").next().unwrap_or_default();
+    let too_deep = || {
+        let message = format!("this is nested deeper than {DEPTH_MAX} maps and lists");
+        (message, "write it flatter; a schema may name its parts under `$defs`")
+    };
+    let too_many_aliases = || {
+        let message = "the aliases stand for more than a definition may hold".to_owned();
+        (message, "write out what they stand for, or use fewer of them")
+    };
+    let mut inner = error;
+    while let Error::AliasError { error: it, .. } = inner {
+        inner = it;
+    }
+    match inner {
+        Error::MultipleDocuments { .. } | Error::Budget { breach: BudgetBreach::Documents { .. }, .. } => {
+            let message = "a second document begins here, and a file holds one definition".to_owned();
+            (message, "move what follows `---` to a file of its own")
+        }
+        Error::DuplicateMappingKey { key, .. } => {
+            let key: String = key.iter().flat_map(|it| it.chars()).take(60).collect();
+            (format!("the key `{key}` stands twice in this map"), "keep one of them, or rename one")
+        }
+        Error::Budget { breach: BudgetBreach::Depth { .. }, .. } => too_deep(),
+        // The parser has a bound of its own on brackets, and no kind of error for it.
+        _ if words.ends_with("recursion limit exceeded") => too_deep(),
+        Error::AliasReplayLimitExceeded { .. }
+        | Error::AliasReplayStackDepthExceeded { .. }
+        | Error::Budget {
+            breach:
+                BudgetBreach::Aliases { .. }
+                | BudgetBreach::Anchors { .. }
+                | BudgetBreach::RecordedAnchorEvents { .. }
+                | BudgetBreach::RecordedAnchorBytes { .. }
+                | BudgetBreach::AliasAnchorRatio { .. },
+            ..
+        } => too_many_aliases(),
+        Error::Budget {
+            breach:
+                BudgetBreach::Events { .. } | BudgetBreach::Nodes { .. } | BudgetBreach::ScalarBytes { .. },
+            ..
+        } => ("this is more than a definition may hold".to_owned(), "split it into child sagas"),
+        _ => {
+            let words: String = words.chars().take(300).collect();
+            (format!("this is not YAML: {words}"), "correct the YAML")
         }
     }
 }

@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 
 use super::expect::Expect;
 use crate::definition::fields::parse_duration;
-use crate::definition::item_name;
+use crate::definition::graph::Side;
+use crate::definition::{Definition, Step, StepIx, Work, item_name};
 use crate::event::OperatorAction;
 
 /// A file of scenarios of one definition.
@@ -200,11 +201,11 @@ impl ScenarioFile {
 }
 
 impl Scenario {
-    /// Its input: the file's with its own on top.
+    /// Its input: the file's with its own on top; an empty object where neither says any.
     pub fn input(&self, file: &ScenarioFile) -> Value {
         let mut input = file.input.clone();
         merge(&mut input, &self.input);
-        input
+        if input.is_null() { Value::Object(Map::new()) } else { input }
     }
 
     /// Its script.
@@ -229,9 +230,56 @@ impl Scenario {
         Ok(script)
     }
 
+    /// What of the script can have no effect on a saga of this definition, each in a line: whoever wrote it meant
+    /// something else.
+    pub fn in_vain(&self, definition: &Definition) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for (named, behaviour) in &self.workers {
+            let bare = named.split('[').next().unwrap_or(named);
+            match definition.find(bare).and_then(|ix| Some((ix, definition.step(ix)?))) {
+                None => wrong.push(format!("workers: there is no step `{bare}`")),
+                Some((ix, step)) => wrong.extend(behaviour.in_vain(definition, ix, step, named)),
+            }
+        }
+        for name in self.events.iter().filter_map(|it| it.signal.as_ref()) {
+            if !definition
+                .steps
+                .iter()
+                .any(|it| matches!(&it.work, Work::Signal { name: own } if own == name))
+            {
+                wrong.push(format!("events: no step waits for the signal `{name}`"));
+            }
+        }
+        wrong
+    }
+
     /// The steps whose workers the script speaks of.
     pub fn steps(&self) -> impl Iterator<Item = &str> {
         self.workers.keys().map(|it| it.split('[').next().unwrap_or(it))
+    }
+}
+
+impl Behaviour {
+    fn in_vain(&self, definition: &Definition, ix: StepIx, step: &Step, named: &str) -> Option<String> {
+        let name = step.name.as_str();
+        if matches!(step.work, Work::Sleep { .. } | Work::Signal { .. }) {
+            return Some(format!("workers: `{name}` is a wait, and asks no worker"));
+        }
+        let item = named.strip_prefix(name).filter(|it| !it.is_empty());
+        if item.is_some() && step.foreach.is_none() {
+            return Some(format!("workers: `{named}` is no item: `{name}` has no `foreach`"));
+        }
+        let number = |it: &str| it.strip_prefix('[')?.strip_suffix(']')?.parse::<u32>().ok();
+        if item.is_some_and(|it| number(it).is_none_or(|nth| item_name(name, Some(nth)) != named)) {
+            return Some(format!("workers: `{named}` is no item: write `{name}[0]`"));
+        }
+        let undone = match step.work {
+            // A child saga is undone as one.
+            Work::Child { .. } => definition.side(ix) == Side::Before,
+            _ => step.compensation.is_some(),
+        };
+        (!undone && !self.compensate.is_null())
+            .then(|| format!("workers: nothing undoes `{name}`: its `compensate` is never asked"))
     }
 }
 

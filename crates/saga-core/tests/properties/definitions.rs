@@ -125,8 +125,12 @@ impl Spec {
         } else if step.optional {
             parts.push("optional".to_owned());
         }
-        if step.parks && !behind && (pivot || !step.optional) {
-            parts.push("on_rejected: park".to_owned());
+        // Nobody rejects a wait, and a pause never fails.
+        let fails = !matches!(kind, Kind::Sleep);
+        if step.parks && fails && !behind && (pivot || !step.optional) {
+            if !matches!(kind, Kind::Signal) {
+                parts.push("on_rejected: park".to_owned());
+            }
             if !pivot {
                 parts.push("on_exhausted: park".to_owned());
             }
