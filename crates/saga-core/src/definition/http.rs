@@ -31,6 +31,13 @@ const SECRET_HEADERS: [&str; 4] = ["authorization", "proxy-authorization", "cook
 const OWN_HEADERS: [&str; 8] =
     ["host", "content-length", "content-type", "transfer-encoding", "connection", "upgrade", "te", "expect"];
 
+/// Whether a JSON pointer into the worker's input names a value that stands in an address or a header: the worker takes
+/// a text, a number or a boolean there.
+pub(super) fn is_piece(pointer: &str) -> bool {
+    let segments: Vec<&str> = pointer.split('/').skip(1).collect();
+    matches!(segments[..], ["call" | "check" | "undo", "url" | "headers", _, "value"])
+}
+
 /// What the worker does for such a step.
 pub(super) fn work() -> Work {
     Work::Action { worker: WORKER.to_owned(), action: ACTION.to_owned() }

@@ -11,12 +11,13 @@ use serde_json::Value;
 use super::diagnostic::{Code, Diagnostics, Position};
 use super::draft::Draft;
 use super::facts;
+use super::http;
 use super::infer::{Fault, Scene, null};
 use super::personal;
 use super::source::Node;
 use super::template::{Shape, Template};
 use super::types::{Kinds, Type};
-use super::{About, EvalError, Expression, Scope, Turn};
+use super::{About, EvalError, Expression, Scope, Turn, Work};
 use crate::machine::ITEMS_MAX;
 
 /// What stands at the top of a definition.
@@ -76,7 +77,11 @@ pub(super) fn check(drafts: &[Draft<'_>], top: &Top<'_, '_>, told: &mut Diagnost
             item = list.element(None).unwrap_or(Type::ANY);
         }
         let Some(node) = draft.input_node.as_deref() else { continue };
-        within(&base.of(name, may_have_none, item, &known), &draft.input, node, told);
+        let scene = base.of(name, may_have_none, item, &known);
+        within(&scene, &draft.input, node, told);
+        if matches!(&draft.work, Some(Work::Action { worker, .. }) if worker == http::WORKER) {
+            in_address(&scene, &draft.input, node, told);
+        }
     }
     let text_or_number = Kinds::TEXT.or(Kinds::NUMBER);
     for (said, wanted, what) in [
@@ -137,6 +142,25 @@ fn within(scene: &Scene<'_, '_>, template: &Template, node: &Node, told: &mut Di
             let message = format!("`{expression}` is {}, which cannot stand within a string", found.kinds());
             told.add(at, Code::WrongKind, message, "give it a string of its own, or pick a part of it");
         } else if !alone && found.may_be_null() {
+            tell(null(expression.text()), at, told);
+        }
+    }
+}
+
+/// What an address or a header is put together from is a string of its own in the worker's input, and within one there.
+fn in_address(scene: &Scene<'_, '_>, template: &Template, node: &Node, told: &mut Diagnostics) {
+    for (pointer, expression, alone) in template.parts() {
+        if !alone || !http::is_piece(&pointer) {
+            continue;
+        }
+        let at = node.at_pointer(&pointer).at;
+        // Its own mistakes are told already.
+        let found = scene.infer(expression, &mut Vec::new());
+        if !found.kinds().meets(Kinds::TEXT.or(Kinds::NUMBER).or(Kinds::BOOL)) {
+            let kinds = found.kinds();
+            let message = format!("`{expression}` is {kinds}, which cannot stand in an address or a header");
+            told.add(at, Code::WrongKind, message, "pick a part of it");
+        } else if found.may_be_null() {
             tell(null(expression.text()), at, told);
         }
     }

@@ -239,6 +239,8 @@ const expressions: [string, string][] = [
   ["correct it, or the schema", "값이나 스키마를 고치세요"],
   ["correct the expression, or the schema", "식이나 스키마를 고치세요"],
   ["`{expression}` is {found}, which cannot stand within a string", "`{expression}`은(는) {found}이므로 문자열 안에 쓸 수 없습니다"],
+  ["`{expression}` is {found}, which cannot stand in an address or a header", "`{expression}`은(는) {found}이므로 주소나 헤더에 쓸 수 없습니다"],
+  ["pick a part of it", "그 일부만 쓰세요"],
   ["give it a string of its own, or pick a part of it", "따로 문자열에 쓰거나 그 일부만 쓰세요"],
   ["{what} must be {wanted}, and {shown} is {found}", "{what}: {wanted}이어야 하는데 {shown}은(는) {found}입니다"],
   ["a member is asked of {wanted}, and {shown} is {found}", "멤버는 {wanted}에서 읽는데 {shown}은(는) {found}입니다"],
