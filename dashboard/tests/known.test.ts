@@ -143,12 +143,48 @@ test("what is played goes on as it was begun when somebody publishes a newer ver
   await close();
 });
 
+test("each version says what it takes, to the last digit; a text that cannot be read here is no silence of the engine's", async () => {
+  const name = fresh("dashboard-takes");
+  const of = (maximum: string) => (yaml: string) => yaml.replace("maximum: 999 ", `maximum: ${maximum} `);
+  await publishCheckout(name, of("9223372036854775806"));
+  await publishCheckout(name, of("9223372036854775807"));
+  const { versions } = await ask<{ versions: { version: string; active: boolean }[] }>(`/definitions/${name}`);
+  const old = versions.find((it) => !it.active)?.version ?? "";
+  const { page, context, go, close } = await visit(browser);
+  // Folded deep down, it is whole in what is copied.
+  const taken = async () => {
+    await page.getByRole("tabpanel").getByRole("button", { name: "Copy" }).first().click();
+    return page.evaluate(() => navigator.clipboard.readText());
+  };
+  await go(`/definitions/${name}?tab=input`);
+  expect(await taken()).toContain("9223372036854775807");
+  await go(`/definitions/${name}?tab=input&version=${old}`);
+  const older = await taken();
+  expect(older).toContain("9223372036854775806");
+  expect(older).not.toContain("9223372036854775807");
+  // The schema of the older one and of nothing else.
+  expect(Object.keys(JSON.parse(older) as object)).toEqual(["type", "required", "additionalProperties", "properties"]);
+  await context.route(`**/definitions/${name}`, async (route) => {
+    const answer = await route.fetch();
+    return route.fulfill({ response: answer, body: (await answer.text()).replaceAll("deadline:", "*nowhere :") });
+  });
+  await go(`/definitions/${name}?tab=input&version=${old}`);
+  await page.getByRole("alert").filter({ hasText: "This page cannot read the text." }).first().waitFor();
+  expect(await page.getByText("The engine could not answer.").count()).toBe(0);
+  await close();
+});
+
 test("a replay that needs a second person is asked for by a job", async () => {
   const name = fresh("dashboard-second");
   await publishCheckout(name, (yaml) => yaml.replace(/^saga: .*$/m, "$&\napproval: { actions: [replay], above: 10000 }"));
   const saga = await place(fresh("second"), "reject_card", 60_000, `/${name}`);
   await status(saga, "compensated");
-  const { page, go, close } = await visit(browser);
+  const { page, context, go, close } = await visit(browser);
+  // Of what the engine warns.
+  await context.route(`**/sagas/${saga}/replay`, async (route) => {
+    const answer = await route.fetch();
+    return route.fulfill({ response: answer, json: { ...await answer.json() as object, warnings: ["pay is made a second time"] } });
+  });
   await go(`/sagas/${saga}`);
   await page.getByRole("button", { name: "Replay" }).click();
   const dialog = page.getByRole("dialog");
@@ -161,7 +197,14 @@ test("a replay that needs a second person is asked for by a job", async () => {
   await make.click();
   await dialog.getByText("1 saga", { exact: true }).waitFor();
   expect(await dialog.getByText("it must be a new one").count()).toBe(0);
+  await dialog.getByText("at no step 1", { exact: true }).waitFor();
+  // What was written before is in this dialog too, and is not dropped by a slip.
+  await page.keyboard.press("Escape");
+  await page.getByRole("alertdialog").getByRole("button", { name: "Cancel" }).click();
   await dialog.getByLabel("Why").fill("the customer has another card");
+  // The engine refuses it to who has not seen that.
+  expect(await dialog.getByRole("button").last().isDisabled()).toBe(true);
+  await dialog.getByLabel("Replay it all the same").check();
   await dialog.getByRole("button").last().click();
   await page.waitForURL(/\/jobs\//);
   const [, job] = /jobs\/([^?]+)/.exec(page.url()) ?? [];

@@ -169,3 +169,46 @@ test("a difference between the books is found, and settled by a human who says w
   await page.getByRole("row").filter({ hasText: "paid in cash at the counter" }).first().waitFor();
   await close();
 });
+
+test("the audit's fields are applied together, keep the focus, and are cleared together", async () => {
+  const { page, go, close } = await visit(browser);
+  await go("/audit");
+  const field = (name: string) => page.getByRole("textbox", { name, exact: true });
+  await field("Who").fill(" nobody ");
+  await field("On what").fill("of-nothing");
+  await page.keyboard.press("Enter");
+  await page.waitForURL(/who=nobody&target=of-nothing|target=of-nothing&who=nobody/);
+  await page.getByText("No entry is like that.").waitFor();
+  expect(await page.evaluate(() => document.activeElement?.getAttribute("name"))).toBe("target");
+  expect([await field("Who").inputValue(), await field("On what").inputValue()]).toEqual(["nobody", "of-nothing"]);
+  await page.getByLabel("From").fill("2026-01-01T00:00");
+  await page.waitForURL(/after_at=/);
+  // What is dimmed is the answer before.
+  await expect.poll(() => page.locator("[aria-busy=true]").count()).toBe(0);
+  await accessible(page, "an audit that is filtered");
+  // What is written and not applied yet is cleared too.
+  await field("What").fill("saga.retry");
+  await page.getByRole("button", { name: "Clear" }).click();
+  await page.waitForURL((url) => url.search === "");
+  for (const name of ["Who", "What", "On what"]) expect(await field(name).inputValue(), name).toBe("");
+  await expect.poll(() => page.getByLabel("From").inputValue()).toBe("");
+  await page.getByRole("row").nth(1).waitFor();
+  // A link's filter is what its fields say, also once they were cleared.
+  await page.evaluate(() => { history.pushState({}, "", "/ui/audit?what=saga.retry"); dispatchEvent(new PopStateEvent("popstate")); });
+  await expect.poll(() => field("What").inputValue()).toBe("saga.retry");
+  await close();
+});
+
+test("the search of dead letters keeps the focus, and follows what applies", async () => {
+  const { page, go, close } = await visit(browser);
+  await go("/dead-letters");
+  const field = page.getByRole("textbox", { name: "Search reasons" });
+  await field.fill("nothing is so");
+  await page.keyboard.press("Enter");
+  await page.waitForURL(/text=nothing/);
+  await page.getByText("Clear").waitFor();
+  expect(await page.evaluate(() => document.activeElement?.getAttribute("name"))).toBe("text");
+  await page.getByRole("button", { name: "Clear" }).click();
+  await expect.poll(() => field.inputValue()).toBe("");
+  await close();
+});

@@ -56,7 +56,14 @@ test("what is written in a dialog is given up only by who says so; a key that is
   await accessible(page, "giving up what was written");
   await sure.getByRole("button", { name: "Cancel" }).click();
   expect(await dialog.getByLabel("Why").inputValue()).toBe("the bank is down");
+  // No other page is gone to from within it, nor anything else begun.
+  await page.keyboard.press("Control+k");
+  expect(await page.getByRole("combobox").count()).toBe(0);
+  expect(await dialog.count()).toBe(1);
+  expect(await dialog.getByLabel("Why").inputValue()).toBe("the bank is down");
   await page.keyboard.press("Escape");
+  await page.keyboard.press("Control+k");
+  expect(await page.getByRole("combobox").count()).toBe(0);
   await sure.getByRole("button", { name: "Give it up" }).click();
   await expect.poll(() => dialog.count()).toBe(0);
   await go("/settings");
@@ -67,6 +74,8 @@ test("what is written in a dialog is given up only by who says so; a key that is
   await dialog.getByText("This is the only time the key is shown.").waitFor();
   await page.keyboard.press("Escape");
   await page.mouse.click(5, 400);
+  await page.keyboard.press("Control+k");
+  expect(await page.getByRole("combobox").count()).toBe(0);
   await dialog.getByText("This is the only time the key is shown.").waitFor();
   await dialog.getByRole("button", { name: "Close" }).last().click();
   await expect.poll(() => dialog.count()).toBe(0);
@@ -97,6 +106,28 @@ test("the reason that was begun for one hold is not the next one's", async () =>
   held.push(await ask<{ id: string }>("/ops/holds", "POST", { kind: "definition", definition: "dashboard-held", why: "of another" }));
   await line("another").waitFor();
   expect(await dialog.count()).toBe(0);
+  await close();
+});
+
+test("a hold whose answer was lost is not set a second time by who clicks again", async () => {
+  const { page, go, close } = await visit(browser);
+  await publishCheckout("dashboard-held");
+  await go("/definitions/dashboard-held");
+  const dialog = page.getByRole("dialog");
+  await page.getByRole("button", { name: "Hold", exact: true }).click();
+  await dialog.getByLabel("Why").fill("the bank is down");
+  await page.route("**/ops/holds", async (route) => {
+    held.push(await (await route.fetch()).json() as { id: string });
+    await route.abort();
+  }, { times: 1 });
+  await dialog.getByRole("button", { name: "Hold dashboard-held back", exact: true }).click();
+  await dialog.getByRole("alert").filter({ hasText: "It is not known whether it was taken in." }).waitFor();
+  await dialog.getByRole("status").filter({ hasText: "It is held back already: “the bank is down”" }).waitFor();
+  await accessible(page, "a hold that is there already");
+  // It can be meant all the same; then it says so.
+  expect(await dialog.getByRole("button", { name: "Hold dashboard-held back", exact: true }).count()).toBe(0);
+  await dialog.getByRole("button", { name: "Hold dashboard-held back once more" }).waitFor();
+  expect(held.length).toBe(1);
   await close();
 });
 
@@ -351,5 +382,19 @@ test("how one signs in is asked until it is known, and what is open meanwhile st
   expect(await filter.inputValue()).toBe("half a wor");
   known = true;
   await page.getByLabel("Token or API key").waitFor();
+  await close();
+});
+
+test("a server that does not say how one signs in is not told to be open to everybody", async () => {
+  const { page, context, go, close } = await visit(browser);
+  await context.route("**/auth/*", (route) => route.fulfill(FAILED));
+  await go("/settings");
+  await page.getByText("What you may do here could not be found out").first().waitFor();
+  expect(await page.getByText("This server has no sign-in").count()).toBe(0);
+  // One that knows of no sign-in has none.
+  await context.unroute("**/auth/*");
+  await context.route("**/auth/*", (route) => route.fulfill({ status: 404, contentType: "application/problem+json", body: JSON.stringify({ title: "absent" }) }));
+  await go("/settings");
+  await page.getByText("This server has no sign-in").waitFor();
   await close();
 });

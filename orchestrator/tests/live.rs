@@ -196,3 +196,11 @@ async fn an_incident_is_made_good_by_two_bulk_jobs_though_the_engine_dies_in_bot
     let mut shop = Shop::open(AMENDS, "incident").await;
     faults::incident::run(&mut shop, 40).await.unwrap();
 }
+
+/// `tests/faults/run backlog` with fewer sagas: a worker is down, they wait for it, and for a new owner as well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sagas_that_wait_for_a_worker_that_is_down_end_once_it_is_back() {
+    let _turn = faults::one_at_a_time().await;
+    let mut shop = Shop::open(AMENDS, "backlog").await;
+    faults::backlog::run(&mut shop, 300).await.unwrap();
+}

@@ -20,7 +20,7 @@ fn checked(text: &str) -> Report {
 }
 
 /// With every branch reduced from the start.
-const REDUCED: Limits = Limits { states_max: 200_000, whole_max: 0, pairs_max: 100_000 };
+const REDUCED: Limits = Limits { states_max: 200_000, whole_max: 0, pairs_max: 100_000, ..Limits::DESK };
 
 fn refuted(text: &str) -> Refutation {
     match checked(text).verdict {
@@ -232,7 +232,8 @@ fn a_cap_that_is_reached_proves_nothing() {
     let steps: String =
         (0..8).map(|n| format!("  s{n}: {{worker: w, action: a, compensation: u}}\n")).collect();
     let definition = must_load(&whole(&steps));
-    let report = check(&definition, &[], Limits { states_max: 500, whole_max: 500, pairs_max: 500 });
+    let report =
+        check(&definition, &[], Limits { states_max: 500, whole_max: 500, pairs_max: 500, ..Limits::DESK });
     assert_eq!(report.verdict, Verdict::Unproved);
     assert!(report.states > 500 && report.states < 5_000);
 }
@@ -248,7 +249,11 @@ fn a_cap_holds_within_one_transition_too() {
     // A million ways for the conditions, and three thousand million for the lists: all of them at the start.
     for free in ["when", "foreach"] {
         let definition = free_roots(20, free);
-        let report = check(&definition, &[], Limits { states_max: 2_000, whole_max: 500, pairs_max: 1_000 });
+        let report = check(
+            &definition,
+            &[],
+            Limits { states_max: 2_000, whole_max: 500, pairs_max: 1_000, ..Limits::DESK },
+        );
         assert_eq!(report.verdict, Verdict::Unproved, "{free}");
         assert!((2_001..2_010).contains(&report.states), "{free}: {}", report.states);
     }
@@ -294,7 +299,83 @@ fn twenty_steps_with_parallel_branches_are_proved_within_the_usual_bounds() {
 
 #[test]
 fn more_ways_of_one_move_than_are_told_apart_prove_nothing() {
-    let limits = Limits { states_max: 1_000_000, whole_max: 1_000_000, pairs_max: 1_000_000 };
+    let limits = Limits { states_max: 1_000_000, whole_max: 1_000_000, pairs_max: 1_000_000, ..Limits::DESK };
     let report = check(&free_roots(17, "when"), &[], limits);
     assert_eq!((report.verdict, report.states), (Verdict::Unproved, 65_537));
+}
+
+#[test]
+fn a_saga_that_can_never_complete_is_refuted() {
+    let cases = [
+        // Each step is begun, and the deadline passes while the last one waits.
+        "  a: {worker: w, action: a, compensation: u}\n  b: {after: [a], wait: {for: 9m}}\n  c: {after: [b], wait: {for: 9m}}\n",
+        "  a: {worker: w, action: a, compensation: u}\n  b: {after: [a], wait: {for: 9m}}\n  c: {after: [b], wait: {for: 1m}}\n",
+    ];
+    for steps in cases {
+        let Verdict::Refuted(it) = check(&must_load(&whole(steps)), &[], Limits::default()).verdict else {
+            panic!("{steps}")
+        };
+        assert_eq!(it.property, Property::Reachable);
+        assert_eq!(it.message, "no run completes: the deadline passes while the saga waits");
+    }
+}
+
+const STAY: &str = "saga: stay\ninput: {type: object, required: [id, nights], additionalProperties: false, properties: {id: {type: string}, nights: {type: integer}, guests: {type: array, items: {type: object, required: [name]}}}}\nsteps:\n  room: {worker: w, action: a, compensation: u}\noutput: {room: '${steps.room.output.number}'}\n";
+
+#[test]
+fn a_child_that_can_never_start_or_never_yields_what_is_read_is_refuted() {
+    let stay = must_load(STAY);
+    let input = "input: {type: object, required: [id, n, who, more], properties: {id: {type: string}, n: {type: integer}, who: {type: string}, more: {type: object, additionalProperties: false, properties: {id: {type: string}}}}}\n";
+    let verdict = |steps: &str| {
+        let text = format!("saga: trip\n{input}steps:\n{steps}");
+        check(&must_load(&text), &[&stay], Limits::default()).verdict
+    };
+    let stays = |given: &str| format!("  s: {{saga: stay, input: {given}}}\n");
+    for (given, why) in [
+        ("{id: '${input.id}', nigths: '${input.n}'}", "it takes no `input.nigths`"),
+        ("{id: '${input.id}'}", "it takes no `input` without `nights`"),
+        ("{id: '${input.n}', nights: 1}", "`input.id` is a number, and it takes a string"),
+        ("{id: 'of ${input.n}', nights: many}", "`input.nights` is a string, and it takes a number"),
+        (
+            "{id: a, nights: 1, guests: [{name: kim}, {nmae: lee}]}",
+            "it takes no `input.guests[1]` without `name`",
+        ),
+        ("'${input.more}'", "it takes no `input` without `nights`"),
+        ("null", "it takes no `input` without `id`"),
+        ("[1]", "`input` is a list, and it takes an object"),
+    ] {
+        let Verdict::Refuted(it) = verdict(&stays(given)) else { panic!("{given}") };
+        assert_eq!(it.property, Property::Reachable);
+        assert_eq!(it.message, format!("`s` can never start `stay`: {why}"));
+    }
+    let fine = stays("{id: '${input.id}', nights: '${input.n}', guests: [{name: '${input.who}', age: 7}]}");
+    let reads = |what: &str| {
+        format!("{fine}  b: {{after: [s], worker: w, action: a, compensation: u, input: '{what}'}}\n")
+    };
+    for right in [fine.clone(), reads("${steps.s.output.room}"), reads("${steps.s.output}")] {
+        assert_eq!(verdict(&right), Verdict::Proved, "{right}");
+    }
+    let Verdict::Refuted(it) = verdict(&reads("${steps.s.output.rooms}")) else { panic!() };
+    assert!(
+        it.message
+            .starts_with("`b` reads what a child saga never yields: there is no `steps.s.output.rooms`"),
+        "{}",
+        it.message
+    );
+    let promised =
+        fine.replace("{saga: stay,", "{saga: stay, output_schema: {type: object, required: [floor]},");
+    let Verdict::Refuted(it) = verdict(&promised) else { panic!() };
+    assert_eq!(it.message, "`s` never fits its output_schema: its child saga yields no `floor`");
+    // Nothing is known of one that is not there.
+    let text = format!("saga: trip\n{input}steps:\n{}", stays("{}"));
+    assert_eq!(check(&must_load(&text), &[], Limits::default()).verdict, Verdict::Proved);
+}
+
+#[test]
+fn work_has_a_bound_of_its_own() {
+    let steps: String =
+        (0..60).map(|n| format!("  s{n}: {{worker: w, action: a, compensation: u}}\n")).collect();
+    let report = check(&must_load(&whole(&steps)), &[], Limits { work_max: 100_000, ..Limits::DOOR });
+    assert_eq!(report.verdict, Verdict::Unproved);
+    assert!(report.states < 5_000, "{} states", report.states);
 }

@@ -24,7 +24,7 @@ struct Wrong {
 const PLAIN: Wrong =
     Wrong { property: Property::Reachable, title: "", refused: &[], text: "", child: None, made: None };
 
-const WRONG: [Wrong; 9] = [
+const WRONG: [Wrong; 11] = [
     Wrong {
         property: Property::AlwaysEnds,
         title: "Two steps wait for each other",
@@ -58,6 +58,35 @@ steps:
   b: { after: [a], wait: { for: 15m } }
   c: { after: [b], worker: w, action: a, compensation: u }
 ",
+        ..PLAIN
+    },
+    Wrong {
+        property: Property::Reachable,
+        title: "Two pauses longer than the deadline, and nothing behind them",
+        text: "saga: test
+deadline: 10m
+steps:
+  a: { worker: w, action: a, compensation: u }
+  b: { after: [a], wait: { for: 6m } }
+  c: { after: [b], wait: { for: 6m } }
+",
+        ..PLAIN
+    },
+    Wrong {
+        property: Property::Reachable,
+        title: "A child saga that is not given what it takes",
+        text: "saga: test
+input: { type: object, required: [id], properties: { id: { type: string } } }
+steps:
+  a: { saga: shipping, input: { oder_id: '${input.id}' } }
+",
+        child: Some(
+            "saga: shipping
+input: { type: object, required: [order_id], properties: { order_id: { type: string } } }
+steps:
+  hand_over: { worker: w, action: a, compensation: u }
+",
+        ),
         ..PLAIN
     },
     Wrong {
@@ -203,5 +232,13 @@ fn every_property_is_shown_to_be_broken_by_a_definition_or_a_mutant() {
         }
         let defined = WRONG.iter().any(|it| it.property == property);
         assert!(defined || !mutants.is_empty(), "nothing shows that {property} can be broken");
+    }
+    for patch in fs::read_dir(root.join("tests/mutants/step")).unwrap() {
+        let file = patch.unwrap().file_name().into_string().unwrap();
+        let name = file.trim_end_matches(".patch");
+        assert!(
+            page.contains(&format!("\n| `{name}` | ")),
+            "the page's table has no {name}: run tests/mutants/run"
+        );
     }
 }

@@ -21,11 +21,30 @@ test("what could not be read is not as if there were none", () => {
 test("why a deed came to nothing is said in the reader's language", () => {
   const korean = (text: string) => said("ko", text);
   expect(problemWords(new ApiProblem(409, { detail: "The saga has ended." }), ko, korean)).toBe(`${ko("problem.refused")} 사가가 이미 끝났습니다`);
-  for (const error of [new ApiProblem(503, { title: "busy" }), new TypeError("Failed to fetch"), new ApiProblem(0, { title: "offline" })]) {
-    const words = problemWords(error, ko, korean);
-    expect(words).not.toMatch(/[A-Za-z]{4,}/);
-    expect(Object.values(en)).not.toContain(words);
+  for (const error of [new ApiProblem(503, { title: "busy" }), new TypeError("Failed to fetch"), new ApiProblem(0, { title: "offline" }), new ApiProblem(403, { title: "Forbidden" }), new ApiProblem(413, { title: "Payload Too Large" })]) {
+    for (const sent of ["deed", "question"] as const) {
+      const words = problemWords(error, ko, korean, sent);
+      expect(words).not.toMatch(/[A-Za-z]{4,}/);
+      expect(Object.values(en)).not.toContain(words);
+    }
   }
+});
+
+test("a deed that failed is not told in the words of what a page reads: nobody sends it again, and it may have been taken in", () => {
+  const english: T = (key, values) => translate("en", key, values);
+  const plain = (text: string) => text;
+  expect(problemWords(new ApiProblem(0, { title: "offline" }), english, plain)).toBe("The engine does not answer. It is not known whether it was taken in. Look, then send it again.");
+  expect(problemWords(new ApiProblem(403, { title: "Forbidden" }), english, plain)).toBe("You may not do this. Ask an administrator for the role that may.");
+  expect(problemWords(new ApiProblem(0, { title: "offline" }), ko, plain)).toBe("엔진이 응답하지 않습니다. 접수되었는지 알 수 없습니다. 확인한 뒤 다시 보내 주세요.");
+  expect(problemWords(new ApiProblem(403, {}), ko, plain)).toBe("이 작업을 할 권한이 없습니다. 관리자에게 필요한 역할을 요청해 주세요.");
+  for (const status of [0, 429, 503]) {
+    for (const sent of ["deed", "question"] as const) {
+      expect(problemWords(new ApiProblem(status, {}), english, plain, sent)).not.toMatch(/asked again/);
+      expect(problemWords(new ApiProblem(status, {}), ko, plain, sent)).not.toMatch(/다시 묻습니다/);
+    }
+  }
+  // What was only asked was not taken in by anybody.
+  expect(problemWords(new ApiProblem(0, {}), english, plain, "question")).not.toMatch(/taken in/);
 });
 
 test("the answer to the question before stands until this one has failed, and does not come back while it is asked again", async () => {

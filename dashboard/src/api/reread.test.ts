@@ -54,3 +54,34 @@ test("a short list does not wait out the rest of the long one that was shown bef
   expect(short.reads()).toBe(2);
   short.hide();
 });
+
+test("a hint does not take the next page away from who waits for it: it comes first, and then what is shown is read again", async () => {
+  const client = new QueryClient();
+  const reread = rereader(client, () => false);
+  const read: number[] = [];
+  let come: (() => void) | null = null;
+  const observer = new InfiniteQueryObserver(client, {
+    queryKey: ["sagas", "more"],
+    queryFn: async ({ pageParam, signal }) => {
+      read.push(pageParam);
+      if (pageParam === 2 && come === null) await new Promise<void>((done, failed) => { come = done; signal.addEventListener("abort", () => failed(new Error("taken away"))); });
+      return pageParam;
+    },
+    initialPageParam: 1,
+    getNextPageParam: (page: number) => (page < 2 ? page + 1 : undefined),
+  });
+  const hide = observer.subscribe(() => undefined);
+  await vi.advanceTimersByTimeAsync(0);
+  const more = observer.fetchNextPage();
+  await vi.advanceTimersByTimeAsync(0);
+  reread("sagas");
+  await vi.advanceTimersByTimeAsync(5_000);
+  // It waits, however long that page takes.
+  expect(read).toEqual([1, 2]);
+  (come as (() => void) | null)?.();
+  await vi.advanceTimersByTimeAsync(0);
+  expect((await more).data?.pages).toEqual([1, 2]);
+  await vi.advanceTimersByTimeAsync(0);
+  expect(read).toEqual([1, 2, 1, 2]);
+  hide();
+});

@@ -2,7 +2,7 @@
 
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
-import { useMemo, useState } from "react";
+import { useMemo, useRef, useState } from "react";
 
 import { call, query } from "../api/client";
 import { useInterval } from "../api/live";
@@ -14,9 +14,8 @@ import { en } from "../i18n/en";
 import { useSaid } from "../i18n/said";
 import { toast } from "../layout/Toasts";
 import { Ago, Exactly } from "../ui/bits";
-import { Button, Dialog, Input } from "../ui/Controls";
+import { Applied, Button, Dialog, IconButton, Input } from "../ui/Controls";
 import { Json } from "../ui/Json";
-import { composing } from "../ui/keyboard";
 import { Await, Notice, Page, problemWords, Section } from "../ui/Page";
 import { type Column, Table } from "../ui/Table";
 
@@ -30,6 +29,19 @@ export function AuditPage() {
   const navigate = useNavigate();
   const search = useSearch({ from: "/audit" });
   const filter = Object.fromEntries([...FILTERS, ...TIMES].map((it) => [it, search[it]]));
+  const form = useRef<HTMLFormElement>(null);
+  const apply = (of: HTMLFormElement) => {
+    const written = new FormData(of);
+    const words = Object.fromEntries(FILTERS.map((it) => [it, String(written.get(it) ?? "").trim()]));
+    // What is applied is shown as it is: without the blanks around it.
+    for (const it of FILTERS) (of.elements.namedItem(it) as HTMLInputElement).value = words[it] ?? "";
+    void navigate({ to: "/audit", search: { ...search, ...Object.fromEntries(FILTERS.map((it) => [it, words[it] || undefined])) }, replace: true });
+  };
+  // Also what is written and not applied yet.
+  const clear = () => {
+    for (const it of FILTERS) (form.current?.elements.namedItem(it) as HTMLInputElement).value = "";
+    void navigate({ to: "/audit", search: {}, replace: true });
+  };
   const set = (name: string, value: string) => void navigate({ to: "/audit", search: { ...search, [name]: value || undefined }, replace: true });
   const every = useInterval(10_000);
   const asked = useInfiniteQuery({ ...audit(filter), refetchInterval: every });
@@ -55,7 +67,7 @@ export function AuditPage() {
       link.click();
       URL.revokeObjectURL(url);
     } catch (error) {
-      toast(problemWords(error, t, said), "parked", "rejected");
+      toast(problemWords(error, t, said, "question"), "parked", "rejected");
     } finally {
       setSaving(false);
     }
@@ -63,8 +75,10 @@ export function AuditPage() {
   return (
     <Page title={t("audit")} lead={t("audit.lead")} actions={(
       <>
-        {FILTERS.map((it) => <Input key={`${it}/${search[it] ?? ""}`} aria-label={t(`audit.${it}`)} placeholder={t(`audit.${it}`)} defaultValue={search[it] ?? ""} style={{ width: 130 }} {...(it === "who" ? { "data-search": true } : {})}
-          onKeyDown={(event) => event.key === "Enter" && !composing(event.nativeEvent) && set(it, event.currentTarget.value)} />)}
+        <form ref={form} className="row wrap" onSubmit={(event) => { event.preventDefault(); apply(event.currentTarget); }}>
+          {FILTERS.map((it) => <Applied key={it} name={it} aria-label={t(`audit.${it}`)} placeholder={t(`audit.${it}`)} value={search[it] ?? ""} style={{ width: 116 }} {...(it === "who" ? { "data-search": true } : {})} />)}
+          <IconButton type="submit" icon="search" label={t("filter.label")} />
+        </form>
         {TIMES.map((it) => (
           <label key={it} className="row"><span className="muted">{t(`audit.${it}`)}</span><Input type="datetime-local" defaultValue={local(search[it])} style={{ width: 180 }}
             ref={(field) => { if (field && search[it] === undefined && document.activeElement !== field) field.value = ""; }}
@@ -77,7 +91,7 @@ export function AuditPage() {
         <Await of={{ ...asked, data: rows }}>{(list) => (
           <Table label={t("audit")} rows={list} columns={columns} rowKey={(row) => String(row.id)} rowHeight={44} onOpen={setOpen}
             onEnd={() => { if (asked.hasNextPage && !asked.isFetchingNextPage) void asked.fetchNextPage(); }} empty={Object.values(filter).some((it) => it !== undefined)
-              ? <Notice icon="search" title={t("audit.filtered")} action={<Button onClick={() => void navigate({ to: "/audit", search: {}, replace: true })}>{t("filter.clear")}</Button>}>{t("audit.filtered.do")}</Notice>
+              ? <Notice icon="search" title={t("audit.filtered")} action={<Button onClick={clear}>{t("filter.clear")}</Button>}>{t("audit.filtered.do")}</Notice>
               : <Notice icon="audit" title={t("audit.none")} />} />
         )}</Await>
       </Section>

@@ -16,9 +16,8 @@ import { bytes } from "../i18n/format";
 import { useBecause } from "../i18n/said";
 import { SagaLink } from "../saga/SagaLink";
 import { Ago } from "../ui/bits";
-import { Button, Dialog, DialogEnd, Field, Input, Select } from "../ui/Controls";
+import { Applied, Button, Dialog, DialogEnd, Field, Input, Select } from "../ui/Controls";
 import { Json } from "../ui/Json";
-import { composing } from "../ui/keyboard";
 import { Await, Notice, Page, ProblemLine, Section } from "../ui/Page";
 import { type Column, Table } from "../ui/Table";
 
@@ -48,7 +47,9 @@ export function DeadLettersPage() {
   return (
     <Page title={t("dead_letters")} lead={t("letters.lead")} actions={(
       <>
-        <Input key={search["text"] ?? ""} data-search aria-label={t("letters.search")} placeholder={t("letters.search")} defaultValue={search["text"] ?? ""} onKeyDown={(event) => event.key === "Enter" && !composing(event.nativeEvent) && set("text", event.currentTarget.value || undefined)} style={{ width: 180 }} />
+        <form onSubmit={(event) => { event.preventDefault(); set("text", String(new FormData(event.currentTarget).get("text") ?? "").trim() || undefined); }}>
+          <Applied name="text" data-search aria-label={t("letters.search")} placeholder={t("letters.search")} value={search["text"] ?? ""} style={{ width: 180 }} />
+        </form>
         <Select aria-label={t("state")} value={state} onChange={(event) => set("state", event.target.value)}>{STATES.map((it) => <option key={it} value={it}>{t(`letter.${it}`)}</option>)}<option value="all">{t("all")}</option></Select>
       </>
     )}>

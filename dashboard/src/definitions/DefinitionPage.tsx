@@ -24,6 +24,7 @@ import { Canary, Ending, type End } from "./Canary";
 import { changedKeys, compare } from "./compare";
 import { beside, head, outline } from "./outline";
 import { VerdictBadge } from "./ProofPanel";
+import { TextUnread } from "./TextUnread";
 import { WhatIfPanel } from "./WhatIfPanel";
 
 const Yaml = lazyPart(async () => (await import("./Yaml")).YamlView);
@@ -78,7 +79,7 @@ function Whole({ data, onEnd }: { data: DefinitionView; onEnd: (how: End, canary
         <Section>
           <Tabs label={t("saga.details")} value={other ? "diff" : search["tab"] ?? "text"} onChange={(tab) => set({ tab, with: tab === "diff" ? data.versions.find((it) => it.version !== shown.version)?.version : undefined })} tabs={[
             { value: "text", label: t("definitions.text"), body: <Yaml source={shown.source} /> },
-            { value: "input", label: t("data.input"), body: <Takes source={shown.source} /> },
+            { value: "input", label: t("data.input"), body: shown.version === data.version ? <Json value={data.input ?? {}} open={3} /> : <Takes source={shown.source} /> },
             { value: "what-if", label: t("what_if"), body: <WhatIfPanel key={data.name} name={data.name} candidate={{ name: data.name, version: shown.version }} /> },
             ...(data.versions.length > 1 ? [{ value: "diff", label: t("diff"), body: other ? (
               <div className="stack">
@@ -96,9 +97,10 @@ function Whole({ data, onEnd }: { data: DefinitionView; onEnd: (how: End, canary
   );
 }
 
-/** What this version takes, which may be other than what the current one does. */
+/** What an older version takes, which may be other than what the current one does; the engine tells it of that alone. */
 function Takes({ source }: { source: string }) {
   const asked = useQuery({ queryKey: ["draft-head", source], queryFn: () => head(source), retry: false, staleTime: Infinity });
+  if (asked.isError) return <TextUnread onRetry={asked.refetch} />;
   return <Await of={asked} rows={3}>{({ input }) => <Json value={input} open={3} />}</Await>;
 }
 
@@ -143,7 +145,7 @@ function Drawn({ shown, other }: { shown: VersionView; other: VersionView | unde
     enabled: other !== undefined, staleTime: Infinity,
   });
   const failed = [now, before].find((it) => it.isError);
-  if (failed) return <Await of={{ ...failed, data: undefined }}>{() => null}</Await>;
+  if (failed) return <TextUnread onRetry={failed.refetch} />;
   if (now.data?.length === 0) return <Notice icon="definitions" title={t("editor.no_steps")} />;
   if (steps.length === 0) return <Skeleton rows={3} />;
   return (

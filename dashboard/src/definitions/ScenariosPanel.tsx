@@ -44,7 +44,7 @@ export function ScenariosPanel({ source, ready, text, onText }: { source: string
     </>}>
       <div className="stack">
         <div className="scenarios-text"><Editor source={text} onChange={onText} mistakes={NO_MISTAKES} handle={handle} label={t("scenarios.text")} plain /></div>
-        <ProblemLine error={run.error} />
+        <ProblemLine error={run.error} sent="question" />
         {run.data && <Earlier is={!same(run.variables, asked)} words="scenarios.earlier"><Results came={run.data} /></Earlier>}
       </div>
     </Section>

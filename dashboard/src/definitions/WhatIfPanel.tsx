@@ -41,7 +41,7 @@ export function WhatIfPanel({ name, candidate, ready = true }: { name: string; c
         <Field label={t("what_if.limit")}>{(id) => <Input id={id} type="number" min={1} max={LIMIT_MAX} value={limit} onChange={(event) => setLimit(Number(event.target.value))} />}</Field>
         <Button type="submit" kind="primary" busy={ask.isPending} disabled={!ready} title={ready ? undefined : t("scenarios.not_ready")}>{t("what_if.run")}</Button>
       </form>
-      <ProblemLine error={ask.error} />
+      <ProblemLine error={ask.error} sent="question" />
       {(ask.data !== undefined || ask.isPending) && <Await of={{ data: ask.data, error: null, errorUpdatedAt: 0, isError: false, refetch: () => undefined }}>{(came) => <Earlier is={!same(ask.variables, asked)} words="what_if.earlier"><Came came={came} /></Earlier>}</Await>}
     </div>
   );

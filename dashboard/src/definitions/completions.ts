@@ -6,19 +6,21 @@ import type { CompletionContext, CompletionResult } from "@codemirror/autocomple
 /** The actions of each worker, with what undoes them. */
 export type Offers = Record<string, { action: string; compensation?: string | null }[]>;
 
-const ROOT = ["saga", "description", "owner", "runbook", "trigger", "key", "deadline", "amount", "currency", "labels", "approval", "input", "steps", "output", "on_compensated", "on_parked"];
-const STEP = ["after", "when", "foreach", "pivot", "optional", "worker", "action", "http", "wait", "saga", "compensation", "input", "retry", "timeout", "on_rejected", "on_exhausted"];
+const ROOT = ["saga", "description", "owner", "runbook", "trigger", "key", "deadline", "signal_ttl", "amount", "currency", "labels", "approval", "input", "steps", "output", "on_compensated", "on_parked"];
+const STEP = ["after", "when", "foreach", "pivot", "optional", "worker", "action", "http", "wait", "saga", "compensation", "input", "retry", "timeout", "on_rejected", "on_exhausted", "output_schema"];
+/** Of a step that only tells: nothing undoes it, and nothing goes on from it. */
+const NOTICE = ["when", "worker", "action", "http", "input", "retry", "timeout"];
+const REQUEST = ["method", "url", "headers", "body", "success", "retryable", "idempotency_header", "timeout"];
 const UNDER: Record<string, string[]> = {
   retry: ["attempts", "initial", "max", "budget"], compensation: ["action", "http", "retry", "timeout"], wait: ["for", "signal", "timeout"],
-  trigger: ["http", "kafka"], kafka: ["topic"], approval: ["actions", "above"], check: ["method", "url", "headers", "found", "absent"],
-  http: ["method", "url", "headers", "body", "success", "retryable", "idempotency_header", "timeout", "check"],
+  trigger: ["http", "kafka"], kafka: ["topic"], approval: ["actions", "above"], check: ["url", "headers", "found", "absent", "timeout"],
 };
 const TRIGGER_HTTP = ["method", "path", "role"];
 const VALUES: Record<string, string[]> = {
   pivot: ["true"], optional: ["true"], on_rejected: ["compensate", "park"], on_exhausted: ["compensate", "park"], currency: ["KRW"],
   method: ["POST", "PUT", "PATCH", "DELETE", "GET"],
 };
-const SECTIONS = ["steps", "on_compensated", "on_parked"];
+const SECTIONS: Record<string, string[]> = { steps: STEP, on_compensated: NOTICE, on_parked: NOTICE };
 
 export function completions(context: CompletionContext, offers: Offers = {}): CompletionResult | null {
   const line = context.state.doc.lineAt(context.pos);
@@ -46,8 +48,10 @@ export function completions(context: CompletionContext, offers: Offers = {}): Co
 function keysUnder(path: string[]): string[] {
   const last = path.at(-1);
   if (last === undefined) return ROOT;
-  if (path.length === 2 && SECTIONS.includes(path[0] ?? "")) return STEP;
-  if (last === "http" && path[0] === "trigger") return TRIGGER_HTTP;
+  const section = SECTIONS[path[0] ?? ""];
+  if (path.length === 2 && section) return section;
+  // What undoes a step is a call without a check of its own: it is made until it is answered.
+  if (last === "http") return path[0] === "trigger" ? TRIGGER_HTTP : path.includes("compensation") ? REQUEST : [...REQUEST, "check"];
   return UNDER[last] ?? [];
 }
 

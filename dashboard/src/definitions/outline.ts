@@ -3,6 +3,7 @@
 
 import { useQuery } from "@tanstack/react-query";
 
+import { Exact } from "../api/exact";
 import { definition } from "../api/queries";
 import type { GraphStep } from "../graph/LazyGraph";
 
@@ -18,7 +19,13 @@ export type Outlined = GraphStep & { says: Record<string, string> };
 
 async function parsed(source: string): Promise<Record<string, unknown>> {
   const { parseDocument } = await import("yaml");
-  return record(parseDocument(source, { merge: true, maxAliasCount: 100 } as object).toJS({ maxAliasCount: 100 }));
+  return record(parseDocument(source, { merge: true, maxAliasCount: 100, intAsBigInt: true } as object).toJS({ maxAliasCount: 100, reviver: (_, value) => (typeof value === "bigint" ? whole(value) : value) }));
+}
+
+/** A number as what the engine says has it. */
+function whole(value: bigint): number | Exact {
+  const number = Number(value);
+  return Number.isSafeInteger(number) ? number : new Exact(String(value));
 }
 
 /** The same text for the same value, however its keys are ordered. */

@@ -13,7 +13,7 @@ import { useLanguage, useT } from "../i18n";
 import { useSaid } from "../i18n/said";
 import { Button, Check, Dialog, DialogEnd, Field, Input, Select, Textarea } from "../ui/Controls";
 import { Await, ProblemLine } from "../ui/Page";
-import { acknowledgement, amounts, bound, bulkDeed, type BulkSet, choose, type Chosen } from "./deed";
+import { acknowledgement, amounts, bound, bulkDeed, type BulkSet, choose, type Chosen, NO_STEP } from "./deed";
 
 const ACTIONS: ActionName[] = ["retry", "compensate", "resume_compensation", "abandon"];
 const CANARY = 10;
@@ -52,10 +52,10 @@ export function BulkDialog({ set, onClose }: { set: BulkSet; onClose: () => void
   });
   const amount = amounts(preview.data?.amount, language);
   const count = preview.data?.sagas ?? 0;
-  const seen = acknowledgement(chosen);
+  const seen = acknowledgement(chosen, set.must);
   const fresh = set.fresh ? [] : preview.data?.needs_fresh ?? [];
   return (
-    <Dialog open onClose={onClose} wide title={t("bulk.title")} description={<p>{t("bulk.about")}</p>}>
+    <Dialog open onClose={onClose} wide written={set.fresh !== undefined || set.why !== undefined} title={t("bulk.title")} description={<p>{t("bulk.about")}</p>}>
       <form className="stack" onSubmit={(event) => { event.preventDefault(); start.mutate(); }}>
         <div className="row wrap">
           <Field label={t("bulk.what")}>{(id) => (
@@ -71,7 +71,7 @@ export function BulkDialog({ set, onClose }: { set: BulkSet; onClose: () => void
         <Await of={preview} rows={3}>{(it) => (
           <div className="stack tight">
             <p><strong>{t("bulk.sagas", { count: it.sagas })}</strong>{amount !== null && ` · ${amount}`}</p>
-            {it.by_step.length > 0 && <p className="muted">{it.by_step.map((by) => `${by.step} ${by.sagas}`).join(" · ")}</p>}
+            {it.by_step.length > 0 && <p className="muted">{it.by_step.map((by) => `${by.step === NO_STEP ? t("bulk.no_step") : by.step} ${by.sagas}`).join(" · ")}</p>}
             {it.excluded.map((out) => <p key={out.reason} className="muted">{t("bulk.excluded", { count: out.sagas, reason: said(out.reason) })}</p>)}
             {(it.uncompensated?.length ?? 0) > 0 && <p><strong>{t("act.uncompensated")}</strong> {it.uncompensated?.map((by) => `${by.step} ${by.sagas}`).join(" · ")}</p>}
             {it.approval > 0 && <p className="state tone-late" style={{ whiteSpace: "normal" }}>{t("bulk.approval", { count: it.approval })}</p>}

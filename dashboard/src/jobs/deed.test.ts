@@ -15,6 +15,9 @@ test("what was ticked for one deed is not sent with another", () => {
 
 test("a replay and an abandoning are each ticked in words of their own; what heals needs none", () => {
   expect(acknowledgement({ kind: "replay", action: "abandon" })).toEqual({ words: "bulk.ack.replay", must: false });
+  // Of one saga whose warnings were shown, nothing would be left to replay without it.
+  expect(acknowledgement({ kind: "replay", action: "abandon" }, true)).toEqual({ words: "replay.ack", must: true });
+  expect(acknowledgement({ kind: "action", action: "retry" }, true)).toBeNull();
   expect(acknowledgement({ kind: "action", action: "abandon" })).toEqual({ words: "act.ack.abandon", must: true });
   expect(acknowledgement({ kind: "action", action: "retry" })).toBeNull();
 });

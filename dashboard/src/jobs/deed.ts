@@ -6,9 +6,12 @@ import { money } from "../i18n/format";
 
 /**
  * The sagas of a job to be: those that a filter finds, or these. `version` is that of a replay, `fresh` what it brings anew, by
- * saga and place; `why` is what was written already.
+ * saga and place; `why` is what was written already; `must`: its replay is warned of, and refused to who did not see that.
  */
-export interface BulkSet { filter?: string; sagas?: string[]; kind?: "action" | "replay"; action?: ActionName; name?: string; version?: string; fresh?: Record<string, Record<string, string>>; why?: string }
+export interface BulkSet { filter?: string; sagas?: string[]; kind?: "action" | "replay"; action?: ActionName; name?: string; version?: string; fresh?: Record<string, Record<string, string>>; why?: string; must?: boolean }
+
+/** What the engine counts under a step's name that stands at no step, such as what has ended. No step is called so. */
+export const NO_STEP = "-";
 
 /** A filter may find more by the time that one clicks: no more are acted on than the button says. */
 export function bound(set: BulkSet, preview: Pick<JobPreview, "sagas"> | undefined): Pick<JobRequest, "sagas_max"> {
@@ -28,7 +31,8 @@ export function choose(before: Chosen, value: ActionName | "replay"): Chosen {
 }
 
 /** The words that are ticked for a deed, and whether it cannot be done without; null where there is nothing to see. */
-export function acknowledgement({ kind, action }: Pick<Chosen, "kind" | "action">): { words: Key; must: boolean } | null {
+export function acknowledgement({ kind, action }: Pick<Chosen, "kind" | "action">, must = false): { words: Key; must: boolean } | null {
+  if (kind === "replay" && must) return { words: "replay.ack", must };
   // Without it, a replay leaves out the sagas whose effects would be made twice.
   if (kind === "replay") return { words: "bulk.ack.replay", must: false };
   return action === "abandon" ? { words: "act.ack.abandon", must: true } : null;

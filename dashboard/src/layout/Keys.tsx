@@ -13,6 +13,10 @@ const AFTER_G_MS = 1_200;
 /** Events count from the page's beginning: 0 would be a `g` that everybody has just pressed. */
 const NEVER = -Infinity;
 
+function dialogOpen(): boolean {
+  return document.querySelector("[role=dialog], [role=alertdialog]") !== null;
+}
+
 export function useKeys({ openPalette, openHelp }: { openPalette: () => void; openHelp: () => void }): void {
   const navigate = useNavigate();
   const pressedG = useRef(NEVER);
@@ -23,12 +27,13 @@ export function useKeys({ openPalette, openHelp }: { openPalette: () => void; op
       const key = shortcut(event);
       if ((event.metaKey || event.ctrlKey) && key.toLowerCase() === "k") {
         event.preventDefault();
-        acts.current.openPalette();
+        // What is written in a dialog is of the page below it: nothing else is begun there, nor another page opened.
+        if (!dialogOpen()) acts.current.openPalette();
         return;
       }
       const target = event.target as HTMLElement;
       const writing = target.isContentEditable || ["INPUT", "TEXTAREA", "SELECT"].includes(target.tagName);
-      if (writing || event.metaKey || event.ctrlKey || event.altKey || document.querySelector("[role=dialog]")) return;
+      if (writing || event.metaKey || event.ctrlKey || event.altKey || dialogOpen()) return;
       if (event.timeStamp - pressedG.current < AFTER_G_MS) {
         pressedG.current = NEVER;
         const page = PAGES.find((it) => it.key === key);

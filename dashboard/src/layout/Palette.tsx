@@ -99,7 +99,7 @@ export function Palette({ onClose }: { onClose: () => void }) {
               if (event.key === "ArrowUp") { event.preventDefault(); setAt(Math.max(0, chosen - 1)); }
               if (event.key === "Enter") { event.preventDefault(); if (items[chosen]) run(items[chosen]); else entered.current = typed; }
             }} />
-          {failed && <p className="palette-item" role="alert">{t("palette.unread")} {problemWords(found.error, t, said)}</p>}
+          {failed && <p className="palette-item" role="alert">{t("palette.unread")} {problemWords(found.error, t, said, "question")}</p>}
           <div className="palette-list" role="listbox" id={listId} aria-label={t("palette.open")}>
             {items.length === 0 && !failed && <p className="muted palette-item">{found.isFetching ? t("loading") : t("palette.nothing")}</p>}
             {items.map((item, index) => (

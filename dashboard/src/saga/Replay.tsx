@@ -85,7 +85,7 @@ function Plan({ plan, saga, written, onWrite, onVersion, onSecond, onClose }: { 
         {what}
         <p className="state tone-late" style={{ whiteSpace: "normal" }} role="status">{t("replay.approval")}</p>
         {anew}
-        <DialogEnd><Button onClick={onClose}>{t("cancel")}</Button><Button kind="primary" disabled={!plan.allowed || unfilled} onClick={() => onSecond({ sagas: [plan.saga], kind: "replay", version: plan.version, why, fresh: plan.fresh.length > 0 ? { [plan.saga]: fresh } : {} })}>{t("replay.approval.go")}</Button></DialogEnd>
+        <DialogEnd><Button onClick={onClose}>{t("cancel")}</Button><Button kind="primary" disabled={!plan.allowed || unfilled} onClick={() => onSecond({ sagas: [plan.saga], kind: "replay", version: plan.version, must: mustSee, ...(why.trim() === "" ? {} : { why }), ...(plan.fresh.length > 0 ? { fresh: { [plan.saga]: fresh } } : {}) })}>{t("replay.approval.go")}</Button></DialogEnd>
       </div>
     );
   }

@@ -35,7 +35,7 @@ import { SignalDialog } from "./Signal";
 import { laneId } from "./spans";
 import { StepPanel } from "./StepPanel";
 import { Timers } from "./Timers";
-import { type Acting, type OnAct, usePlans } from "./usePlans";
+import { type Acting, deedOf, type OnAct, usePlans } from "./usePlans";
 import { Waterfall } from "./Waterfall";
 import { cause, nextOf, remedy, sentence, titled } from "./words";
 
@@ -52,7 +52,7 @@ export function SagaPage() {
       lead={saga && <span className="row wrap"><Link to="/definitions/$name" params={{ name: saga.definition }}>{saga.definition}</Link><span className="mono" title={saga.version}>{saga.version.slice(0, 8)}</span><Id id={saga.saga} /></span>}
       actions={saga && <Actions saga={saga} onAct={setActing} />}>
       <Await of={asked} rows={8}>{(data) => <Whole saga={data} onAct={setActing} />}</Await>
-      {saga && acting && <ActDialog saga={saga} plan={acting.plan} revision={acting.revision} onClose={() => setActing(null)} />}
+      {saga && acting && <ActDialog key={deedOf(acting.plan)} saga={saga} plan={acting.plan} revision={acting.revision} onClose={() => setActing(null)} />}
     </Page>
   );
 }
@@ -217,7 +217,7 @@ function Actions({ saga, onAct }: { saga: SagaView; onAct: OnAct }) {
   }, [asked, plans.length, suggested, revision, rights.operate, navigate, onAct]);
   const can = rights.operate ? plans.filter((plan) => plan.allowed) : [];
   useCommands([
-    ...can.map((plan) => ({ id: `c/${plan.action}/${plan.step ?? ""}/${plan.item ?? ""}/${plan.direction ?? ""}`, label: titled(plan, t), icon: "retrying" as const, go: () => onAct({ plan, revision }) })),
+    ...can.map((plan) => ({ id: `c/${deedOf(plan)}`, label: titled(plan, t), icon: "retrying" as const, go: () => onAct({ plan, revision }) })),
     ...(rights.operate && !saga.ended_at ? [{ id: "c/signal", label: t("signal.send"), icon: "letters" as const, go: () => setSignal(true) }] : []),
     ...(rights.operate && REPLAYABLE.includes(saga.status) ? [{ id: "c/replay", label: t("replay"), icon: "simulator" as const, go: () => setReplay(true) }] : []),
   ]);

@@ -22,7 +22,12 @@ export function usePlans(saga: SagaView): Plans {
   return { plans: absent ? guess(saga) : [], revision: saga.revision, known: absent, asked };
 }
 
+/** What is done to what; the same whatever becomes of the saga. */
+export function deedOf({ action, step, item, direction }: Pick<ActionPlan, "action" | "step" | "item" | "direction">): string {
+  return [action, step ?? "", item ?? "", direction ?? ""].join("/");
+}
+
 /** The plan for the same deed, as it stands now. */
 export function sameDeed(plans: ActionPlan[], plan: ActionPlan): ActionPlan | undefined {
-  return plans.find((it) => it.action === plan.action && (it.step ?? null) === (plan.step ?? null) && (it.item ?? null) === (plan.item ?? null) && (it.direction ?? null) === (plan.direction ?? null));
+  return plans.find((it) => deedOf(it) === deedOf(plan));
 }

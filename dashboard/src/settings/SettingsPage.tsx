@@ -2,6 +2,7 @@
 
 import { useQuery } from "@tanstack/react-query";
 
+import { asProblem } from "../api/problem";
 import { authConfig, useRights } from "../api/queries";
 import { setToken, useSession } from "../api/session";
 import { type Language, setLanguage, term, useLanguage, useT } from "../i18n";
@@ -36,7 +37,7 @@ export function SettingsPage() {
             <dt>{t("settings.roles")}</dt><dd>{rights.me.roles.map((role) => term(t, "role", role)).join(", ")}</dd>
             {rights.me.dev && <><dt>{t("settings.mode")}</dt><dd>{t("dev_mode.long")}</dd></>}
           </dl>
-        ) : <p className="muted">{config.isError ? t("no_sign_in.long") : rights.unknown ? t("rights.unknown") : t("loading")}</p>}
+        ) : <p className="muted">{rights.unknown ? t("rights.unknown") : config.isError && asProblem(config.error).kind === "absent" ? t("no_sign_in.long") : t("loading")}</p>}
         {signedIn ? <p><Button onClick={() => setToken(null)}>{t("signout")}</Button></p> : rights.me?.dev && <details><summary className="link">{t("settings.other")}</summary><TokenForm /></details>}
       </Section>
       {rights.me && rights.admin && <><Keys /><Retention /></>}

@@ -15,6 +15,7 @@ import type { DefinitionView, Move, Played, SimulateRequest } from "../api/schem
 import { BEGINNING } from "../definitions/beginning";
 import { draftOf } from "../definitions/drafts";
 import { head } from "../definitions/outline";
+import { TextUnread } from "../definitions/TextUnread";
 import { sample } from "../definitions/sample";
 import { LazyGraph } from "../graph/LazyGraph";
 import { useT } from "../i18n";
@@ -74,6 +75,7 @@ function PlayPublished({ definition }: { definition: DefinitionView }) {
 function PlayNew() {
   const [source] = useState(() => draftOf(null)?.source ?? BEGINNING);
   const asked = useQuery({ queryKey: ["draft-head", source], queryFn: () => head(source), retry: false, staleTime: Infinity });
+  if (asked.isError) return <TextUnread onRetry={asked.refetch} />;
   return <Await of={asked} rows={8}>{({ name, input }) => <Play name={name} takes={input} source={source} back={{}} />}</Await>;
 }
 
@@ -102,7 +104,7 @@ function Play({ name, takes, source, back, onBegin }: { name: string; takes: unk
       {back !== null && <p className="muted">{t("simulator.draft")} <Link to="/editor" search={back}>{t("simulator.draft.back")}</Link></p>}
       {played && <Standing played={played} />}
       {asked.isError && (
-        <Section><ProblemLine error={asProblem(asked.error)} />
+        <Section><ProblemLine error={asProblem(asked.error)} sent="question" />
           {moves.length > 0 && <p className="row"><Button onClick={() => setMoves(moves.slice(0, -1))}>{t("simulator.back")}</Button></p>}
         </Section>
       )}

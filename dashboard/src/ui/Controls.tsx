@@ -48,6 +48,13 @@ export function Input(props: ComponentProps<"input">) {
   return <input {...props} className={`input${props.className ? ` ${props.className}` : ""}`} />;
 }
 
+/** Written first and applied then: its text follows what applies when that changes, and is the writer's until then. */
+export function Applied({ value, ...rest }: { value: string } & Omit<ComponentProps<"input">, "value" | "defaultValue" | "ref">) {
+  const field = useRef<HTMLInputElement>(null);
+  useEffect(() => { if (field.current) field.current.value = value; }, [value]);
+  return <Input {...rest} ref={field} defaultValue={value} />;
+}
+
 export function Textarea(props: TextareaHTMLAttributes<HTMLTextAreaElement>) {
   return <textarea rows={3} {...props} className={`input${props.className ? ` ${props.className}` : ""}`} />;
 }
@@ -67,14 +74,14 @@ export function Check({ label, ...rest }: { label: ReactNode } & Omit<InputHTMLA
 
 /**
  * Nothing that is written here is lost by a slip: a click beside it does nothing, and Esc asks first. `fast` holds what is
- * shown only once: it is left by its own buttons alone.
+ * shown only once: it is left by its own buttons alone. `written`: something was, before it opened.
  */
-export function Dialog({ open, onClose, title, description, children, wide = false, fast = false }:
-  { open: boolean; onClose: () => void; title: string; description?: ReactNode; children: ReactNode; wide?: boolean; fast?: boolean }) {
+export function Dialog({ open, onClose, title, description, children, wide = false, fast = false, written: before = false }:
+  { open: boolean; onClose: () => void; title: string; description?: ReactNode; children: ReactNode; wide?: boolean; fast?: boolean; written?: boolean }) {
   const t = useT();
-  const written = useRef(false);
+  const written = useRef(before);
   const [leaving, setLeaving] = useState(false);
-  useEffect(() => { written.current = false; }, [open]);
+  useEffect(() => { written.current = before; }, [open, before]);
   const escape = (event: KeyboardEvent) => {
     if (!fast && !written.current && !composing(event)) return;
     event.preventDefault();

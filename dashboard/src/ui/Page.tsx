@@ -146,28 +146,47 @@ function shown(problem: ApiProblem): string | undefined {
   return detail?.startsWith("There is nothing at this path.") ? undefined : detail?.replace(/(?<=\.) `GET [^`]+` lists (them|the open ones)\b.*$/, "");
 }
 
-/** Why a deed came to nothing, in one line. */
-export function problemWords(error: unknown, t: T, said: (text: string) => string): string {
-  const problem = asProblem(error);
-  const [title, remedy] = WORDS[problem.kind];
+/** A page asks again by itself. What somebody sent is sent again by nobody else: a deed, which may have been taken in, or a question. */
+export type Sent = "deed" | "question";
+
+const SENT: Record<Sent, Partial<Record<ApiProblem["kind"], [Key, Key]>>> = {
+  deed: {
+    offline: ["problem.offline", "problem.offline.deed"],
+    forbidden: ["problem.forbidden.deed", "problem.forbidden.do"],
+    busy: ["problem.busy", "problem.busy.deed"],
+  },
+  question: {
+    offline: ["problem.offline", "problem.offline.question"],
+    busy: ["problem.busy", "problem.busy.question"],
+  },
+};
+
+/** What became of what was sent, and what it means. The titles of a problem are for logs: only its detail is a sentence. */
+function wordsOf(problem: ApiProblem, sent: Sent, t: T, said: (text: string) => string): [string, string] {
+  const [title, remedy] = SENT[sent][problem.kind] ?? WORDS[problem.kind];
   const detail = shown(problem);
-  return `${t(title)} ${detail ? said(detail) : t(remedy)}`;
+  return [t(title), detail ? said(detail) : t(remedy)];
 }
 
-/** What came of a deed, below its form. */
-export function ProblemLine({ error }: { error: unknown }) {
+/** Why it came to nothing, in one line. */
+export function problemWords(error: unknown, t: T, said: (text: string) => string, sent: Sent = "deed"): string {
+  return wordsOf(asProblem(error), sent, t, said).join(" ");
+}
+
+/** What came of it, below its form. */
+export function ProblemLine({ error, sent = "deed" }: { error: unknown; sent?: Sent }) {
   const t = useT();
   const said = useSaid();
   const checked = useChecked();
   if (!error) return null;
   const problem = asProblem(error);
   const faults = problem.body.errors ?? [];
-  const detail = shown(problem);
+  const [title, words] = wordsOf(problem, sent, t, said);
   return (
     <div className="problem-line" role="alert">
       <Icon name="rejected" />
       <div>
-        <p><strong>{t(WORDS[problem.kind][0])}</strong> {detail ? said(detail) : problem.body.title ?? t(WORDS[problem.kind][1])}</p>
+        <p><strong>{title}</strong> {words}</p>
         {faults.length > 0 && <ul>{faults.map((fault, at) => <li key={at}><code>{fault.pointer || fault.code || ""}</code> {fault.code ? checked(fault.detail) : said(fault.detail)}{fault.remedy ? ` — ${checked(fault.remedy)}` : ""}</li>)}</ul>}
       </div>
     </div>

@@ -17,7 +17,8 @@ import { Button, Dialog, DialogEnd, Field, Input } from "../ui/Controls";
 import { Icon } from "../ui/Icon";
 import { Await, Notice, Page, ProblemLine, Section, Unread } from "../ui/Page";
 import { type Breaker, breakersOf, throughputOf } from "./figures";
-import { HoldDialog, type HoldTarget } from "./HoldDialog";
+import type { HoldTarget } from "./held";
+import { HoldDialog } from "./HoldDialog";
 
 const LAG_LATE_MS = 5_000;
 

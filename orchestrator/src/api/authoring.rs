@@ -319,7 +319,11 @@ fn load(source: &str) -> Result<Definition, Vec<FaultAt>> {
 fn refused(definition: &Definition, input: &Value) -> Result<Vec<FaultAt>, Problem> {
     let validator = saga_core::definition::validator(definition)
         .map_err(|error| Problem::bad_request(error.to_string()))?;
-    Ok(if validator.is_valid(input) { Vec::new() } else { body::faults(&validator, input) })
+    if !validator.is_valid(input) {
+        return Ok(body::faults(&validator, input));
+    }
+    let unmeant = definition.unmeant(input).into_iter();
+    Ok(unmeant.map(|detail| FaultAt { detail, ..FaultAt::default() }).collect())
 }
 
 fn too_many(pointer: &str, found: usize, most: usize) -> Problem {

@@ -6,15 +6,14 @@ use std::sync::Arc;
 
 use axum::http::StatusCode;
 use saga_core::Definition;
-use saga_core::check::{Beat, Limits, Report, Verdict, check, final_children};
+use saga_core::check::{Beat, Limits, Property, Report, Verdict, check, final_children};
+use saga_core::definition::misfit;
 use tokio::sync::Semaphore;
 
 use super::problem::{FaultAt, Problem};
 use crate::engine::Engine;
-use crate::store::definitions::Proof;
+use crate::store::definitions::{Proof, children_of};
 
-/// The most states that publishing visits; `amends check --states` goes further.
-const LIMITS: Limits = Limits { states_max: 300_000, whole_max: 30_000, pairs_max: 60_000 };
 /// A search takes a core for seconds; the engine needs the others.
 static ONE_AT_A_TIME: Semaphore = Semaphore::const_new(1);
 /// The longest reason for a waiver, in characters.
@@ -49,13 +48,17 @@ pub async fn prove(
     }
 }
 
-/// Which definition could no longer undo this one as its child saga.
+/// Which definition could no longer start this one as its child saga, or undo it.
 fn left_standing(engine: &Engine, definition: &Definition) -> Option<FaultAt> {
     engine.definitions.all_in_use().iter().find_map(|parent| {
         let parent = &parent.definition;
+        if let Some(why) = misfit(parent, &[definition]) {
+            let detail = format!("`{}` starts it, and could no longer: {why}", parent.name);
+            return Some(FaultAt { code: Some(Property::Reachable.word().to_owned()), detail, ..FaultAt::default() });
+        }
         let (step, _) = *final_children(parent, &[definition]).first()?;
         Some(FaultAt {
-            code: Some("undone".to_owned()),
+            code: Some(Property::Undone.word().to_owned()),
             detail: format!(
                 "`{}` starts it in step `{step}`, where it may have to be undone: with a pivot it would stand",
                 parent.name
@@ -72,11 +75,14 @@ fn left_standing(engine: &Engine, definition: &Definition) -> Option<FaultAt> {
 pub async fn explore(engine: &Engine, definition: &Definition) -> Result<Report, Problem> {
     let _turn = ONE_AT_A_TIME.acquire().await.map_err(|_| Problem::unavailable())?;
     let definition = definition.clone();
-    let children = engine.definitions.all_in_use();
+    // What would be started now comes first: of several versions it is the one that a child saga is of.
+    let own = children_of(&definition).map(|(_, child)| child.to_owned()).collect::<Vec<_>>().into_iter();
+    let current = own.filter_map(|name| engine.definitions.active(&name));
+    let children: Vec<_> = current.chain(engine.definitions.all_in_use()).collect();
     // A search of seconds must not hold up the requests beside it.
     let explored = tokio::task::spawn_blocking(move || {
         let children: Vec<&Definition> = children.iter().map(|it| &it.definition).collect();
-        check(&definition, &children, LIMITS)
+        check(&definition, &children, Limits::DOOR)
     });
     explored.await.map_err(|error| {
         tracing::error!(%error, "checking a definition panicked");

@@ -222,10 +222,11 @@ fn in_memory(
 
 /// What the door has against an input.
 fn refused(definition: &Definition, input: &Value) -> Vec<String> {
-    match validator(definition) {
+    let misfits: Vec<String> = match validator(definition) {
         Ok(door) => door.iter_errors(input).map(|it| format!("input{}: {it}", it.instance_path())).collect(),
         Err(error) => vec![error.to_string()],
-    }
+    };
+    if misfits.is_empty() { definition.unmeant(input) } else { misfits }
 }
 
 fn report(

@@ -173,6 +173,30 @@ async fn what_is_not_proved_is_refused_unless_the_reason_is_given_and_recorded()
     server.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_child_and_its_parent_are_published_only_as_they_fit_each_other() {
+    let server = Server::start().await;
+    let stay = "saga: stay\ninput: { type: object, required: [id], properties: { id: { type: string } } }\nsteps:\n  room: { worker: travel, action: book_room, compensation: cancel_room }\n";
+    server.publish(stay).await;
+    let week = |given: &str| {
+        format!(
+            "saga: week\ninput: {{ type: object, required: [id], properties: {{ id: {{ type: string }} }} }}\nsteps:\n  stay: {{ saga: stay, input: {{ {given}: \"${{input.id}}\" }} }}\n"
+        )
+    };
+    let misspelt = server.request(Method::POST, "/definitions", &YAML, week("ident")).await;
+    let error = misspelt.body["errors"][0].clone();
+    misspelt.is_problem(422, "unproved-definition");
+    assert_eq!(error["code"], "reachable");
+    assert_eq!(error["detail"], "`stay` can never start `stay`: it takes no `input` without `id`");
+    server.publish(&week("id")).await;
+    let wants_more = stay.replace("required: [id]", "required: [id, nights]");
+    let refused = server.request(Method::POST, "/definitions", &YAML, wants_more).await;
+    let detail = refused.body["errors"][0]["detail"].as_str().unwrap_or_default().to_owned();
+    refused.is_problem(422, "unproved-definition");
+    assert!(detail.starts_with("`week` starts it, and could no longer: "), "{detail}");
+    server.stop().await;
+}
+
 /// What was proved of a parent was proved with its child as it was.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_child_that_could_no_longer_be_undone_is_not_published_under_its_parents() {

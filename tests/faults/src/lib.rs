@@ -3,6 +3,7 @@
 //! - [`shop`]: databases, topics and processes of one run; the books at its end
 //! - [`traffic`]: orders without a pause, and how long one takes from now
 //! - [`failpoints`]: processes that die at named places
+//! - [`backlog`]: a worker that is down, and very many sagas that wait for it
 //! - [`incident`]: an outage, and the two bulk jobs that make it good
 //! - [`scenarios`]: servers, connections and processes that misbehave, one command each
 //! - [`proxy`], [`servers`], [`echo`]: the means
@@ -12,6 +13,7 @@
 
 #![allow(clippy::missing_panics_doc, reason = "what is expected here is asserted")]
 
+pub mod backlog;
 pub mod echo;
 pub mod failpoints;
 pub mod incident;

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use faults::failpoints::{self, percentile};
 use faults::scenarios::{self, Scenario};
-use faults::{Shop, incident, one_at_a_time};
+use faults::{Shop, backlog, incident, one_at_a_time};
 
 /// Hurts the shop on a real stack and proves that nothing is lost
 ///
@@ -15,7 +15,7 @@ use faults::{Shop, incident, one_at_a_time};
 #[derive(Debug, Parser)]
 #[command(name = "faults", version)]
 struct Arguments {
-    /// The `amends` command, built with debug assertions; beside this one when absent
+    /// The `amends` command, built with debug assertions where failpoints are wanted; beside this one when absent
     #[arg(long, global = true)]
     amends: Option<PathBuf>,
     #[command(subcommand)]
@@ -36,6 +36,12 @@ enum Command {
         /// Sagas of each kind
         #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u16).range(30..=10_000))]
         sagas: u16,
+    },
+    /// A worker is down, and very many sagas wait for it: the engine's memory, and its takeover
+    Backlog {
+        /// How many
+        #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(10..))]
+        sagas: u32,
     },
     /// Processes die at named places under load, again and again
     Kill {
@@ -76,6 +82,11 @@ async fn main() -> anyhow::Result<()> {
             let _turn = one_at_a_time().await;
             let mut shop = Shop::open(amends.to_str().context("a path in UTF-8")?, "incident").await;
             incident::run(&mut shop, usize::from(sagas)).await?;
+        }
+        Command::Backlog { sagas } => {
+            let _turn = one_at_a_time().await;
+            let mut shop = Shop::open(amends.to_str().context("a path in UTF-8")?, "backlog").await;
+            backlog::run(&mut shop, u64::from(sagas)).await?;
         }
         Command::Run { name } => {
             let chosen: Vec<Scenario> = match name.as_str() {

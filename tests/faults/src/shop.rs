@@ -332,9 +332,14 @@ impl Shop {
         child.wait().unwrap();
     }
 
+    /// A process's id.
+    pub fn pid(&self, name: &str) -> u32 {
+        self.children[name].id()
+    }
+
     /// Sends a process a signal, such as `STOP`, `CONT` or `TERM`.
     pub fn signal(&self, name: &str, signal: &str) {
-        let pid = self.children[name].id().to_string();
+        let pid = self.pid(name).to_string();
         assert!(Command::new("kill").args([&format!("-{signal}"), &pid]).status().unwrap().success());
     }
 
@@ -381,7 +386,7 @@ impl Shop {
     pub async fn orders_reach(&self, count: u64) {
         let count = i64::try_from(count).unwrap();
         eventually("orders come in", REST_MS, async || {
-            let started: i64 = self.number("select count(*) from saga").await;
+            let started: i64 = self.count("select count(*) from saga").await;
             started >= count
         })
         .await;
@@ -391,7 +396,7 @@ impl Shop {
     pub async fn are_running(&self, count: u64) {
         let count = i64::try_from(count).unwrap();
         eventually("all are in flight", REST_MS, async || {
-            self.number("select count(*) from saga where status = 0").await == count
+            self.count("select count(*) from saga where status = 0").await == count
         })
         .await;
     }
@@ -400,7 +405,7 @@ impl Shop {
     pub async fn orders_end(&self, count: u64) {
         let count = i64::try_from(count).unwrap();
         eventually("orders are worked off", REST_MS, async || {
-            self.number("select count(*) from saga where status > 1").await >= count
+            self.count("select count(*) from saga where status > 1").await >= count
         })
         .await;
     }
@@ -428,18 +433,19 @@ impl Shop {
     /// No saga is left running or parked.
     pub async fn everything_ends(&self) {
         let waiting = eventually("every saga ends", REST_MS, async || {
-            self.number("select count(*) from saga where status in (0, 1)").await == 0
+            self.count("select count(*) from saga where status in (0, 1)").await == 0
         });
         if tokio::time::timeout(Duration::from_millis(REST_MS * 2), waiting).await.is_err() {
             panic!("the wait itself hung");
         }
         eventually("delivered commands leave the outbox", 30_000, async || {
-            self.number("select count(*) from outbox").await == 0
+            self.count("select count(*) from outbox").await == 0
         })
         .await;
     }
 
-    async fn number(&self, sql: &'static str) -> i64 {
+    /// A number out of the engine's database.
+    pub async fn count(&self, sql: &'static str) -> i64 {
         sqlx::query_scalar(sql).fetch_one(&self.engine).await.unwrap()
     }
 

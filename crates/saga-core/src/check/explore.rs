@@ -113,6 +113,7 @@ struct Search<'m> {
     model: &'m Model,
     depth: Depth,
     states_max: usize,
+    work_left: u64,
     known: HashMap<Box<[u8]>, u32>,
     /// The worlds in the order of their finding, spelled.
     order: Vec<Box<[u8]>>,
@@ -121,6 +122,7 @@ struct Search<'m> {
     edges: Edges,
     rests: Vec<u32>,
     reached: Vec<bool>,
+    completed: bool,
     transitions: u64,
     told: HashSet<Shape>,
 }
@@ -129,17 +131,19 @@ struct Search<'m> {
 type Shape = (CellRef, [u8; 7], [u8; 2], std::mem::Discriminant<Idle>);
 
 /// Explores until a law is broken, everything was visited, or there are too many states.
-pub(super) fn run(model: &Model, depth: Depth, states_max: usize) -> Report {
+pub(super) fn run(model: &Model, depth: Depth, states_max: usize, work_max: u64) -> Report {
     let mut search = Search {
         model,
         depth,
         states_max,
+        work_left: work_max,
         known: HashMap::new(),
         order: Vec::new(),
         parents: Vec::new(),
         edges: Edges::default(),
         rests: Vec::new(),
         reached: vec![false; model.steps.len()],
+        completed: false,
         transitions: 0,
         told: HashSet::new(),
     };
@@ -168,6 +172,7 @@ impl Search<'_> {
                 self.order.push(slot.key().clone());
                 slot.insert(next);
                 self.parents.push(parent);
+                self.completed |= world.state.status == Status::Completed;
                 if world.is_rest() {
                     self.rests.push(next);
                 }
@@ -192,10 +197,11 @@ impl Search<'_> {
                 continue;
             }
             self.transitions += 1;
+            self.work_left = self.work_left.saturating_sub(1 + world.state.cells.len() as u64);
             for (way, successor) in successors(self.model, &world, it).enumerate() {
                 // One move can go in more ways than there may be states, or than are told apart.
-                let Some(way) = u16::try_from(way).ok().filter(|_| self.order.len() <= self.states_max)
-                else {
+                let within = self.order.len() <= self.states_max && self.work_left > 0;
+                let Some(way) = u16::try_from(way).ok().filter(|_| within) else {
                     return Some(Verdict::Unproved);
                 };
                 let mut successor = match successor {
@@ -290,7 +296,9 @@ impl Search<'_> {
     }
 
     fn unreached(&self) -> Option<Refutation> {
-        let at = self.reached.iter().position(|reached| !reached)?;
+        let Some(at) = self.reached.iter().position(|reached| !reached) else {
+            return (!self.completed).then(|| self.never_completes());
+        };
         let ix = StepIx(u16::try_from(at).ok()?);
         let step = self.model.step(ix)?;
         let name = &step.name;
@@ -305,6 +313,17 @@ impl Search<'_> {
             format!("no run reaches `{name}`: something before it is never done")
         };
         Some(Refutation { property: Property::Reachable, message, story: Vec::new() })
+    }
+
+    /// Every step is begun by some run, and no run ends with all of them done.
+    fn never_completes(&self) -> Refutation {
+        let sleeps = self.model.definition.steps.iter().any(|step| matches!(step.work, Work::Sleep { .. }));
+        let message = if sleeps && self.model.definition.deadline_ms.is_some() {
+            "no run completes: the deadline passes while the saga waits".to_owned()
+        } else {
+            "no run completes: something is never done".to_owned()
+        };
+        Refutation { property: Property::Reachable, message, story: Vec::new() }
     }
 
     fn sleeps_before(&self, ix: StepIx) -> bool {

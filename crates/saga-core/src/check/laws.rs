@@ -20,7 +20,7 @@ use crate::transition::{Effect, Transition};
 pub enum Property {
     /// From wherever it gets, it ends or is parked; nothing waits for ever.
     AlwaysEnds,
-    /// Every step is reached by some run.
+    /// Every step is reached by some run, and some run completes.
     Reachable,
     /// What took effect, or may have, is undone when the saga is.
     Undone,
@@ -75,7 +75,7 @@ impl Property {
     pub const fn says(self) -> &'static str {
         match self {
             Self::AlwaysEnds => "it always ends or is parked: nothing waits for ever",
-            Self::Reachable => "every step is reached",
+            Self::Reachable => "every step is reached, and so is the end",
             Self::Undone => "what took effect, or may have, is undone when the saga is",
             Self::Done => "what completes has done all its steps and undone none",
             Self::InOrder => "steps run after what they depend on, and are undone before it",

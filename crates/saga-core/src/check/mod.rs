@@ -17,7 +17,7 @@ mod world;
 use saga_protocol::StepName;
 
 use crate::definition::graph::Side;
-use crate::definition::{Definition, Turn, Work};
+use crate::definition::{Definition, Turn, Work, misfit};
 use crate::state::Cell;
 
 pub use self::laws::Property;
@@ -97,11 +97,22 @@ pub struct Limits {
     pub whole_max: usize,
     /// From how many states on it is reduced once more.
     pub pairs_max: usize,
+    /// The most work at each depth, in transitions times steps that were touched; reaching it counts as too many states.
+    pub work_max: u64,
+}
+
+impl Limits {
+    /// What `amends check` allows.
+    pub const DESK: Self =
+        Self { states_max: 2_000_000, whole_max: 30_000, pairs_max: 120_000, work_max: u64::MAX };
+    /// What publishing allows: it explores in the engine, beside running sagas.
+    pub const DOOR: Self =
+        Self { states_max: 300_000, whole_max: 30_000, pairs_max: 60_000, work_max: 150_000_000 };
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { states_max: 2_000_000, whole_max: 30_000, pairs_max: 120_000 }
+        Self::DESK
     }
 }
 
@@ -124,8 +135,13 @@ pub fn final_children<'d>(
 }
 
 /// Explores a definition. `children` are the definitions that its steps may name: a child saga that is not among them
-/// counts as one that can be undone.
+/// counts as one that can be undone and takes whatever it is given; of several with a name the first is what is started.
 pub fn check(definition: &Definition, children: &[&Definition], limits: Limits) -> Report {
+    if let Some(message) = misfit(definition, children) {
+        let refutation = Refutation { property: Property::Reachable, message, story: Vec::new() };
+        let verdict = Verdict::Refuted(refutation);
+        return Report { verdict, states: 0, transitions: 0, depth: Depth::Whole };
+    }
     let model = model::Model::new(definition, children);
     let tiers = [
         (Depth::Whole, limits.whole_max),
@@ -134,7 +150,7 @@ pub fn check(definition: &Definition, children: &[&Definition], limits: Limits) 
     ];
     let mut report = Report { verdict: Verdict::Unproved, states: 0, transitions: 0, depth: Depth::Whole };
     for (depth, states_max) in tiers {
-        report = explore::run(&model, depth, states_max.min(limits.states_max));
+        report = explore::run(&model, depth, states_max.min(limits.states_max), limits.work_max);
         // Less is not tried where more was allowed.
         if report.verdict != Verdict::Unproved || states_max >= limits.states_max {
             break;

@@ -97,6 +97,12 @@ impl Definition {
         Ok(Some(key))
     }
 
+    /// What is wrong with an input that its schema lets in: it means no key, amount or currency that a saga can have.
+    pub fn unmeant(&self, input: &Value) -> Vec<String> {
+        let all = [self.key_of(input).err(), self.amount_of(input).err(), self.currency_of(input).err()];
+        all.into_iter().flatten().map(|error| error.to_string()).collect()
+    }
+
     /// The amount at stake, in the currency's smallest unit, if the definition says one.
     ///
     /// # Errors

@@ -310,6 +310,12 @@ impl<'s> Walk<'_, '_, 's> {
                 }
                 self.not_null(a, &left, Kinds::NUMBER);
                 self.not_null(b, &right, Kinds::NUMBER);
+                let by_zero = matches!(operator, Binary::Divide | Binary::Modulo)
+                    && matches!(b, Ast::Literal(Value::Number(it)) if it.as_f64() == Some(0.0));
+                if by_zero && !matches!(a, Ast::Literal(_)) {
+                    let message = format!("{} is divided by zero", shown(a));
+                    return self.fault(message, "divide by something else");
+                }
                 let number = common(operator, a, b, left.kinds(), right.kinds());
                 if !number.meets(Kinds::ANY) {
                     return self.do_not_mix(a, b);

@@ -13,6 +13,7 @@ use serde_json::Value;
 mod approval;
 mod check;
 mod connect;
+mod contract;
 mod diagnostic;
 pub mod diff;
 pub mod door;
@@ -41,6 +42,7 @@ mod typed;
 mod types;
 
 pub use approval::Approval;
+pub use contract::misfit;
 pub use door::{OutputSchema, validator};
 pub use expression::{EvalError, Expression, Scope};
 pub use fresh::fresh_pointers;

@@ -95,28 +95,35 @@ impl Template {
         found
     }
 
-    /// What it is on the outside.
+    /// What it is, as far as no expression decides.
     pub(super) fn shape(&self) -> Shape<'_> {
-        match &self.0 {
-            Node::Literal(value) => Shape::Literal(value),
-            Node::Whole(expression) => Shape::Whole(expression),
-            Node::Text(_) => Shape::Text,
-            Node::List(_) => Shape::List,
-            Node::Object(_) => Shape::Object,
-        }
+        shape_of(&self.0)
     }
 }
 
 /// An expression with the JSON pointer of its string, and whether it is the whole of it.
 type Part<'t> = (String, &'t Expression, bool);
 
-/// What a template is on the outside.
+/// What a template is, as far as no expression decides.
+#[derive(Clone)]
 pub(super) enum Shape<'t> {
     Literal(&'t Value),
     Whole(&'t Expression),
     Text,
-    List,
-    Object,
+    List(Vec<Shape<'t>>),
+    Object(Vec<(&'t str, Shape<'t>)>),
+}
+
+fn shape_of(node: &Node) -> Shape<'_> {
+    match node {
+        Node::Literal(value) => Shape::Literal(value),
+        Node::Whole(expression) => Shape::Whole(expression),
+        Node::Text(_) => Shape::Text,
+        Node::List(nodes) => Shape::List(nodes.iter().map(shape_of).collect()),
+        Node::Object(members) => {
+            Shape::Object(members.iter().map(|(name, node)| (name.as_str(), shape_of(node))).collect())
+        }
+    }
 }
 
 fn collect<'t>(node: &'t Node, pointer: &mut String, found: &mut Vec<Part<'t>>) {

@@ -3,6 +3,9 @@
 //!
 //! Owns what each place wants of an expression. Whether a step may be read at all is in `super::check`.
 
+use std::sync::Arc;
+
+use saga_protocol::SagaId;
 use serde_json::Value;
 
 use super::diagnostic::{Code, Diagnostics, Position};
@@ -14,7 +17,7 @@ use super::personal;
 use super::source::Node;
 use super::template::{Shape, Template};
 use super::types::{Kinds, Type};
-use super::{About, Expression, Turn, Work};
+use super::{About, EvalError, Expression, Scope, Turn, Work};
 use crate::machine::ITEMS_MAX;
 
 /// What stands at the top of a definition.
@@ -177,8 +180,8 @@ fn yields(
         // Its own mistakes are told already.
         Shape::Whole(expression) => scene.infer(expression, &mut Vec::new()).kinds(),
         Shape::Text => Kinds::TEXT,
-        Shape::List => Kinds::LIST,
-        Shape::Object => Kinds::OBJECT,
+        Shape::List(_) => Kinds::LIST,
+        Shape::Object(_) => Kinds::OBJECT,
     };
     if !found.meets(wanted) {
         told.add(
@@ -230,8 +233,26 @@ fn infer<'s>(
 ) -> Type<'s> {
     let mut faults = Vec::new();
     let found = scene.infer(expression, &mut faults);
+    if faults.is_empty()
+        && expression.reads().next().is_none()
+        && let Err(EvalError::Failed { reason, .. }) = of_nothing(expression)
+    {
+        let message = format!("`{expression}` has no value, whatever the data: {reason}");
+        told.add(
+            at,
+            Code::BadOperand,
+            message,
+            "correct it: it reads nothing, and is the same in every saga",
+        );
+    }
     faults.into_iter().for_each(|it| tell(it, at, told));
     found
+}
+
+/// The value of an expression that reads nothing.
+fn of_nothing(expression: &Expression) -> Result<Arc<Value>, EvalError> {
+    let saga = SagaId(uuid::Uuid::nil());
+    expression.resolve(&Scope { input: &Value::Null, steps: &|_| None, item: None, saga })
 }
 
 fn tell(fault: Fault, at: Position, told: &mut Diagnostics) {

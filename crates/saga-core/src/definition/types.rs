@@ -189,6 +189,13 @@ impl<'s> Type<'s> {
         self.members().contains(&name) && !all.iter().any(asks)
     }
 
+    /// The members that it cannot be without.
+    pub(super) fn required(&self) -> Vec<&'s str> {
+        let Inside::Schemas { all, .. } = &self.inside else { return Vec::new() };
+        let lists = all.iter().filter_map(|it| it.get("required")?.as_array());
+        lists.flatten().filter_map(Value::as_str).collect()
+    }
+
     /// What is one of both.
     pub(super) fn or(self, other: Self) -> Self {
         Self::kind(self.kinds.or(other.kinds))

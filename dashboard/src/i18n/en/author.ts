@@ -27,6 +27,8 @@ export const author = {
   "editor.mistakes": "{count} mistakes",
   "editor.mistakes_one": "1 mistake",
   "editor.right": "No mistakes · version {version}",
+  "text_unread": "This page cannot read the text.",
+  "text_unread.do": "It stands as it was written under the text; the engine reads it by itself.",
   "editor.no_steps": "No step yet.",
   "publish": "Publish",
   "publish.about": "New sagas take this version from now on.",

@@ -27,6 +27,8 @@ export const author = {
   "editor.mistakes": "오류 {count}개",
   "editor.mistakes_one": "오류 1개",
   "editor.right": "오류 없음 · 버전 {version}",
+  "text_unread": "이 화면에서 본문을 읽지 못했습니다.",
+  "text_unread.do": "본문은 작성된 그대로 있으며, 엔진은 따로 읽습니다.",
   "editor.no_steps": "아직 단계가 없습니다.",
   "publish": "게시",
   "publish.about": "지금부터 새 사가는 이 버전을 씁니다.",

@@ -1,0 +1,149 @@
+//! What a saga and its child sagas want of each other: the input that a child takes, and the output that it yields.
+//!
+//! Only what fails with every value that the schemas let in is told, as everywhere: what a child's schema says of the
+//! values themselves is asked when it starts. It must not decide which version of a child is meant.
+
+use serde_json::{Map, Value, json};
+
+use super::diagnostic::Code;
+use super::infer::{Fault, Scene};
+use super::template::Shape;
+use super::types::{Kinds, Type};
+use super::{Definition, Step, Work};
+
+/// Why a child saga of `parent` can never start, or never yields what `parent` takes from it; the first of `children` with
+/// a name is the one that is meant. Nothing is said of those that are not among them.
+pub fn misfit(parent: &Definition, children: &[&Definition]) -> Option<String> {
+    let child_of = |step: &Step| match &step.work {
+        Work::Child { definition } => children.iter().copied().find(|it| it.name == *definition),
+        _ => None,
+    };
+    let yielded: Vec<Option<Value>> =
+        parent.steps.iter().map(|step| child_of(step).map(schema_of_output)).collect();
+    let output = |name: &str| {
+        let at = parent.steps.iter().position(|it| it.name.as_str() == name);
+        let Some((step, yielded)) = at.and_then(|at| Some((parent.steps.get(at)?, yielded.get(at)?))) else {
+            return Type::ANY;
+        };
+        let promised = step.output_schema.as_ref().map(|it| &it.schema);
+        let one = promised.or(yielded.as_ref()).map_or(Type::ANY, Type::schema);
+        if step.foreach.is_some() { Type::list_of(one) } else { one }
+    };
+    let never = |_: &str| false;
+    let scene = Scene {
+        input: Type::schema(&parent.input_schema),
+        output: &output,
+        may_have_none: &never,
+        item: Type::ANY,
+        reader: "the definition",
+        facts: &[],
+    };
+    for (step, yielded) in parent.steps.iter().zip(&yielded) {
+        let name = &step.name;
+        let item = step.foreach.as_ref().and_then(|it| scene.infer(it, &mut Vec::new()).element(None));
+        let scene = scene.of(name.as_str(), &never, item.unwrap_or(Type::ANY), &[]);
+        if let Some(child) = child_of(step)
+            && let Err(why) = fits(&scene, &step.input.shape(), &Type::schema(&child.input_schema), "input")
+        {
+            return Some(format!("`{name}` can never start `{}`: {why}", child.name));
+        }
+        if let (Some(promised), Some(yielded)) = (&step.output_schema, yielded)
+            && let Some(lacks) = lacking(&Type::schema(&promised.schema), &Type::schema(yielded))
+        {
+            return Some(format!(
+                "`{name}` never fits its output_schema: its child saga yields no `{lacks}`"
+            ));
+        }
+    }
+    let templates = parent.steps.iter().map(|it| (it.name.as_str(), &it.input));
+    for (reader, template) in templates.chain(parent.output.as_ref().map(|it| ("output", it))) {
+        let mut faults = Vec::new();
+        template.expressions().into_iter().for_each(|it| drop(scene.infer(it, &mut faults)));
+        let beyond = |fault: &&Fault| fault.code == Code::NoSuchValue && fault.message.contains("`steps.");
+        if let Some(fault) = faults.iter().find(beyond) {
+            return Some(format!("`{reader}` reads what a child saga never yields: {}", fault.message));
+        }
+    }
+    None
+}
+
+/// What is known of a child's output without a run of it: its members.
+fn schema_of_output(child: &Definition) -> Value {
+    let Some(output) = &child.output else { return json!({ "type": "null" }) };
+    let Some(members) = members(&output.shape())
+        .map(|all| all.into_iter().map(|(name, _)| (name.to_owned(), json!({}))).collect::<Map<_, _>>())
+    else {
+        return json!({});
+    };
+    let required: Vec<&String> = members.keys().collect();
+    json!({ "type": "object", "required": required, "additionalProperties": false, "properties": members })
+}
+
+/// A member that is asked for and that the other can never have.
+fn lacking<'s>(wanted: &Type<'s>, found: &Type<'_>) -> Option<&'s str> {
+    wanted
+        .required()
+        .into_iter()
+        .find(|name| !found.kinds().meets(Kinds::OBJECT) || found.member(name).is_none())
+}
+
+/// Whether what stands in a template can be what a schema lets in.
+fn fits(scene: &Scene<'_, '_>, shape: &Shape<'_>, wanted: &Type<'_>, place: &str) -> Result<(), String> {
+    let kinds = match shape {
+        Shape::Literal(value) => Kinds::of(value),
+        Shape::Whole(expression) => scene.infer(expression, &mut Vec::new()).kinds(),
+        Shape::Text => Kinds::TEXT,
+        Shape::List(_) => Kinds::LIST,
+        Shape::Object(_) => Kinds::OBJECT,
+    };
+    if !kinds.by_value().meets(wanted.kinds().by_value()) {
+        return Err(format!("`{place}` is {kinds}, and it takes {}", wanted.kinds()));
+    }
+    if let Some(members) = members(shape) {
+        for (name, value) in &members {
+            let Some(its) = wanted.member(name) else {
+                return Err(format!("it takes no `{place}.{name}`"));
+            };
+            fits(scene, value, &its, &format!("{place}.{name}"))?;
+        }
+        let lacks =
+            wanted.required().into_iter().find(|asked| !members.iter().any(|(name, _)| name == asked));
+        if let Some(lacks) = lacks {
+            return Err(format!("it takes no `{place}` without `{lacks}`"));
+        }
+    } else if let Shape::Whole(expression) = shape {
+        let found = scene.infer(expression, &mut Vec::new());
+        let never = |name: &&str| found.kinds() == Kinds::OBJECT && found.member(name).is_none();
+        if let Some(lacks) = wanted.required().into_iter().find(never) {
+            return Err(format!("it takes no `{place}` without `{lacks}`"));
+        }
+    } else if let Some(elements) = elements(shape) {
+        for (at, element) in elements.iter().enumerate() {
+            let Some(its) = wanted.element(Some(at)) else {
+                return Err(format!("it takes no `{place}[{at}]`"));
+            };
+            fits(scene, element, &its, &format!("{place}[{at}]"))?;
+        }
+    }
+    Ok(())
+}
+
+/// The elements of what is certainly a list.
+fn elements<'t>(shape: &Shape<'t>) -> Option<Vec<Shape<'t>>> {
+    match shape {
+        Shape::List(elements) => Some(elements.clone()),
+        Shape::Literal(Value::Array(elements)) => Some(elements.iter().map(Shape::Literal).collect()),
+        _ => None,
+    }
+}
+
+/// The members of what is certainly an object.
+fn members<'t>(shape: &Shape<'t>) -> Option<Vec<(&'t str, Shape<'t>)>> {
+    match shape {
+        Shape::Object(members) => Some(members.clone()),
+        Shape::Literal(Value::Object(members)) => {
+            Some(members.iter().map(|(name, value)| (name.as_str(), Shape::Literal(value))).collect())
+        }
+        _ => None,
+    }
+}
