@@ -279,8 +279,7 @@ fn one(
     let script = scenario.script().map_err(|error| error.to_string())?;
     let name = scenario.name.clone();
     let input = scenario.input(file);
-    let unknown = scenario.steps().filter(|step| definition.find(step).is_none());
-    let mut wrong: Vec<String> = unknown.map(|step| format!("workers: there is no step `{step}`")).collect();
+    let mut wrong = scenario.in_vain(definition);
     let faults = refused(definition, &input).map_err(|problem| problem.detail.unwrap_or(problem.title))?;
     wrong.extend(
         faults.into_iter().map(|it| format!("input{}: {}", it.pointer.unwrap_or_default(), it.detail)),

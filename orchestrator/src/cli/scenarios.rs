@@ -198,13 +198,9 @@ fn in_memory(
 ) -> Result<(Option<Run>, Vec<String>), Failure> {
     let script =
         scenario.script().map_err(|error| Failure::usage(format!("{}: {error}", suite.path.display())))?;
-    let unknown: Vec<String> = scenario
-        .steps()
-        .filter(|step| definition.find(step).is_none())
-        .map(|step| format!("workers: there is no step `{step}`"))
-        .collect();
-    if !unknown.is_empty() {
-        return Ok((None, unknown));
+    let vain = scenario.in_vain(definition);
+    if !vain.is_empty() {
+        return Ok((None, vain));
     }
     let input = scenario.input(&suite.file);
     let refused = refused(definition, &input);
