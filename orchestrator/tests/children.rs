@@ -73,6 +73,15 @@ async fn start_again(node: &Node, definition: &str, input: Value, replay_of: Opt
     node.engine.starter.start(request).await.unwrap().saga
 }
 
+/// The same steps, whose commands are sent again soon where the bus loses them.
+fn impatient(definition: &str) -> String {
+    let soon = |text: String, undo: &str| {
+        let patient = format!("compensation: {undo}");
+        text.replace(&patient, &format!("compensation: {{ action: {undo}, timeout: 2s }}, timeout: 2s"))
+    };
+    soon(soon(definition.to_owned(), "cancel_room"), "return_ticket")
+}
+
 fn stay_of(journey: SagaId, round: u32) -> SagaId {
     child::id(&Parent { saga: journey, step: StepIx(1), item: None, round })
 }
@@ -354,6 +363,9 @@ async fn a_retry_of_a_child_that_completes_meanwhile_starts_no_second_one() {
 #[tokio::test]
 async fn a_saga_that_is_cancelled_before_its_childs_order_is_carried_out_leaves_nothing() {
     let (stage, owner, travel) = stage().await;
+    for source in [STAY, JOURNEY] {
+        owner.engine.publish(&impatient(source)).await.unwrap();
+    }
     travel.serve(|command: &Command| Some(succeeded(command)));
     eventually("it owns the shards", 10_000, async || owner.engine.health.shards() == 2).await;
     let other = stage.node("other").await;
@@ -409,6 +421,7 @@ async fn a_child_whose_time_is_over_before_its_order_is_carried_out_is_undone_al
     let (stage, owner, travel) = stage().await;
     travel.serve(|command: &Command| Some(succeeded(command)));
     let brief = "saga: brief\nkey: ${input.id}\nsteps:\n  stay: { saga: stay, timeout: 1ms, input: { id: \"${input.id}\" } }\n";
+    owner.engine.publish(&impatient(STAY)).await.unwrap();
     owner.engine.publish(brief).await.unwrap();
     eventually("it owns the shards", 10_000, async || owner.engine.health.shards() == 2).await;
     let other = stage.node("other").await;

@@ -352,7 +352,11 @@ fn a_child_that_can_never_start_or_never_yields_what_is_read_is_refuted() {
     let reads = |what: &str| {
         format!("{fine}  b: {{after: [s], worker: w, action: a, compensation: u, input: '{what}'}}\n")
     };
-    for right in [fine.clone(), reads("${steps.s.output.room}"), reads("${steps.s.output}")] {
+    let asked = "${has(steps.s.output.floor) ? steps.s.output.floor : 1}";
+    let nullable = fine.replace("{saga: stay,", "{saga: stay, output_schema: {required: [room]},");
+    for right in
+        [fine.clone(), reads("${steps.s.output.room}"), reads("${steps.s.output}"), reads(asked), nullable]
+    {
         assert_eq!(verdict(&right), Verdict::Proved, "{right}");
     }
     let Verdict::Refuted(it) = verdict(&reads("${steps.s.output.rooms}")) else { panic!() };

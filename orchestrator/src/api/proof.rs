@@ -52,7 +52,13 @@ pub async fn prove(
 fn left_standing(engine: &Engine, definition: &Definition) -> Option<FaultAt> {
     engine.definitions.all_in_use().iter().find_map(|parent| {
         let parent = &parent.definition;
-        if let Some(why) = misfit(parent, &[definition]) {
+        if !children_of(parent).any(|(_, child)| child == definition.name) {
+            return None;
+        }
+        // One that does not go with the current version either is not kept waiting by this one.
+        let current = engine.definitions.active(&definition.name);
+        let fitted = current.is_none_or(|it| misfit(parent, &[&it.definition]).is_none());
+        if let Some(why) = misfit(parent, &[definition]).filter(|_| fitted) {
             let detail = format!("`{}` starts it, and could no longer: {why}", parent.name);
             return Some(FaultAt { code: Some(Property::Reachable.word().to_owned()), detail, ..FaultAt::default() });
         }

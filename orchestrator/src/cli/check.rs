@@ -106,8 +106,10 @@ fn beside(files: &[PathBuf]) -> Vec<Definition> {
     let folders: BTreeSet<PathBuf> =
         files.iter().filter_map(|it| Some(it.canonicalize().ok()?.parent()?.to_owned())).collect();
     let entries = folders.iter().filter_map(|it| std::fs::read_dir(it).ok()).flatten().flatten();
-    let texts =
-        entries.filter(|it| is_yaml(&it.path())).filter_map(|it| std::fs::read_to_string(it.path()).ok());
+    let mut paths: Vec<PathBuf> = entries.map(|it| it.path()).filter(|it| is_yaml(it)).collect();
+    // Of two with one name the same is meant each time.
+    paths.sort();
+    let texts = paths.iter().filter_map(|it| std::fs::read_to_string(it).ok());
     texts.filter_map(|text| load(&text).ok()).collect()
 }
 

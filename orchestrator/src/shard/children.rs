@@ -121,15 +121,18 @@ impl Lane {
         let undo = CellRef { direction: Direction::Compensate, ..cell };
         let (ordered, undone) = self.sagas.get(id).map_or((false, false), |saga| {
             let state = &saga.state;
-            let waits = |at| state.track(at).is_some_and(|it| it.run == Run::Waiting);
+            let run = |at| state.track(at).map(|it| it.run);
             let of_round = state.track(cell).is_some_and(|it| it.round == round) && !state.status.is_end();
-            (of_round && waits(cell), of_round && waits(undo))
+            // One whose time is over by then is started too: it is late, as if it had been slow, and may yet be undone.
+            let ordered = matches!(run(cell), Some(Run::Waiting | Run::Exhausted));
+            let wanted = of_round && matches!(run(undo), None | Some(Run::Waiting));
+            (wanted && ordered, wanted && run(undo) == Some(Run::Waiting))
         });
         if ordered || undone {
             self.call_child(id, cell, round, decision);
         }
-        // It was to be undone before the order was carried out, and there was nobody to be told; its time may be over,
-        // too. A child that there is already only hears it again.
+        // It was to be undone before the order was carried out, and there was nobody to be told. A child that there is
+        // already only hears it again.
         if undone {
             self.call_child(id, undo, round, decision);
         }

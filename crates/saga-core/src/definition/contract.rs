@@ -6,10 +6,10 @@
 use serde_json::{Map, Value, json};
 
 use super::diagnostic::Code;
-use super::infer::{Fault, Scene};
+use super::infer::Scene;
 use super::template::Shape;
 use super::types::{Kinds, Type};
-use super::{Definition, Step, Work};
+use super::{Definition, Expression, Step, Work};
 
 /// Why a child saga of `parent` can never start, or never yields what `parent` takes from it; the first of `children` with
 /// a name is the one that is meant. Nothing is said of those that are not among them.
@@ -55,12 +55,24 @@ pub fn misfit(parent: &Definition, children: &[&Definition]) -> Option<String> {
             ));
         }
     }
-    let templates = parent.steps.iter().map(|it| (it.name.as_str(), &it.input));
-    for (reader, template) in templates.chain(parent.output.as_ref().map(|it| ("output", it))) {
+    // What workers yield is no matter here, nor is what a step promises for its child.
+    let of_child = |name: &str| {
+        let at = parent.steps.iter().position(|it| it.name.as_str() == name);
+        let found = at.and_then(|at| Some((parent.steps.get(at)?, yielded.get(at)?.as_ref()?)));
+        found.map_or(Type::ANY, |(step, yielded)| {
+            let one = Type::schema(yielded);
+            if step.foreach.is_some() { Type::list_of(one) } else { one }
+        })
+    };
+    let scene = Scene { input: Type::ANY, output: &of_child, ..scene };
+    let templates = parent.steps.iter().map(|it| (it.name.as_str(), it.when.as_ref(), &it.input));
+    for (reader, when, template) in templates.chain(parent.output.as_ref().map(|it| ("output", None, it))) {
+        // Who asks first whether it is there is ready for a child that does not yield it.
+        let asks = |it: &Expression| it.text().contains("has(");
+        let read = template.expressions().into_iter().filter(|it| !asks(it) && !when.is_some_and(asks));
         let mut faults = Vec::new();
-        template.expressions().into_iter().for_each(|it| drop(scene.infer(it, &mut faults)));
-        let beyond = |fault: &&Fault| fault.code == Code::NoSuchValue && fault.message.contains("`steps.");
-        if let Some(fault) = faults.iter().find(beyond) {
+        read.for_each(|it| drop(scene.infer(it, &mut faults)));
+        if let Some(fault) = faults.iter().find(|fault| fault.code == Code::NoSuchValue) {
             return Some(format!("`{reader}` reads what a child saga never yields: {}", fault.message));
         }
     }
@@ -81,6 +93,10 @@ fn schema_of_output(child: &Definition) -> Value {
 
 /// A member that is asked for and that the other can never have.
 fn lacking<'s>(wanted: &Type<'s>, found: &Type<'_>) -> Option<&'s str> {
+    // What is asked of objects is asked of nothing else.
+    if found.kinds() != Kinds::OBJECT && wanted.kinds().meets(found.kinds()) {
+        return None;
+    }
     wanted
         .required()
         .into_iter()

@@ -373,7 +373,9 @@ impl<'s> Walk<'_, '_, 's> {
         let both_are = |one: Kinds| numbers.iter().all(|kinds| *kinds == one);
         let same = both_are(Kinds::WHOLE) || both_are(Kinds::FRACTION);
         let adapts = number::adapts(operator, a, b) || number::adapts(operator, b, a);
-        if !known || same || adapts {
+        // One value beside itself.
+        let twice = matches!((a, b), (Ast::Path { text: a, .. }, Ast::Path { text: b, .. }) if a == b);
+        if !known || same || adapts || twice {
             return;
         }
         let message = format!(

@@ -354,7 +354,8 @@ fn kinds_of(schema: &Value) -> Kinds {
         _ => Kinds::ANY,
     };
     let listed = schema.get("enum").and_then(Value::as_array);
-    let of = |value| Kinds::of(value).by_value();
+    // As with `integer`, one of them that comes as `1.0` is nothing to rely on.
+    let of = |value| if Kinds::of(value) == Kinds::FRACTION { Kinds::NUMBER } else { Kinds::of(value) };
     let by_enum = listed.map_or(Kinds::ANY, |it| Kinds::any_of(it.iter().map(of)));
     by_type.and(by_enum).and(schema.get("const").map_or(Kinds::ANY, of))
 }
