@@ -5,6 +5,7 @@ import "../saga/saga.css";
 import { useMutation } from "@tanstack/react-query";
 import { useRef } from "react";
 
+import { writeExact } from "../api/exact";
 import { send } from "../api/client";
 import type { ScenariosRequest, ScenariosView, ScenarioView, TimelineLine } from "../api/schema";
 import { useLanguage, useT } from "../i18n";
@@ -26,7 +27,7 @@ const MARKS: Record<string, [tone: string, icon: IconName]> = {
 
 /** One to begin with. */
 export function scenario(name: string, input: unknown): string {
-  return `definition: ${name}\ninput: ${JSON.stringify(input)}\n\nscenarios:\n  - scenario: Everything works\n    expect:\n      ends: completed\n`;
+  return `definition: ${name}\ninput: ${writeExact(input)}\n\nscenarios:\n  - scenario: Everything works\n    expect:\n      ends: completed\n`;
 }
 
 /** `ready`: the definition is right, and can be played. */

@@ -130,6 +130,8 @@ test("a worker's words in another language come behind what their code means", (
   expect(explained("ko", "compensation_failed", "A compensation failed for good; what is undone only after it waits. REFUND_REJECTED: No. What to do: ask the card company or Toss why, then retry, or refund by bank transfer."))
     .toBe("보상 하나가 끝내 실패했습니다. 그 뒤에 되돌릴 것은 기다리고 있습니다. REFUND_REJECTED: 환불이 거절되었습니다 (No.) 조치: 카드사나 토스에 이유를 확인한 뒤 재시도하거나 계좌로 환불하세요.");
   expect(said("ko", "`stay` can never start `trip`: it takes no `input.guests[1]` without `name`")).toBe("`stay` 단계는 `trip`을(를) 시작할 수 없습니다: `name` 없는 `input.guests[1]`은(는) 받지 않습니다");
+  for (const words of ["`stay` can never start `trip`: `input` is a list, and it takes an object", "`b` reads what a child saga never yields: there is no `steps.s.output.rooms`: `steps.s.output` is null", "the saga ends compensated, and `a` may have taken effect and stands", "the saga is a child, and its parent has it undone", "`week` starts it, and could no longer: `stay` can never start `stay`: it takes no `input` without `id`"])
+    expect(said("ko", words).replaceAll(/`[^`]*`/g, "").replace("null", "")).not.toMatch(/[a-z]/);
   expect(said("ko", "look the payment up in Toss's shop console; if it holds no money, mark the step compensated (after the pivot: skip it) with that as evidence, else refund by bank transfer.")).toMatch(/^토스 상점 관리자에서/);
 });
 

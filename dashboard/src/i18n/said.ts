@@ -71,7 +71,7 @@ function book(phrases: readonly [string, string][], words: Record<string, string
   };
 }
 
-const korean = book(ENGINE, WORDS);
+const korean = book(ENGINE, { ...KINDS, ...WORDS });
 const koreanOfChecks = book(CHECKS, KINDS);
 const koreanOfTimelines = book([...TELL, ...ENGINE], { ...WORDS, ...TOLD });
 

@@ -105,7 +105,10 @@ function Play({ name, takes, source, back, onBegin }: { name: string; takes: unk
       {played && <Standing played={played} />}
       {asked.isError && (
         <Section><ProblemLine error={asProblem(asked.error)} sent="question" />
-          {moves.length > 0 && <p className="row"><Button onClick={() => setMoves(moves.slice(0, -1))}>{t("simulator.back")}</Button></p>}
+          <p className="row">
+            <Button busy={asked.isFetching} onClick={() => void asked.refetch()}>{t("try_again")}</Button>
+            {moves.length > 0 && <Button onClick={() => setMoves(moves.slice(0, -1))}>{t("simulator.back")}</Button>}
+          </p>
         </Section>
       )}
       <Section title={t("saga.graph")} flush>{played ? <LazyGraph steps={graphSteps(played.steps, t, said)} label={t("saga.graph")} /> : <div className="simulator-blank" aria-busy={asked.isFetching} />}</Section>

@@ -173,6 +173,9 @@ export function problemWords(error: unknown, t: T, said: (text: string) => strin
   return wordsOf(asProblem(error), sent, t, said).join(" ");
 }
 
+/** What the check says of a text; the codes of what is proved are words. */
+const DIAGNOSTIC = /^E\d{3}$/;
+
 /** What came of it, below its form. */
 export function ProblemLine({ error, sent = "deed" }: { error: unknown; sent?: Sent }) {
   const t = useT();
@@ -187,7 +190,7 @@ export function ProblemLine({ error, sent = "deed" }: { error: unknown; sent?: S
       <Icon name="rejected" />
       <div>
         <p><strong>{title}</strong> {words}</p>
-        {faults.length > 0 && <ul>{faults.map((fault, at) => <li key={at}><code>{fault.pointer || fault.code || ""}</code> {fault.code ? checked(fault.detail) : said(fault.detail)}{fault.remedy ? ` — ${checked(fault.remedy)}` : ""}</li>)}</ul>}
+        {faults.length > 0 && <ul>{faults.map((fault, at) => <li key={at}><code>{fault.pointer || fault.code || ""}</code> {DIAGNOSTIC.test(fault.code ?? "") ? checked(fault.detail) : said(fault.detail)}{fault.remedy ? ` — ${checked(fault.remedy)}` : ""}</li>)}</ul>}
       </div>
     </div>
   );

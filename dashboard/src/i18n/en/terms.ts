@@ -192,7 +192,7 @@ export const terms = {
   "letter.sent": "sent again",
   "letter.discarded": "discarded",
   "property.always-ends": "It always ends or is parked: nothing waits for ever",
-  "property.reachable": "Every step is reached",
+  "property.reachable": "Every step is reached, and so is the end",
   "property.undone": "What took effect, or may have, is undone when the saga is",
   "property.done": "What completes has done all its steps and undone none",
   "property.in-order": "Steps run after what they depend on, and are undone before it",

@@ -192,7 +192,7 @@ export const terms = {
   "letter.sent": "다시 보냄",
   "letter.discarded": "버림",
   "property.always-ends": "항상 끝나거나 사람의 조치를 기다린다: 영원히 기다리는 것은 없다",
-  "property.reachable": "모든 단계에 도달한다",
+  "property.reachable": "모든 단계와 끝에 도달한다",
   "property.undone": "효과가 있었거나 있었을 수 있는 것은 사가를 되돌릴 때 되돌려진다",
   "property.done": "완료된 사가는 모든 단계를 마쳤고 되돌린 것이 없다",
   "property.in-order": "단계는 의존하는 단계 뒤에 실행되고 그 앞에 되돌려진다",
