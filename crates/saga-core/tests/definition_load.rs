@@ -349,6 +349,25 @@ proptest! {
     }
 }
 
+/// Each side would excuse the other, and where the value is missing neither has one.
+#[test]
+fn two_conditions_that_both_need_what_may_be_missing_do_not_excuse_each_other() {
+    let optional = "{ properties: { o: { type: object, required: [a, b], properties: { a: { type: boolean }, b: { type: string } } } } }";
+    let nullable = "{ required: [o], properties: { o: { type: [object, 'null'], required: [a, b], properties: { a: { type: boolean }, b: { type: boolean } } } } }";
+    for (input, when) in [
+        (optional, "input.o.a && input.o.b == 'x'"),
+        (optional, "has(input.o.b) && input.o.b == 'x'"),
+        (nullable, "input.o.a && input.o.b"),
+        (nullable, "!input.o.a || !input.o.b"),
+    ] {
+        let text = format!(
+            "saga: t\ninput: {input}\nsteps:\n  a: {{ worker: w, action: a, compensation: u, when: \"${{{when}}}\" }}\n"
+        );
+        let told = load(&text).map(|it| it.name).unwrap_err();
+        assert_eq!(told.iter().map(|it| it.code).collect::<Vec<_>>(), ["E027"], "{when}: {told:?}");
+    }
+}
+
 #[test]
 fn what_may_go_well_is_no_mistake_and_what_was_published_is_read_again() {
     let of = |input: &str, when: &str| {
@@ -362,6 +381,23 @@ fn what_may_go_well_is_no_mistake_and_what_was_published_is_read_again() {
         (
             "{ required: [a], properties: { a: { type: [string, 'null'] } } }",
             "input.a != null && input.a.startsWith('x')",
+        ),
+        ("{ type: object }", "input.a != null && input.a == 'x'"),
+        (
+            "{ required: [a], properties: { a: { type: [string, 'null'] } } }",
+            "input.a != null && input.a == 'x'",
+        ),
+        (
+            "{ required: [a], properties: { a: { type: [string, 'null'] } } }",
+            "input.a == 'x' && input.a != null",
+        ),
+        (
+            "{ required: [a], properties: { a: { type: [string, 'null'] } } }",
+            "input.a == null || input.a != 'x'",
+        ),
+        (
+            "{ required: [a], properties: { a: { type: [object, 'null'], required: [b], properties: { b: { type: boolean } } } } }",
+            "input.a.b && input.a != null",
         ),
         ("{ required: [a], properties: { a: { type: [string, integer] } } }", "input.a + 1 > 2"),
         (

@@ -228,9 +228,21 @@ impl<'s> Walk<'_, '_, 's> {
             }
             Ast::And(a, b) | Ast::Or(a, b) => {
                 let what = if matches!(ast, Ast::And(..)) { "`&&` takes" } else { "`||` takes" };
-                // Where one side decides, it does not matter that the other has no value.
+                // Where one side decides, it does not matter that the other has no value. But one of them has to decide
+                // without the other's help.
                 let holds = matches!(ast, Ast::And(..));
-                self.under(b, holds, |it| it.want(a, Kinds::BOOL, what));
+                let before = self.faults.len();
+                self.want(a, Kinds::BOOL, what);
+                let of_a = self.faults.split_off(before);
+                if !of_a.is_empty() {
+                    self.want(b, Kinds::BOOL, what);
+                    if self.faults.len() == before {
+                        self.under(b, holds, |it| it.want(a, Kinds::BOOL, what));
+                        return truth;
+                    }
+                    self.faults.truncate(before);
+                    self.faults.extend(of_a);
+                }
                 self.under(a, holds, |it| it.want(b, Kinds::BOOL, what));
                 truth
             }
@@ -333,6 +345,11 @@ impl<'s> Walk<'_, '_, 's> {
                 Type::kind(Kinds::BOOL)
             }
             Binary::Equal | Binary::NotEqual => {
+                // Who asks once more whether it is null may.
+                let asked_before = self.is_known_not_null(a, b) || self.is_known_not_null(b, a);
+                if !both.meets(Kinds::ANY) && asked_before {
+                    return Type::kind(Kinds::BOOL);
+                }
                 if !both.meets(Kinds::ANY) {
                     let message = format!("these are never equal: {}", pair());
                     let remedy = if left.kinds().or(right.kinds()).meets(Kinds::NULL) {
@@ -384,6 +401,12 @@ impl<'s> Walk<'_, '_, 's> {
             shown(b)
         );
         self.fault(message, "double(…) around both makes fractions of them, int(…) whole numbers");
+    }
+
+    /// Whether a value is compared with null where it is known already that it is not.
+    fn is_known_not_null(&self, value: &Ast, null: &Ast) -> bool {
+        let known = matches!(value, Ast::Path { text, .. } if facts::is_not_null(&self.facts, text));
+        known && matches!(null, Ast::Literal(Value::Null))
     }
 
     fn do_not_mix(&mut self, a: &Ast, b: &Ast) -> Type<'s> {
