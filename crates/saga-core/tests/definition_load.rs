@@ -368,6 +368,20 @@ fn two_conditions_that_both_need_what_may_be_missing_do_not_excuse_each_other() 
     }
 }
 
+/// Each part of the chain would double the work, were each looked at again within each.
+#[test]
+fn a_long_chain_of_conditions_is_typed_at_once() {
+    let left = format!("input.o.a{}", " && has(input.p)".repeat(28));
+    let right = format!("{}input.o.a{}", "input.o.a && (".repeat(28), ")".repeat(28));
+    for when in [left, right] {
+        let text = format!(
+            "saga: t\ninput: {{ properties: {{ p: {{}}, o: {{ properties: {{ a: {{ type: boolean }} }} }} }} }}\nsteps:\n  a: {{ worker: w, action: a, compensation: u, when: \"${{{when}}}\" }}\n"
+        );
+        let told = load(&text).map(|it| it.name).unwrap_err();
+        assert!(told.iter().all(|it| it.code == "E027"), "{told:?}");
+    }
+}
+
 #[test]
 fn what_may_go_well_is_no_mistake_and_what_was_published_is_read_again() {
     let of = |input: &str, when: &str| {

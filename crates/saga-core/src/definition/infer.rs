@@ -57,7 +57,7 @@ impl<'t, 's> Scene<'t, 's> {
     }
 
     pub(super) fn walk<'w>(&'w self, program: &'w Program, faults: &'w mut Vec<Fault>) -> Walk<'w, 't, 's> {
-        Walk { scene: self, program, locals: Vec::new(), facts: self.facts.to_vec(), faults }
+        Walk { scene: self, program, locals: Vec::new(), facts: self.facts.to_vec(), excusing: false, faults }
     }
 
     pub(super) fn read(&self, read: &Read, facts: &[Fact], faults: &mut Vec<Fault>) -> Type<'s> {
@@ -153,6 +153,8 @@ pub(super) struct Walk<'w, 't, 's> {
     pub(super) locals: Vec<Type<'s>>,
     /// What the conditions around the part at hand say.
     facts: Vec<Fact>,
+    /// Within a side that another one may excuse.
+    excusing: bool,
     faults: &'w mut Vec<Fault>,
 }
 
@@ -236,12 +238,16 @@ impl<'s> Walk<'_, '_, 's> {
                 let of_a = self.faults.split_off(before);
                 if !of_a.is_empty() {
                     self.want(b, Kinds::BOOL, what);
-                    if self.faults.len() == before {
+                    // Not again within: a long chain would be looked at once for each choice of its parts.
+                    if self.faults.len() == before && !self.excusing {
+                        self.excusing = true;
                         self.under(b, holds, |it| it.want(a, Kinds::BOOL, what));
+                        self.excusing = false;
                         return truth;
                     }
-                    self.faults.truncate(before);
-                    self.faults.extend(of_a);
+                    let of_b = self.faults.split_off(before);
+                    self.faults.extend(of_a.into_iter().chain(of_b));
+                    return truth;
                 }
                 self.under(a, holds, |it| it.want(b, Kinds::BOOL, what));
                 truth
