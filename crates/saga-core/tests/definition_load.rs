@@ -500,3 +500,64 @@ fn a_misspelt_keyword_that_is_published_keeps_nothing_waiting() {
     );
     assert_eq!(saga_core::definition::load_published(text).unwrap().name, "t");
 }
+
+fn with_input(input: &str, value: &str) -> Vec<String> {
+    let text = format!(
+        "saga: t\ninput: {input}\nsteps:\n  a: {{ worker: w, action: a, compensation: u, input: {{ v: \"${{{value}}}\" }} }}\n"
+    );
+    match load(&text) {
+        Ok(_) => Vec::new(),
+        Err(told) => told.iter().map(|it| format!("{}: {}: {}", it.code, it.message, it.remedy)).collect(),
+    }
+}
+
+/// What a filter lets through has what its condition asks for, by whatever name it goes afterwards; another value of that
+/// name has not.
+#[test]
+fn what_a_filter_has_asked_is_known_of_what_it_lets_through() {
+    let input = "{ required: [xs], properties: { m: { type: string }, xs: { type: array, items: { properties: { m: { type: string }, n: { type: [string, 'null'] }, ys: { type: array, items: { properties: { m: { type: string } } } } } } } } }";
+    for fine in [
+        "input.xs.filter(x, has(x.m)).map(x, x.m)",
+        "input.xs.filter(x, has(x.m)).map(y, y.m + '!')",
+        "input.xs.filter(x, has(x.m) && has(x.n)).filter(y, y.n != null).map(z, z.m + z.n)",
+        "input.xs.filter(x, has(input.m)).map(x, input.m)",
+        "input.xs.map(x, has(x.m), x.m)",
+    ] {
+        assert_eq!(with_input(input, fine), Vec::<String>::new(), "{fine}");
+    }
+    for wrong in [
+        "input.xs.filter(x, !has(x.m)).map(x, x.m)",
+        "input.xs.filter(x, has(x.m)).map(y, y.n)",
+        "input.xs.filter(x, has(x.m) && has(x.ys)).map(x, x.ys.map(x, x.m))",
+        "input.xs.map(y, input.xs.filter(x, has(y.m)).map(y, y.m))",
+        "[input.xs.filter(x, has(input.m)).map(x, x), [input.m]]",
+    ] {
+        let told = with_input(input, wrong);
+        assert!(told.len() == 1 && told.iter().all(|it| it.starts_with("E027")), "{wrong}: {told:?}");
+    }
+}
+
+/// `has` cannot ask for a member whose name is no identifier; `in` can.
+#[test]
+fn a_member_whose_name_is_no_identifier_is_asked_for_with_in() {
+    let input = "{ properties: { user-id: { type: string }, a.b: { type: string }, a: { required: [b], properties: { b: { type: string } } }, \"it's\": { type: string } } }";
+    for fine in [
+        "'user-id' in input ? input['user-id'] : ''",
+        "'a.b' in input ? input['a.b'] : ''",
+        "'a' in input ? input.a.b : ''",
+        "'it\\\\'s' in input ? input['it\\\\'s'] : ''",
+    ] {
+        assert_eq!(with_input(input, fine), Vec::<String>::new(), "{fine}");
+    }
+    let remedy = |name: &str, there: &str| {
+        format!(
+            "E027: `{name}` may be missing: the schema of `input` does not require it: write {there} ? {name} : something else, or make it `required`"
+        )
+    };
+    assert_eq!(with_input(input, "input['user-id']"), [remedy("input['user-id']", "'user-id' in input")]);
+    assert_eq!(with_input(input, "'a.b' in input ? input.a.b : ''"), [remedy("input.a", "has(input.a)")]);
+    assert_eq!(
+        with_input(input, "'a' in input ? input['a.b'] : ''"),
+        [remedy("input['a.b']", "'a.b' in input")]
+    );
+}

@@ -6,7 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use saga_core::definition::{Definition, load};
-use saga_core::simulate::{Coverage, ScenarioFile, play, verify};
+use saga_core::simulate::{Coverage, ScenarioFile, Script, play, verify};
+use saga_core::state::Status;
+use serde_json::json;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -242,4 +244,35 @@ fn an_input_that_nobody_says_is_an_empty_object() {
     assert!(door.is_valid(&input("", "")), "what a definition without `input` takes");
     assert_eq!(input("", "    input: { a: 1 }\n"), serde_json::json!({ "a": 1 }));
     assert_eq!(input("input: { a: 1 }\n", "    input: { a: null }\n"), serde_json::json!({}));
+}
+
+/// A signal of which only the time is said brings what its wait asks for: every definition has a run that completes.
+#[test]
+fn a_signal_without_a_payload_brings_what_its_step_asks_for() {
+    let ended = |name: &str, signals: &[&str]| {
+        let definition = definition(name);
+        let mut script = Script::default();
+        signals.iter().for_each(|it| script.signal(it, &definition).unwrap());
+        play(&definition, definition.sample_input(), &script).unwrap()
+    };
+    let run = ended("order-return", &["inspected@48h"]);
+    assert_eq!((run.state.status, &run.output.unwrap()["refunded"]), (Status::Completed, &json!(0)));
+    let run = ended("order-return", &["inspected@48h={\"refund_amount\": 9000}"]);
+    assert_eq!((run.state.status, &run.output.unwrap()["refunded"]), (Status::Completed, &json!(9000)));
+    assert!(matches!(ended("order-return", &["inspected@48h={}"]).state.status, Status::Parked(_)));
+
+    let mut script = Script::default();
+    let wrong = [
+        ("inspected", "`inspected`: write NAME@TIME or NAME@TIME=JSON, such as paid@1h"),
+        (
+            "inspected@soon",
+            "`inspected@soon`: the time is not a duration; write NAME@TIME or NAME@TIME=JSON, such as paid@1h",
+        ),
+        ("paid@1h", "no step waits for the signal `paid`"),
+    ];
+    for (given, told) in wrong {
+        assert_eq!(script.signal(given, &definition("order-return")).unwrap_err().to_string(), told);
+    }
+    let told = script.signal("inspected@1h={", &definition("order-return")).unwrap_err().to_string();
+    assert!(told.starts_with("`inspected@1h={`: the payload is not JSON: "), "{told}");
 }

@@ -44,7 +44,8 @@ pub struct TestArgs {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Answers: succeeded, rejected, retryable, silent, undecidable; several, separated by commas, are \
-    those to the first, second, … attempt. `~STEP` is the step's compensation. \
+    those to the first, second, … attempt. `~STEP` is the step's compensation. Anything that a scenario file can say may \
+    stand there as JSON: `pay={\"succeeded\": {\"receipt\": \"r1\"}}`, also what a child saga yields. \
     Exit codes: 0 the saga completed, 4 it ended otherwise or is parked."
 )]
 pub struct SimulateArgs {
@@ -56,8 +57,9 @@ pub struct SimulateArgs {
     /// How a step's worker answers, such as `pay=silent,rejected` or `~pay=retryable,succeeded`
     #[arg(long = "answer", short, value_name = "STEP=ANSWERS")]
     answers: Vec<String>,
-    /// A signal and when it comes, such as `paid@1h`
-    #[arg(long = "signal", value_name = "NAME@TIME")]
+    /// A signal and when it comes, such as `paid@1h`; with its payload `paid@1h={"amount": 100}`, else one is made up from
+    /// the schema of the step that waits
+    #[arg(long = "signal", value_name = "NAME@TIME[=JSON]")]
     signals: Vec<String>,
     /// Plays all the same when the input does not fit the definition
     #[arg(long)]
@@ -337,13 +339,16 @@ fn script_of(args: &SimulateArgs, definition: &Definition) -> Result<Script, Fai
             let known: Vec<&str> = definition.steps.iter().map(|it| it.name.as_str()).collect();
             return Err(Failure::usage(format!("there is no step `{bare}`; steps are {}", known.join(", "))));
         }
-        let answers: Vec<Value> = answers.split(',').map(|it| Value::from(it.trim())).collect();
-        script
-            .answer(step, back, &Value::from(answers))
-            .map_err(|error| Failure::usage(error.to_string()))?;
+        let answers = if answers.trim_start().starts_with(['{', '[']) {
+            serde_json::from_str(answers)
+                .map_err(|error| Failure::usage(format!("`{given}`: the answer is not JSON: {error}")))?
+        } else {
+            answers.split(',').map(|it| Value::from(it.trim())).collect()
+        };
+        script.answer(step, back, &answers).map_err(|error| Failure::usage(error.to_string()))?;
     }
     for given in &args.signals {
-        script.signal(given).map_err(|error| Failure::usage(error.to_string()))?;
+        script.signal(given, definition).map_err(|error| Failure::usage(error.to_string()))?;
     }
     Ok(script)
 }

@@ -157,7 +157,7 @@ impl<'v> Run<'v> {
                 let args = args.iter().map(|it| self.eval(it, locals)).collect::<Result<Vec<_>, _>>()?;
                 self.call(*function, &args)
             }
-            Ast::Each { each, list, filter, body } => {
+            Ast::Each { each, list, filter, body, .. } => {
                 let list = self.eval(list, locals)?;
                 self.each(*each, &list, filter.as_deref(), body, locals)
             }

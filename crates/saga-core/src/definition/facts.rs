@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::Expression;
 use super::expression::Form;
-use super::program::{Ast, Binary, Program, Root};
+use super::path::{Path, Segment};
+use super::program::{Ast, Binary, Each, Program, Root};
 
 /// Something that is known of a value, by the path that reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +33,39 @@ pub(super) fn is_not_null(facts: &[Fact], path: &str) -> bool {
         Fact::NotNull(it) => it == path || is_within(it, path),
         Fact::There(it) => is_within(it, path),
     })
+}
+
+impl Fact {
+    /// The path, and the same said of another one.
+    fn parts(self) -> (String, fn(String) -> Self) {
+        match self {
+            Self::There(path) => (path, Self::There),
+            Self::NotNull(path) => (path, Self::NotNull),
+        }
+    }
+
+    /// Whether it is about a value that this name stands for.
+    pub(super) fn is_of(&self, name: &str) -> bool {
+        let (Self::There(path) | Self::NotNull(path)) = self;
+        path == name || is_within(path, name)
+    }
+}
+
+/// What is known of the elements of a list, and because it has any, where each of them goes by this name: a filter lets
+/// through only that for which its condition is true.
+pub(super) fn of_elements(list: &Ast, name: &str, outputs: &[StepName]) -> Vec<Fact> {
+    let Ast::Each { each: Each::Filter, variable, list, body, .. } = list else { return Vec::new() };
+    let mut found = of_elements(list, name, outputs);
+    for fact in of(body, outputs, true) {
+        let (of_element, hidden) = (fact.is_of(variable), fact.is_of(name));
+        let (path, fact) = fact.parts();
+        match path.strip_prefix(&**variable) {
+            Some(rest) if of_element => found.push(fact(format!("{name}{rest}"))),
+            _ if hidden => {}
+            _ => found.push(fact(path)),
+        }
+    }
+    found
 }
 
 fn is_within(inner: &str, outer: &str) -> bool {
@@ -60,10 +94,15 @@ fn collect(condition: &Ast, outputs: &[StepName], holds: bool, found: &mut Vec<F
         Ast::And(a, b) if holds => [a, b].into_iter().for_each(|it| collect(it, outputs, true, found)),
         Ast::Or(a, b) if !holds => [a, b].into_iter().for_each(|it| collect(it, outputs, false, found)),
         Ast::Has(of, key) if holds => {
-            found.extend(path(of).map(|of| Fact::There(format!("{of}.{key}"))));
+            found.extend(path(of).map(|of| member(&of, key)));
         }
         Ast::HasOutput(slot) if holds => {
             found.extend(outputs.get(*slot).map(|step| Fact::There(format!("steps.{step}.output"))));
+        }
+        Ast::Binary(Binary::In, key, of) if holds => {
+            if let Ast::Literal(Value::String(key)) = &**key {
+                found.extend(path(of).map(|of| member(&of, key)));
+            }
         }
         Ast::Path { .. } if holds => found.extend(path(condition).map(Fact::NotNull)),
         Ast::Binary(operator @ (Binary::Equal | Binary::NotEqual), a, b) => {
@@ -78,6 +117,10 @@ fn collect(condition: &Ast, outputs: &[StepName], holds: bool, found: &mut Vec<F
         }
         _ => {}
     }
+}
+
+fn member(of: &str, key: &str) -> Fact {
+    Fact::There(format!("{of}{}", Path(vec![Segment::Key(key.into())])))
 }
 
 fn path(ast: &Ast) -> Option<String> {

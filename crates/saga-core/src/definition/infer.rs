@@ -10,7 +10,7 @@ use super::expression::{Form, Read};
 use super::facts::{self, Fact};
 use super::fields::distance;
 use super::number;
-use super::path::{Path, Segment};
+use super::path::{Path, Segment, is_identifier, quoted};
 use super::program::{Ast, Binary, Each, Function, Program, Root};
 use super::types::{Kinds, Type};
 
@@ -120,10 +120,15 @@ fn follow<'s>(root: Type<'s>, name: &str, path: &Path, facts: &[Fact], faults: &
             && here.may_lack(key)
             && !facts::is_there(facts, &whole)
         {
+            let there = if is_identifier(key) {
+                format!("has({whole})")
+            } else {
+                format!("{} in {text}", quoted(key))
+            };
             missing.get_or_insert_with(|| Fault {
                 code: Code::MayBeMissing,
                 message: format!("`{whole}` may be missing: the schema of `{name}` does not require it"),
-                remedy: format!("write has({whole}) ? {whole} : something else, or make it `required`"),
+                remedy: format!("write {there} ? {whole} : something else, or make it `required`"),
             });
         }
         (here, text) = (next, whole);
@@ -261,7 +266,9 @@ impl<'s> Walk<'_, '_, 's> {
             }
             Ast::Binary(operator, a, b) => self.binary(*operator, a, b),
             Ast::Call(function, args) => self.call(*function, args),
-            Ast::Each { each, list, filter, body } => self.each(*each, list, filter.as_deref(), body),
+            Ast::Each { each, variable, list, filter, body } => {
+                self.each(*each, variable, list, filter.as_deref(), body)
+            }
         }
     }
 
@@ -446,14 +453,18 @@ impl<'s> Walk<'_, '_, 's> {
         Type::kind(yields)
     }
 
-    fn each(&mut self, each: Each, list: &Ast, filter: Option<&Ast>, body: &Ast) -> Type<'s> {
-        let list = self.want(list, Kinds::LIST.or(Kinds::OBJECT), "elements are asked of");
-        let element = match list.kinds() {
-            Kinds::LIST => list.element(None).unwrap_or(Type::ANY),
+    fn each(&mut self, each: Each, variable: &str, list: &Ast, filter: Option<&Ast>, body: &Ast) -> Type<'s> {
+        let found = self.want(list, Kinds::LIST.or(Kinds::OBJECT), "elements are asked of");
+        let element = match found.kinds() {
+            Kinds::LIST => found.element(None).unwrap_or(Type::ANY),
             Kinds::OBJECT => Type::kind(Kinds::TEXT),
             _ => Type::ANY,
         };
         self.locals.push(element.clone());
+        let outside = self.facts.clone();
+        // What was known under this name was known of something else.
+        self.facts.retain(|fact| !fact.is_of(variable));
+        self.facts.extend(facts::of_elements(list, variable, &self.program.outputs));
         if let Some(filter) = filter {
             self.want(filter, Kinds::BOOL, "the filter of `map` is");
         }
@@ -466,6 +477,7 @@ impl<'s> Walk<'_, '_, 's> {
         if each != Each::Map {
             self.want(body, Kinds::BOOL, "what is asked of each element is");
         }
+        self.facts = outside;
         self.locals.pop();
         made
     }

@@ -40,7 +40,8 @@ impl Path {
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|segment| match segment {
-            Segment::Key(key) => write!(f, ".{key}"),
+            Segment::Key(key) if is_identifier(key) => write!(f, ".{key}"),
+            Segment::Key(key) => write!(f, "[{}]", quoted(key)),
             Segment::Index(at) => write!(f, "[{at}]"),
         })
     }
@@ -88,6 +89,16 @@ const RESERVED: [&str; 20] = [
     "var",
     "void",
 ];
+
+/// Whether a member of this name can be written behind a dot.
+pub(super) fn is_identifier(name: &str) -> bool {
+    identifier(name).is_some_and(|(_, rest)| rest.is_empty())
+}
+
+/// A name as a literal of an expression.
+pub(super) fn quoted(name: &str) -> String {
+    format!("'{}'", name.replace('\\', "\\\\").replace('\'', "\\'"))
+}
 
 fn identifier(text: &str) -> Option<(&str, &str)> {
     let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(text.len());

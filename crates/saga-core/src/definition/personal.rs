@@ -79,7 +79,7 @@ fn walk<'s>(
             let whole = whole && *function != Function::Size;
             args.iter().find_map(|it| walk(types, it, whole, locals))
         }
-        Ast::Each { each, list, filter, body } => {
+        Ast::Each { each, list, filter, body, .. } => {
             let kept = whole && *each == Each::Filter;
             if let Some(found) = walk(types, list, kept, locals) {
                 return Some(found);

@@ -47,7 +47,7 @@ pub(super) enum Ast {
     Conditional(Box<[Ast; 3]>),
     Binary(Binary, Box<Ast>, Box<Ast>),
     Call(Function, Vec<Ast>),
-    Each { each: Each, list: Box<Ast>, filter: Option<Box<Ast>>, body: Box<Ast> },
+    Each { each: Each, variable: Box<str>, list: Box<Ast>, filter: Option<Box<Ast>>, body: Box<Ast> },
 }
 
 /// Where a path begins.
@@ -308,7 +308,7 @@ impl Compiler {
         let filter = filter.map(|it| self.compile(it, depth).map(Box::new)).transpose();
         let body = self.compile(body, depth).map(Box::new);
         self.locals.pop();
-        Ok(Ast::Each { each, list, filter: filter?, body: body? })
+        Ok(Ast::Each { each, variable: variable.as_str().into(), list, filter: filter?, body: body? })
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::expect::Expect;
 use crate::definition::fields::parse_duration;
 use crate::definition::graph::Side;
-use crate::definition::{Definition, Step, StepIx, Work, item_name};
+use crate::definition::{Definition, OutputSchema, Step, StepIx, Work, item_name};
 use crate::event::OperatorAction;
 
 /// A file of scenarios of one definition.
@@ -322,15 +322,29 @@ impl Script {
         Ok(())
     }
 
-    /// Adds a signal, as `paid@1h`.
+    /// Adds a signal, as `paid@1h` or `paid@1h={"amount": 100}`. Without a payload it brings what the step that waits for
+    /// it asks for.
     ///
     /// # Errors
-    /// When it cannot be understood.
-    pub fn signal(&mut self, given: &str) -> Result<(), ScenarioError> {
-        let wrong = || ScenarioError(format!("`{given}`: write NAME@TIME, such as paid@1h"));
-        let (name, at) = given.split_once('@').ok_or_else(wrong)?;
-        let at_ms = parse_duration(at).ok_or_else(wrong)?;
-        self.events.push((at_ms, Happening::Signal { name: name.to_owned(), payload: None }));
+    /// When it cannot be understood, or no step of the definition waits for it.
+    pub fn signal(&mut self, given: &str, definition: &Definition) -> Result<(), ScenarioError> {
+        let wrong = |what: &str| {
+            ScenarioError(format!("`{given}`: {what}write NAME@TIME or NAME@TIME=JSON, such as paid@1h"))
+        };
+        let (name, rest) = given.split_once('@').ok_or_else(|| wrong(""))?;
+        let (at, payload) = rest.split_once('=').map_or((rest, None), |(at, json)| (at, Some(json)));
+        let at_ms = parse_duration(at).ok_or_else(|| wrong("the time is not a duration; "))?;
+        let named = |it: &&Step| matches!(&it.work, Work::Signal { name: own } if own == name);
+        let waits = definition.steps.iter().find(named);
+        let waits = waits.ok_or_else(|| ScenarioError(format!("no step waits for the signal `{name}`")))?;
+        let payload = match payload {
+            Some(json) => Some(
+                serde_json::from_str(json)
+                    .map_err(|error| wrong(&format!("the payload is not JSON: {error}; ")))?,
+            ),
+            None => waits.output_schema.as_ref().map(OutputSchema::sample),
+        };
+        self.events.push((at_ms, Happening::Signal { name: name.to_owned(), payload }));
         Ok(())
     }
 
