@@ -56,7 +56,7 @@ demo: build ## the same, and ends with exit code 0 when the three demo sagas end
 
 bench: ## how fast, what it costs, and the books; BENCH="--in-flight 64 --runs 3" (see bench --help)
 	@deploy/install kafka
-	cargo build --locked --release -p amends -p bench
+	cargo build --locked --profile production -p amends -p bench
 	@deploy/bench $(BENCH)
 
 bench-compare: ## this tree beside another commit, by turns; BASE=<commit>, BENCH="--in-flight 64"

@@ -64,6 +64,11 @@ impl Stack {
         Ok(Counters { cpu_s: self.processes(), commits: commits.into_iter().collect(), wal_bytes })
     }
 
+    /// The processes of a part, such as "engine and API".
+    pub fn pids(&self, part: &str) -> Vec<i32> {
+        self.processes().into_keys().filter(|(of, _)| of == part).map(|(_, pid)| pid).collect()
+    }
+
     /// Processor time of each process that belongs to the stack, and of this one.
     fn processes(&self) -> BTreeMap<(String, i32), f64> {
         let postmaster = std::fs::read_to_string(self.dir.join("postgres/data/postmaster.pid")).ok();

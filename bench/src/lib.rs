@@ -1,9 +1,10 @@
 //! Orders by the thousand, as a client of the real API, and the books afterwards.
 //!
-//! Knows the shop's databases and the sandbox's ledger; it must not know the engine's insides.
+//! Knows the shop's databases and the sandbox's ledger; of the engine's insides only [`grown`] knows which tables there are.
 
 pub mod books;
 pub mod cost;
+pub mod grown;
 pub mod load;
 pub mod run;
 

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bench::books::{self, Sources};
 use bench::cost::{Cost, Stack};
-use bench::run::{Pace, Run, SKUS, Workload, run};
+use bench::grown;
+use bench::run::{Pace, Run, SKUS, Workload, place, run};
 use clap::Parser;
 use serde_json::{Value, json};
 
@@ -39,32 +41,44 @@ struct Arguments {
     /// takes that long
     #[arg(long, default_value_t = 20_000)]
     warm_up: u64,
+    /// First copies ended sagas until so many more are in the tables
+    #[arg(long, default_value_t = 0, value_name = "SAGAS")]
+    ended: u64,
+    /// First copies sagas that wait for a day until so many more are in the tables
+    #[arg(long, default_value_t = 0, value_name = "SAGAS")]
+    waiting: u64,
+    /// Kills the engine with `kill -9` before the first run, and says after how long an order came through again
+    #[arg(long)]
+    takeover: bool,
     /// Prints JSON
     #[arg(long)]
     json: bool,
 }
+
+/// How long a takeover may take before something is wrong.
+const TAKEOVER_MAX: Duration = Duration::from_secs(300);
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     bench::install_tls();
     let known = environment(&arguments.dir)?;
-    let place = |name: &str| {
+    let known_as = |name: &str| {
         known.get(name).cloned().with_context(|| format!("the folder's environment has no {name}"))
     };
     let stack = Stack {
         dir: arguments.dir.canonicalize()?,
-        pid: place("AMENDS_DEV_PID")?.parse()?,
-        engine_url: place("AMENDS_DATABASE_URL")?,
+        pid: known_as("AMENDS_DEV_PID")?.parse()?,
+        engine_url: known_as("AMENDS_DATABASE_URL")?,
     };
     let sources = Sources {
-        engine_url: place("AMENDS_DATABASE_URL")?,
-        order_url: place("AMENDS_ORDER_DATABASE_URL")?,
-        stock_url: place("AMENDS_STOCK_DATABASE_URL")?,
-        payment_url: place("AMENDS_PAYMENT_DATABASE_URL")?,
-        sandbox_url: place("AMENDS_SANDBOX_URL")?,
+        engine_url: known_as("AMENDS_DATABASE_URL")?,
+        order_url: known_as("AMENDS_ORDER_DATABASE_URL")?,
+        stock_url: known_as("AMENDS_STOCK_DATABASE_URL")?,
+        payment_url: known_as("AMENDS_PAYMENT_DATABASE_URL")?,
+        sandbox_url: known_as("AMENDS_SANDBOX_URL")?,
     };
-    let (api_url, stock_url) = (place("AMENDS_URL")?, place("AMENDS_STOCK_URL")?);
+    let (api_url, stock_url) = (known_as("AMENDS_URL")?, known_as("AMENDS_STOCK_URL")?);
     let client = reqwest::Client::builder().pool_max_idle_per_host(4_096).build()?;
     for sku in SKUS {
         let url = format!("{stock_url}/stock/{sku}");
@@ -77,6 +91,14 @@ async fn main() -> anyhow::Result<()> {
     };
     if arguments.warm_up > 0 {
         run(&client, &api_url, arguments.workload, arguments.warm_up, pace).await;
+    }
+    if arguments.ended + arguments.waiting > 0 {
+        grown::fill(&stack.engine_url, &api_url, arguments.ended, arguments.waiting).await?;
+    }
+    // Copies that wait are in nobody's memory before the shards are claimed anew.
+    if arguments.takeover || arguments.waiting > 0 {
+        let took = take_over(&client, &stack, &api_url, arguments.workload).await?;
+        eprintln!("an order came through again {:.1} s after the engine's death", took.as_secs_f64());
     }
     let mut runs = Vec::new();
     for number in 1..=arguments.runs.max(1) {
@@ -112,6 +134,30 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Kills the engine, which is started again by itself, and places orders until one has come through.
+async fn take_over(
+    client: &reqwest::Client,
+    stack: &Stack,
+    api_url: &str,
+    workload: Workload,
+) -> anyhow::Result<Duration> {
+    let engines = stack.pids("engine and API");
+    anyhow::ensure!(!engines.is_empty(), "no process of the stack is the engine");
+    let pids: Vec<String> = engines.iter().map(i32::to_string).collect();
+    let began = Instant::now();
+    let killed = std::process::Command::new("kill").arg("-9").args(&pids).status()?;
+    anyhow::ensure!(killed.success(), "kill -9 {} failed", pids.join(" "));
+    loop {
+        let stem = format!("t{}", uuid::Uuid::now_v7().simple());
+        if place(client, api_url, workload, &stem, 0).await.is_ok_and(|word| word == "completed") {
+            return Ok(began.elapsed());
+        }
+        anyhow::ensure!(began.elapsed() < TAKEOVER_MAX, "not within {} s", TAKEOVER_MAX.as_secs());
+        // Between two connections that are refused.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 /// The variables in the folder's `environment`.
 fn environment(dir: &Path) -> anyhow::Result<BTreeMap<String, String>> {
     let path = dir.join("environment");
@@ -124,13 +170,13 @@ fn environment(dir: &Path) -> anyhow::Result<BTreeMap<String, String>> {
 
 /// The books, once nothing runs any more.
 async fn settled(sources: &Sources) -> anyhow::Result<books::Report> {
-    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let until = Instant::now() + Duration::from_secs(60);
     loop {
         let report = books::verify(sources).await?;
-        if report.findings.is_empty() || std::time::Instant::now() > until {
+        if report.findings.is_empty() || Instant::now() > until {
             return Ok(report);
         }
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 

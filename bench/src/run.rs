@@ -138,7 +138,12 @@ pub async fn run(client: &reqwest::Client, api_url: &str, workload: Workload, sa
     run
 }
 
-async fn place(
+/// Places the n-th order of those whose ids begin with `stem`, and waits for its outcome: the word of it, or what the API
+/// said instead.
+///
+/// # Errors
+/// When the API cannot be reached, or answers something else than JSON.
+pub async fn place(
     client: &reqwest::Client,
     api_url: &str,
     workload: Workload,

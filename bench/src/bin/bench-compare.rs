@@ -23,12 +23,13 @@ struct Arguments {
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let (base, new) = (figures(&arguments.base)?, figures(&arguments.new)?);
-    println!("{:<34} {:>10} {:>10} {:>8}", "median", "base", "new", "new/base");
+    let width = base.keys().map(String::len).max().unwrap_or(0);
+    println!("{:<width$} {:>10} {:>10} {:>8}", "median", "base", "new", "new/base");
     for (name, before) in &base {
         let Some(after) = new.get(name) else { continue };
         let (before, after) = (median(before), median(after));
         let ratio = if before > 0.0 { format!("{:.2}", after / before) } else { "–".to_owned() };
-        println!("{name:<34} {before:>10.2} {after:>10.2} {ratio:>8}");
+        println!("{name:<width$} {before:>10.2} {after:>10.2} {ratio:>8}");
     }
     Ok(())
 }

@@ -383,3 +383,46 @@ fn work_has_a_bound_of_its_own() {
     assert_eq!(report.verdict, Verdict::Unproved);
     assert!(report.states < 5_000, "{} states", report.states);
 }
+
+/// What a child waits is waited by its parent as well.
+#[test]
+fn a_child_that_waits_beyond_its_parents_deadline_is_refuted() {
+    let child = |steps: &str| must_load(&format!("saga: slow\nsteps:\n{steps}"));
+    let slow = child("  w: {wait: {for: 40m}}\n  x: {after: [w], wait: {for: 20m}}\n");
+    let verdict = |slow: &_, steps: &str| {
+        let text = format!("saga: trip\ndeadline: 1h\nsteps:\n{steps}");
+        check(&must_load(&text), &[slow], Limits::default()).verdict
+    };
+    let straight = "  s: {saga: slow}\n";
+    let Verdict::Refuted(it) = verdict(&slow, straight) else { panic!() };
+    assert_eq!(it.property, Property::Reachable);
+    assert_eq!(it.message, "`s` is never done before the deadline: its child saga `slow` still waits");
+    let short =
+        child("  w: {wait: {for: 30m}}\n  x: {after: [w], when: '${has(input.x)}', wait: {for: 3h}}\n");
+    let twice = "  w: {wait: {for: 30m}}\n  s: {after: [w], saga: slow}\n";
+    assert!(matches!(verdict(&short, twice), Verdict::Refuted(_)));
+    for fine in [
+        straight,
+        "  s: {saga: slow}\n  w: {wait: {for: 30m}}\n",
+        "  p: {pivot: true, worker: w, action: a}\n  s: {after: [p], saga: slow}\n",
+    ] {
+        assert_eq!(verdict(&short, fine), Verdict::Proved, "{fine}");
+    }
+}
+
+/// Who asks with `in` is as ready for what a child does not yield as who asks with `has`.
+#[test]
+fn a_parent_may_ask_for_what_its_child_may_not_yield() {
+    let kid =
+        must_load("saga: kid\nsteps:\n  a: {worker: w, action: a, compensation: u}\noutput: {room: 1}\n");
+    for asked in [
+        "${has(steps.s.output.no) ? steps.s.output.no : 1}",
+        "${'tracking-no' in steps.s.output ? steps.s.output['tracking-no'] : 1}",
+    ] {
+        let text = format!(
+            "saga: par\nsteps:\n  s: {{saga: kid}}\n  b: {{after: [s], worker: w, action: a, compensation: u, input: {{v: \"{asked}\"}}}}\n"
+        );
+        let verdict = check(&must_load(&text), &[&kid], Limits::default()).verdict;
+        assert_eq!(verdict, Verdict::Proved, "{asked}");
+    }
+}

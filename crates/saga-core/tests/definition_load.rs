@@ -540,12 +540,13 @@ fn what_a_filter_has_asked_is_known_of_what_it_lets_through() {
 /// `has` cannot ask for a member whose name is no identifier; `in` can.
 #[test]
 fn a_member_whose_name_is_no_identifier_is_asked_for_with_in() {
-    let input = "{ properties: { user-id: { type: string }, a.b: { type: string }, a: { required: [b], properties: { b: { type: string } } }, \"it's\": { type: string } } }";
+    let input = "{ additionalProperties: false, properties: { user-id: { type: string }, package: { type: string }, a.b: { type: string }, a: { required: [b], properties: { b: { type: string } } }, \"it's\": { type: string } } }";
     for fine in [
         "'user-id' in input ? input['user-id'] : ''",
         "'a.b' in input ? input['a.b'] : ''",
         "'a' in input ? input.a.b : ''",
         "'it\\\\'s' in input ? input['it\\\\'s'] : ''",
+        "has(input.package) ? input.package : ''",
     ] {
         assert_eq!(with_input(input, fine), Vec::<String>::new(), "{fine}");
     }
@@ -557,7 +558,58 @@ fn a_member_whose_name_is_no_identifier_is_asked_for_with_in() {
     assert_eq!(with_input(input, "input['user-id']"), [remedy("input['user-id']", "'user-id' in input")]);
     assert_eq!(with_input(input, "'a.b' in input ? input.a.b : ''"), [remedy("input.a", "has(input.a)")]);
     assert_eq!(
+        with_input(input, "input.user_id"),
+        [
+            "E023: there is no `input.user_id`: the schema of `input` rules it out: did you mean `input['user-id']`?"
+        ]
+    );
+    assert_eq!(
         with_input(input, "'a' in input ? input['a.b'] : ''"),
         [remedy("input['a.b']", "'a.b' in input")]
     );
+}
+
+/// Steps may be named as CEL's reserved words are.
+#[test]
+fn a_step_named_by_a_reserved_word_is_asked_for_like_any_other() {
+    for (name, output) in
+        [("return", "steps.return.output"), ("package", "steps.package.output"), ("in", "steps['in'].output")]
+    {
+        for value in ["has(O.code) ? O.code : ''", "O.amount != null ? string(O.amount) : ''"] {
+            let value = value.replace('O', output);
+            let text = format!(
+                "saga: t\nsteps:\n  {name}: {{ worker: w, action: a, compensation: u, output_schema: {{ type: object, required: [amount], properties: {{ code: {{ type: string }}, amount: {{ type: [integer, 'null'] }} }} }} }}\n  b: {{ after: [{name}], worker: w, action: a, compensation: u, input: {{ v: \"${{{value}}}\" }} }}\n"
+            );
+            load(&text).map(|it| it.name).unwrap_or_else(|told| panic!("{value}: {told:?}"));
+        }
+    }
+}
+
+/// In what is null there is nothing to be found: the saga would park.
+#[test]
+fn what_may_be_null_is_not_looked_into_with_in() {
+    let input = "{ required: [o, tags], properties: { o: { type: [object, 'null'], properties: { m: { type: string } } }, tags: { type: [array, 'null'] } } }";
+    for (value, name) in
+        [("'m' in input.o ? input.o.m : ''", "input.o"), ("'vip' in input.tags", "input.tags")]
+    {
+        let told = with_input(input, value);
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].starts_with(&format!("E027: `{name}` may be null")), "{told:?}");
+        assert_eq!(
+            with_input(input, &format!("{name} != null && ({value}) == ({value})")),
+            Vec::<String>::new()
+        );
+    }
+}
+
+/// The items of a `foreach` over a filter are those that it lets through.
+#[test]
+fn a_foreach_over_a_filter_knows_what_was_asked() {
+    let load_of = |list: &str| {
+        load(&format!(
+            "saga: t\ninput: {{ required: [xs], properties: {{ xs: {{ type: array, maxItems: 9, items: {{ properties: {{ gift: {{ type: string }} }} }} }} }} }}\nsteps:\n  a: {{ foreach: \"${{{list}}}\", worker: w, action: a, compensation: u, input: {{ v: \"${{item.gift}}\" }} }}\n"
+        ))
+    };
+    assert!(load_of("input.xs.filter(x, has(x.gift))").is_ok());
+    assert_eq!(load_of("input.xs.filter(x, !has(x.gift))").map(|it| it.name).unwrap_err()[0].code, "E027");
 }

@@ -251,7 +251,7 @@ fn an_input_that_nobody_says_is_an_empty_object() {
 fn a_signal_without_a_payload_brings_what_its_step_asks_for() {
     let ended = |name: &str, signals: &[&str]| {
         let definition = definition(name);
-        let mut script = Script::default();
+        let mut script = Script::that_makes_up();
         signals.iter().for_each(|it| script.signal(it, &definition).unwrap());
         play(&definition, definition.sample_input(), &script).unwrap()
     };
@@ -275,4 +275,14 @@ fn a_signal_without_a_payload_brings_what_its_step_asks_for() {
     }
     let told = script.signal("inspected@1h={", &definition("order-return")).unwrap_err().to_string();
     assert!(told.starts_with("`inspected@1h={`: the payload is not JSON: "), "{told}");
+}
+
+/// Two waits for signals of one name, each with its own schema: each gets what it asks for.
+#[test]
+fn each_wait_for_a_signal_gets_one_that_it_asks_for() {
+    let text = "saga: t\nsteps:\n  one: { wait: { signal: approved, timeout: 1h }, output_schema: { type: object, required: [by], properties: { by: { type: string } } } }\n  two: { after: [one], wait: { signal: approved, timeout: 1h }, output_schema: { type: object, required: [level], properties: { level: { type: integer } } } }\noutput: { by: '${steps.one.output.by}', level: '${steps.two.output.level}' }\n";
+    let definition = load(text).unwrap();
+    let mut script = Script::that_makes_up();
+    ["approved@1m", "approved@2m"].iter().for_each(|it| script.signal(it, &definition).unwrap());
+    assert_eq!(play(&definition, json!({}), &script).unwrap().state.status, Status::Completed);
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use saga_core::Definition;
-use saga_core::definition::validator;
+use saga_core::definition::{Work, validator};
 use saga_core::simulate::{Coverage, Line, Mark, Run, Scenario, ScenarioFile, Script, play, verify};
 use saga_core::state::Status;
 use serde_json::{Value, json};
@@ -329,15 +329,18 @@ fn input_of(definition: &Definition, given: &str, any: bool) -> Result<Value, Fa
 }
 
 fn script_of(args: &SimulateArgs, definition: &Definition) -> Result<Script, Failure> {
-    let mut script = Script::default();
+    let mut script = Script::that_makes_up();
     for given in &args.answers {
         let wrong = || Failure::usage(format!("`{given}`: write STEP=ANSWER, or STEP=ANSWER,ANSWER"));
         let (step, answers) = given.split_once('=').ok_or_else(wrong)?;
         let (step, back) = step.strip_prefix('~').map_or((step, false), |step| (step, true));
         let bare = step.split('[').next().unwrap_or(step);
-        if definition.find(bare).is_none() {
+        let Some(found) = definition.find(bare).and_then(|ix| definition.step(ix)) else {
             let known: Vec<&str> = definition.steps.iter().map(|it| it.name.as_str()).collect();
             return Err(Failure::usage(format!("there is no step `{bare}`; steps are {}", known.join(", "))));
+        };
+        if matches!(found.work, Work::Sleep { .. } | Work::Signal { .. }) {
+            return Err(Failure::usage(format!("`{bare}` is a wait, and asks no worker")));
         }
         let answers = if answers.trim_start().starts_with(['{', '[']) {
             serde_json::from_str(answers)

@@ -6,6 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use super::diagnostic::Code;
+use super::graph::Side;
 use super::infer::Scene;
 use super::template::Shape;
 use super::types::{Kinds, Type};
@@ -55,6 +56,9 @@ pub fn misfit(parent: &Definition, children: &[&Definition]) -> Option<String> {
             ));
         }
     }
+    if let Some(late) = too_late(parent, &child_of) {
+        return Some(late);
+    }
     // What workers yield is no matter here, nor is what a step promises for its child.
     let of_child = |name: &str| {
         let at = parent.steps.iter().position(|it| it.name.as_str() == name);
@@ -68,7 +72,7 @@ pub fn misfit(parent: &Definition, children: &[&Definition]) -> Option<String> {
     let templates = parent.steps.iter().map(|it| (it.name.as_str(), it.when.as_ref(), &it.input));
     for (reader, when, template) in templates.chain(parent.output.as_ref().map(|it| ("output", None, it))) {
         // Who asks first whether it is there is ready for a child that does not yield it.
-        let asks = |it: &Expression| it.text().contains("has(");
+        let asks = |it: &Expression| it.text().contains("has(") || it.text().contains(" in ");
         let read = template.expressions().into_iter().filter(|it| !asks(it) && !when.is_some_and(asks));
         let mut faults = Vec::new();
         read.for_each(|it| drop(scene.infer(it, &mut faults)));
@@ -77,6 +81,47 @@ pub fn misfit(parent: &Definition, children: &[&Definition]) -> Option<String> {
         }
     }
     None
+}
+
+/// A child saga that still waits when its parent's deadline passes, in every run in which it completes.
+fn too_late<'c>(parent: &Definition, child_of: &impl Fn(&Step) -> Option<&'c Definition>) -> Option<String> {
+    let deadline_ms = parent.deadline_ms?;
+    let done = done_ms(parent, |step| child_of(step).map_or(0, shortest_ms));
+    parent.steps().find_map(|(ix, step)| {
+        let child = child_of(step).filter(|_| matches!(parent.side(ix), Side::Before | Side::Pivot))?;
+        let late = done.get(usize::from(ix.0)).is_some_and(|done| *done >= deadline_ms);
+        late.then(|| {
+            format!(
+                "`{}` is never done before the deadline: its child saga `{}` still waits",
+                step.name, child.name
+            )
+        })
+    })
+}
+
+/// How long a saga takes at least, in ms: its waits, for nothing else takes time for certain.
+fn shortest_ms(definition: &Definition) -> i64 {
+    done_ms(definition, |_| 0).into_iter().max().unwrap_or(0)
+}
+
+/// After how long each step is done at the soonest, in ms.
+fn done_ms(definition: &Definition, of_child: impl Fn(&Step) -> i64) -> Vec<i64> {
+    let mut done = vec![0_i64; definition.steps.len()];
+    for ix in definition.topological() {
+        let Some(step) = definition.step(ix) else { continue };
+        let certain = step.when.is_none() && step.foreach.is_none() && !step.optional;
+        let own = match step.work {
+            Work::Sleep { for_ms } if certain => for_ms,
+            Work::Child { .. } if certain => of_child(step),
+            _ => 0,
+        };
+        let start =
+            step.after.iter().filter_map(|it| done.get(usize::from(it.0))).max().copied().unwrap_or(0);
+        if let Some(done) = done.get_mut(usize::from(ix.0)) {
+            *done = start.saturating_add(own);
+        }
+    }
+    done
 }
 
 /// What is known of a child's output without a run of it: its members.

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::Expression;
 use super::expression::Form;
-use super::path::{Path, Segment};
+use super::path::{member, output_of};
 use super::program::{Ast, Binary, Each, Program, Root};
 
 /// Something that is known of a value, by the path that reads it.
@@ -81,6 +81,14 @@ pub(super) fn of_condition(condition: &Expression) -> Vec<Fact> {
     found
 }
 
+/// What is known of the elements of a `foreach`.
+pub(super) fn of_items(list: &Expression) -> Vec<Fact> {
+    match list.form() {
+        Form::Program(Program { root, outputs }) => of_elements(root, "item", outputs),
+        Form::Plain(_) => Vec::new(),
+    }
+}
+
 /// What is known where a condition is true, or false.
 pub(super) fn of(condition: &Ast, outputs: &[StepName], holds: bool) -> Vec<Fact> {
     let mut found = Vec::new();
@@ -94,14 +102,14 @@ fn collect(condition: &Ast, outputs: &[StepName], holds: bool, found: &mut Vec<F
         Ast::And(a, b) if holds => [a, b].into_iter().for_each(|it| collect(it, outputs, true, found)),
         Ast::Or(a, b) if !holds => [a, b].into_iter().for_each(|it| collect(it, outputs, false, found)),
         Ast::Has(of, key) if holds => {
-            found.extend(path(of).map(|of| member(&of, key)));
+            found.extend(path(of).map(|of| Fact::There(member(&of, key))));
         }
         Ast::HasOutput(slot) if holds => {
-            found.extend(outputs.get(*slot).map(|step| Fact::There(format!("steps.{step}.output"))));
+            found.extend(outputs.get(*slot).map(|step| Fact::There(output_of(step.as_str()))));
         }
         Ast::Binary(Binary::In, key, of) if holds => {
             if let Ast::Literal(Value::String(key)) = &**key {
-                found.extend(path(of).map(|of| member(&of, key)));
+                found.extend(path(of).map(|of| Fact::There(member(&of, key))));
             }
         }
         Ast::Path { .. } if holds => found.extend(path(condition).map(Fact::NotNull)),
@@ -117,10 +125,6 @@ fn collect(condition: &Ast, outputs: &[StepName], holds: bool, found: &mut Vec<F
         }
         _ => {}
     }
-}
-
-fn member(of: &str, key: &str) -> Fact {
-    Fact::There(format!("{of}{}", Path(vec![Segment::Key(key.into())])))
 }
 
 fn path(ast: &Ast) -> Option<String> {

@@ -10,7 +10,7 @@ use super::expression::{Form, Read};
 use super::facts::{self, Fact};
 use super::fields::distance;
 use super::number;
-use super::path::{Path, Segment, is_identifier, quoted};
+use super::path::{Path, Segment, is_selector, member, output_of, quoted};
 use super::program::{Ast, Binary, Each, Function, Program, Root};
 use super::types::{Kinds, Type};
 
@@ -64,7 +64,7 @@ impl<'t, 's> Scene<'t, 's> {
         match read {
             Read::Input(path) => follow(self.input.clone(), "input", path, facts, faults),
             Read::Output { step, path } => {
-                let root = format!("steps.{step}.output");
+                let root = output_of(step.as_str());
                 if (self.may_have_none)(step.as_str()) && !facts::is_there(facts, &root) {
                     faults.push(Fault {
                         code: Code::MaybeNoOutput,
@@ -108,7 +108,7 @@ fn follow<'s>(root: Type<'s>, name: &str, path: &Path, facts: &[Fact], faults: &
                 message: format!("there is no `{whole}`: the schema of `{name}` rules it out"),
                 remedy: near(&here, segment).map_or_else(
                     || format!("correct the path, or add it to the schema of `{name}`"),
-                    |key| format!("did you mean `{text}.{key}`?"),
+                    |key| format!("did you mean `{}`?", member(&text, key)),
                 ),
             });
             return Type::ANY;
@@ -120,11 +120,8 @@ fn follow<'s>(root: Type<'s>, name: &str, path: &Path, facts: &[Fact], faults: &
             && here.may_lack(key)
             && !facts::is_there(facts, &whole)
         {
-            let there = if is_identifier(key) {
-                format!("has({whole})")
-            } else {
-                format!("{} in {text}", quoted(key))
-            };
+            let there =
+                if is_selector(key) { format!("has({whole})") } else { format!("{} in {text}", quoted(key)) };
             missing.get_or_insert_with(|| Fault {
                 code: Code::MayBeMissing,
                 message: format!("`{whole}` may be missing: the schema of `{name}` does not require it"),
@@ -386,7 +383,10 @@ impl<'s> Walk<'_, '_, 's> {
                 if !right.kinds().meets(holds) {
                     let message = format!("nothing is in {}, which is {}", shown(b), right.kinds());
                     self.fault(message, "ask for an element of a list, or a member of an object");
-                } else if never {
+                    return Type::kind(Kinds::BOOL);
+                }
+                self.not_null(b, &right, holds);
+                if never {
                     let message =
                         format!("{} is {}, and the list has {}", shown(a), left.kinds(), element.kinds());
                     self.fault(message, "ask for a value of the kind that the list has");

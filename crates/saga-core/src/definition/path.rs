@@ -40,8 +40,7 @@ impl Path {
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|segment| match segment {
-            Segment::Key(key) if is_identifier(key) => write!(f, ".{key}"),
-            Segment::Key(key) => write!(f, "[{}]", quoted(key)),
+            Segment::Key(key) => f.write_str(&member("", key)),
             Segment::Index(at) => write!(f, "[{at}]"),
         })
     }
@@ -90,9 +89,22 @@ const RESERVED: [&str; 20] = [
     "void",
 ];
 
-/// Whether a member of this name can be written behind a dot.
-pub(super) fn is_identifier(name: &str) -> bool {
-    identifier(name).is_some_and(|(_, rest)| rest.is_empty())
+/// Whether a member of this name can be written behind a dot: there CEL takes reserved words too, but for four.
+pub(super) fn is_selector(name: &str) -> bool {
+    let good = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    name.chars().all(good)
+        && name.starts_with(|c: char| !c.is_ascii_digit())
+        && !["in", "true", "false", "null"].contains(&name)
+}
+
+/// A member as an expression reads it.
+pub(super) fn member(of: &str, key: &str) -> String {
+    if is_selector(key) { format!("{of}.{key}") } else { format!("{of}[{}]", quoted(key)) }
+}
+
+/// The output of a step as an expression reads it.
+pub(super) fn output_of(step: &str) -> String {
+    member(&member("steps", step), "output")
 }
 
 /// A name as a literal of an expression.

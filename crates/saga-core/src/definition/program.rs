@@ -276,7 +276,8 @@ impl Compiler {
 
     fn has(&mut self, it: &IdedExpr, depth: usize) -> Compiled {
         let Expr::Select(select) = &it.expr else {
-            return Err("`has` asks for a member: has(input.coupon)".to_owned());
+            let how = "`has` asks for a member: has(input.coupon), or 'user-id' in input where its name is no identifier";
+            return Err(how.to_owned());
         };
         if let Some((root, path)) = chain(it)
             && !self.locals.iter().any(|name| name == root)

@@ -75,6 +75,7 @@ pub(super) fn check(drafts: &[Draft<'_>], top: &Top<'_, '_>, told: &mut Diagnost
                 told.add_new(*at, Code::OutOfBounds, message, remedy);
             }
             item = list.element(None).unwrap_or(Type::ANY);
+            known.extend(facts::of_items(foreach));
         }
         let Some(node) = draft.input_node.as_deref() else { continue };
         let scene = base.of(name, may_have_none, item, &known);

@@ -20,7 +20,7 @@ pub struct Expect {
     /// Where and why it is parked, such as `pay: compensation_failed`.
     #[serde(default)]
     pub parked: Option<BTreeMap<String, String>>,
-    /// The code that a step failed with, such as `pay: REJECT_CARD_COMPANY`.
+    /// The code that a step, or one item of it, failed with last, such as `pay: REJECT_CARD_COMPANY`.
     #[serde(default)]
     pub because: Option<BTreeMap<String, String>>,
     /// The steps that were sent, in the order of their first sending.
@@ -72,8 +72,10 @@ pub fn verify(definition: &Definition, run: &Run, expect: &Expect) -> Vec<String
         let of_step = |name: &str| {
             run.faults
                 .iter()
-                .filter(|(ix, ..)| tell::name_of(definition, *ix, None) == name)
-                .map(|(.., fault)| fault.code.as_str())
+                .filter(|(at, _)| {
+                    [None, at.item].iter().any(|it| tell::name_of(definition, at.step, *it) == name)
+                })
+                .map(|(_, fault)| fault.code.as_str())
                 .next_back()
         };
         differs(&format!("why {step} failed"), code.clone(), of_step(step).unwrap_or("nothing").to_owned());

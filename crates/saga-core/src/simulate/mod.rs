@@ -14,7 +14,7 @@ mod tell;
 
 use std::sync::Arc;
 
-use saga_protocol::{Direction, Fault};
+use saga_protocol::Fault;
 use serde_json::Value;
 
 pub use self::coverage::Coverage;
@@ -23,7 +23,6 @@ pub use self::hand::{Hand, Move, MoveError, by_hand};
 pub use self::play::play;
 pub use self::script::{Answer, Happening, Live, Scenario, ScenarioError, ScenarioFile, Script, Try};
 
-use crate::definition::StepIx;
 use crate::event::Event;
 use crate::state::{CellRef, State};
 use crate::transition::Effect;
@@ -40,7 +39,7 @@ pub struct Run {
     /// What the saga yielded.
     pub output: Option<Arc<Value>>,
     /// The last rejection or failure that a worker gave a reason for, by step.
-    pub faults: Vec<(StepIx, Direction, Fault)>,
+    pub faults: Vec<(CellRef, Fault)>,
     /// Kinds of the anomalies that were opened.
     pub anomalies: Vec<&'static str>,
     /// Virtual time from the start to the last transition, in ms.

@@ -13,7 +13,7 @@ use super::barrier::Barrier;
 use super::script::{Answer, Happening, Script};
 use super::{Run, Sent, Taken, tell};
 use crate::command::{self, input_of};
-use crate::definition::{Definition, OutputSchema, Work};
+use crate::definition::{Definition, OutputSchema, Step, StepIx, Work};
 use crate::event::{self, ChildEnded, Due, Event, Operator, Signal, What};
 use crate::machine::{next_due, step};
 use crate::payloads::Payloads;
@@ -224,6 +224,7 @@ impl<'a> Player<'a> {
     pub(super) fn outside(&mut self, happening: Happening) -> Result<(), Illegal> {
         let what = match happening {
             Happening::Signal { name, payload } => {
+                let payload = payload.or_else(|| self.made_up(&name).filter(|_| self.script.makes_up));
                 What::Signal(Signal { name, payload: payload.map(Arc::new), ttl_ms: event::SIGNAL_TTL_MS })
             }
             Happening::Operator(action, why) => {
@@ -233,6 +234,21 @@ impl<'a> Player<'a> {
             Happening::LogLost => What::LogLost,
         };
         self.happens(what)
+    }
+
+    /// What the step asks for that takes a signal now, or else the first one that will.
+    fn made_up(&self, name: &str) -> Option<Value> {
+        let later = |ix: StepIx| {
+            let cells = || self.run.state.cells.iter().filter(|it| it.step == ix);
+            match cells().any(|it| it.execute.run == TrackRun::Waiting) {
+                true => 0,
+                false => 1 + cells().count().min(1),
+            }
+        };
+        let named = |step: &Step| matches!(&step.work, Work::Signal { name: own } if own == name);
+        let all = self.definition.steps().filter(|(_, step)| named(step));
+        let (_, step) = all.min_by_key(|(ix, _)| later(*ix))?;
+        step.output_schema.as_ref().map(OutputSchema::sample)
     }
 
     pub(super) fn happens(&mut self, what: What) -> Result<(), Illegal> {
@@ -255,7 +271,8 @@ impl<'a> Player<'a> {
             && let (Some(step), Some(fault)) = (self.definition.find(answer.step.as_str()), &answer.error)
             && transition.changed(&self.run.state)
         {
-            self.run.faults.push((step, answer.direction, fault.clone()));
+            let at = CellRef { step, item: answer.item, direction: answer.direction };
+            self.run.faults.push((at, fault.clone()));
         }
         if transition.changed(&self.run.state) {
             self.run.took_ms = at_ms;

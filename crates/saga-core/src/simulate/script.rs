@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::expect::Expect;
 use crate::definition::fields::parse_duration;
 use crate::definition::graph::Side;
-use crate::definition::{Definition, OutputSchema, Step, StepIx, Work, item_name};
+use crate::definition::{Definition, Step, StepIx, Work, item_name};
 use crate::event::OperatorAction;
 
 /// A file of scenarios of one definition.
@@ -116,6 +116,8 @@ pub struct Script {
     compensate: HashMap<String, Rounds>,
     /// What happens beside the workers, with its time from the start in ms.
     pub events: Vec<(i64, Happening)>,
+    /// See [`Script::that_makes_up`].
+    pub(super) makes_up: bool,
 }
 
 impl Script {
@@ -311,6 +313,11 @@ impl EventText {
 }
 
 impl Script {
+    /// One whose signals without a payload bring what the step that takes them asks for.
+    pub fn that_makes_up() -> Self {
+        Self { makes_up: true, ..Self::default() }
+    }
+
     /// Adds how a step's worker behaves in its first round, as `silent` or `{rejected: CODE}`, each for an attempt.
     ///
     /// # Errors
@@ -322,8 +329,7 @@ impl Script {
         Ok(())
     }
 
-    /// Adds a signal, as `paid@1h` or `paid@1h={"amount": 100}`. Without a payload it brings what the step that waits for
-    /// it asks for.
+    /// Adds a signal, as `paid@1h` or `paid@1h={"amount": 100}`.
     ///
     /// # Errors
     /// When it cannot be understood, or no step of the definition waits for it.
@@ -334,16 +340,12 @@ impl Script {
         let (name, rest) = given.split_once('@').ok_or_else(|| wrong(""))?;
         let (at, payload) = rest.split_once('=').map_or((rest, None), |(at, json)| (at, Some(json)));
         let at_ms = parse_duration(at).ok_or_else(|| wrong("the time is not a duration; "))?;
-        let named = |it: &&Step| matches!(&it.work, Work::Signal { name: own } if own == name);
-        let waits = definition.steps.iter().find(named);
-        let waits = waits.ok_or_else(|| ScenarioError(format!("no step waits for the signal `{name}`")))?;
-        let payload = match payload {
-            Some(json) => Some(
-                serde_json::from_str(json)
-                    .map_err(|error| wrong(&format!("the payload is not JSON: {error}; ")))?,
-            ),
-            None => waits.output_schema.as_ref().map(OutputSchema::sample),
-        };
+        let named = |it: &Step| matches!(&it.work, Work::Signal { name: own } if own == name);
+        if !definition.steps.iter().any(named) {
+            return Err(ScenarioError(format!("no step waits for the signal `{name}`")));
+        }
+        let payload = payload.map(serde_json::from_str).transpose();
+        let payload = payload.map_err(|error| wrong(&format!("the payload is not JSON: {error}; ")))?;
         self.events.push((at_ms, Happening::Signal { name: name.to_owned(), payload }));
         Ok(())
     }

@@ -215,7 +215,7 @@ const expressions: [string, string][] = [
   ["there is no `{root}`: an expression reads `input`, `steps`, `item`, `index` and `saga.id`", "`{root}`은(는) 없습니다. 식은 `input`, `steps`, `item`, `index`, `saga.id`를 읽습니다"],
   ["there is no function `{name}`: there are {functions}", "`{name}` 함수는 없습니다. 쓸 수 있는 함수: {functions}"],
   ["`{name}` takes another number of arguments", "`{name}`: 인수의 수가 맞지 않습니다"],
-  ["`has` asks for a member: has(input.coupon)", "`has`는 has(input.coupon)처럼 멤버를 묻습니다"],
+  ["`has` asks for a member: has(input.coupon), or 'user-id' in input where its name is no identifier", "`has`는 has(input.coupon)처럼 멤버를 묻습니다. 이름이 식별자가 아니면 'user-id' in input처럼 씁니다"],
   ["`map`, `filter`, `all`, `exists` and `exists_one` take a name and an expression", "`map`, `filter`, `all`, `exists`, `exists_one`에는 이름과 식을 씁니다"],
   ["the first argument of `map`, `filter`, `all` and `exists` is a name", "`map`, `filter`, `all`, `exists`의 첫 인수는 이름입니다"],
   ["{what} reads more than the saga's input", "{what}: 사가의 입력 말고 다른 것도 읽습니다"],
