@@ -27,6 +27,13 @@ steps:
   a_day: { wait: { for: 24h } }
 ";
 
+const COMPLETED: &str = "select s.id from saga s join definition d on d.id = s.definition
+    where d.name = 'checkout-bare' and s.status = 2 order by 1 desc limit 1";
+const COMPENSATED: &str = "select p.saga_id from projection p join definition d on d.id = p.definition
+    where d.name = 'checkout-bare' and p.status = 3 order by 1 desc limit 1";
+const WAITING: &str = "select p.saga_id from projection p join definition d on d.id = p.definition
+    where d.name = 'bench-waits' and p.run = 3 order by 1 desc limit 1";
+
 /// The tables with rows of a saga, and what names it there.
 const TABLES: [(&str, &str); 6] = [
     ("saga", "id"),
@@ -46,18 +53,20 @@ pub async fn fill(engine_url: &str, api_url: &str, ended: u64, waiting: u64) -> 
     let mut connection = options.connect().await.context("the engine's database")?;
     // What is generated need not survive.
     sqlx::query("set synchronous_commit = off").execute(&mut connection).await?;
-    if ended > 0 {
-        let completed = "select p.saga_id from projection p join definition d on d.id = p.definition
-             where d.name = 'checkout-bare' and p.status = 2 order by 1 desc limit 1";
-        let template =
-            until(&mut connection, completed).await.context("no saga of checkout-bare has completed")?;
-        copies(&mut connection, template, "ended", ended).await?;
+    // As the load leaves them: one in ten was undone.
+    let undone = ended / 10;
+    for (kind, query, count) in
+        [("completed", COMPLETED, ended - undone), ("compensated", COMPENSATED, undone)]
+    {
+        if count > 0 {
+            let template = until(&mut connection, query).await;
+            let template = template.with_context(|| format!("to copy: a saga of checkout-bare, {kind}"))?;
+            copies(&mut connection, template, kind, count).await?;
+        }
     }
     if waiting > 0 {
         start_one_that_waits(api_url).await?;
-        let waits = "select p.saga_id from projection p join definition d on d.id = p.definition
-             where d.name = 'bench-waits' and p.run = 3 order by 1 desc limit 1";
-        let template = until(&mut connection, waits).await.context("no saga of bench-waits waits")?;
+        let template = until(&mut connection, WAITING).await.context("to copy: a saga that waits")?;
         copies(&mut connection, template, "waiting", waiting).await?;
     }
     sqlx::query("vacuum analyze").execute(&mut connection).await?;
