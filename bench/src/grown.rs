@@ -70,7 +70,6 @@ pub async fn fill(engine_url: &str, api_url: &str, ended: u64, waiting: u64) -> 
         copies(&mut connection, template, "waiting", waiting).await?;
     }
     sqlx::query("vacuum analyze").execute(&mut connection).await?;
-    sqlx::query("checkpoint").execute(&mut connection).await?;
     connection.close().await?;
     Ok(())
 }
