@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt;
 use saga_protocol::{Direction, Fault};
@@ -29,6 +30,11 @@ use crate::barrier::{Now, Verdict, decide};
 use crate::external::{Call, External, ExternalPolicy};
 use crate::inbox::{self, Key, Row};
 use crate::worker::{Kind, Shared};
+
+/// From so many calls in the air on, ends and commands are gathered.
+const CROWD: usize = 16;
+/// For so long at most: nothing beside the time that a call takes.
+const GATHER: Duration = Duration::from_millis(5);
 
 /// The lane of one direction.
 pub(crate) struct Lane {
@@ -142,12 +148,11 @@ impl Lane {
                     else => return,
                 }
             }
-            while let Some(flight) = self.flights.try_join_next() {
-                landed.push(flight.expect("a flight catches its handler's panics"));
-            }
+            self.gather(&mut landed).await;
             if !landed.is_empty() {
                 self.land(landed).await;
             }
+            jobs.extend(self.candidates(max.saturating_sub(jobs.len())));
             while jobs.len() < max
                 && let Ok(job) = self.jobs.try_recv()
             {
@@ -156,6 +161,26 @@ impl Lane {
             if !jobs.is_empty() {
                 self.take_in(jobs).await;
             }
+        }
+    }
+
+    /// Takes in what has landed; where very many are in the air it waits a moment for more, for each transaction costs as
+    /// much as a call.
+    async fn gather(&mut self, landed: &mut Vec<Landed>) {
+        let until = Instant::now() + GATHER;
+        let max = self.shared.tuning.batch_max;
+        while landed.len() < max {
+            let flight = if self.flights.len() < CROWD {
+                self.flights.try_join_next()
+            } else {
+                tokio::select! {
+                    biased;
+                    flight = self.flights.join_next() => flight,
+                    () = tokio::time::sleep_until(until) => None,
+                }
+            };
+            let Some(flight) = flight else { return };
+            landed.push(flight.expect("a flight catches its handler's panics"));
         }
     }
 
