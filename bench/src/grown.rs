@@ -35,13 +35,15 @@ const WAITING: &str = "select p.saga_id from projection p join definition d on d
     where d.name = 'bench-waits' and p.run = 3 order by 1 desc limit 1";
 
 /// The tables with rows of a saga, and what names it there.
+///
+/// Those that operators search come first: the engine itself adds what it misses there.
 const TABLES: [(&str, &str); 6] = [
+    ("projection", "saga_id"),
     ("saga", "id"),
     ("saga_state", "id"),
     ("history", "saga_id"),
     ("start_key", "saga_id"),
     ("saga_label", "saga_id"),
-    ("projection", "saga_id"),
 ];
 
 /// Adds so many sagas that have ended, and so many that wait.
