@@ -5,6 +5,7 @@
 pub mod books;
 pub mod cost;
 pub mod load;
+pub mod measure;
 pub mod run;
 
 /// Installs the process's TLS provider; harmless when repeated.
