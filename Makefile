@@ -32,7 +32,7 @@ else
 endif
 amends := $(CARGO_TARGET_DIR)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/amends
 
-.PHONY: help install build run demo bench bench-compare bench-peers dashboard-test test check fmt python stack-up stack-down faults finding incident clean clean-data
+.PHONY: help install build run demo bench bench-compare bench-peers bench-spike dashboard-test test check fmt python stack-up stack-down faults finding incident clean clean-data
 
 help: ## this list
 	@echo 'Amends: sagas that make amends when a step fails.'
@@ -58,6 +58,11 @@ bench: ## how fast, what it costs, and the books; BENCH="--in-flight 64 --runs 3
 	@deploy/install kafka
 	cargo build --locked --profile production -p amends -p bench
 	@deploy/bench $(BENCH)
+
+bench-spike: ## the least that this shape can cost on this machine; SPIKE="--in-flight 256" (options of bench but --workload)
+	@deploy/install kafka
+	cargo build --locked --profile production -p spike
+	@bench/spike/run $(SPIKE)
 
 bench-compare: ## this tree beside another commit, by turns; BASE=<commit>, BENCH="--in-flight 64"
 	@deploy/install kafka

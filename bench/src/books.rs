@@ -1,6 +1,7 @@
 //! The books: money by the vendor's own ledger, orders, stock and sagas, compared order by order.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use serde::Deserialize;
@@ -81,6 +82,22 @@ pub async fn verify(sources: &Sources) -> anyhow::Result<Report> {
         pool.close().await;
     }
     Ok(report)
+}
+
+/// What `verify` finds once nothing runs any more: the last commands of sagas that were answered already may still be
+/// on their way into the books.
+///
+/// # Errors
+/// When one of the books cannot be read.
+pub async fn settled(verify: impl AsyncFn() -> anyhow::Result<Report>) -> anyhow::Result<Report> {
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        let report = verify().await?;
+        if report.findings.is_empty() || Instant::now() > until {
+            return Ok(report);
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
 }
 
 async fn ledger(sandbox_url: &str) -> anyhow::Result<BTreeMap<String, Money>> {

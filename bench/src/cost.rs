@@ -144,10 +144,10 @@ fn read(folder: &Path) -> Option<Process> {
     })
 }
 
-/// `amends serve …`, `amends worker order …`, or a server.
+/// `amends serve …`, `amends worker order …`, the same of the spike, or a server.
 fn part_of(arguments: &[String]) -> String {
     match arguments.get(1).map(String::as_str) {
-        Some("serve") => "engine and API".to_owned(),
+        Some("serve" | "engine") => "engine and API".to_owned(),
         Some("worker") => format!("worker {}", arguments.get(2).map_or("?", String::as_str)),
         Some("sandbox") => "Toss sandbox".to_owned(),
         _ if arguments.first().is_some_and(|it| it.contains("redis")) => "Redis".to_owned(),

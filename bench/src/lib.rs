@@ -6,6 +6,7 @@ pub mod books;
 pub mod cost;
 pub mod grown;
 pub mod load;
+pub mod measure;
 pub mod run;
 
 /// Installs the process's TLS provider; harmless when repeated.
