@@ -24,7 +24,8 @@ const IDLE_FLUSH: Duration = Duration::from_millis(500);
 const CLAIM: &str = "
 update shard set epoch = epoch + 1, token = $1, seq = 0 where id = 0 returning epoch, next_offset";
 
-/// The engine's statement, as far as something happens: fence, states, ends, history, outbox.
+/// The engine's statement, as far as something happens: fence, states, ends, history, outbox. What is looked up names its
+/// shard, as there: else the fence is joined with the table before the rows are, which reads the whole shard.
 const COMMIT: &str = "
 with fenced as (
     update shard set seq = seq + 1, next_offset = $4
@@ -32,25 +33,26 @@ with fenced as (
     returning id
 ), states as (
     update saga_state s set revision = n.revision, due = n.due, state = n.state
-    from fenced f, unnest($5::uuid[], $6::int[], $7::bigint[], $8::bytea[]) as n (id, revision, due, state)
-    where s.shard = f.id and s.id = n.id
+    from fenced f, unnest($5::int[], $6::uuid[], $7::int[], $8::bigint[], $9::bytea[])
+        as n (shard, id, revision, due, state)
+    where n.shard = f.id and s.shard = n.shard and s.id = n.id
 ), ended as (
     update saga s set status = n.status, final_state = n.state, ended_at = now()
-    from fenced f, unnest($9::uuid[], $10::smallint[], $11::bytea[]) as n (id, status, state)
-    where s.id = n.id
+    from fenced f, unnest($10::int[], $11::uuid[], $12::smallint[], $13::bytea[]) as n (shard, id, status, state)
+    where n.shard = f.id and s.id = n.id
 ), gone as (
-    delete from saga_state s using fenced f, unnest($9::uuid[]) as n (id)
-    where s.shard = f.id and s.id = n.id
+    delete from saga_state s using fenced f, unnest($10::int[], $11::uuid[]) as n (shard, id)
+    where n.shard = f.id and s.shard = n.shard and s.id = n.id
 ), transitions as (
     insert into history (saga_id, revision, event)
     select n.saga, n.revision, n.event
-    from fenced f, unnest($12::uuid[], $13::int[], $14::text[]) as n (saga, revision, event)
+    from fenced f, unnest($14::uuid[], $15::int[], $16::text[]) as n (saga, revision, event)
 ), sends as (
     insert into outbox (shard, saga_id, command)
-    select f.id, n.saga, n.command from fenced f, unnest($15::uuid[], $16::smallint[]) as n (saga, command)
+    select f.id, n.saga, n.command from fenced f, unnest($17::uuid[], $18::smallint[]) as n (saga, command)
 ), sent as (
-    delete from outbox o using fenced f, unnest($17::uuid[], $18::smallint[]) as n (saga, command)
-    where o.shard = f.id and o.saga_id = n.saga and o.command = n.command
+    delete from outbox o using fenced f, unnest($19::int[], $20::uuid[], $21::smallint[]) as n (shard, saga, command)
+    where n.shard = f.id and o.shard = n.shard and o.saga_id = n.saga and o.command = n.command
 )
 select count(*) from fenced";
 
@@ -195,15 +197,18 @@ impl Lane {
 
     async fn commit(&mut self, batch: &Batch) -> anyhow::Result<()> {
         let sent = std::mem::take(&mut self.sent);
+        let shards = |rows: usize| vec![0_i32; rows];
         let fenced: i64 = sqlx::query_scalar(COMMIT)
             .bind(self.claim.0)
             .bind(self.claim.1)
             .bind(self.seq)
             .bind(self.next_offset)
+            .bind(shards(batch.states.0.len()))
             .bind(&batch.states.0)
             .bind(&batch.states.1)
             .bind(&batch.states.2)
             .bind(&batch.states.3)
+            .bind(shards(batch.ended.0.len()))
             .bind(&batch.ended.0)
             .bind(&batch.ended.1)
             .bind(&batch.ended.2)
@@ -212,6 +217,7 @@ impl Lane {
             .bind(&batch.history.2)
             .bind(batch.sends.iter().map(|row| row.0).collect::<Vec<_>>())
             .bind(batch.sends.iter().map(|row| row.1.number()).collect::<Vec<_>>())
+            .bind(shards(sent.len()))
             .bind(sent.iter().map(|row| row.0).collect::<Vec<_>>())
             .bind(sent.iter().map(|row| row.1).collect::<Vec<_>>())
             .fetch_one(&mut self.connection)
