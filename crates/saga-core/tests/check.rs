@@ -408,6 +408,14 @@ fn a_child_that_waits_beyond_its_parents_deadline_is_refuted() {
     ] {
         assert_eq!(verdict(&short, fine), Verdict::Proved, "{fine}");
     }
+    // Once it is sent, a pivot has met the deadline; and what is late before a child begins is not its fault.
+    let pivot = "  s: {pivot: true, saga: slow}\n  n: {after: [s], worker: w, action: a}\n";
+    assert_eq!(verdict(&slow, pivot), Verdict::Proved);
+    let Verdict::Refuted(it) = verdict(&short, "  w: {wait: {for: 2h}}\n  s: {after: [w], saga: slow}\n")
+    else {
+        panic!()
+    };
+    assert_eq!(it.message, "no run reaches `s`: the deadline passes while the saga waits before it");
 }
 
 /// Who asks with `in` is as ready for what a child does not yield as who asks with `has`.

@@ -72,7 +72,7 @@ pub fn misfit(parent: &Definition, children: &[&Definition]) -> Option<String> {
     let templates = parent.steps.iter().map(|it| (it.name.as_str(), it.when.as_ref(), &it.input));
     for (reader, when, template) in templates.chain(parent.output.as_ref().map(|it| ("output", None, it))) {
         // Who asks first whether it is there is ready for a child that does not yield it.
-        let asks = |it: &Expression| it.text().contains("has(") || it.text().contains(" in ");
+        let asks = |it: &Expression| ["has(", "' in ", "\" in "].iter().any(|how| it.text().contains(how));
         let read = template.expressions().into_iter().filter(|it| !asks(it) && !when.is_some_and(asks));
         let mut faults = Vec::new();
         read.for_each(|it| drop(scene.infer(it, &mut faults)));
@@ -88,8 +88,9 @@ fn too_late<'c>(parent: &Definition, child_of: &impl Fn(&Step) -> Option<&'c Def
     let deadline_ms = parent.deadline_ms?;
     let done = done_ms(parent, |step| child_of(step).map_or(0, shortest_ms));
     parent.steps().find_map(|(ix, step)| {
-        let child = child_of(step).filter(|_| matches!(parent.side(ix), Side::Before | Side::Pivot))?;
-        let late = done.get(usize::from(ix.0)).is_some_and(|done| *done >= deadline_ms);
+        // A pivot that was sent has met its deadline; what is late before it begins is no child's fault.
+        let child = child_of(step).filter(|_| parent.side(ix) == Side::Before)?;
+        let late = start_ms(step, &done) < deadline_ms && done.get(usize::from(ix.0)) >= Some(&deadline_ms);
         late.then(|| {
             format!(
                 "`{}` is never done before the deadline: its child saga `{}` still waits",
@@ -104,6 +105,10 @@ fn shortest_ms(definition: &Definition) -> i64 {
     done_ms(definition, |_| 0).into_iter().max().unwrap_or(0)
 }
 
+fn start_ms(step: &Step, done: &[i64]) -> i64 {
+    step.after.iter().filter_map(|it| done.get(usize::from(it.0))).max().copied().unwrap_or(0)
+}
+
 /// After how long each step is done at the soonest, in ms.
 fn done_ms(definition: &Definition, of_child: impl Fn(&Step) -> i64) -> Vec<i64> {
     let mut done = vec![0_i64; definition.steps.len()];
@@ -115,8 +120,7 @@ fn done_ms(definition: &Definition, of_child: impl Fn(&Step) -> i64) -> Vec<i64>
             Work::Child { .. } if certain => of_child(step),
             _ => 0,
         };
-        let start =
-            step.after.iter().filter_map(|it| done.get(usize::from(it.0))).max().copied().unwrap_or(0);
+        let start = start_ms(step, &done);
         if let Some(done) = done.get_mut(usize::from(ix.0)) {
             *done = start.saturating_add(own);
         }

@@ -31,9 +31,9 @@ use crate::external::{Call, External, ExternalPolicy};
 use crate::inbox::{self, Key, Row};
 use crate::worker::{Kind, Shared};
 
-/// From so many calls in the air on, ends and commands are gathered.
+/// From so many calls in the air on, their ends are gathered.
 const CROWD: usize = 16;
-/// For so long at most: nothing beside the time that a call takes.
+/// For so long at most.
 const GATHER: Duration = Duration::from_millis(5);
 
 /// The lane of one direction.
@@ -51,6 +51,8 @@ pub(crate) struct Lane {
     /// To be decided (again) as soon as possible.
     again: VecDeque<Job>,
     closed: bool,
+    /// How long to wait for more calls to end.
+    patience: Duration,
 }
 
 /// One external action.
@@ -125,6 +127,7 @@ impl Lane {
             busy: HashMap::new(),
             again: VecDeque::new(),
             closed: false,
+            patience: GATHER,
         }
     }
 
@@ -133,12 +136,11 @@ impl Lane {
     pub(crate) async fn run(mut self) {
         let max = self.shared.tuning.batch_max;
         loop {
-            let mut jobs = self.candidates(max);
-            let mut landed = Vec::new();
-            if jobs.is_empty() {
+            let (mut fresh, mut landed) = (Vec::new(), Vec::new());
+            if !self.has_candidates() {
                 let next = self.next_turn();
                 tokio::select! {
-                    count = self.jobs.recv_many(&mut jobs, max), if !self.closed => {
+                    count = self.jobs.recv_many(&mut fresh, max), if !self.closed => {
                         self.closed = count == 0;
                     }
                     Some(flight) = self.flights.join_next(), if !self.flights.is_empty() => {
@@ -152,7 +154,9 @@ impl Lane {
             if !landed.is_empty() {
                 self.land(landed).await;
             }
-            jobs.extend(self.candidates(max.saturating_sub(jobs.len())));
+            // Drawn once, when it is known what room there is, and before whatever came later.
+            let mut jobs = self.candidates(max.saturating_sub(fresh.len()));
+            jobs.append(&mut fresh);
             while jobs.len() < max
                 && let Ok(job) = self.jobs.try_recv()
             {
@@ -164,13 +168,14 @@ impl Lane {
         }
     }
 
-    /// Takes in what has landed; where very many are in the air it waits a moment for more, for each transaction costs as
-    /// much as a call.
+    /// Takes in what has landed; where calls end one after another it waits a moment for more, for each transaction costs
+    /// as much as a call.
     async fn gather(&mut self, landed: &mut Vec<Landed>) {
-        let until = Instant::now() + GATHER;
-        let max = self.shared.tuning.batch_max;
-        while landed.len() < max {
-            let flight = if self.flights.len() < CROWD {
+        let first = landed.len();
+        let waits = first > 0 && self.flights.len() >= CROWD;
+        let until = Instant::now() + self.patience;
+        while landed.len() < self.shared.tuning.batch_max {
+            let flight = if !waits || self.flights.is_empty() {
                 self.flights.try_join_next()
             } else {
                 tokio::select! {
@@ -179,9 +184,22 @@ impl Lane {
                     () = tokio::time::sleep_until(until) => None,
                 }
             };
-            let Some(flight) = flight else { return };
+            let Some(flight) = flight else { break };
             landed.push(flight.expect("a flight catches its handler's panics"));
         }
+        if waits {
+            // Calls that hang are no crowd.
+            self.patience = if landed.len() > first { GATHER } else { self.patience / 2 };
+        }
+    }
+
+    /// Whether [`Lane::candidates`] has any.
+    fn has_candidates(&self) -> bool {
+        let may_go = |it: &Outlet| {
+            let tokens = || it.rate.as_ref().is_none_or(|rate| rate.available() > 0);
+            !it.waiting.is_empty() && it.permits.available_permits() > 0 && tokens()
+        };
+        !self.closed && (!self.again.is_empty() || self.outlets.iter().flatten().any(may_go))
     }
 
     /// What can be decided now: commands whose turn came again, and waiting ones for which there are
