@@ -408,6 +408,13 @@ fn a_child_that_waits_beyond_its_parents_deadline_is_refuted() {
     ] {
         assert_eq!(verdict(&short, fine), Verdict::Proved, "{fine}");
     }
+    let Verdict::Refuted(it) = verdict(
+        &short,
+        "  s: {saga: slow}\n  w: {after: [s], wait: {for: 30m}}\n  a: {after: [w], worker: w, action: a, compensation: u}\n",
+    ) else {
+        panic!()
+    };
+    assert_eq!(it.message, "`w` is never done before the deadline: the child sagas before it wait as well");
     // Once it is sent, a pivot has met the deadline; and what is late before a child begins is not its fault.
     let pivot = "  s: {pivot: true, saga: slow}\n  n: {after: [s], worker: w, action: a}\n";
     assert_eq!(verdict(&slow, pivot), Verdict::Proved);

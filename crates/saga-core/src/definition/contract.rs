@@ -1,4 +1,5 @@
-//! What a saga and its child sagas want of each other: the input that a child takes, and the output that it yields.
+//! What a saga and its child sagas want of each other: the input that a child takes, the output that it yields, and the time
+//! that it waits.
 //!
 //! Only what fails with every value that the schemas let in is told, as everywhere: what a child's schema says of the
 //! values themselves is asked when it starts. It must not decide which version of a child is meant.
@@ -12,7 +13,7 @@ use super::template::Shape;
 use super::types::{Kinds, Type};
 use super::{Definition, Expression, Step, Work};
 
-/// Why a child saga of `parent` can never start, or never yields what `parent` takes from it; the first of `children` with
+/// Why a child saga of `parent` can never start, never yields what `parent` takes from it, or waits beyond its deadline; the first of `children` with
 /// a name is the one that is meant. Nothing is said of those that are not among them.
 pub fn misfit(parent: &Definition, children: &[&Definition]) -> Option<String> {
     let child_of = |step: &Step| match &step.work {
@@ -87,16 +88,24 @@ pub fn misfit(parent: &Definition, children: &[&Definition]) -> Option<String> {
 fn too_late<'c>(parent: &Definition, child_of: &impl Fn(&Step) -> Option<&'c Definition>) -> Option<String> {
     let deadline_ms = parent.deadline_ms?;
     let done = done_ms(parent, |step| child_of(step).map_or(0, shortest_ms));
+    let pauses = done_ms(parent, |_| 0);
     parent.steps().find_map(|(ix, step)| {
-        // A pivot that was sent has met its deadline; what is late before it begins is no child's fault.
-        let child = child_of(step).filter(|_| parent.side(ix) == Side::Before)?;
-        let late = start_ms(step, &done) < deadline_ms && done.get(usize::from(ix.0)) >= Some(&deadline_ms);
-        late.then(|| {
-            format!(
-                "`{}` is never done before the deadline: its child saga `{}` still waits",
-                step.name, child.name
-            )
-        })
+        // A pivot that was sent has met its deadline; what is late before it begins is not its own fault.
+        let late = parent.side(ix) == Side::Before
+            && start_ms(step, &done) < deadline_ms
+            && done.get(usize::from(ix.0)) >= Some(&deadline_ms);
+        let name = &step.name;
+        match (&step.work, child_of(step)) {
+            (_, Some(child)) if late => Some(format!(
+                "`{name}` is never done before the deadline: its child saga `{}` still waits",
+                child.name
+            )),
+            // Pauses without children are the exploration's.
+            (Work::Sleep { .. }, _) if late && pauses.get(usize::from(ix.0)) < Some(&deadline_ms) => Some(
+                format!("`{name}` is never done before the deadline: the child sagas before it wait as well"),
+            ),
+            _ => None,
+        }
     })
 }
 

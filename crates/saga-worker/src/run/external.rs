@@ -33,7 +33,7 @@ use crate::worker::{Kind, Shared};
 
 /// From so many calls in the air on, their ends are gathered.
 const CROWD: usize = 16;
-/// For so long at most.
+/// For so long at most; where nothing comes of it ever shorter, down to a tick of the timer.
 const GATHER: Duration = Duration::from_millis(5);
 
 /// The lane of one direction.
@@ -212,9 +212,13 @@ impl Lane {
             }
         }
         let mut jobs: Vec<Job> = self.again.drain(..self.again.len().min(max)).collect();
-        for outlet in self.outlets.iter_mut().flatten() {
+        for (action, outlet) in self.outlets.iter_mut().enumerate() {
+            let Some(outlet) = outlet else { continue };
             let tokens = outlet.rate.as_ref().map_or(usize::MAX, Rate::available);
-            let room = outlet.permits.available_permits().min(tokens).min(max.saturating_sub(jobs.len()));
+            // Those whose turn came again take theirs first: who then found none would go to the tail.
+            let taken = jobs.iter().filter(|job| job.meta.action == action).count();
+            let free = outlet.permits.available_permits().min(tokens).saturating_sub(taken);
+            let room = free.min(max.saturating_sub(jobs.len()));
             jobs.extend(outlet.waiting.drain(..outlet.waiting.len().min(room)));
         }
         jobs

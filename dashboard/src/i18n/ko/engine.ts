@@ -216,6 +216,7 @@ const plays: [string, string][] = [
   ["it takes no `{place}`", "`{place}`은(는) 받지 않습니다"],
   ["`{step}` never fits its output_schema: its child saga yields no `{member}`", "`{step}` 단계는 output_schema에 맞을 수 없습니다: 하위 사가의 출력에 `{member}`이(가) 없습니다"],
   ["`{step}` is never done before the deadline: its child saga `{child}` still waits", "`{step}` 단계는 기한 전에 끝나지 않습니다: 하위 사가 `{child}`이(가) 그때까지 기다립니다"],
+  ["`{step}` is never done before the deadline: the child sagas before it wait as well", "`{step}` 단계는 기한 전에 끝나지 않습니다: 앞의 하위 사가들도 기다립니다"],
   ["`{reader}` reads what a child saga never yields: {why}", "`{reader}`에서 하위 사가의 출력에 없는 값을 읽습니다: {why}"],
   ["`{parent}` starts it, and could no longer: {why}", "`{parent}`이(가) 이 사가를 시작하는데 더는 시작할 수 없게 됩니다: {why}"],
   ["there is no `{whole}`: `{path}` is {found}", "`{whole}`은(는) 없습니다. `{path}`은(는) {found}입니다"],
