@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use rdkafka::ClientContext;
-use rdkafka::producer::{BaseProducer, DeliveryResult, ProducerContext};
+use rdkafka::producer::{DeliveryResult, ProducerContext, ThreadedProducer};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
@@ -53,7 +53,7 @@ create table if not exists outbox (
 pub(crate) type Row = (Uuid, i16);
 
 /// Publishes commands; says which rows have been delivered.
-pub(crate) type Publisher = BaseProducer<Deliveries>;
+pub(crate) type Publisher = ThreadedProducer<Deliveries>;
 
 /// Tells the lane of deliveries.
 pub(crate) struct Deliveries(std_mpsc::Sender<anyhow::Result<Row>>);

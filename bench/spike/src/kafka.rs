@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::message::BorrowedMessage;
-use rdkafka::producer::{BaseProducer, BaseRecord, ProducerContext};
+use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use saga_bus::{Bus, Kafka, KafkaConfig, TopicSpec};
 use uuid::Uuid;
@@ -19,7 +19,7 @@ use crate::saga::{Direction, STEPS};
 pub(crate) const INBOX: &str = "spike.inbox";
 /// Records of one batch, at most.
 const BATCH_MAX: usize = 1_000;
-/// How long an idle reader waits; also how late it hears of acknowledgements then.
+/// How long an idle reader waits.
 const POLL: Duration = Duration::from_millis(50);
 /// How long a batch waits for company under load.
 const LINGER: Duration = Duration::from_millis(2);
@@ -59,11 +59,11 @@ fn base(bootstrap: &str) -> ClientConfig {
     config
 }
 
-/// A producer as the engine has it under load. It is served by whoever reads.
+/// A producer as the engine has it under load; it hears of acknowledgements on a thread of its own, as the engine's does.
 pub(crate) fn producer<C: ProducerContext + 'static>(
     bootstrap: &str,
     context: C,
-) -> anyhow::Result<BaseProducer<C>> {
+) -> anyhow::Result<ThreadedProducer<C>> {
     let mut config = base(bootstrap);
     config
         .set("acks", "all")
@@ -78,7 +78,7 @@ pub(crate) fn producer<C: ProducerContext + 'static>(
 
 /// Hands a record of a saga over. A local queue that is full is an error: nothing here fills it.
 pub(crate) fn send<C: ProducerContext>(
-    producer: &BaseProducer<C>,
+    producer: &ThreadedProducer<C>,
     topic: &str,
     saga: Uuid,
     data: &[u8],

@@ -139,7 +139,6 @@ impl Lane {
             let data = message.payload().unwrap_or_default();
             Ok((message.offset(), std::str::from_utf8(data)?.to_owned()))
         })?;
-        self.publisher.poll(Duration::ZERO);
         for delivered in self.deliveries.try_iter() {
             self.sent.push(delivered?);
         }

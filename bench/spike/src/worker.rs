@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use bench::run::SKUS;
 use clap::ValueEnum;
-use rdkafka::producer::{BaseProducer, DeliveryResult, Producer as _, ProducerContext};
+use rdkafka::producer::{DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientContext, Message as _};
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;
@@ -173,7 +173,7 @@ struct Pipeline {
     name: &'static str,
     connection: PgConnection,
     reader: Reader,
-    replies: BaseProducer<Acknowledged>,
+    replies: ThreadedProducer<Acknowledged>,
     offsets: [i64; 2],
     offsets_at: Instant,
 }
@@ -209,7 +209,6 @@ impl Pipeline {
             let data = message.payload().unwrap_or_default();
             Ok((message.offset(), std::str::from_utf8(data)?.to_owned()))
         })?;
-        self.replies.poll(Duration::ZERO);
         if !records.is_empty() {
             let mut asked = Vec::with_capacity(records.len());
             for (_, text) in &records {

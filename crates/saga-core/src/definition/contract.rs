@@ -13,8 +13,8 @@ use super::template::Shape;
 use super::types::{Kinds, Type};
 use super::{Definition, Expression, Step, Work};
 
-/// Why a child saga of `parent` can never start, never yields what `parent` takes from it, or waits beyond its deadline; the first of `children` with
-/// a name is the one that is meant. Nothing is said of those that are not among them.
+/// Why a child saga of `parent` can never start, never yields what `parent` takes from it, or waits beyond its deadline;
+/// the first of `children` with a name is the one that is meant. Nothing is said of those that are not among them.
 pub fn misfit(parent: &Definition, children: &[&Definition]) -> Option<String> {
     let child_of = |step: &Step| match &step.work {
         Work::Child { definition } => children.iter().copied().find(|it| it.name == *definition),
