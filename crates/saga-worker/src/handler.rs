@@ -13,8 +13,9 @@ use crate::command::Command;
 
 /// Work that is done entirely in the worker's own database.
 ///
-/// Both methods get a *batch*: commands of one action, none of which has run before, in the order
-/// in which they arrived (within a partition), each barrier row at most once. They answer one
+/// Both methods get a *batch*: commands of one action, in the order in which they arrived (within a
+/// partition), each barrier row at most once. Of what they do, only what was not done before is
+/// committed. They answer one
 /// [`Answer`] a command, in the same order. What makes them fast is to be set-based: one statement for
 /// the batch (`unnest`), not one a command.
 ///
@@ -22,8 +23,9 @@ use crate::command::Command;
 /// `Rejected` or `Retryable` must have changed nothing. To avoid deadlocks with other instances,
 /// lock rows in a fixed order.
 ///
-/// A handler may run and be rolled back (another instance had the same command, the connection
-/// broke, another command of the batch failed), so it must have no effects outside the transaction.
+/// A handler may run and be rolled back (the command was answered before, by this instance or another,
+/// the connection broke, another command of the batch failed), so it must have no effects outside the
+/// transaction.
 #[async_trait]
 pub trait Transactional: Send + Sync {
     /// Does the step's work.

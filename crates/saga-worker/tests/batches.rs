@@ -45,6 +45,95 @@ async fn many_commands_are_few_transactions() {
 }
 
 #[tokio::test]
+async fn a_first_sending_that_comes_twice_is_answered_from_its_row() {
+    let (shop, bench) = stopped().await;
+    bench.start();
+    let commands: Vec<Command> = (0..20).map(|_| command("")).collect();
+    bench.send(&commands.iter().collect::<Vec<_>>()).await;
+    for command in &commands {
+        bench.reply(command).await;
+    }
+    let others: Vec<Command> = (0..20).map(|_| command("")).collect();
+    bench.send(&commands.iter().chain(&others).collect::<Vec<_>>()).await;
+    for command in &others {
+        assert_eq!(bench.reply(command).await.outcome, Outcome::Succeeded);
+    }
+    for command in &commands {
+        let replies = bench.replies(command, 2).await;
+        assert_eq!(replies[0].output.as_ref().unwrap().get(), replies[1].output.as_ref().unwrap().get());
+    }
+    assert_eq!(shop.count("select count(*) from booking").await, 40, "each is booked once");
+}
+
+#[tokio::test]
+async fn compensates_ride_along_with_executes() {
+    let (shop, bench) = stopped().await;
+    let mut before: Vec<Command> = (0..100).map(|_| command("")).collect();
+    in_one_batch(&bench, &before).await;
+    for command in &before {
+        bench.reply(command).await;
+    }
+    // Which of them arrive together is chance, that all are answered is not.
+    for _ in 0..100 {
+        let next: Vec<Command> = (0..20).map(|_| command("")).collect();
+        let undone: Vec<Command> = before.iter().take(5).map(|it| compensate(it, "unbook", true)).collect();
+        bench.send(&undone.iter().chain(&next).collect::<Vec<_>>()).await;
+        for command in undone.iter().chain(&next) {
+            assert_eq!(bench.reply(command).await.outcome, Outcome::Succeeded);
+        }
+        let together = "select count(*) from saga_inbox.barrier c join saga_inbox.barrier e \
+                        on e.xmin = c.xmin and e.compensate = 0 where c.compensate = 2";
+        if shop.count(together).await > 0 {
+            return;
+        }
+        before = next;
+    }
+    panic!("no compensate was in a transaction with executes");
+}
+
+#[tokio::test]
+async fn a_compensate_does_not_wait_for_executes_that_fail() {
+    let (shop, bench) = stopped().await;
+    let mut before: Vec<Command> = (0..100).map(|_| command("")).collect();
+    in_one_batch(&bench, &before).await;
+    for command in &before {
+        bench.reply(command).await;
+    }
+    // Whether one of them boards is chance; whoever does must not share what becomes of the executes.
+    for _ in 0..20 {
+        let mut next: Vec<Command> = (0..20).map(|_| command("")).collect();
+        next.push(command("panic"));
+        next.push(command("later"));
+        let undone: Vec<Command> = before.iter().take(5).map(|it| compensate(it, "unbook", true)).collect();
+        bench.send(&undone.iter().chain(&next).collect::<Vec<_>>()).await;
+        for command in undone.iter().chain(&next[..20]) {
+            assert_eq!(bench.reply(command).await.outcome, Outcome::Succeeded);
+        }
+        for command in &next[20..] {
+            assert_eq!(bench.reply(command).await.outcome, Outcome::Retryable);
+        }
+        next.truncate(20);
+        before = next;
+    }
+    let left = "select count(*) from saga_inbox.barrier where execute = 2 and compensate = 0";
+    assert_eq!(shop.count("select count(*) from booking").await, shop.count(left).await);
+}
+
+#[tokio::test]
+async fn a_compensate_that_no_execute_takes_along_goes_by_itself() {
+    let (shop, bench) = stopped().await;
+    let commands: Vec<Command> = (0..100).map(|_| command("")).collect();
+    in_one_batch(&bench, &commands).await;
+    for command in &commands {
+        bench.reply(command).await;
+    }
+    for command in &commands[..3] {
+        assert_eq!(bench.ask(&compensate(command, "unbook", true)).await.outcome, Outcome::Succeeded);
+    }
+    assert_eq!(shop.count("select count(*) from booking").await, 97);
+}
+
+#[tokio::test]
 async fn a_command_that_fails_for_its_data_is_found_and_the_others_go_on() {
     let (shop, bench) = stopped().await;
     let mut commands: Vec<Command> = (0..50).map(|_| command("")).collect();

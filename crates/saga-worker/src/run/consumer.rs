@@ -18,6 +18,7 @@ use super::job::{Job, Letter, Read, Slot, read};
 use super::ledger::Ledger;
 use super::meters::{Meters, side};
 use super::replies::{self, Finished, Replies};
+use super::ride::Ride;
 use super::{external, transactional};
 use crate::answer::Answer;
 use crate::worker::{Kind, Shared};
@@ -36,6 +37,7 @@ pub(crate) struct Consumer {
     topics: Topics,
     direction: Direction,
     stop: CancellationToken,
+    ride: Arc<Ride>,
     ledger: Arc<Ledger>,
     room: Arc<Semaphore>,
     room_kib: usize,
@@ -68,10 +70,12 @@ impl Consumer {
         topics: Topics,
         direction: Direction,
         stop: CancellationToken,
+        ride: Arc<Ride>,
     ) -> Self {
         let room_kib = (shared.tuning.pending_max * SHARE_KIB_MIN).max(2_048);
         let room = Arc::new(Semaphore::new(room_kib));
-        Self { shared, bus, topics, direction, stop, ledger: Arc::default(), room, room_kib }
+        let ledger = ride.ledger(direction).clone();
+        Self { shared, bus, topics, direction, stop, ride, ledger, room, room_kib }
     }
 
     /// Works until told to stop, then drains.
@@ -89,8 +93,8 @@ impl Consumer {
             shared: self.shared.clone(),
             direction: self.direction,
             jobs,
-            replies: replies.clone(),
-            meters: meters.clone(),
+            way: transactional::Way { replies: replies.clone(), meters: meters.clone() },
+            ride: self.ride.clone(),
         };
         let (external, jobs) = mpsc::channel(self.shared.tuning.pending_max);
         let outside = external::Lane::new(self.shared.clone(), self.direction, jobs, replies.clone(), meters);

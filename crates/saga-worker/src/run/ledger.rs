@@ -59,6 +59,11 @@ impl Ledger {
         }
     }
 
+    /// How many partitions are read.
+    pub(crate) fn count(&self) -> usize {
+        self.partitions.lock().len()
+    }
+
     /// Under which assignment a partition is read now; `None` when it is not ours.
     pub(crate) fn generation(&self, partition: &TopicPartition) -> Option<u64> {
         self.partitions.lock().get(partition).map(|page| page.generation)

@@ -13,6 +13,7 @@ mod meters;
 pub(crate) mod pulse;
 mod rate;
 mod replies;
+mod ride;
 mod transactional;
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use announce::Announcer;
 use backoff::Backoff;
 use consumer::Consumer;
 use failure::Failure;
+use ride::Ride;
 
 use crate::inbox;
 use crate::worker::{Shared, WorkerError};
@@ -50,8 +52,21 @@ pub(crate) async fn run(
     }
     let stop = CancellationToken::new();
     let mut consumers = JoinSet::new();
-    for direction in [Direction::Execute, Direction::Compensate] {
-        let consumer = Consumer::new(shared.clone(), bus.clone(), topics.clone(), direction, stop.clone());
+    let directions = [Direction::Execute, Direction::Compensate];
+    let mut totals = [0; 2];
+    for (total, direction) in totals.iter_mut().zip(directions) {
+        let topic = topics.commands(&shared.name, direction);
+        match bus.partitions(&topic).await {
+            Ok(count) => *total = count as usize,
+            Err(error) => {
+                tracing::warn!(topic, %error, "not counted: compensates take transactions of their own")
+            }
+        }
+    }
+    let ride = Arc::new(Ride::new(totals));
+    for direction in directions {
+        let (shared, bus) = (shared.clone(), bus.clone());
+        let consumer = Consumer::new(shared, bus, topics.clone(), direction, stop.clone(), ride.clone());
         consumers.spawn(consumer.run());
     }
     let announcer = Arc::new(Announcer::new(shared.clone(), bus.clone(), &topics));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use saga_bus::{Bus, Outgoing, Pace, PublishError, Receipt};
-use saga_protocol::Topics;
+use saga_protocol::{Direction, Topics};
 use tokio::sync::mpsc;
 
 use super::backoff::Backoff;
@@ -142,6 +142,14 @@ impl Finished {
                 }
             }
             Self::Poison(letter, reason) => records.push(letter.dead(dead_letters, &shared.name, reason)),
+        }
+    }
+
+    /// The command's direction; `None` of what is none.
+    pub(crate) fn direction(&self) -> Option<Direction> {
+        match self {
+            Self::Answered(job, _) => Some(job.command.direction),
+            Self::Poison(..) => None,
         }
     }
 

@@ -4,8 +4,12 @@
 //! last, insisting on the versions that it has read; whoever comes second rolls back and decides
 //! anew. A row is so written once, with its reply, and business locks are always taken before the
 //! barrier's: the two kinds cannot deadlock with each other.
+//!
+//! Executes that are sent for the first time nearly always have no row. A batch of them is not even read for: it takes
+//! that there is none, and writing the rows says whether that was right. Whatever else than success and refusal comes of
+//! it is decided anew with the rows read.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -21,10 +25,10 @@ use super::failure::{Failure, panic_message};
 use super::job::{Job, Meta};
 use super::meters::Meters;
 use super::replies::{Finished, Replies};
+use super::ride::{self, Ride, Turn};
 use crate::answer::Answer;
 use crate::barrier::{Now, Verdict, decide};
 use crate::command::Command;
-use crate::handler::Transactional;
 use crate::inbox::{self, Row};
 use crate::worker::{Kind, Shared};
 
@@ -38,14 +42,31 @@ pub(crate) struct Lane {
     pub(crate) shared: Arc<Shared>,
     pub(crate) direction: Direction,
     pub(crate) jobs: mpsc::Receiver<Job>,
+    pub(crate) way: Way,
+    pub(crate) ride: Arc<Ride>,
+}
+
+/// How commands of one direction are answered and counted.
+#[derive(Clone)]
+pub(crate) struct Way {
     pub(crate) replies: Replies,
     pub(crate) meters: Arc<Meters>,
 }
 
-/// Commands that are worked on together, in the order of their actions.
+impl std::fmt::Debug for Way {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Way").finish_non_exhaustive()
+    }
+}
+
+/// Commands that are worked on together, in the order of their directions and actions.
 struct Part {
     commands: Vec<Command>,
     metas: Vec<Meta>,
+    /// Of executes that are sent for the first time no row is expected, so none is read.
+    unread: bool,
+    /// How those of the other direction are answered, if there are any.
+    other: Option<Way>,
 }
 
 /// Why a part was rolled back.
@@ -64,22 +85,75 @@ impl Lane {
         let mut carried: VecDeque<Job> = VecDeque::new();
         let mut last = 0;
         loop {
-            let Some(batch) = self.collect(&mut carried, last).await else { return };
+            let Some((batch, turn)) = self.collect(&mut carried, last).await else { return };
             failpoint::hit("worker.take");
             last = batch.metas.len();
-            self.meters.batch.record(last as f64);
-            let finished = self.work(batch).await;
-            self.replies.send(finished).await;
+            self.way.meters.batch.record(last as f64);
+            if self.direction == Direction::Execute {
+                self.ride.set_goes(last >= BUSY_FROM);
+            }
+            self.work(batch, turn).await;
             failpoint::hit("worker.replied");
         }
     }
 
+    /// Answers; those of the other direction on their own way.
+    async fn answer(&self, finished: Vec<Finished>, other: Option<&Way>) {
+        let theirs = |it: &Finished| it.direction().is_some_and(|direction| direction != self.direction);
+        let (theirs, ours): (Vec<Finished>, Vec<Finished>) = finished.into_iter().partition(theirs);
+        other.unwrap_or(&self.way).replies.send(theirs).await;
+        self.way.replies.send(ours).await;
+    }
+
+    /// The first commands of the next batch; `None` when there will be no more.
+    async fn first(&mut self) -> Option<Vec<Job>> {
+        let max = self.shared.tuning.batch_max;
+        loop {
+            let mut arrived = Vec::new();
+            if self.jobs.recv_many(&mut arrived, max).await == 0 {
+                return None;
+            }
+            if self.direction == Direction::Execute || arrived.len() >= ride::FEW || !self.ride.goes() {
+                return Some(arrived);
+            }
+            let left = self.ride_along(arrived).await;
+            if !left.is_empty() {
+                return Some(left);
+            }
+        }
+    }
+
+    /// Compensates wait for a batch of executes. Returns those whom none has taken along.
+    async fn ride_along(&mut self, mut arrived: Vec<Job>) -> Vec<Job> {
+        let too_long = tokio::time::sleep(ride::WAIT);
+        tokio::pin!(too_long);
+        loop {
+            if self.ride.wait(&mut arrived, &self.way) >= ride::FEW {
+                break;
+            }
+            tokio::select! {
+                biased;
+                () = self.ride.boarded() => if self.ride.is_empty() { break },
+                () = &mut too_long => {
+                    self.ride.set_goes(false);
+                    break;
+                }
+                count = self.jobs.recv_many(&mut arrived, self.shared.tuning.batch_max) => {
+                    if count == 0 {
+                        break;
+                    }
+                }
+            }
+        }
+        self.ride.leave()
+    }
+
     /// The next batch: what has arrived, each barrier row at most once.
-    async fn collect(&mut self, carried: &mut VecDeque<Job>, last: usize) -> Option<Part> {
+    async fn collect(&mut self, carried: &mut VecDeque<Job>, last: usize) -> Option<(Part, Option<Turn>)> {
         let max = self.shared.tuning.batch_max;
         let mut arrived: Vec<Job> = carried.drain(..).collect();
-        if arrived.is_empty() && self.jobs.recv_many(&mut arrived, max).await == 0 {
-            return None;
+        if arrived.is_empty() {
+            arrived = self.first().await?;
         }
         while arrived.len() < max
             && let Ok(job) = self.jobs.try_recv()
@@ -107,30 +181,60 @@ impl Lane {
                 carried.push_back(job);
             }
         }
-        jobs.sort_by_key(|job| job.meta.action);
+        let (mut other, mut turn) = (None, None);
+        if self.direction == Direction::Compensate {
+            turn = Some(self.ride.turn().await);
+        } else if let Some(passengers) = self.ride.board(&mut keys, max - jobs.len()) {
+            jobs.extend(passengers.jobs);
+            (other, turn) = (Some(passengers.way), Some(passengers.turn));
+        }
+        jobs.sort_by_key(|job| (job.command.direction == Direction::Execute, job.meta.action));
         let (commands, metas) = jobs.into_iter().map(|job| (job.command, job.meta)).unzip();
-        Some(Part { commands, metas })
+        let commands: Vec<Command> = commands;
+        let unread = commands.iter().any(is_new);
+        Some((Part { commands, metas, unread, other }, turn))
     }
 
-    /// Works a batch off, bisecting it as far as its data demands.
-    async fn work(&self, batch: Part) -> Vec<Finished> {
-        let mut finished = Vec::with_capacity(batch.metas.len());
+    /// Works a batch off and answers it, bisecting it as far as its data demands. `turn` is that of its compensates.
+    async fn work(&self, batch: Part, mut turn: Option<Turn>) {
+        let other = batch.other.clone();
         let mut parts = vec![batch];
         let mut backoff = Backoff::default();
         while let Some(mut part) = parts.pop() {
-            match self.attempt(&part).await {
+            let mut finished = Vec::new();
+            let attempted = self.attempt(&part).await;
+            if other.is_some() {
+                // They rode once; whatever comes now, the directions are worked off apart.
+                turn = None;
+            }
+            match attempted {
                 Ok(answers) => {
-                    let commands = part.commands.into_iter().zip(part.metas);
+                    let commands = part.commands.drain(..).zip(part.metas.drain(..));
                     finished.extend(
                         commands.zip(answers).map(|((command, meta), answer)| {
                             Finished::Answered(Job { command, meta }, answer)
                         }),
                     );
                     backoff = Backoff::default();
-                    continue;
+                }
+                Err(_) if part.is_mixed() => {
+                    // One direction must not wait for the other's trouble.
+                    self.way.meters.retried.increment(1);
+                    let executes = part.commands.partition_point(|it| it.direction == Direction::Compensate);
+                    let mut executes = part.split_off(executes);
+                    (part.unread, executes.unread) = (false, false);
+                    parts.extend([executes, part]);
+                }
+                // What it met may be its own doing, committed before.
+                Err(setback)
+                    if part.unread && !matches!(setback, Setback::Failed(Failure::Transient(_), _)) =>
+                {
+                    self.way.meters.retried.increment(1);
+                    part.unread = false;
+                    parts.push(part);
                 }
                 Err(Setback::Conflict) => {
-                    self.meters.retried.increment(1);
+                    self.way.meters.retried.increment(1);
                     parts.push(part);
                 }
                 Err(Setback::Eject(answers)) => {
@@ -140,7 +244,7 @@ impl Lane {
                     parts.push(part);
                 }
                 Err(Setback::Failed(Failure::Transient(error), _)) => {
-                    self.meters.retried.increment(1);
+                    self.way.meters.retried.increment(1);
                     let worker = &self.shared.name;
                     tracing::warn!(worker, error, commands = part.metas.len(), "a batch is tried again");
                     backoff.wait().await;
@@ -169,9 +273,10 @@ impl Lane {
                     parts.extend([after, second, first, part]);
                 }
             }
+            self.answer(finished, other.as_ref()).await;
             parts.retain(|part| !part.metas.is_empty());
         }
-        finished
+        drop(turn);
     }
 
     fn warn_failed(&self, part: &Part, range: &Range<usize>, fault: &Fault) {
@@ -227,8 +332,13 @@ impl Lane {
     ) -> Result<(Vec<Answer>, bool), (Setback, bool)> {
         let all = 0..part.metas.len();
         let failed = |error: sqlx::Error| (Setback::Failed(Failure::from(error), all.clone()), false);
-        let keys: Vec<_> = part.metas.iter().map(|meta| &meta.key).collect();
-        let mut rows = inbox::probe(tx, &keys).await.map_err(failed)?;
+        let new = |command: &Command| part.unread && is_new(command);
+        let known = part.commands.iter().zip(&part.metas).filter(|(command, _)| !new(command));
+        let keys: Vec<_> = known.map(|(_, meta)| &meta.key).collect();
+        let mut rows = HashMap::new();
+        if !keys.is_empty() {
+            rows = inbox::probe(tx, &keys).await.map_err(failed)?;
+        }
 
         let now = Now { now_ms: self.shared.clock.now_ms(), retention_ms: self.shared.retention_ms };
         let mut answers: Vec<Option<Answer>> = Vec::with_capacity(part.metas.len());
@@ -237,12 +347,12 @@ impl Lane {
             let row = rows.remove(&meta.key);
             let (answer, row) = match decide(command, &meta.key, row.as_ref(), now) {
                 Verdict::Stored(answer) => {
-                    self.meters.stored(meta.action);
+                    self.way_of(part, command.direction).meters.stored(meta.action);
                     (Some(answer), None)
                 }
                 Verdict::Record(answer, row) => (Some(answer), Some(row)),
                 Verdict::Reply(answer) => (Some(answer), None),
-                Verdict::Run(row) if row.track(self.direction).calls == 0 => (None, Some(row)),
+                Verdict::Run(row) if row.track(command.direction).calls == 0 => (None, Some(row)),
                 Verdict::Run(_) | Verdict::AskFate(_) => (Some(foreign_intent()), None),
             };
             answers.push(answer);
@@ -250,8 +360,15 @@ impl Lane {
         }
 
         failpoint::hit("worker.effect");
-        for group in groups(&part.metas) {
+        for group in groups(part) {
             self.handle(tx, part, group, &mut answers, &mut to_write).await?;
+        }
+        // An answer that is not kept does not meet the row of an earlier one by being written.
+        let unkept = part.commands.iter().zip(&part.metas).zip(&to_write);
+        let unkept = unkept.filter(|((command, _), row)| new(command) && row.is_none());
+        let keys: Vec<_> = unkept.map(|((_, meta), _)| &meta.key).collect();
+        if !keys.is_empty() && !inbox::probe(tx, &keys).await.map_err(failed)?.is_empty() {
+            return Err((Setback::Conflict, false));
         }
         let to_write: Vec<&Row> = to_write.iter().flatten().collect();
         if !to_write.is_empty() && !inbox::write(tx, &to_write).await.map_err(failed)? {
@@ -285,9 +402,14 @@ impl Lane {
             some = undecided.iter().map(|index| part.commands[*index].clone()).collect();
             &some
         };
+        let direction = part.commands[group.start].direction;
         let started = Instant::now();
-        let result = self.call(handler, tx, commands).await;
-        self.meters.handled(action, started.elapsed().as_secs_f64());
+        let work = match direction {
+            Direction::Execute => handler.execute(tx, commands),
+            Direction::Compensate => handler.compensate(tx, commands),
+        };
+        let result = AssertUnwindSafe(work).catch_unwind().await;
+        self.way_of(part, direction).meters.handled(action, started.elapsed().as_secs_f64());
         let replies = match result {
             Ok(Ok(replies)) => replies,
             Ok(Err(error)) => return Err((Setback::Failed(Failure::from(error), group), false)),
@@ -316,35 +438,40 @@ impl Lane {
         if oversized.is_empty() { Ok(()) } else { Err((Setback::Eject(oversized), false)) }
     }
 
-    async fn call(
-        &self,
-        handler: &Arc<dyn Transactional>,
-        tx: &mut PgConnection,
-        commands: &[Command],
-    ) -> std::thread::Result<Result<Vec<Answer>, crate::handler::HandlerError>> {
-        let work = match self.direction {
-            Direction::Execute => handler.execute(tx, commands),
-            Direction::Compensate => handler.compensate(tx, commands),
-        };
-        AssertUnwindSafe(work).catch_unwind().await
+    fn way_of<'a>(&'a self, part: &'a Part, direction: Direction) -> &'a Way {
+        part.other.as_ref().filter(|_| direction != self.direction).unwrap_or(&self.way)
     }
 }
 
+/// Whether nobody can have answered the command before, as far as its sender knows.
+fn is_new(command: &Command) -> bool {
+    command.direction == Direction::Execute && command.attempt == 1
+}
+
 impl Part {
+    /// Whether it has commands of both directions.
+    fn is_mixed(&self) -> bool {
+        let of = |command: Option<&Command>| command.map(|it| it.direction);
+        of(self.commands.first()) != of(self.commands.last())
+    }
+
     fn take(&mut self, index: usize, answer: Answer) -> Finished {
         let (command, meta) = (self.commands.remove(index), self.metas.remove(index));
         Finished::Answered(Job { command, meta }, answer)
     }
 
     fn split_off(&mut self, at: usize) -> Self {
-        Self { commands: self.commands.split_off(at), metas: self.metas.split_off(at) }
+        let (commands, metas) = (self.commands.split_off(at), self.metas.split_off(at));
+        Self { commands, metas, unread: self.unread, other: self.other.clone() }
     }
 }
 
-/// The ranges of equal actions; the part is in their order.
-fn groups(metas: &[Meta]) -> Vec<Range<usize>> {
+/// The ranges of equal directions and actions; the part is in their order.
+fn groups(part: &Part) -> Vec<Range<usize>> {
+    let kinds = part.commands.iter().zip(&part.metas).map(|(command, meta)| (command.direction, meta.action));
+    let kinds: Vec<_> = kinds.collect();
     let mut start = 0;
-    let chunks = metas.chunk_by(|a, b| a.action == b.action);
+    let chunks = kinds.chunk_by(|a, b| a == b);
     chunks
         .map(|chunk| {
             let range = start..start + chunk.len();
