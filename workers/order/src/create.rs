@@ -61,8 +61,7 @@ impl Transactional for Create {
             .zip(&named)
             .filter_map(|(command, named)| Some((command.saga, &named.as_ref().ok()?.order_id)))
             .collect();
-        let found = store::lock(tx, &keys).await?;
-        let mut cancelling = Vec::new();
+        let found = store::cancel(tx, &keys).await?;
         let mut answers = Vec::with_capacity(commands.len());
         for (command, named) in commands.iter().zip(named) {
             let order = match &named {
@@ -70,11 +69,7 @@ impl Transactional for Create {
                 Err(_) => None,
             };
             answers.push(match order {
-                Some(order) if order.status == Status::Created => {
-                    cancelling.push(order.row);
-                    Answer::ok()
-                }
-                Some(order) if order.status == Status::Cancelled => Answer::ok(),
+                Some(order) if order.status != Status::Completed => Answer::ok(),
                 Some(_) => Answer::rejected(
                     "order_completed",
                     "the order is completed; to take it back is a decision of its own",
@@ -83,7 +78,6 @@ impl Transactional for Create {
                 None => Answer::undecidable("order_missing", "the order was created, but it is not there"),
             });
         }
-        store::cancel(tx, &cancelling).await?;
         Ok(answers)
     }
 }

@@ -45,7 +45,7 @@ pub struct Found {
     pub amount: i64,
 }
 
-/// The orders that [`lock`] found.
+/// The orders that [`lock`] or [`cancel`] found.
 #[derive(Debug, Default)]
 pub struct Locked(HashMap<(SagaId, String), Found>);
 
@@ -128,12 +128,9 @@ pub async fn insert(
 /// # Errors
 /// The database's.
 pub async fn lock(tx: &mut PgConnection, keys: &[(SagaId, &OrderId)]) -> Result<Locked, sqlx::Error> {
-    if keys.is_empty() {
-        return Ok(Locked::default());
-    }
-    let (sagas, order_ids): (Vec<Uuid>, Vec<&str>) =
-        keys.iter().map(|(saga, order_id)| (saga.0, order_id.as_str())).unzip();
-    let rows: Vec<(RowId, String, Uuid, Status, i64)> = sqlx::query_as(
+    lock_by(
+        tx,
+        keys,
         r#"
         select o.id, o.order_id, o.saga, o.status, o.amount
         from amends_order.orders o
@@ -142,10 +139,22 @@ pub async fn lock(tx: &mut PgConnection, keys: &[(SagaId, &OrderId)]) -> Result<
         for no key update of o
         "#,
     )
-    .bind(order_ids)
-    .bind(sagas)
-    .fetch_all(tx)
-    .await?;
+    .await
+}
+
+/// Runs a statement that locks orders by id and saga.
+async fn lock_by(
+    tx: &mut PgConnection,
+    keys: &[(SagaId, &OrderId)],
+    statement: &'static str,
+) -> Result<Locked, sqlx::Error> {
+    if keys.is_empty() {
+        return Ok(Locked::default());
+    }
+    let (sagas, order_ids): (Vec<Uuid>, Vec<&str>) =
+        keys.iter().map(|(saga, order_id)| (saga.0, order_id.as_str())).unzip();
+    let rows: Vec<(RowId, String, Uuid, Status, i64)> =
+        sqlx::query_as(statement).bind(order_ids).bind(sagas).fetch_all(tx).await?;
     // In ascending order, so the newest row of an id is the one that stays in the map.
     Ok(Locked(
         rows.into_iter()
@@ -156,25 +165,31 @@ pub async fn lock(tx: &mut PgConnection, keys: &[(SagaId, &OrderId)]) -> Result<
     ))
 }
 
-/// Cancels locked orders.
+/// Cancels the orders that these sagas created and that still stand uncompleted, and returns how each stood before.
 ///
 /// # Errors
 /// The database's.
-pub async fn cancel(tx: &mut PgConnection, rows: &[RowId]) -> Result<(), sqlx::Error> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(
+pub async fn cancel(tx: &mut PgConnection, keys: &[(SagaId, &OrderId)]) -> Result<Locked, sqlx::Error> {
+    lock_by(
+        tx,
+        keys,
         r#"
-        update amends_order.orders
-        set status = 'cancelled', cancelled_at = now(), voided = id
-        where id = any ($1) and status = 'created'
+        with found as materialized (
+            select o.id, o.order_id, o.saga, o.status, o.amount
+            from amends_order.orders o
+            where (o.order_id, o.saga) in (select * from unnest($1::text[], $2::uuid[]))
+            order by o.id
+            for no key update of o
+        ), cancelled as (
+            update amends_order.orders o
+            set status = 'cancelled', cancelled_at = now(), voided = o.id
+            from found f
+            where o.id = f.id and f.status = 'created'
+        )
+        select * from found order by id
         "#,
     )
-    .bind(numbers(rows))
-    .execute(tx)
-    .await?;
-    Ok(())
+    .await
 }
 
 /// Completes locked orders, each with what of its amount is paid by money, when that is not all of it.
@@ -199,10 +214,6 @@ pub async fn complete(tx: &mut PgConnection, rows: &[(RowId, Option<i64>)]) -> R
     .execute(tx)
     .await?;
     Ok(())
-}
-
-fn numbers(rows: &[RowId]) -> Vec<i64> {
-    rows.iter().map(|row| row.0).collect()
 }
 
 /// An order as the read API shows it.

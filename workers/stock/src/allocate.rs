@@ -3,7 +3,7 @@
 //! Owns fairness. A request is served whole or not at all; one that does not fit is refused, and
 //! those behind it are still served from what is left.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use crate::input::{Request, Sku};
 
@@ -25,14 +25,9 @@ pub enum Decision {
     UnknownSku(Sku),
 }
 
-/// Serves `requests` from what is `available`, in order, and returns a decision each and how many
-/// units of each SKU were set aside in all.
-pub fn allocate(
-    mut available: HashMap<Sku, i64>,
-    requests: &[&Request],
-) -> (Vec<Decision>, BTreeMap<Sku, i64>) {
-    let mut taken: BTreeMap<Sku, i64> = BTreeMap::new();
-    let decisions = requests
+/// Serves `requests` from what is `available`, in order, and returns a decision each.
+pub fn allocate(mut available: HashMap<Sku, i64>, requests: &[&Request]) -> Vec<Decision> {
+    requests
         .iter()
         .map(|request| {
             let decision = decide(&available, request);
@@ -41,13 +36,11 @@ pub fn allocate(
                     if let Some(left) = available.get_mut(sku) {
                         *left -= quantity;
                     }
-                    *taken.entry(sku.clone()).or_insert(0) += quantity;
                 }
             }
             decision
         })
-        .collect();
-    (decisions, taken)
+        .collect()
 }
 
 fn decide(available: &HashMap<Sku, i64>, request: &Request) -> Decision {
@@ -94,8 +87,7 @@ mod tests {
     #[test]
     fn a_large_request_that_does_not_fit_leaves_the_rest_to_smaller_ones() {
         let requests = [request(&[("a", 3)]), request(&[("a", 4)]), request(&[("a", 2)])];
-        let (decisions, taken) =
-            allocate(HashMap::from([(sku("a"), 5)]), &requests.iter().collect::<Vec<_>>());
+        let decisions = allocate(HashMap::from([(sku("a"), 5)]), &requests.iter().collect::<Vec<_>>());
         assert_eq!(
             decisions,
             [
@@ -104,14 +96,13 @@ mod tests {
                 Decision::Reserved
             ]
         );
-        assert_eq!(taken, BTreeMap::from([(sku("a"), 5)]));
     }
 
     #[test]
     fn a_request_gets_all_of_its_skus_or_none() {
         let requests = [request(&[("a", 1), ("b", 2)]), request(&[("a", 1), ("c", 1)]), request(&[("a", 1)])];
         let available = HashMap::from([(sku("a"), 1), (sku("b"), 1)]);
-        let (decisions, taken) = allocate(available, &requests.iter().collect::<Vec<_>>());
+        let decisions = allocate(available, &requests.iter().collect::<Vec<_>>());
         assert_eq!(
             decisions,
             [
@@ -120,7 +111,6 @@ mod tests {
                 Decision::Reserved
             ]
         );
-        assert_eq!(taken, BTreeMap::from([(sku("a"), 1)]));
     }
 
     proptest! {
@@ -136,21 +126,18 @@ mod tests {
                 .collect();
             let available: HashMap<Sku, i64> =
                 names.iter().zip(&stock).map(|(name, left)| (sku(name), *left)).collect();
-            let (decisions, taken) = allocate(available.clone(), &requests.iter().collect::<Vec<_>>());
+            let decisions = allocate(available.clone(), &requests.iter().collect::<Vec<_>>());
             let mut left = available;
-            let mut sum: BTreeMap<Sku, i64> = BTreeMap::new();
             for (request, decision) in requests.iter().zip(&decisions) {
                 let fits = request.units.iter().all(|(sku, n)| left[sku] >= *n);
                 prop_assert_eq!(fits, *decision == Decision::Reserved);
                 if fits {
                     for (sku, n) in &request.units {
                         *left.get_mut(sku).unwrap() -= n;
-                        *sum.entry(sku.clone()).or_insert(0) += n;
                     }
                 }
             }
             prop_assert!(left.values().all(|left| *left >= 0));
-            prop_assert_eq!(sum, taken);
         }
     }
 }

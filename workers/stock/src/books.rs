@@ -1,7 +1,7 @@
-//! The books: one row a SKU. Every change of a row is here, one statement a batch.
+//! The books: one row a SKU, one statement a batch. What changes with reservations is in `reservations`.
 //!
-//! [`lock`] comes before every change and takes the rows in the SKUs' order; whoever follows that
-//! never waits in a circle. Reservations, if any, are locked before the books.
+//! Every change locks its rows first, in the SKUs' order; whoever follows that never waits in a circle.
+//! Reservations, if any, are locked before the books.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,41 +15,8 @@ use crate::input::Sku;
 /// Most SKUs on one page of the list.
 pub const PAGE_MAX: i64 = 1_000;
 
-/// Which way units move.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Movement {
-    /// Available to reserved.
-    Reserve,
-    /// Reserved back to available.
-    Release,
-    /// Reserved to sold.
-    Sell,
-    /// Sold back to available.
-    Return,
-}
-
-/// Locks the SKUs' rows in the SKUs' order and returns what is available; a SKU that is not in the
-/// books is missing in the map.
-///
-/// # Errors
-/// The database's.
-pub async fn lock(
-    tx: &mut PgConnection,
-    skus: impl IntoIterator<Item = &Sku>,
-) -> Result<HashMap<Sku, i64>, HandlerError> {
-    let skus: Vec<&str> = skus.into_iter().map(Sku::as_str).collect();
-    let rows: Vec<(String, i64)> = sqlx::query_as(
-        "select sku, available from amends_stock.stock where sku = any ($1) order by sku for no key update",
-    )
-    .bind(skus)
-    .fetch_all(tx)
-    .await?;
-    rows.into_iter()
-        .map(|(sku, available)| Ok((Sku::new(sku).map_err(HandlerError::Data)?, available)))
-        .collect()
-}
-
-/// Locks like [`lock`], and returns what was sold.
+/// Locks the SKUs' rows in the SKUs' order and returns what was sold; a SKU that is not in the books is missing in
+/// the map.
 ///
 /// # Errors
 /// The database's.
@@ -67,55 +34,34 @@ pub async fn lock_sold(
     rows.into_iter().map(|(sku, sold)| Ok((Sku::new(sku).map_err(HandlerError::Data)?, sold))).collect()
 }
 
-/// Moves units of locked rows, each row once.
+/// Puts sold units of locked rows back, each row once.
 ///
 /// # Errors
 /// The database's; [`HandlerError::Data`] when a row was not there, with nothing changed.
-pub async fn shift(
-    tx: &mut PgConnection,
-    movement: Movement,
-    units: &BTreeMap<Sku, i64>,
-) -> Result<(), HandlerError> {
+pub async fn put_back(tx: &mut PgConnection, units: &BTreeMap<Sku, i64>) -> Result<(), HandlerError> {
     if units.is_empty() {
         return Ok(());
     }
     let (skus, quantities): (Vec<&str>, Vec<i64>) =
         units.iter().map(|(sku, quantity)| (sku.as_str(), *quantity)).unzip();
-    // The conditions repeat what the caller decided under the lock: a mistake there changes too few
-    // rows and fails the batch instead of overselling.
-    let sql = match movement {
-        Movement::Reserve => {
-            "update amends_stock.stock s
-             set available = available - u.quantity, reserved = reserved + u.quantity, updated_at = now()
-             from unnest($1::text[], $2::bigint[]) as u (sku, quantity)
-             where s.sku = u.sku and s.available >= u.quantity"
-        }
-        Movement::Release => {
-            "update amends_stock.stock s
-             set available = available + u.quantity, reserved = reserved - u.quantity, updated_at = now()
-             from unnest($1::text[], $2::bigint[]) as u (sku, quantity)
-             where s.sku = u.sku and s.reserved >= u.quantity"
-        }
-        Movement::Sell => {
-            "update amends_stock.stock s
-             set on_hand = on_hand - u.quantity, reserved = reserved - u.quantity, sold = sold + u.quantity,
-                 updated_at = now()
-             from unnest($1::text[], $2::bigint[]) as u (sku, quantity)
-             where s.sku = u.sku and s.reserved >= u.quantity"
-        }
-        Movement::Return => {
-            "update amends_stock.stock s
-             set on_hand = on_hand + u.quantity, available = available + u.quantity, sold = sold - u.quantity,
-                 updated_at = now()
-             from unnest($1::text[], $2::bigint[]) as u (sku, quantity)
-             where s.sku = u.sku and s.sold >= u.quantity"
-        }
-    };
-    let changed = sqlx::query(sql).bind(skus).bind(quantities).execute(tx).await?.rows_affected();
+    // The condition repeats what the caller decided under the lock: a mistake there changes too few rows and fails
+    // the batch.
+    let changed = sqlx::query(
+        "update amends_stock.stock s
+         set on_hand = on_hand + u.quantity, available = available + u.quantity, sold = sold - u.quantity,
+             updated_at = now()
+         from unnest($1::text[], $2::bigint[]) as u (sku, quantity)
+         where s.sku = u.sku and s.sold >= u.quantity",
+    )
+    .bind(skus)
+    .bind(quantities)
+    .execute(tx)
+    .await?
+    .rows_affected();
     if changed == units.len() as u64 {
         Ok(())
     } else {
-        Err(HandlerError::Data(format!("{movement:?} of {} SKUs changed {changed} rows", units.len())))
+        Err(HandlerError::Data(format!("putting {} SKUs back changed {changed} rows", units.len())))
     }
 }
 

@@ -7,9 +7,8 @@ use saga_protocol::SagaId;
 use saga_worker::{Answer, Command, HandlerError, Transactional, async_trait};
 use sqlx::PgConnection;
 
-use crate::books::{self, Movement};
 use crate::input::{self, OrderId};
-use crate::reservations::{self, Key, Reservation, Status};
+use crate::reservations::{self, Reservation, Status};
 
 /// `commit`: sells everything that the same saga holds for the order.
 #[derive(Clone, Copy, Debug)]
@@ -29,18 +28,9 @@ impl Transactional for Commit {
             .filter_map(|(command, order)| Some((command.saga, order.as_ref().ok()?)))
             .collect();
         let mut held: HashMap<(SagaId, String), Vec<Reservation>> = HashMap::new();
-        for reservation in reservations::lock_of_orders(tx, &wanted).await? {
+        for reservation in reservations::sell(tx, &wanted).await? {
             held.entry((reservation.saga(), reservation.order_id.clone())).or_default().push(reservation);
         }
-        let selling: Vec<&Key> = held
-            .values()
-            .flatten()
-            .filter(|reservation| reservation.status == Status::Reserved)
-            .map(|reservation| &reservation.key)
-            .collect();
-        let units = reservations::settle(tx, &selling, Status::Sold).await?;
-        books::lock(tx, units.keys()).await?;
-        books::shift(tx, Movement::Sell, &units).await?;
         Ok(commands
             .iter()
             .zip(orders)

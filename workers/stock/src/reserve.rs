@@ -2,15 +2,14 @@
 //!
 //! Owns what becomes of each command of a batch; who gets what is `allocate`'s decision.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use saga_worker::{Answer, Command, HandlerError, Transactional, async_trait};
 use sqlx::PgConnection;
 
 use crate::allocate::{Decision, allocate};
-use crate::books::{self, Movement};
-use crate::input::{Request, Sku};
-use crate::reservations::{self, Key, Status};
+use crate::input::Request;
+use crate::reservations::{self, Key, Reserved, Status};
 
 /// `reserve`: sets units aside for an order, all of them or none. `release`: puts them back.
 #[derive(Clone, Copy, Debug)]
@@ -24,20 +23,26 @@ impl Transactional for Reserve {
         commands: &[Command],
     ) -> Result<Vec<Answer>, HandlerError> {
         let parsed: Vec<_> = commands.iter().map(Request::of).collect();
-        let requests: Vec<&Request> = parsed.iter().filter_map(|request| request.as_ref().ok()).collect();
-        let skus: BTreeSet<&Sku> = requests.iter().flat_map(|request| request.units.keys()).collect();
-        let available = if skus.is_empty() { HashMap::new() } else { books::lock(tx, skus).await? };
-        let (decisions, taken) = allocate(available, &requests);
-
-        let keys = commands.iter().zip(&parsed).filter(|(_, request)| request.is_ok());
-        let reserved: Vec<(Key, &Request)> = keys
-            .zip(&requests)
-            .zip(&decisions)
-            .filter(|(_, decision)| **decision == Decision::Reserved)
-            .map(|(((command, _), request), _)| (Key::of(command), *request))
-            .collect();
-        books::shift(tx, Movement::Reserve, &taken).await?;
-        reservations::insert(tx, &reserved).await?;
+        let mut wanted: Vec<(Key, &Request)> = Vec::new();
+        for (command, request) in commands.iter().zip(&parsed) {
+            if let Ok(request) = request {
+                wanted.push((Key::of(command), request));
+            }
+        }
+        let Reserved { all, available } = reservations::reserve(tx, &wanted).await?;
+        let decisions = if all {
+            vec![Decision::Reserved; wanted.len()]
+        } else {
+            let requests: Vec<&Request> = wanted.iter().map(|(_, request)| *request).collect();
+            let decisions = allocate(available, &requests);
+            let served = wanted.into_iter().zip(&decisions);
+            let served: Vec<_> =
+                served.filter(|(_, decision)| **decision == Decision::Reserved).map(|(one, _)| one).collect();
+            if !reservations::reserve(tx, &served).await?.all {
+                return Err(HandlerError::Data("what was left in the books is not there any more".into()));
+            }
+            decisions
+        };
 
         let mut decisions = decisions.into_iter();
         Ok(parsed
@@ -55,16 +60,11 @@ impl Transactional for Reserve {
         commands: &[Command],
     ) -> Result<Vec<Answer>, HandlerError> {
         let keys: Vec<Key> = commands.iter().map(Key::of).collect();
-        let found: HashMap<Key, Status> = reservations::lock(tx, &keys)
+        let found: HashMap<Key, Status> = reservations::release(tx, &keys)
             .await?
             .into_iter()
             .map(|reservation| (reservation.key, reservation.status))
             .collect();
-        let releasing: Vec<&Key> =
-            keys.iter().filter(|key| found.get(key) == Some(&Status::Reserved)).collect();
-        let units = reservations::settle(tx, &releasing, Status::Released).await?;
-        books::lock(tx, units.keys()).await?;
-        books::shift(tx, Movement::Release, &units).await?;
         Ok(keys
             .iter()
             .map(|key| match found.get(key) {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use saga_worker::{Answer, Command, HandlerError, Transactional, async_trait};
 use sqlx::PgConnection;
 
-use crate::books::{self, Movement};
+use crate::books;
 use crate::input::{self, Sku};
 
 /// `restock`.
@@ -48,7 +48,7 @@ impl Transactional for Restock {
             }
             answers.push(Answer::ok());
         }
-        books::shift(tx, Movement::Return, &moving).await?;
+        books::put_back(tx, &moving).await?;
         Ok(answers)
     }
 
