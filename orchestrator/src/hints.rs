@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use saga_bus::{Bus, From};
-use saga_core::{Payloads, State};
+use saga_core::{Event, Payloads, State};
 use saga_protocol::{SagaChanged, SagaEvents, SagaId};
 use tokio::sync::{broadcast, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -30,6 +30,8 @@ pub struct Ended {
     pub state: State,
     /// Its input and outputs.
     pub payloads: Payloads,
+    /// The answers that changed it, from the first with an error on; `None` when only its history knows them.
+    pub answers: Option<Vec<Event>>,
 }
 
 /// Those who wait for sagas to end, and those who watch all changes.

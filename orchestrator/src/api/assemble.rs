@@ -9,7 +9,7 @@ use saga_core::definition::Work;
 use saga_core::explain;
 use saga_core::state::Parent;
 use saga_core::{
-    Cell, CellRef, Definition, Millis, Payloads, Phase, Run, State, Status, StepIx, Track, What, child,
+    Cell, CellRef, Definition, Event, Millis, Payloads, Phase, Run, State, Status, StepIx, Track, What, child,
 };
 use saga_protocol::{Direction, SagaId};
 use serde_json::Value;
@@ -49,7 +49,7 @@ pub async fn view(engine: &Engine, Whole { summary, state }: Whole) -> Result<Sa
     let history = engine.store.highlights(id, &revisions(&state), NEWEST).await?;
     let anomalies = engine.store.anomalies(id).await?;
     let definition = &published.definition;
-    Ok(Page { id, definition, state: &state, told: Told::new(definition, &history) }
+    Ok(Page { id, definition, state: &state, told: Told::new(definition, events(&history)) }
         .view(summary, history, anomalies))
 }
 
@@ -67,13 +67,24 @@ fn revisions(state: &State) -> Vec<u32> {
 /// # Errors
 /// 503 when the database fails.
 pub async fn why_not(engine: &Engine, id: SagaId, ended: &Ended) -> Result<Option<Failure>, Problem> {
-    let Ended { definition, state, .. } = ended;
+    let Ended { definition, state, answers, .. } = ended;
     if state.status == Status::Completed {
         return Ok(None);
     }
-    let history = engine.store.highlights(id, &revisions(state), NEWEST).await?;
     let definition = &definition.definition;
-    Ok(Page { id, definition, state, told: Told::new(definition, &history) }.error(None))
+    let told = match answers {
+        Some(answers) => Told::new(definition, answers),
+        None => {
+            let history = engine.store.highlights(id, &revisions(state), NEWEST).await?;
+            Told::new(definition, events(&history))
+        }
+    };
+    Ok(Page { id, definition, state, told }.error(None))
+}
+
+/// The events of rows that this build can read.
+fn events(history: &[HistoryRow]) -> impl Iterator<Item = &Event> {
+    history.iter().filter_map(|row| row.event.as_ref().ok())
 }
 
 /// What a completed saga yields.
@@ -129,9 +140,9 @@ struct Told {
 }
 
 impl Told {
-    fn new(definition: &Definition, history: &[HistoryRow]) -> Self {
+    fn new<'a>(definition: &Definition, events: impl IntoIterator<Item = &'a Event>) -> Self {
         let mut answers = HashMap::new();
-        for event in history.iter().filter_map(|row| row.event.as_ref().ok()) {
+        for event in events {
             let (place, error) = match &event.what {
                 What::Answer(answer) => {
                     ((answer.step.as_str().to_owned(), answer.item, answer.direction), &answer.error)

@@ -385,6 +385,7 @@ impl Lane {
         let coarse_before = coarse(&saga.state.status);
         if changed {
             saga.payloads.take_in(&transition);
+            saga.note(event);
             decision.batch.history.push(history_row(shard, id, event, &transition));
         }
         saga.state = transition.state;
@@ -593,7 +594,7 @@ fn outbox_headers(headers: &saga_protocol::Headers) -> String {
     let map: BTreeMap<&str, String> = headers
         .0
         .iter()
-        .map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value).into_owned()))
+        .map(|(name, value)| (&**name, String::from_utf8_lossy(value).into_owned()))
         .collect();
     serde_json::to_string(&map).unwrap_or_default().replace('\0', "")
 }

@@ -423,7 +423,7 @@ impl Lane {
                 {
                     owned.unread_mail();
                 }
-                self.sagas.loaded(id, Saga { shard, definition, state, payloads, ignored: 0 });
+                self.sagas.loaded(id, Saga { shard, definition, state, payloads, ignored: 0, answers: None });
             }
             Err(reason) => {
                 self.context.stuck.insert(id);
@@ -564,8 +564,8 @@ impl Lane {
                     if let Some(gone) = self.sagas.forget(*saga)
                         && self.context.waiters.waits_for(*saga)
                     {
-                        let Saga { definition, state, payloads, .. } = gone;
-                        ended.insert(*saga, Arc::new(Ended { definition, state, payloads }));
+                        let Saga { definition, state, payloads, answers, .. } = gone;
+                        ended.insert(*saga, Arc::new(Ended { definition, state, payloads, answers }));
                     }
                 }
             }

@@ -5,13 +5,15 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use lru::LruCache;
-use saga_core::{Payloads, State};
+use saga_core::{Event, Payloads, State, What};
 use saga_protocol::SagaId;
 
 use crate::store::definitions::Published;
 
 /// How many sagas a lane keeps.
 const SAGAS_MAX: usize = 50_000;
+/// How many answers of one saga are kept in memory; beyond, its history is read.
+const ANSWERS_MAX: usize = 32;
 
 /// One saga in memory.
 #[derive(Clone, Debug)]
@@ -22,6 +24,26 @@ pub(crate) struct Saga {
     pub(crate) payloads: Payloads,
     /// How many ignored records were kept for it since it was loaded; the log of them is bounded.
     pub(crate) ignored: u32,
+    /// The answers that changed it, from the first with an error on: whoever waits is told what failed without a read.
+    /// `None` when its history knows of earlier ones.
+    pub(crate) answers: Option<Vec<Event>>,
+}
+
+impl Saga {
+    /// Notes an event that has changed it.
+    pub(crate) fn note(&mut self, event: &Event) {
+        let failed = match &event.what {
+            What::Answer(answer) => answer.error.is_some(),
+            What::ChildEnded(child) => child.error.is_some(),
+            _ => return,
+        };
+        let Some(answers) = &mut self.answers else { return };
+        if answers.len() >= ANSWERS_MAX {
+            self.answers = None;
+        } else if failed || !answers.is_empty() {
+            answers.push(event.clone());
+        }
+    }
 }
 
 /// The cache.
@@ -111,6 +133,7 @@ mod tests {
                 state,
                 payloads: payloads.clone(),
                 ignored: 0,
+                answers: None,
             }
         };
         let mut sagas = Sagas::default();

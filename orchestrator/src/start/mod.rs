@@ -178,7 +178,14 @@ impl First {
             replay_of: None,
         };
         let (state, effects) = (transition.state, transition.effects);
-        let saga = Saga { shard, definition: Arc::clone(published), state, payloads, ignored: 0 };
+        let saga = Saga {
+            shard,
+            definition: Arc::clone(published),
+            state,
+            payloads,
+            ignored: 0,
+            answers: Some(Vec::new()),
+        };
         Ok(Self { row, saga, effects })
     }
 }

@@ -218,6 +218,9 @@ async fn a_wait_answers_why_it_was_undone() {
     assert_eq!((answer.status.as_u16(), &answer.body["status"]), (200, &json!("compensated")));
     assert_eq!(answer.body["error"], json!({ "step": "pay", "code": "no_money", "message": "no" }));
     assert_eq!(answer.body["output"], Value::Null);
+    // What is told from memory is what the history tells later.
+    let saga = answer.body["saga"].as_str().unwrap();
+    assert_eq!(server.get(&format!("/sagas/{saga}")).await.body["error"], answer.body["error"]);
     server.stop().await;
 }
 
