@@ -94,7 +94,7 @@ impl Store {
             .headers
             .0
             .iter()
-            .map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value).replace('\0', "\u{fffd}")))
+            .map(|(name, value)| (&**name, String::from_utf8_lossy(value).replace('\0', "\u{fffd}")))
             .collect();
         let kept = sqlx::query(
             "insert into dead_letter (source, reason, headers, data, saga_id) values ($1, $2, $3, $4, $5)

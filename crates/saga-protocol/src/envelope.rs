@@ -3,6 +3,7 @@
 //!
 //! Source: CloudEvents Kafka protocol binding 1.0.2, section 3.2.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -25,14 +26,26 @@ pub const TIME: &str = "ce_time";
 /// Header: who sent it.
 pub const SOURCE: &str = "ce_source";
 
+const SPEC_VERSION: &str = "ce_specversion";
+const CONTENT_TYPE: &str = "content-type";
+
+/// A header's name; those of our own records cost no allocation.
+pub type HeaderName = Cow<'static, str>;
+
+/// A name that was read.
+pub fn header_name(read: &str) -> HeaderName {
+    let ours = [SPEC_VERSION, TYPE, SOURCE, ID, TIME, CONTENT_TYPE, REPLY_TO, TRACEPARENT];
+    ours.into_iter().find(|name| *name == read).map_or_else(|| read.to_owned().into(), Cow::Borrowed)
+}
+
 /// A record's headers, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Headers(pub Vec<(String, Bytes)>);
+pub struct Headers(pub Vec<(HeaderName, Bytes)>);
 
 impl Headers {
     /// Appends a header.
-    pub fn push(&mut self, name: &str, value: impl Into<Bytes>) {
-        self.0.push((name.to_owned(), value.into()));
+    pub fn push(&mut self, name: impl Into<HeaderName>, value: impl Into<Bytes>) {
+        self.0.push((name.into(), value.into()));
     }
 
     /// The first value under `name`, when it is UTF-8.
@@ -132,15 +145,15 @@ pub(crate) fn encode<T: Serialize>(
     data: &T,
 ) -> Message {
     let data = serde_json::to_vec(data).expect("the wire's types have string keys and no failing serializer");
-    let headers = vec![
-        ("ce_specversion".to_owned(), Bytes::from_static(b"1.0")),
-        (TYPE.to_owned(), Bytes::from_static(kind.as_bytes())),
-        (SOURCE.to_owned(), Bytes::from(source.to_owned())),
-        (ID.to_owned(), Bytes::from(id)),
-        (TIME.to_owned(), Bytes::from(rfc3339(at_ms))),
-        ("content-type".to_owned(), Bytes::from_static(b"application/json")),
-    ];
-    Message { key: Bytes::from(saga.to_string()), headers: Headers(headers), data: Bytes::from(data) }
+    // Two more come with a command.
+    let mut headers = Headers(Vec::with_capacity(8));
+    headers.push(SPEC_VERSION, "1.0");
+    headers.push(TYPE, kind);
+    headers.push(SOURCE, source.to_owned());
+    headers.push(ID, id);
+    headers.push(TIME, rfc3339(at_ms));
+    headers.push(CONTENT_TYPE, "application/json");
+    Message { key: Bytes::from(saga.to_string()), headers, data: Bytes::from(data) }
 }
 
 /// RFC 3339 with milliseconds, UTC.

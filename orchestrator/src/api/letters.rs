@@ -114,7 +114,7 @@ fn again(engine: &Engine, letter: &DeadLetter) -> Option<Outgoing> {
         let partition = partition.parse().ok().filter(|_| ours)?;
         let mut kept = Headers::default();
         for (name, value) in headers.iter().filter(|(name, _)| !name.starts_with("amends_dead_")) {
-            kept.push(name, value.clone());
+            kept.push(name.clone(), value.clone());
         }
         let key = letter.saga.map(|saga| saga.to_string()).unwrap_or_default();
         let message = Message { key: key.into(), headers: kept, data: letter.data.clone().into() };
@@ -122,7 +122,7 @@ fn again(engine: &Engine, letter: &DeadLetter) -> Option<Outgoing> {
     }
     let kept = || {
         let mut kept = Headers::default();
-        headers.iter().for_each(|(name, value)| kept.push(name, value.clone()));
+        headers.iter().for_each(|(name, value)| kept.push(name.clone(), value.clone()));
         let key = letter.saga.map(|saga| saga.to_string()).unwrap_or_default();
         Message { key: key.into(), headers: kept, data: letter.data.clone().into() }
     };

@@ -1,7 +1,10 @@
 //! Publishing. Owns the producers and what they say of each record; it must not send again by itself
 //! (whoever published decides), except what librdkafka retries within the delivery timeout.
 
+use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
@@ -9,7 +12,7 @@ use parking_lot::{Mutex, RwLock};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 use rdkafka::{ClientConfig, ClientContext};
 use tokio::sync::oneshot;
 
@@ -72,11 +75,7 @@ impl Producers {
     }
 }
 
-async fn hand_over(
-    producer: &ThreadedProducer<Deliveries>,
-    outgoing: &Outgoing,
-    mut delivery: Box<Delivery>,
-) {
+async fn hand_over(producer: &BaseProducer<Deliveries>, outgoing: &Outgoing, mut delivery: Box<Delivery>) {
     let message = &outgoing.message;
     if message.key.len() + message.data.len() > RECORD_BYTES_MAX {
         let reason = format!("larger than {RECORD_BYTES_MAX} bytes");
@@ -99,7 +98,7 @@ async fn hand_over(
 }
 
 fn send(
-    producer: &ThreadedProducer<Deliveries>,
+    producer: &BaseProducer<Deliveries>,
     outgoing: &Outgoing,
     delivery: Box<Delivery>,
 ) -> Result<(), (KafkaError, Box<Delivery>)> {
@@ -121,29 +120,75 @@ fn send(
 /// One producer, replaced when it has failed for good.
 struct Slot {
     config: ClientConfig,
-    current: RwLock<Arc<ThreadedProducer<Deliveries>>>,
+    current: RwLock<Arc<Polled>>,
 }
 
 impl Slot {
     fn new(config: ClientConfig) -> Result<Self, BusError> {
-        let producer = config.create_with_context(Deliveries).map_err(broker)?;
+        let producer = Polled::new(&config)?;
         Ok(Self { config, current: RwLock::new(Arc::new(producer)) })
     }
 
     /// The producer, or its successor: an idempotent one that meets a log which contradicts it (a
     /// broker that lost its disk) refuses everything from then on.
-    fn healthy(&self) -> Result<Arc<ThreadedProducer<Deliveries>>, BusError> {
+    fn healthy(&self) -> Result<Arc<Polled>, BusError> {
         let current = self.current.read().clone();
         let Some((_, reason)) = current.client().fatal_error() else { return Ok(current) };
         let mut slot = self.current.write();
         if Arc::ptr_eq(&slot, &current) {
             tracing::error!("a producer failed for good and is replaced: {reason}");
-            let successor = self.config.create_with_context(Deliveries).map_err(broker)?;
-            let failed = std::mem::replace(&mut *slot, Arc::new(successor));
-            // Dropping joins its thread.
+            let failed = std::mem::replace(&mut *slot, Arc::new(Polled::new(&self.config)?));
+            // Dropping waits for its thread.
             std::thread::spawn(move || drop((failed, current)));
         }
         Ok(slot.clone())
+    }
+}
+
+/// How long the thread of a producer waits for acknowledgements at a time; as late it notices that the producer is gone.
+/// The binding's own thread waits for 100 ms, and spins through the last one of each wait: a hundredth of a processor, for
+/// each producer of each process.
+const POLL: Duration = Duration::from_millis(250);
+
+/// A producer with a thread that hears of acknowledgements.
+struct Polled {
+    producer: Arc<BaseProducer<Deliveries>>,
+    gone: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Polled {
+    fn new(config: &ClientConfig) -> Result<Self, BusError> {
+        let producer: Arc<BaseProducer<_>> =
+            Arc::new(config.create_with_context(Deliveries).map_err(broker)?);
+        let gone = Arc::new(AtomicBool::new(false));
+        let of_thread = (Arc::clone(&producer), Arc::clone(&gone));
+        let thread = std::thread::Builder::new()
+            .name("kafka receipts".to_owned())
+            .spawn(move || {
+                let (producer, gone) = of_thread;
+                while !gone.load(Ordering::Relaxed) {
+                    producer.poll(POLL);
+                }
+            })
+            .map_err(|error| BusError::Broker(format!("no thread for a producer: {error}")))?;
+        Ok(Self { producer, gone, thread: Some(thread) })
+    }
+}
+
+impl Deref for Polled {
+    type Target = BaseProducer<Deliveries>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.producer
+    }
+}
+
+impl Drop for Polled {
+    fn drop(&mut self) {
+        self.gone.store(true, Ordering::Relaxed);
+        // Only a panic ends it otherwise, and that has been told.
+        let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message as _};
 use saga_protocol::Headers;
+use saga_protocol::envelope::{HeaderName, header_name};
 
 use crate::{Record, TopicPartition};
 
@@ -50,7 +51,7 @@ pub(super) fn record(message: &BorrowedMessage<'_>, names: &mut Names) -> Record
     Record { at, offset, key, headers: Headers(headers), data }
 }
 
-fn header_list<'a>(message: &'a BorrowedMessage<'_>) -> Vec<(String, &'a [u8])> {
+fn header_list<'a>(message: &'a BorrowedMessage<'_>) -> Vec<(HeaderName, &'a [u8])> {
     let Some(headers) = message.headers() else { return Vec::new() };
-    headers.iter().map(|header| (header.key.to_owned(), header.value.unwrap_or_default())).collect()
+    headers.iter().map(|header| (header_name(header.key), header.value.unwrap_or_default())).collect()
 }

@@ -12,11 +12,11 @@ pub(crate) async fn records_arrive_whole_and_in_order(bench: &dyn Bench) {
     let bus = bench.bus();
     let name = topic(bus, 1).await;
     let headers = Headers(vec![
-        ("ce_id".to_owned(), Bytes::from("saga:step:x1:1")),
-        ("twice".to_owned(), Bytes::from("one")),
-        ("twice".to_owned(), Bytes::from("two")),
-        ("empty".to_owned(), Bytes::new()),
-        ("binary".to_owned(), Bytes::from_static(&[0, 255, 128])),
+        ("ce_id".into(), Bytes::from("saga:step:x1:1")),
+        ("twice".into(), Bytes::from("one")),
+        ("twice".into(), Bytes::from("two")),
+        ("empty".into(), Bytes::new()),
+        ("binary".into(), Bytes::from_static(&[0, 255, 128])),
     ]);
     let large = "z".repeat(RECORD_BYTES_MAX - 100);
     let mut records = Vec::new();
