@@ -26,7 +26,7 @@ pub struct Series {
     pub runs: u32,
     /// Sagas before the first run, so that nothing that is measured runs for the first time; the broker's compiler
     /// takes that long
-    #[arg(long, default_value_t = 20_000)]
+    #[arg(long, default_value_t = 40_000)]
     pub warm_up: u64,
     /// Prints JSON
     #[arg(long)]

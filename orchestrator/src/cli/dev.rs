@@ -37,6 +37,9 @@ pub struct DevArgs {
     /// Every part a process of its own; always so with --bus kafka
     #[arg(long, requires = "bus")]
     processes: bool,
+    /// Leaves out the workers in other languages, which run with --bus kafka, and the definitions that ask them
+    #[arg(long)]
+    no_examples: bool,
     /// Ends after the demo orders: exit code 0 when they ended as they should
     #[arg(long)]
     demo: bool,
@@ -63,7 +66,9 @@ impl Everything {
             BusKind::InProcess => Self::Embedded(Box::new(Embedded::start(&args.dir, args.listen).await?)),
             BusKind::Kafka => {
                 let log = std::env::var("AMENDS_LOG").unwrap_or_else(|_| PROCESSES_LOG.to_owned());
-                Self::Processes(Box::new(Processes::start(&args.dir, args.listen, &log).await?))
+                Self::Processes(Box::new(
+                    Processes::start(&args.dir, args.listen, &log, !args.no_examples).await?,
+                ))
             }
         })
     }

@@ -30,12 +30,19 @@ pub struct Processes {
 }
 
 impl Processes {
-    /// Starts the servers and the processes on the data in `dir`. `log` is their logs' filter.
+    /// Starts the servers and the processes on the data in `dir`, with the workers in other languages or without.
+    /// `log` is their logs' filter.
     ///
     /// # Errors
     /// When a server cannot be started.
-    pub async fn start(dir: &Path, api_address: SocketAddr, log: &str) -> anyhow::Result<Self> {
-        let (stack, ready) = tokio::join!(Stack::start(dir, to_stderr(NAME_WIDTH)), ready());
+    pub async fn start(
+        dir: &Path,
+        api_address: SocketAddr,
+        log: &str,
+        examples: bool,
+    ) -> anyhow::Result<Self> {
+        let ready = async { if examples { ready().await } else { Vec::new() } };
+        let (stack, ready) = tokio::join!(Stack::start(dir, to_stderr(NAME_WIDTH)), ready);
         let mut stack = stack?;
         let examples = keep_examples(&mut stack, ready).await;
         let started = keep_all(&mut stack, dir, api_address, log).await.and_then(|urls| {
