@@ -19,7 +19,7 @@ const COMPLETED: i16 = 2;
 fn record(topic: &str, headers: &[(&str, &[u8])], data: impl Into<bytes::Bytes>) -> Outgoing {
     let mut all = Headers::default();
     for (name, value) in headers {
-        all.push(name, value.to_vec());
+        all.push((*name).to_owned(), value.to_vec());
     }
     let message = Message { key: "k".into(), headers: all, data: data.into() };
     Outgoing { topic: topic.into(), partition: Some(0), message }
