@@ -25,6 +25,20 @@ async fn in_one_batch(bench: &Bench, commands: &[Command]) {
     bench.start();
 }
 
+/// Books so many at once that the worker takes it for load.
+async fn booked(bench: &Bench) -> Vec<Command> {
+    let commands: Vec<Command> = (0..100).map(|_| command("")).collect();
+    in_one_batch(bench, &commands).await;
+    for command in &commands {
+        bench.reply(command).await;
+    }
+    commands
+}
+
+fn undo(commands: &[Command]) -> Vec<Command> {
+    commands.iter().map(|command| compensate(command, "unbook", true)).collect()
+}
+
 async fn stopped() -> (Shop, Bench) {
     let shop = Shop::open().await;
     let bench = Bench::new(shop.worker()).await;
@@ -68,15 +82,11 @@ async fn a_first_sending_that_comes_twice_is_answered_from_its_row() {
 #[tokio::test]
 async fn compensates_ride_along_with_executes() {
     let (shop, bench) = stopped().await;
-    let mut before: Vec<Command> = (0..100).map(|_| command("")).collect();
-    in_one_batch(&bench, &before).await;
-    for command in &before {
-        bench.reply(command).await;
-    }
+    let mut before = booked(&bench).await;
     // Which of them arrive together is chance, that all are answered is not.
     for _ in 0..100 {
         let next: Vec<Command> = (0..20).map(|_| command("")).collect();
-        let undone: Vec<Command> = before.iter().take(5).map(|it| compensate(it, "unbook", true)).collect();
+        let undone = undo(&before[..5]);
         bench.send(&undone.iter().chain(&next).collect::<Vec<_>>()).await;
         for command in undone.iter().chain(&next) {
             assert_eq!(bench.reply(command).await.outcome, Outcome::Succeeded);
@@ -92,19 +102,15 @@ async fn compensates_ride_along_with_executes() {
 }
 
 #[tokio::test]
-async fn a_compensate_does_not_wait_for_executes_that_fail() {
+async fn compensates_among_executes_that_fail_are_answered_once_each() {
     let (shop, bench) = stopped().await;
-    let mut before: Vec<Command> = (0..100).map(|_| command("")).collect();
-    in_one_batch(&bench, &before).await;
-    for command in &before {
-        bench.reply(command).await;
-    }
+    let mut before = booked(&bench).await;
     // Whether one of them boards is chance; whoever does must not share what becomes of the executes.
     for _ in 0..20 {
         let mut next: Vec<Command> = (0..20).map(|_| command("")).collect();
         next.push(command("panic"));
         next.push(command("later"));
-        let undone: Vec<Command> = before.iter().take(5).map(|it| compensate(it, "unbook", true)).collect();
+        let undone = undo(&before[..5]);
         bench.send(&undone.iter().chain(&next).collect::<Vec<_>>()).await;
         for command in undone.iter().chain(&next[..20]) {
             assert_eq!(bench.reply(command).await.outcome, Outcome::Succeeded);
@@ -122,12 +128,7 @@ async fn a_compensate_does_not_wait_for_executes_that_fail() {
 #[tokio::test]
 async fn a_compensate_that_no_execute_takes_along_goes_by_itself() {
     let (shop, bench) = stopped().await;
-    let commands: Vec<Command> = (0..100).map(|_| command("")).collect();
-    in_one_batch(&bench, &commands).await;
-    for command in &commands {
-        bench.reply(command).await;
-    }
-    for command in &commands[..3] {
+    for command in &booked(&bench).await[..3] {
         assert_eq!(bench.ask(&compensate(command, "unbook", true)).await.outcome, Outcome::Succeeded);
     }
     assert_eq!(shop.count("select count(*) from booking").await, 97);
