@@ -115,10 +115,10 @@ impl Waiters {
                     () = shutdown.cancelled() => return,
                 };
                 let Some(records) = records else { break };
-                for data in records.into_iter().filter_map(|record| record.data) {
+                let others = records.into_iter().filter(|record| !SagaEvents::is_of(&record.headers, &node));
+                for data in others.filter_map(|record| record.data) {
                     match SagaEvents::decode(&data) {
-                        Ok(events) if events.node != node => self.notify(events, &HashMap::new()),
-                        Ok(_) => {}
+                        Ok(events) => self.notify(events, &HashMap::new()),
                         Err(error) => tracing::debug!(%error, "a hint cannot be read"),
                     }
                 }
@@ -150,5 +150,5 @@ impl Drop for Waiter {
 
 /// What the status is called in hints.
 pub(crate) fn changed(saga: SagaId, state: &saga_core::State) -> SagaChanged {
-    SagaChanged { saga, revision: state.revision, status: state.status.word().to_owned() }
+    SagaChanged { saga, revision: state.revision, status: state.status.word().into() }
 }

@@ -134,24 +134,32 @@ pub fn input_of(
     Ok(resolve(&step.input, definition, saga, state, payloads, None)?)
 }
 
-/// A hash of an input's bytes (FNV-1a, 32 bits): a check, not a secret.
-pub fn input_hash(input: &Value) -> u32 {
-    struct Fnv(u32);
-    impl std::io::Write for Fnv {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0 =
-                bytes.iter().fold(self.0, |hash, &byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-            Ok(bytes.len())
-        }
+/// A round's input, as its commands carry it.
+#[derive(Clone, Debug)]
+pub struct Input(Box<RawValue>);
 
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
+impl Input {
+    /// Spells it.
+    pub fn of(value: &Value) -> Self {
+        Self(raw(value))
     }
-    let mut fnv = Fnv(0x811c_9dc5);
-    serde_json::to_writer(&mut fnv, input)
-        .expect("a JSON value has string keys and the hash takes every byte");
-    fnv.0
+
+    /// A hash of its bytes (FNV-1a, 32 bits): a check, not a secret.
+    pub fn hash(&self) -> u32 {
+        let bytes = self.0.get().bytes();
+        bytes.fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+    }
+}
+
+impl PartialEq for Input {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.get() == other.0.get()
+    }
+}
+
+/// The [`Input::hash`] of a value.
+pub fn input_hash(input: &Value) -> u32 {
+    Input::of(input).hash()
 }
 
 /// Rebuilds the command of a track's newest attempt.
@@ -165,6 +173,26 @@ pub fn build(
     payloads: &Payloads,
     at: CellRef,
 ) -> Result<Command, BuildError> {
+    let track = state.track(at).ok_or(BuildError::NoTrack)?;
+    let input = Input::of(&*input_of(definition, saga, state, payloads, at)?);
+    if track.input_hash.is_some_and(|hash| hash != input.hash()) {
+        return Err(BuildError::OtherInput);
+    }
+    build_with(definition, saga, state, payloads, at, input)
+}
+
+/// The same, with the input that the transition has just resolved.
+///
+/// # Errors
+/// When the state names what is not there.
+pub fn build_with(
+    definition: &Definition,
+    saga: SagaId,
+    state: &State,
+    payloads: &Payloads,
+    at: CellRef,
+    Input(input): Input,
+) -> Result<Command, BuildError> {
     let cell = state.cell(at.step, at.item).ok_or(BuildError::NoTrack)?;
     let track = state.track(at).ok_or(BuildError::NoTrack)?;
     let step = definition.step(at.step).ok_or(BuildError::NoTrack)?;
@@ -176,10 +204,6 @@ pub fn build(
     let (Some(first_sent_at), Some(sent_at)) = (track.first_sent_at, track.sent_at) else {
         return Err(BuildError::NeverSent);
     };
-    let input = input_of(definition, saga, state, payloads, at)?;
-    if track.input_hash.is_some_and(|hash| hash != input_hash(&input)) {
-        return Err(BuildError::OtherInput);
-    }
     let undoes = (at.direction == Direction::Compensate)
         .then(|| Undoes { round: cell.execute.round, succeeded: cell.execute.run == Run::Succeeded });
     let output = undoes.and(cell.execute.output).map(|revision| {
@@ -202,7 +226,7 @@ pub fn build(
         first_sent_at_ms: first_sent_at.0,
         sent_at_ms: sent_at.0,
         expires_at_ms: (first_sent_at + expiry_ms).0,
-        input: raw(&input),
+        input,
         output: output.transpose()?,
     })
 }

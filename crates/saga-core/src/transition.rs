@@ -6,6 +6,7 @@ use std::sync::Arc;
 use saga_protocol::SagaId;
 use serde_json::Value;
 
+use crate::command::Input;
 use crate::event::ChildEnded;
 use crate::state::{CellRef, State};
 
@@ -22,6 +23,9 @@ pub struct Transition {
     /// Inputs that cannot be resolved again from what is held anyway (computed or edited ones), by
     /// [`CellRef::input_key`]. They stand in the same history row.
     pub inputs: BTreeMap<String, Arc<Value>>,
+    /// Inputs of rounds that begin now, as they were resolved: for whoever builds their commands, so that it is not
+    /// done again. Never stored.
+    pub resolved: Vec<(CellRef, Input)>,
     /// What a human should read in the history beside the event: why an expression has no value, that an
     /// optional step failed.
     pub notes: Vec<String>,

@@ -135,6 +135,9 @@ pub enum DecodeError {
     Json(#[from] serde_json::Error),
 }
 
+/// Room for most records' data, in bytes.
+const USUAL_BYTES: usize = 640;
+
 /// Makes a record of `data`, with the attributes that every CloudEvent has.
 pub(crate) fn encode<T: Serialize>(
     id: String,
@@ -144,7 +147,9 @@ pub(crate) fn encode<T: Serialize>(
     saga: SagaId,
     data: &T,
 ) -> Message {
-    let data = serde_json::to_vec(data).expect("the wire's types have string keys and no failing serializer");
+    let mut text = Vec::with_capacity(USUAL_BYTES);
+    serde_json::to_writer(&mut text, data)
+        .expect("the wire's types have string keys and no failing serializer");
     // Two more come with a command.
     let mut headers = Headers(Vec::with_capacity(8));
     headers.push(SPEC_VERSION, "1.0");
@@ -153,7 +158,7 @@ pub(crate) fn encode<T: Serialize>(
     headers.push(ID, id);
     headers.push(TIME, rfc3339(at_ms));
     headers.push(CONTENT_TYPE, "application/json");
-    Message { key: Bytes::from(saga.to_string()), headers, data: Bytes::from(data) }
+    Message { key: Bytes::from(saga.to_string()), headers, data: Bytes::from(text) }
 }
 
 /// RFC 3339 with milliseconds, UTC.

@@ -1,5 +1,7 @@
 //! Hints: records that carry no truth of their own, only the news that Postgres holds some.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -79,14 +81,21 @@ pub struct SagaChanged {
     /// Its revision.
     pub revision: u32,
     /// Its coarse status: `running`, `parked`, `completed`, `compensated` or `abandoned`.
-    pub status: String,
+    pub status: Cow<'static, str>,
 }
 
 impl SagaEvents {
-    /// Encodes the hint.
+    /// Encodes the hint. Whose it is stands in a header too, so that a node need not read its own.
     pub fn encode(&self) -> Message {
         let data = serde_json::to_vec(self).expect("the wire's types have string keys");
-        Message { key: Bytes::new(), headers: Headers::default(), data: Bytes::from(data) }
+        let mut headers = Headers::default();
+        headers.push(envelope::SOURCE, self.node.clone());
+        Message { key: Bytes::new(), headers, data: Bytes::from(data) }
+    }
+
+    /// Whether a record with these headers is a hint of that node.
+    pub fn is_of(headers: &Headers, node: &str) -> bool {
+        headers.get(envelope::SOURCE) == Some(node)
     }
 
     /// Decodes a record's value.

@@ -7,6 +7,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use saga_bus::{Bus, Outgoing, Pace, RECORD_BYTES_MAX};
+use saga_core::command::{self, Input};
 use saga_core::{CellRef, Definition, Effect, Payloads, State, StepIx};
 use saga_protocol::{Direction, ReplyTo, SagaId, Topics};
 use tokio::sync::mpsc;
@@ -23,7 +24,7 @@ pub struct Row {
     /// The saga.
     pub saga: SagaId,
     /// The spelled key; see [`spell`].
-    pub key: String,
+    pub key: Arc<str>,
 }
 
 /// A row that is no command: its saga began without one, and its owner is to arm its timer.
@@ -96,7 +97,8 @@ impl Outbox {
         Self { partitions: Partitions::new(Arc::clone(&bus)), bus, topics, inbox }
     }
 
-    /// Builds the newest attempt of the track at `cell`.
+    /// Builds the newest attempt of the track at `cell`; `resolved` has the inputs that the transition before has just
+    /// resolved.
     ///
     /// # Errors
     /// When state, payloads and definition do not yield the command that was decided: our own bug, or a
@@ -105,17 +107,20 @@ impl Outbox {
         &self,
         definition: &Definition,
         shard: i32,
-        saga: SagaId,
-        state: &State,
-        payloads: &Payloads,
+        (saga, state, payloads): (SagaId, &State, &Payloads),
         cell: CellRef,
+        resolved: &mut Vec<(CellRef, Input)>,
     ) -> Result<Ready, String> {
-        let command = saga_core::command::build(definition, saga, state, payloads, cell)
-            .map_err(|error| error.to_string())?;
+        let known = resolved.iter().position(|(at, _)| *at == cell).map(|at| resolved.swap_remove(at).1);
+        let command = match known {
+            Some(input) => command::build_with(definition, saga, state, payloads, cell, input),
+            None => command::build(definition, saga, state, payloads, cell),
+        };
+        let command = command.map_err(|error| error.to_string())?;
         let worker = worker_of(definition, cell.step).ok_or("the step has no worker")?;
         let topic = self.partitions.topic(&self.topics, worker, cell.direction);
         let reply_to = ReplyTo { topic: self.inbox.to_string(), partition: shard };
-        let row = Row { shard, saga, key: spell(cell, command.round, command.attempt) };
+        let row = Row { shard, saga, key: spell(cell, command.round, command.attempt).into() };
         let message = command.encode(&reply_to, Some(&traceparent(saga, &row.key)));
         let bytes = message.key.len() + message.data.len();
         if bytes > RECORD_BYTES_MAX {
@@ -153,7 +158,7 @@ impl Outbox {
                     Ok(()) => published.rows.push(row),
                     Err(error) => {
                         metrics::counter!("amends_publish_failures_total").increment(1);
-                        tracing::warn!(saga.id = %row.saga, command = row.key, %error, "a command was not published; the sweep tries again");
+                        tracing::warn!(saga.id = %row.saga, command = &*row.key, %error, "a command was not published; the sweep tries again");
                         published.failed.push(row);
                     }
                 }

@@ -131,7 +131,7 @@ impl Projector {
         let now = Instant::now();
         for changed in &events.sagas {
             self.statistics.count(changed);
-            let status = match changed.status.as_str() {
+            let status = match &*changed.status {
                 "running" => Word::Running,
                 "completed" => Word::Completed,
                 _ => Word::Other,

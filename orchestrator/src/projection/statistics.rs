@@ -75,7 +75,7 @@ impl Statistics {
     pub(super) fn count(&mut self, changed: &SagaChanged) {
         let now = Utc::now();
         let minute = self.minutes.entry(floor(now, TimeDelta::minutes(1))).or_default();
-        match changed.status.as_str() {
+        match &*changed.status {
             "running" if changed.revision == 1 => minute.started += 1,
             "running" => {}
             "parked" => minute.parked += 1,

@@ -82,7 +82,7 @@ impl Lane {
             return Err(format!("the input does not fit `{name}`: {}", mistakes.join("; ")));
         }
         let shard = saga.shard;
-        let First { mut row, saga, effects } = First::of(
+        let First { mut row, saga, effects, .. } = First::of(
             &published,
             child::id(parent),
             shard,
@@ -136,7 +136,7 @@ impl Lane {
         if undone {
             self.call_child(id, undo, round, decision);
         }
-        decision.batch.sent.push((shard, id.0, key.to_owned()));
+        decision.batch.sent.push((shard, id.0, key.into()));
     }
 
     /// The same for a saga that was started just now: at once, not when the sweep finds the rows.
@@ -168,7 +168,7 @@ impl Lane {
             let (shard, saga) = (row.shard, SagaId(row.id));
             metrics::counter!("amends_children_total").increment(1);
             let keys = row.commands.iter().cloned();
-            self.queue.extend(keys.map(|key| Input::Republish { shard, saga, key }));
+            self.queue.extend(keys.map(|key| Input::Republish { shard, saga, key: key.into() }));
         }
         let events = batch.mail.iter().any(|row| row.3 == EVENT && passed.contains(&row.0));
         if events || !batch.children.is_empty() {

@@ -82,16 +82,15 @@ impl Lane {
         match input {
             Input::Record { shard, offset, record } => {
                 decision.offsets.insert(*shard, offset + 1);
-                let source = self.source(*shard, *offset);
                 match record.as_ref() {
-                    Incoming::Reply(reply) => self.take_reply(*shard, reply, &source, decision),
+                    Incoming::Reply(reply) => self.take_reply(*shard, *offset, reply, decision),
                     Incoming::Started(started) => {
                         self.take_started(*shard, started, decision);
                         self.take_orders(started.saga, decision);
                     }
                     Incoming::Nudge(saga) => self.arm(*shard, *saga, decision),
                     Incoming::Dead { reason, headers, data } => {
-                        let headers = outbox_headers(headers);
+                        let (source, headers) = (self.source(*shard, *offset), outbox_headers(headers));
                         dead_letter(decision, *shard, source, reason.clone(), headers, data.clone(), None);
                     }
                 }
@@ -116,7 +115,7 @@ impl Lane {
         }
     }
 
-    fn take_reply(&mut self, shard: i32, reply: &Reply, source: &str, decision: &mut Decision) {
+    fn take_reply(&mut self, shard: i32, offset: i64, reply: &Reply, decision: &mut Decision) {
         if self.waits_for_definition.contains(&reply.saga) {
             let body = serde_json::to_string(reply).expect("a reply has string keys");
             let id = clock::fresh_id();
@@ -128,16 +127,8 @@ impl Lane {
             let unreadable = decision.unreadable.contains(&reply.saga);
             let reason =
                 if unreadable { "the saga's state cannot be read" } else { "no such saga in this shard" };
-            let data = serde_json::to_vec(reply).unwrap_or_default();
-            dead_letter(
-                decision,
-                shard,
-                source.to_owned(),
-                reason.into(),
-                String::new(),
-                data,
-                Some(reply.saga),
-            );
+            let (source, data) = (self.source(shard, offset), serde_json::to_vec(reply).unwrap_or_default());
+            dead_letter(decision, shard, source, reason.into(), String::new(), data, Some(reply.saga));
             return;
         }
         let answer = answer_of(reply, self.bytes_of(reply.saga));
@@ -170,7 +161,7 @@ impl Lane {
         if self.sagas.get(started.saga).is_some_and(|saga| saga.shard == shard) {
             // The order of a child stays until it is carried out.
             let sent = started.commands.iter().filter(|key| outbox::parse_child(key).is_none());
-            let rows = sent.map(|key| (shard, started.saga.0, key.clone()));
+            let rows = sent.map(|key| (shard, started.saga.0, key.as_str().into()));
             decision.batch.sent.extend(rows);
         }
     }
@@ -311,14 +302,8 @@ impl Lane {
         });
         match current {
             Some((cell, saga)) => {
-                match self.outbox.ready(
-                    &saga.definition.definition,
-                    shard,
-                    id,
-                    &saga.state,
-                    &saga.payloads,
-                    cell,
-                ) {
+                let of = (id, &saga.state, &saga.payloads);
+                match self.outbox.ready(&saga.definition.definition, shard, of, cell, &mut Vec::new()) {
                     Ok(ready) => {
                         metrics::counter!("amends_outbox_swept_total").increment(1);
                         decision.ready.push(ready);
@@ -326,12 +311,12 @@ impl Lane {
                     Err(reason) => {
                         let reason = format!("the command {key} cannot be rebuilt: {reason}");
                         self.apply(id, What::Poison(reason), decision);
-                        decision.batch.sent.push((shard, id.0, key.to_owned()));
+                        decision.batch.sent.push((shard, id.0, key.into()));
                     }
                 }
             }
             // Answered, superseded or ended meanwhile.
-            None => decision.batch.sent.push((shard, id.0, key.to_owned())),
+            None => decision.batch.sent.push((shard, id.0, key.into())),
         }
         if !self.timers.knows(id) {
             self.arm(shard, id, decision);
@@ -389,16 +374,25 @@ impl Lane {
             decision.batch.history.push(history_row(shard, id, event, &transition));
         }
         saga.state = transition.state;
+        let mut resolved = transition.resolved;
         let mut children = Vec::new();
         for effect in transition.effects {
             match effect {
                 Effect::Send { cell, round, attempt } => {
-                    decision.batch.sends.push((shard, id.0, outbox::spell(cell, round, attempt)));
-                    match self.outbox.ready(definition, shard, id, &saga.state, &saga.payloads, cell) {
-                        Ok(ready) => decision.ready.push(ready),
+                    let of = (id, &saga.state, &saga.payloads);
+                    let key = match self.outbox.ready(definition, shard, of, cell, &mut resolved) {
+                        Ok(ready) => {
+                            let key = Arc::clone(&ready.row.key);
+                            decision.ready.push(ready);
+                            key
+                        }
                         // The row stays; the sweep parks the saga in a batch of its own.
-                        Err(reason) => tracing::error!(saga.id = %id, reason, "a command cannot be built"),
-                    }
+                        Err(reason) => {
+                            tracing::error!(saga.id = %id, reason, "a command cannot be built");
+                            outbox::spell(cell, round, attempt).into()
+                        }
+                    };
+                    decision.batch.sends.push((shard, id.0, key));
                 }
                 Effect::Anomaly(anomaly) => {
                     metrics::counter!("amends_anomalies_total", "kind" => anomaly.kind).increment(1);

@@ -2,6 +2,7 @@
 //! alone; it parks its saga, and the offset moves on.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use saga_core::What;
 
@@ -99,7 +100,9 @@ impl Lane {
                 let result = format!("refused: {reason}").replace('\0', "\u{fffd}");
                 decision.batch.taken.push((mail.shard, mail.id, result, None));
             }
-            Input::Republish { shard, saga, key } => decision.batch.sent.push((*shard, saga.0, key.clone())),
+            Input::Republish { shard, saga, key } => {
+                decision.batch.sent.push((*shard, saga.0, Arc::clone(key)))
+            }
             Input::Handover(_) | Input::Due { .. } | Input::Tell { .. } | Input::MailRead { .. } => {}
         }
         decision

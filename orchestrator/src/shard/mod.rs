@@ -68,7 +68,7 @@ pub(crate) enum Input {
     /// All mail of a shard that was there at this instant stands before this input.
     MailRead { shard: i32, until: Millis },
     /// A row of the outbox that nobody seems to have published.
-    Republish { shard: i32, saga: SagaId, key: String },
+    Republish { shard: i32, saga: SagaId, key: Arc<str> },
     /// Something that the engine itself has to say to a saga.
     Tell { shard: i32, saga: SagaId, what: What },
 }

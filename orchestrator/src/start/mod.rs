@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use saga_bus::{Bus, Outgoing, Pace};
+use saga_core::command::Input;
 use saga_core::state::Parent;
-use saga_core::{Effect, Event, Payloads, State, Transition, What};
+use saga_core::{CellRef, Effect, Event, Payloads, State, Transition, What};
 use saga_protocol::{InboxRecord, SagaEvents, SagaId, Topics};
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
@@ -101,6 +102,11 @@ pub enum StartError {
 
 struct Pending {
     row: NewSaga,
+    rest: Rest,
+}
+
+/// What a start is besides its rows.
+struct Rest {
     saga: Saga,
     ready: Vec<Ready>,
     answer: oneshot::Sender<Result<Started, StartError>>,
@@ -112,6 +118,8 @@ pub(crate) struct First {
     pub(crate) row: NewSaga,
     pub(crate) saga: Saga,
     pub(crate) effects: Vec<Effect>,
+    /// Its commands' inputs.
+    resolved: Vec<(CellRef, Input)>,
 }
 
 impl First {
@@ -177,7 +185,7 @@ impl First {
             body_hash: Vec::new(),
             replay_of: None,
         };
-        let (state, effects) = (transition.state, transition.effects);
+        let Transition { state, effects, resolved, .. } = transition;
         let saga = Saga {
             shard,
             definition: Arc::clone(published),
@@ -186,7 +194,7 @@ impl First {
             ignored: 0,
             answers: Some(Vec::new()),
         };
-        Ok(Self { row, saga, effects })
+        Ok(Self { row, saga, effects, resolved })
     }
 }
 
@@ -288,21 +296,21 @@ impl Starter {
         let first =
             First::of(&published, id, shard, &input, None, &self.holds).map_err(StartError::BadInput)?;
         let mut ready = Vec::new();
-        for effect in &first.effects {
+        let First { mut row, saga, effects, mut resolved } = first;
+        for effect in effects {
             if let Effect::Send { cell, .. } = effect {
-                let (state, payloads) = (&first.saga.state, &first.saga.payloads);
-                let built = self.outbox.ready(&published.definition, shard, id, state, payloads, *cell);
+                let of = (id, &saga.state, &saga.payloads);
+                let built = self.outbox.ready(&published.definition, shard, of, cell, &mut resolved);
                 ready.push(built.map_err(StartError::BadInput)?);
             }
         }
-        let First { mut row, saga, .. } = first;
         if let Some(key) = idempotency_key {
             row.keys.push((format!("request:{principal}"), key));
         }
         row.principal = principal;
         row.body_hash = body_hash.to_vec();
         row.replay_of = replay_of.map(|it| it.0);
-        Ok(Pending { row, saga, ready, answer })
+        Ok(Pending { row, rest: Rest { saga, ready, answer } })
     }
 
     /// A shard of this process, so that the saga stays in it; any shard when it owns none.
@@ -362,13 +370,16 @@ impl Group {
         let tokens: Vec<Option<Uuid>> =
             group.iter().map(|it| self.parts.claims.token(it.row.shard)).collect();
         let began = Instant::now();
-        let rows: Vec<NewSaga> = group.iter().map(|it| it.row.clone()).collect();
+        let (rows, rests): (Vec<NewSaga>, Vec<Rest>) = group.into_iter().map(|it| (it.row, it.rest)).unzip();
+        let joined = |rows: Vec<NewSaga>, rests: Vec<Rest>| {
+            rows.into_iter().zip(rests).map(|(row, rest)| Pending { row, rest })
+        };
         failpoint::hit("start.commit");
         match self.start(&rows).await {
             Ok(started) => {
                 failpoint::hit("start.committed");
                 let (settled, again): (Vec<_>, Vec<_>) =
-                    group.into_iter().zip(tokens).partition(|(it, _)| {
+                    joined(rows, rests).zip(tokens).partition(|(it, _)| {
                         started.fresh.contains(&it.row.id) || started.taken.contains_key(&it.row.id)
                     });
                 let (group, tokens) = settled.into_iter().unzip();
@@ -380,23 +391,23 @@ impl Group {
                 }
                 return vec![again.into_iter().map(|(it, _)| it).collect()];
             }
-            Err(StoreError::Data(error)) if group.len() > 1 => {
-                tracing::warn!(%error, starts = group.len(), "a group of starts is refused for its data; one by one");
-                return group.into_iter().map(|one| vec![one]).collect();
+            Err(StoreError::Data(error)) if rows.len() > 1 => {
+                tracing::warn!(%error, starts = rows.len(), "a group of starts is refused for its data; one by one");
+                return joined(rows, rests).map(|one| vec![one]).collect();
             }
             Err(StoreError::Data(error)) => {
-                for one in group {
+                for one in rests {
                     let _ = one.answer.send(Err(StartError::BadInput(error.to_string())));
                 }
             }
             Err(error) => {
-                tracing::warn!(error = ?error, starts = group.len(), "the outcome of a group of starts is unknown");
+                tracing::warn!(error = ?error, starts = rows.len(), "the outcome of a group of starts is unknown");
                 let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
                 let existing = self.look_up(&ids).await;
                 let found = |id| if existing.contains(&id) { Ok(()) } else { Err(None) };
                 // Somebody else may have moved them on meanwhile: no hand-over, the owner loads them.
-                let none = vec![None; group.len()];
-                self.answer(group, none, began, found).await;
+                let none = vec![None; rows.len()];
+                self.answer(joined(rows, rests).collect(), none, began, found).await;
             }
         }
         Vec::new()
@@ -437,7 +448,7 @@ impl Group {
         let (mut own, mut foreign) = (Vec::new(), Vec::new());
         let mut begun = Vec::new();
         for (pending, token) in group.into_iter().zip(tokens) {
-            let Pending { row, saga, ready, answer } = pending;
+            let Pending { row, rest: Rest { saga, ready, answer } } = pending;
             let id = SagaId(row.id);
             match outcome(row.id) {
                 Err(Some(taken)) => {

@@ -3,6 +3,8 @@
 //! Every written row is joined to the shard rows that the fence updated. A shard whose epoch, token or seq
 //! has moved writes nothing, and the others commit.
 
+use std::sync::Arc;
+
 use sqlx::postgres::PgConnection;
 use sqlx::{Connection, Row};
 use uuid::Uuid;
@@ -48,9 +50,9 @@ pub struct Batch {
     /// Transitions.
     pub history: Vec<HistoryRow>,
     /// Commands to be sent: (shard, saga, command key).
-    pub sends: Vec<(i32, Uuid, String)>,
+    pub sends: Vec<(i32, Uuid, Arc<str>)>,
     /// Commands that were acknowledged by the bus.
-    pub sent: Vec<(i32, Uuid, String)>,
+    pub sent: Vec<(i32, Uuid, Arc<str>)>,
     /// Mail that was taken in: (shard, id, result, how the saga stood then).
     pub taken: Vec<(i32, Uuid, String, Option<String>)>,
     /// Records that wait for their definition: (shard, id, saga, kind, body, payload).
@@ -168,11 +170,46 @@ with claim as (
 )
 select coalesce(array_agg(id), '{}') from fenced";
 
-/// Columns of rows, moved out of them: what `unnest` takes.
+/// A field of a row as it is bound: text and bytes are borrowed.
+trait Field {
+    type Bound<'a>
+    where
+        Self: 'a;
+
+    fn bound(&self) -> Self::Bound<'_>;
+}
+
+macro_rules! fields {
+    ($($field:ty => $bound:ty: |$it:ident| $value:expr;)+) => {$(
+        impl Field for $field {
+            type Bound<'a> = $bound;
+
+            fn bound(&self) -> Self::Bound<'_> {
+                let $it = self;
+                $value
+            }
+        }
+    )+};
+}
+
+fields! {
+    i16 => i16: |it| *it;
+    i32 => i32: |it| *it;
+    i64 => i64: |it| *it;
+    Uuid => Uuid: |it| *it;
+    Option<i64> => Option<i64>: |it| *it;
+    Option<Uuid> => Option<Uuid>: |it| *it;
+    String => &'a str: |it| it;
+    Arc<str> => &'a str: |it| it;
+    Option<String> => Option<&'a str>: |it| it.as_deref();
+    Vec<u8> => &'a [u8]: |it| it;
+}
+
+/// Columns of rows: what `unnest` takes.
 macro_rules! columns {
     ($query:expr, $rows:expr, $($field:tt),+) => {{
         let rows = $rows;
-        $query$(.bind(rows.iter().map(|row| row.$field.clone()).collect::<Vec<_>>()))+
+        $query$(.bind(rows.iter().map(|row| row.$field.bound()).collect::<Vec<_>>()))+
     }};
 }
 

@@ -1,6 +1,8 @@
 //! The one poll: what was committed and not published, mail that nobody was nudged for, and whether the
 //! claims still hold.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use saga_core::Millis;
 use sqlx::Row;
@@ -49,7 +51,7 @@ pub struct Swept {
     /// What it has looked at.
     pub look: Look,
     /// Old rows of the outbox, the oldest first: (shard, saga, command key).
-    pub outbox: Vec<(i32, Uuid, String)>,
+    pub outbox: Vec<(i32, Uuid, Arc<str>)>,
     /// Unread mail, oldest first.
     pub mail: Vec<Mail>,
     /// There is more mail than a sweep takes.
@@ -116,7 +118,7 @@ impl Store {
             look,
         };
         for row in &rows {
-            swept.outbox.push((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?));
+            swept.outbox.push((row.try_get(0)?, row.try_get(1)?, row.try_get::<&str, _>(2)?.into()));
         }
         let rows = sqlx::query(
             "select id, shard, saga_id, kind, body, payload from mailbox

@@ -70,7 +70,7 @@ pub(crate) struct Tables {
     pub(crate) sagas: BTreeMap<Uuid, SagaRow>,
     pub(crate) states: BTreeMap<(i32, Uuid), StateRow>,
     pub(crate) history: BTreeMap<Uuid, BTreeMap<i32, HistoryRow>>,
-    pub(crate) outbox: BTreeMap<(i32, Uuid, String), Instant>,
+    pub(crate) outbox: BTreeMap<(i32, Uuid, Arc<str>), Instant>,
     pub(crate) mailbox: BTreeMap<Uuid, (Mail, Option<String>)>,
     pub(crate) keys: BTreeMap<(String, String), (Uuid, Vec<u8>, String)>,
     pub(crate) anomalies: Vec<String>,
@@ -472,7 +472,7 @@ impl Tables {
         }
         let row = (saga.event.clone(), Some(saga.payload.clone()), saga.inputs.clone());
         self.history.entry(saga.id).or_default().insert(1, row);
-        let rows = saga.commands.iter().map(|it| ((saga.shard, saga.id, it.clone()), Instant::now()));
+        let rows = saga.commands.iter().map(|it| ((saga.shard, saga.id, it.as_str().into()), Instant::now()));
         self.outbox.extend(rows);
         self.note((saga.id, saga.shard));
     }

@@ -70,7 +70,7 @@ impl Template {
     /// Whether it holds only literals and plain paths into what is held anyway, so that its value can always be
     /// resolved again and is never stored.
     pub fn is_plain(&self) -> bool {
-        self.expressions().iter().all(|expression| expression.is_plain())
+        is_plain(&self.0)
     }
 
     /// What its expressions read.
@@ -123,6 +123,19 @@ fn shape_of(node: &Node) -> Shape<'_> {
         Node::Object(members) => {
             Shape::Object(members.iter().map(|(name, node)| (name.as_str(), shape_of(node))).collect())
         }
+    }
+}
+
+fn is_plain(node: &Node) -> bool {
+    match node {
+        Node::Literal(_) => true,
+        Node::Whole(expression) => expression.is_plain(),
+        Node::Text(pieces) => pieces.iter().all(|piece| match piece {
+            Piece::Literal(_) => true,
+            Piece::Expression(expression) => expression.is_plain(),
+        }),
+        Node::List(nodes) => nodes.iter().all(is_plain),
+        Node::Object(members) => members.iter().all(|(_, node)| is_plain(node)),
     }
 }
 

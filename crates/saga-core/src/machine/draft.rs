@@ -11,6 +11,7 @@ use saga_protocol::{Direction, Outcome};
 use serde_json::Value;
 
 use super::{Taken, retry};
+use crate::command::Input;
 use crate::definition::{Definition, RetryPolicy, Step, StepIx, Turn};
 use crate::event::{ChildEnded, Event};
 use crate::payloads::Payloads;
@@ -28,6 +29,7 @@ pub(super) struct Draft<'a> {
     effects: Vec<Effect>,
     payload: Option<Arc<Value>>,
     inputs: BTreeMap<String, Arc<Value>>,
+    resolved: Vec<(CellRef, Input)>,
     notes: Vec<String>,
 }
 
@@ -47,6 +49,7 @@ impl<'a> Draft<'a> {
             effects: Vec::new(),
             payload: None,
             inputs: BTreeMap::new(),
+            resolved: Vec::new(),
             notes: Vec::new(),
         }
     }
@@ -66,6 +69,7 @@ impl<'a> Draft<'a> {
                 effects: self.effects,
                 payload: None,
                 inputs: BTreeMap::new(),
+                resolved: self.resolved,
                 notes: self.notes,
             };
         }
@@ -75,6 +79,7 @@ impl<'a> Draft<'a> {
             effects: self.effects,
             payload: self.payload,
             inputs: self.inputs,
+            resolved: self.resolved,
             notes: self.notes,
         }
     }
@@ -229,6 +234,11 @@ impl<'a> Draft<'a> {
     pub(super) fn keep_input(&mut self, at: CellRef, input: Arc<Value>) -> u32 {
         self.inputs.insert(at.input_key(), input);
         self.revision
+    }
+
+    /// Hands out an input as it was resolved.
+    pub(super) fn resolved(&mut self, at: CellRef, input: Input) {
+        self.resolved.push((at, input));
     }
 
     /// Ends the saga, and tells its parent.

@@ -97,7 +97,9 @@ fn begin(draft: &mut Draft<'_>, ix: StepIx, item: Option<u32>, input: Input) -> 
     let at = CellRef { step: ix, item, direction: Direction::Execute };
     let mut execute = Track::held(1);
     if matches!(draft.step(ix)?.work, Work::Action { .. } | Work::Child { .. }) {
-        execute.input_hash = Some(command::input_hash(&input.value));
+        let text = command::Input::of(&input.value);
+        execute.input_hash = Some(text.hash());
+        draft.resolved(at, text);
         execute.input = input.keep.then(|| draft.keep_input(at, input.value));
     }
     draft.insert(Cell { step: ix, item, execute, undo: None });
