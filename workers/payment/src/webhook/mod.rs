@@ -8,3 +8,10 @@ pub mod notice;
 pub mod receive;
 
 pub use look::run;
+
+/// Whether the database refuses what it was given, whoever gives it how often: then the others of a group are tried
+/// by themselves. Source: PostgreSQL 15, appendix A, error codes.
+fn is_of_data(error: &sqlx::Error) -> bool {
+    let state = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+    state.is_some_and(|it| ["21", "22", "23", "44", "54", "P0"].iter().any(|class| it.starts_with(class)))
+}

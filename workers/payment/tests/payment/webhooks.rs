@@ -1,11 +1,13 @@
 //! Webhooks over real HTTP: kept first, believed never, followed by what the vendor says when asked.
 //! And the read API beside them.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 
+use futures::future::join_all;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use sqlx::{PgPool, Row};
+use sqlx::{AssertSqlSafe, PgPool, Row};
 use test_support::eventually;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -92,6 +94,21 @@ async fn outcome(pool: &PgPool, id: &str) -> Option<String> {
         .fetch_one(pool)
         .await
         .unwrap()
+}
+
+/// From now on the database refuses what the condition is true for, as it does what breaks a constraint.
+async fn refuse(pool: &PgPool, table: &str, condition: &str) {
+    for statement in [
+        "create or replace function refuse() returns trigger language plpgsql as
+         $$ begin raise exception 'refused' using errcode = 'check_violation'; end $$"
+            .to_owned(),
+        format!(
+            "create trigger refuse before insert or update on amends_payment.{table}
+             for each row when ({condition}) execute function refuse()"
+        ),
+    ] {
+        sqlx::query(AssertSqlSafe(statement)).execute(pool).await.unwrap();
+    }
 }
 
 async fn count(pool: &PgPool) -> i64 {
@@ -212,6 +229,51 @@ async fn a_webhook_is_answered_while_the_vendor_cannot_be_asked_and_looked_into_
     site.shop.toss.clear_faults().await;
     site.look_now().await;
     assert_eq!(outcome(&site.shop.pool, "t1").await.as_deref(), Some("applied"));
+}
+
+/// Delivers these at once: whoever comes first waits for a lock, and the others for it.
+async fn deliver_together(site: &Site, ids: impl Iterator<Item = String>) -> Vec<(String, StatusCode)> {
+    let mut lock = site.shop.pool.begin().await.unwrap();
+    sqlx::query("lock table amends_payment.webhook in exclusive mode").execute(&mut *lock).await.unwrap();
+    let body = r#"{"orderId":"order-1","secret":"s"}"#;
+    let sending = ids.map(async |id| (site.send(Some(&id), body).await, id));
+    let releasing = async {
+        eventually("somebody waits", 20_000, async || {
+            let waiting = "select count(*) from pg_locks where not granted and relation = 'amends_payment.webhook'::regclass";
+            sqlx::query_scalar(waiting).fetch_one(&site.shop.pool).await.is_ok_and(|count: i64| count > 0)
+        })
+        .await;
+        lock.commit().await.unwrap();
+    };
+    let (answers, ()) = tokio::join!(join_all(sending), releasing);
+    answers.into_iter().map(|(status, id)| (id, status)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deliveries_that_come_together_are_kept_together_each_once() {
+    let site = Site::open().await;
+    for (id, status) in deliver_together(&site, (0..60).map(|it| format!("t{}", it % 20))).await {
+        assert_eq!(status, 200, "{id}");
+    }
+    let kept: Vec<(i32, String)> =
+        sqlx::query_as("select deliveries, xmin::text from amends_payment.webhook")
+            .fetch_all(&site.shop.pool)
+            .await
+            .unwrap();
+    assert_eq!(kept.len(), 20);
+    assert!(kept.iter().all(|(deliveries, _)| *deliveries == 3), "{kept:?}");
+    let commits: HashSet<&String> = kept.iter().map(|(_, transaction)| transaction).collect();
+    assert!(commits.len() < 20, "{kept:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_that_cannot_be_kept_holds_up_no_other() {
+    let site = Site::open().await;
+    refuse(&site.shop.pool, "webhook", "new.transmission_id = 't7'").await;
+    for (id, status) in deliver_together(&site, (0..20).map(|it| format!("t{it}"))).await {
+        assert_eq!(status, if id == "t7" { 503 } else { 200 }, "{id}");
+    }
+    assert_eq!(count(&site.shop.pool).await, 19);
 }
 
 #[tokio::test(flavor = "multi_thread")]
