@@ -3,6 +3,8 @@
 //! Functions take a connection; the caller owns begin and commit. What the vendor says always wins
 //! over what is here, and refunds are never taken back by an older answer.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use saga_protocol::Fault;
 use saga_worker::Command;
@@ -190,6 +192,49 @@ pub(crate) async fn follow(
     Ok(followed.map(|(saga, _)| saga))
 }
 
+/// What a row says, as far as the vendor can change it.
+#[derive(Debug, sqlx::FromRow)]
+pub(crate) struct Record {
+    payment_key: String,
+    pub(crate) order_id: String,
+    pub(crate) saga: Uuid,
+    status: String,
+    captured_amount: i64,
+    refunded_amount: i64,
+    approved_at: Option<DateTime<Utc>>,
+}
+
+impl Record {
+    /// Whether following this would leave the row as it is; see [`follow`].
+    pub(crate) fn says(&self, truth: &toss::Payment) -> bool {
+        let approved_at = instant(truth.approved_at.as_deref());
+        self.order_id == truth.order_id
+            && self.status == truth.status.as_str()
+            && self.captured_amount == truth.captured_amount()
+            && self.refunded_amount >= truth.refunded_amount()
+            && (approved_at.is_none() || approved_at == self.approved_at)
+    }
+}
+
+/// What is recorded under these keys.
+pub(crate) async fn records(
+    pool: &PgPool,
+    payment_keys: impl Iterator<Item = &str>,
+) -> Result<HashMap<String, Record>, sqlx::Error> {
+    let keys: Vec<String> = payment_keys.map(storable).collect();
+    if keys.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let records: Vec<Record> = sqlx::query_as(
+        "select payment_key, order_id, saga, status, captured_amount, refunded_amount, approved_at
+         from amends_payment.payment where payment_key = any($1)",
+    )
+    .bind(keys)
+    .fetch_all(pool)
+    .await?;
+    Ok(records.into_iter().map(|it| (it.payment_key.clone(), it)).collect())
+}
+
 /// What was captured for an order, whatever was given back of it since; the oldest first.
 ///
 /// # Errors
@@ -231,7 +276,7 @@ pub async fn of_order(pool: &PgPool, order_id: &input::OrderId) -> Result<Vec<Pa
 }
 
 /// Text that Postgres takes: the vendor's words may hold anything that JSON can spell.
-fn storable(text: &str) -> String {
+pub(crate) fn storable(text: &str) -> String {
     text.chars().filter(|it| *it != '\0').take(1_000).collect()
 }
 

@@ -231,6 +231,99 @@ async fn a_webhook_is_answered_while_the_vendor_cannot_be_asked_and_looked_into_
     assert_eq!(outcome(&site.shop.pool, "t1").await.as_deref(), Some("applied"));
 }
 
+/// Webhooks about two payments that were given back at the vendor's, and a forged one between them: `bad` is refused.
+async fn refused_among_others(table: &str, refused: impl Fn(&Value) -> String) {
+    let site = Site::open().await;
+    let (bad, good) = (site.paid("ok").await, site.paid("ok").await);
+    refuse(&site.shop.pool, table, &refused(&bad)).await;
+    assert_eq!(site.send(Some("forged"), &changed(&good["payment_key"], "guess", "DONE")).await, 200);
+    for (id, input) in [("bad", &bad), ("good", &good)] {
+        let all = CancelRequest { cancel_reason: "by hand".to_owned(), ..CancelRequest::default() };
+        let key = input["payment_key"].as_str().unwrap();
+        site.shop.toss.client.cancel(key, &all, id, || true).await.unwrap();
+        let body = changed(&input["payment_key"], &site.secret(input).await, "CANCELED");
+        assert_eq!(site.send(Some(id), &body).await, 200);
+    }
+    site.look_now().await;
+    let refunded = async |input: &Value| site.shop.row(input).await.unwrap().refunded_amount;
+    for (id, expected) in [("bad", None), ("good", Some("applied")), ("forged", Some("forged"))] {
+        assert_eq!(outcome(&site.shop.pool, id).await.as_deref(), expected, "{id}");
+    }
+    assert_eq!((refunded(&bad).await, refunded(&good).await), (0, 100), "followed and finished, or neither");
+    let why: Option<String> =
+        sqlx::query_scalar("select detail from amends_payment.webhook where transmission_id = 'bad'")
+            .fetch_one(&site.shop.pool)
+            .await
+            .unwrap();
+    assert!(why.as_ref().is_some_and(|it| it.contains("refused")), "{why:?}");
+    sqlx::query("drop function refuse cascade").execute(&site.shop.pool).await.unwrap();
+    site.look_now().await;
+    assert_eq!(outcome(&site.shop.pool, "bad").await.as_deref(), Some("applied"));
+    assert_eq!(refunded(&bad).await, 100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_cannot_be_followed_holds_up_no_other() {
+    refused_among_others("payment", |bad| {
+        format!("new.payment_key = '{}'", bad["payment_key"].as_str().unwrap())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_cannot_be_finished_is_not_followed_and_holds_up_no_other() {
+    refused_among_others("webhook", |bad| {
+        format!("new.outcome = 'applied' and new.payment_key = '{}'", bad["payment_key"].as_str().unwrap())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn webhooks_are_finished_one_by_one_when_they_cannot_be_together() {
+    let site = Site::open().await;
+    let input = site.paid("ok").await;
+    let body = changed(&input["payment_key"], &site.secret(&input).await, "DONE");
+    for id in ["bad", "good"] {
+        assert_eq!(site.send(Some(id), &body).await, 200);
+    }
+    refuse(&site.shop.pool, "webhook", "new.transmission_id = 'bad' and new.outcome = 'applied'").await;
+    site.look_now().await;
+    assert_eq!(outcome(&site.shop.pool, "good").await.as_deref(), Some("applied"));
+    assert_eq!(outcome(&site.shop.pool, "bad").await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_whose_payment_cannot_be_asked_for_holds_up_no_other() {
+    let site = Site::open().await;
+    let (silent, good) = (site.paid("ok").await, site.paid("ok").await);
+    for (id, input) in [("silent", &silent), ("good", &good)] {
+        let body = changed(&input["payment_key"], &site.secret(input).await, "DONE");
+        assert_eq!(site.send(Some(id), &body).await, 200);
+    }
+    let fault = json!({ "lost": "request", "hang": true });
+    let rule = json!({ "payment_key": silent["payment_key"], "operation": "inquire", "fault": fault });
+    site.shop.toss.fault(rule).await;
+    let good_is_finished = eventually("the good one is finished", 20_000, async || {
+        outcome(&site.shop.pool, "good").await.as_deref() == Some("applied")
+    });
+    tokio::select! {
+        () = site.look_now() => panic!("the pass has not heard of the silent one"),
+        () = good_is_finished => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_recorded_already_is_not_written_again() {
+    let site = Site::open().await;
+    let input = site.paid("ok").await;
+    let before = site.shop.row(&input).await.unwrap();
+    let body = changed(&input["payment_key"], &site.secret(&input).await, "DONE");
+    assert_eq!(site.send(Some("t1"), &body).await, 200);
+    site.look_now().await;
+    assert_eq!(outcome(&site.shop.pool, "t1").await.as_deref(), Some("applied"));
+    assert_eq!(site.shop.row(&input).await.unwrap(), before);
+}
+
 /// Delivers these at once: whoever comes first waits for a lock, and the others for it.
 async fn deliver_together(site: &Site, ids: impl Iterator<Item = String>) -> Vec<(String, StatusCode)> {
     let mut lock = site.shop.pool.begin().await.unwrap();
