@@ -63,18 +63,21 @@ pub(crate) async fn confirmed(
     command: &Command,
     asked: &input::Payment,
     output: Confirmed,
+    secret: Option<String>,
 ) -> Result<(), sqlx::Error> {
     // The key may have been refused for an earlier round; a capture by another order is never overwritten.
     let recorded = sqlx::query(
         "insert into amends_payment.payment (payment_key, order_id, saga, step, amount, currency, captured_amount,
-             refunded_amount, status, method, receipt_url, approved_at, virtual_account, next_look_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, now() + make_interval(secs => $14))
+             refunded_amount, status, method, receipt_url, approved_at, virtual_account, secret, next_look_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
+             now() + make_interval(secs => $15))
          on conflict (payment_key) do update set
              saga = excluded.saga, step = excluded.step, amount = excluded.amount, status = excluded.status,
              captured_amount = excluded.captured_amount,
              refunded_amount = least(excluded.captured_amount, greatest(payment.refunded_amount, excluded.refunded_amount)),
              method = excluded.method, receipt_url = excluded.receipt_url, approved_at = excluded.approved_at,
              order_id = excluded.order_id, virtual_account = excluded.virtual_account,
+             secret = coalesce(excluded.secret, payment.secret),
              next_look_at = excluded.next_look_at, fault_code = null, fault_message = null, updated_at = now()
          where payment.order_id = excluded.order_id or payment.captured_amount = 0",
     )
@@ -91,6 +94,7 @@ pub(crate) async fn confirmed(
     .bind(output.receipt_url.as_deref().map(storable))
     .bind(instant(output.approved_at.as_deref()))
     .bind(asked.virtual_account)
+    .bind(secret.as_deref().map(storable))
     .bind(deposit::look::PAUSE_SECONDS)
     .execute(&mut *tx)
     .await?;
@@ -193,7 +197,7 @@ pub(crate) async fn follow(
 }
 
 /// What a row says, as far as the vendor can change it.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(sqlx::FromRow)]
 pub(crate) struct Record {
     payment_key: String,
     pub(crate) order_id: String,
@@ -202,6 +206,7 @@ pub(crate) struct Record {
     captured_amount: i64,
     refunded_amount: i64,
     approved_at: Option<DateTime<Utc>>,
+    secret: Option<String>,
 }
 
 impl Record {
@@ -213,6 +218,11 @@ impl Record {
             && self.captured_amount == truth.captured_amount()
             && self.refunded_amount >= truth.refunded_amount()
             && (approved_at.is_none() || approved_at == self.approved_at)
+    }
+
+    /// Whether this is the secret that the vendor has given us; not if we have none.
+    pub(crate) fn knows(&self, secret: Option<&str>) -> bool {
+        self.secret.is_some() && self.secret.as_deref() == secret
     }
 }
 
@@ -226,7 +236,7 @@ pub(crate) async fn records(
         return Ok(HashMap::new());
     }
     let records: Vec<Record> = sqlx::query_as(
-        "select payment_key, order_id, saga, status, captured_amount, refunded_amount, approved_at
+        "select payment_key, order_id, saga, status, captured_amount, refunded_amount, approved_at, secret
          from amends_payment.payment where payment_key = any($1)",
     )
     .bind(keys)

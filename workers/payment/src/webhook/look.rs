@@ -98,7 +98,8 @@ pub async fn run(pool: PgPool, toss: Client, shutdown: CancellationToken) {
 pub async fn pass(pool: &PgPool, toss: &Client) -> Result<usize, sqlx::Error> {
     let taken = take(pool).await?;
     let count = taken.len();
-    let asked = stream::iter(taken).map(async |kept| (ask(toss, &kept).await, kept));
+    let open = finish_known(pool, taken).await?;
+    let asked = stream::iter(open).map(async |kept| (ask(toss, &kept).await, kept));
     let mut asked = pin!(asked.buffer_unordered(AT_ONCE));
     while !asked.is_terminated() {
         let answered: Vec<_> = asked.as_mut().take_until(tokio::time::sleep(TOGETHER)).collect().await;
@@ -121,6 +122,32 @@ async fn take(pool: &PgPool) -> Result<Vec<Kept>, sqlx::Error> {
     .bind(LEASE_SECONDS)
     .fetch_all(pool)
     .await
+}
+
+/// Finishes what tells nothing new, and answers the others.
+///
+/// The vendor wants to be asked before a webhook is acted on. Where the payment's row, which follows the vendor's
+/// answers to us, says the same already, there is nothing to act on, whoever has sent it; a later change has a webhook
+/// of its own. Without the secret of those answers it may be forged, which the vendor is asked to tell, as it is about
+/// a status that we do not know.
+async fn finish_known(pool: &PgPool, taken: Vec<Kept>) -> Result<Vec<Kept>, sqlx::Error> {
+    let claimed: Vec<_> = taken.into_iter().map(|kept| (Notice::claim(&kept.body), kept)).collect();
+    let keys = claimed.iter().filter_map(|(claim, _)| Some(claim.as_ref()?.payment_key.as_str()));
+    let records = store::records(pool, keys).await?;
+    let (mut known, mut open) = (Vec::new(), Vec::new());
+    for (claim, kept) in claimed {
+        let told = claim.as_ref().and_then(|claim| {
+            let record = records.get(&claim.payment_key)?;
+            let nothing_new = claim.status != toss::Status::Unknown && record.says(claim);
+            (nothing_new && record.knows(claim.secret.as_deref())).then_some((claim, record.saga))
+        });
+        match told {
+            Some((claim, saga)) => known.push(kept.end(followed(&kept, claim, Some(saga)))),
+            None => open.push(kept),
+        }
+    }
+    finish_all(pool, &known).await?;
+    Ok(open)
 }
 
 async fn ask(toss: &Client, kept: &Kept) -> Found {

@@ -1,7 +1,7 @@
 //! The vendor's webhooks: kept before they are answered, looked into afterwards.
 //!
 //! `receive` stores, `look` asks the vendor and acts on what *it* says: a webhook carries no
-//! signature, so it is only ever a reason to ask.
+//! signature, so it is only ever a reason to ask, and not even that where it tells what is recorded.
 
 pub mod look;
 pub mod notice;

@@ -27,6 +27,10 @@ const QUEUE_MAX: usize = 1_024;
 /// How many are kept at once.
 const GROUP_MAX: usize = 128;
 
+/// How long one is left alone, in s. The vendor sends it while it answers our call: once that answer is recorded there
+/// is nothing to ask.
+const LEFT_ALONE_SECONDS: f64 = 0.25;
+
 /// A delivery that waits to be kept.
 struct Delivery {
     transmission_id: String,
@@ -90,13 +94,14 @@ async fn insert(pool: &PgPool, group: &[Delivery]) -> Result<(), sqlx::Error> {
     let (ids, rest): (Vec<&str>, Vec<(&str, i32)>) = once.into_iter().unzip();
     let (bodies, counts): (Vec<&str>, Vec<i32>) = rest.into_iter().unzip();
     sqlx::query(
-        "insert into amends_payment.webhook as it (transmission_id, body, deliveries)
-         select * from unnest($1::text[], $2::text[], $3::int[])
+        "insert into amends_payment.webhook as it (transmission_id, body, deliveries, next_try_at)
+         select *, now() + make_interval(secs => $4) from unnest($1::text[], $2::text[], $3::int[])
          on conflict (transmission_id) do update set deliveries = it.deliveries + excluded.deliveries",
     )
     .bind(ids)
     .bind(bodies)
     .bind(counts)
+    .bind(LEFT_ALONE_SECONDS)
     .execute(pool)
     .await?;
     Ok(())

@@ -63,6 +63,30 @@ impl Site {
         request.send().await.unwrap().status()
     }
 
+    /// The newest webhook that the vendor itself has sent, once it is kept.
+    async fn newest(&self, status: &str) -> Value {
+        let newest = "select body from amends_payment.webhook where body::jsonb -> 'data' ->> 'status' = $1
+            order by received_at desc limit 1";
+        let mut body = None;
+        eventually("the vendor's webhook", 20_000, async || {
+            let kept = sqlx::query_scalar(newest).bind(status).fetch_optional(&self.shop.pool);
+            body = kept.await.unwrap().map(|it: String| serde_json::from_str(&it).unwrap());
+            body.is_some()
+        })
+        .await;
+        body.unwrap()
+    }
+
+    async fn cancel(&self, input: &Value, amount: i64) {
+        let by_hand = CancelRequest {
+            cancel_reason: "by hand".to_owned(),
+            cancel_amount: Some(amount),
+            ..CancelRequest::default()
+        };
+        let key = input["payment_key"].as_str().unwrap();
+        self.shop.toss.client.cancel(key, &by_hand, &order(), || true).await.unwrap();
+    }
+
     async fn get(&self, path: &str) -> (u16, Value) {
         let answer = self.http.get(format!("{}{path}", self.base)).send().await.unwrap();
         (answer.status().as_u16(), answer.json().await.unwrap())
@@ -121,12 +145,7 @@ async fn what_somebody_cancels_at_the_vendor_reaches_the_shops_record() {
     let _looking = site.look();
     let input = site.paid("ok").await;
     let payment_key = input["payment_key"].as_str().unwrap();
-    let by_hand = CancelRequest {
-        cancel_reason: "by hand".to_owned(),
-        cancel_amount: Some(40),
-        ..CancelRequest::default()
-    };
-    site.shop.toss.client.cancel(payment_key, &by_hand, "hand", || true).await.unwrap();
+    site.cancel(&input, 40).await;
     eventually("the record follows", 20_000, async || {
         let row = site.shop.row(&input).await.unwrap();
         (row.refunded_amount, row.status.as_str()) == (40, "PARTIAL_CANCELED")
@@ -143,6 +162,86 @@ async fn what_somebody_cancels_at_the_vendor_reaches_the_shops_record() {
         applied.fetch_one(&site.shop.pool).await.unwrap().get::<i64, _>(0) == 2
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_tells_what_is_recorded_asks_nobody() {
+    let site = Site::open().await;
+    let (execute, undo) = commands(&input(&key("ok"), &order(), 100));
+    let (_, output) = site.shop.settle(&execute).await;
+    assert!(output.get("secret").is_none(), "{output}");
+    site.newest("DONE").await;
+    site.shop.toss.refuse("inquire", "COMMON_ERROR").await;
+    site.look_now().await;
+    site.shop.settle(&undo).await;
+    site.newest("CANCELED").await;
+    site.look_now().await;
+    let applied: i64 = sqlx::query_scalar(
+        "select count(*) from amends_payment.webhook where outcome = 'applied' and saga = $1 and payment_key = $2",
+    )
+    .bind(execute.saga.0)
+    .bind(output["payment_key"].as_str().unwrap())
+    .fetch_one(&site.shop.pool)
+    .await
+    .unwrap();
+    assert_eq!(applied, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_tells_more_or_is_not_known_to_be_the_vendors_is_asked_about() {
+    let site = Site::open().await;
+    let input = site.paid("ok").await;
+    let told = site.newest("DONE").await;
+    site.look_now().await;
+    let but = |changes: &[(&str, Value)]| {
+        let mut told = told.clone();
+        for (name, value) in changes {
+            told["data"][name] = value.clone();
+        }
+        told.to_string()
+    };
+    let cases = [
+        ("secret", but(&[("secret", json!("guess"))])),
+        ("no secret", but(&[("secret", Value::Null)])),
+        ("status", but(&[("status", json!("CANCELED"))])),
+        ("new status", but(&[("status", json!("TOMORROW"))])),
+        ("balance", but(&[("balanceAmount", json!(60))])),
+        ("no balance", but(&[("balanceAmount", Value::Null)])),
+        ("below nothing", but(&[("totalAmount", json!(-1))])),
+        ("beyond", but(&[("balanceAmount", json!(i64::MIN))])),
+        ("instant", but(&[("approvedAt", json!("2020-01-01T00:00:00+09:00"))])),
+        ("order", but(&[("orderId", json!("claimed"))])),
+    ];
+    site.shop.toss.refuse("inquire", "COMMON_ERROR").await;
+    for (id, body) in &cases {
+        assert_eq!(site.send(Some(id), body).await, 200);
+    }
+    site.look_now().await;
+    for (id, _) in &cases {
+        assert_eq!(outcome(&site.shop.pool, id).await, None, "{id}");
+    }
+    site.shop.toss.clear_faults().await;
+    site.look_now().await;
+    for (id, _) in &cases {
+        let expected = if id.contains("secret") { "forged" } else { "applied" };
+        assert_eq!(outcome(&site.shop.pool, id).await.as_deref(), Some(expected), "{id}");
+    }
+    // The status stays, and the money does not.
+    for (amount, refunded) in [(40, 40), (30, 70)] {
+        site.cancel(&input, amount).await;
+        eventually("the record follows", 20_000, async || {
+            site.look_now().await;
+            site.shop.row(&input).await.unwrap().refunded_amount == refunded
+        })
+        .await;
+    }
+    // A row of before secrets were kept.
+    sqlx::query("update amends_payment.payment set secret = null").execute(&site.shop.pool).await.unwrap();
+    let told = site.newest("PARTIAL_CANCELED").await.to_string();
+    site.shop.toss.refuse("inquire", "COMMON_ERROR").await;
+    assert_eq!(site.send(Some("unknown"), &told).await, 200);
+    site.look_now().await;
+    assert_eq!(outcome(&site.shop.pool, "unknown").await, None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -238,9 +337,7 @@ async fn refused_among_others(table: &str, refused: impl Fn(&Value) -> String) {
     refuse(&site.shop.pool, table, &refused(&bad)).await;
     assert_eq!(site.send(Some("forged"), &changed(&good["payment_key"], "guess", "DONE")).await, 200);
     for (id, input) in [("bad", &bad), ("good", &good)] {
-        let all = CancelRequest { cancel_reason: "by hand".to_owned(), ..CancelRequest::default() };
-        let key = input["payment_key"].as_str().unwrap();
-        site.shop.toss.client.cancel(key, &all, id, || true).await.unwrap();
+        site.cancel(input, 100).await;
         let body = changed(&input["payment_key"], &site.secret(input).await, "CANCELED");
         assert_eq!(site.send(Some(id), &body).await, 200);
     }
