@@ -5,11 +5,17 @@ use saga_worker::{Call, CallResult, Inquiry};
 
 use crate::input;
 use crate::payments::{self, fault_of, raw};
+use crate::secrets::Secrets;
 use crate::toss::{CancelRequest, Class, Client, ConfirmRequest, TossError};
 use crate::verdict::{self, ConfirmVerdict};
 
 /// Makes the call.
-pub(crate) async fn call(toss: &Client, call: &Call, asked: &input::Payment) -> CallResult {
+pub(crate) async fn call(
+    toss: &Client,
+    secrets: &Secrets,
+    call: &Call,
+    asked: &input::Payment,
+) -> CallResult {
     let request = ConfirmRequest {
         payment_key: asked.payment_key.as_str().to_owned(),
         order_id: asked.order_id.as_str().to_owned(),
@@ -17,12 +23,13 @@ pub(crate) async fn call(toss: &Client, call: &Call, asked: &input::Payment) -> 
     };
     let error = match toss.confirm(&request, &call.effect_key, || call.may_send()).await {
         Ok(payment) => {
+            secrets.hold(&payment);
             let verdict = verdict::of_confirm(asked, &payment);
             if let ConfirmVerdict::Other(fault) | ConfirmVerdict::Stranger(fault) = verdict {
                 // Not our payment: whether ours was captured, only asking for it can tell.
                 tracing::error!(fault = fault.message, "Toss answered a confirm with another payment");
                 return from_inquiry(
-                    inquire(toss, call, asked).await,
+                    inquire(toss, secrets, call, asked).await,
                     fault.clone(),
                     CallResult::Unknown(fault),
                 );
@@ -49,12 +56,12 @@ pub(crate) async fn call(toss: &Client, call: &Call, asked: &input::Payment) -> 
             Class::Configuration => payments::own_trouble(fault),
             Class::ProbablyDone => {
                 let otherwise = CallResult::Unknown(fault.clone());
-                from_inquiry(inquire(toss, call, asked).await, fault, otherwise)
+                from_inquiry(inquire(toss, secrets, call, asked).await, fault, otherwise)
             }
             // Refused, by a code that is on no list: believed only if the payment does not say otherwise.
             Class::NeedsHuman | Class::Unlisted => {
                 let otherwise = CallResult::Declined(fault.clone());
-                from_inquiry(inquire(toss, call, asked).await, fault, otherwise)
+                from_inquiry(inquire(toss, secrets, call, asked).await, fault, otherwise)
             }
         },
     }
@@ -71,10 +78,18 @@ fn from_inquiry(inquiry: Inquiry, doubt: Fault, not_found: CallResult) -> CallRe
 }
 
 /// Asks whether the payment was captured.
-pub(crate) async fn inquire(toss: &Client, call: &Call, asked: &input::Payment) -> Inquiry {
+pub(crate) async fn inquire(
+    toss: &Client,
+    secrets: &Secrets,
+    call: &Call,
+    asked: &input::Payment,
+) -> Inquiry {
     match toss.payment(asked.payment_key.as_str()).await {
         Ok(None) => Inquiry::NotFound,
-        Ok(Some(payment)) => conclude(toss, call, asked, verdict::of_confirm(asked, &payment)).await,
+        Ok(Some(payment)) => {
+            secrets.hold(&payment);
+            conclude(toss, call, asked, verdict::of_confirm(asked, &payment)).await
+        }
         Err(error) => payments::not_found_out(&error),
     }
 }

@@ -13,6 +13,7 @@ pub mod payments;
 mod poll;
 pub mod refund;
 pub mod routes;
+mod secrets;
 pub mod store;
 pub mod toss;
 pub mod verdict;

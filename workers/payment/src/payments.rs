@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use sqlx::PgConnection;
 
+use crate::secrets::Secrets;
 use crate::toss::{Class, Client, TossError};
 use crate::{cancel, confirm, input, store};
 
@@ -16,12 +17,13 @@ use crate::{cancel, confirm, input, store};
 #[derive(Clone, Debug)]
 pub struct Payments {
     toss: Client,
+    secrets: Secrets,
 }
 
 impl Payments {
     /// A handler that calls the vendor through `toss`.
     pub fn new(toss: Client) -> Self {
-        Self { toss }
+        Self { toss, secrets: Secrets::default() }
     }
 }
 
@@ -29,7 +31,7 @@ impl Payments {
 impl External for Payments {
     async fn call(&self, call: &Call) -> CallResult {
         match (parse(call), call.command.direction) {
-            (Ok(asked), Direction::Execute) => confirm::call(&self.toss, call, &asked).await,
+            (Ok(asked), Direction::Execute) => confirm::call(&self.toss, &self.secrets, call, &asked).await,
             (Ok(asked), Direction::Compensate) => cancel::call(&self.toss, call, &asked).await,
             (Err(fault), _) => CallResult::Declined(fault),
         }
@@ -37,7 +39,9 @@ impl External for Payments {
 
     async fn inquire(&self, call: &Call) -> Inquiry {
         match (parse(call), call.command.direction) {
-            (Ok(asked), Direction::Execute) => confirm::inquire(&self.toss, call, &asked).await,
+            (Ok(asked), Direction::Execute) => {
+                confirm::inquire(&self.toss, &self.secrets, call, &asked).await
+            }
             (Ok(asked), Direction::Compensate) => cancel::inquire(&self.toss, call, &asked).await,
             // Another version may have understood it, and called.
             (Err(fault), _) => Inquiry::Unknown(fault),
@@ -48,7 +52,8 @@ impl External for Payments {
         let Ok(asked) = parse(call) else { return Ok(()) };
         match (call.command.direction, answer) {
             (Direction::Execute, Answer::Succeeded(output)) => {
-                store::confirmed(tx, &call.command, &asked, output_of(output.as_deref())?).await?;
+                let secret = self.secrets.take(&asked.payment_key);
+                store::confirmed(tx, &call.command, &asked, output_of(output.as_deref())?, secret).await?;
             }
             (Direction::Execute, Answer::Rejected(fault)) => {
                 store::refused(tx, &call.command, &asked, fault).await?;

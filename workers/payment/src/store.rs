@@ -3,6 +3,8 @@
 //! Functions take a connection; the caller owns begin and commit. What the vendor says always wins
 //! over what is here, and refunds are never taken back by an older answer.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use saga_protocol::Fault;
 use saga_worker::Command;
@@ -61,18 +63,21 @@ pub(crate) async fn confirmed(
     command: &Command,
     asked: &input::Payment,
     output: Confirmed,
+    secret: Option<String>,
 ) -> Result<(), sqlx::Error> {
     // The key may have been refused for an earlier round; a capture by another order is never overwritten.
     let recorded = sqlx::query(
         "insert into amends_payment.payment (payment_key, order_id, saga, step, amount, currency, captured_amount,
-             refunded_amount, status, method, receipt_url, approved_at, virtual_account, next_look_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, now() + make_interval(secs => $14))
+             refunded_amount, status, method, receipt_url, approved_at, virtual_account, secret, next_look_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
+             now() + make_interval(secs => $15))
          on conflict (payment_key) do update set
              saga = excluded.saga, step = excluded.step, amount = excluded.amount, status = excluded.status,
              captured_amount = excluded.captured_amount,
              refunded_amount = least(excluded.captured_amount, greatest(payment.refunded_amount, excluded.refunded_amount)),
              method = excluded.method, receipt_url = excluded.receipt_url, approved_at = excluded.approved_at,
              order_id = excluded.order_id, virtual_account = excluded.virtual_account,
+             secret = coalesce(excluded.secret, payment.secret),
              next_look_at = excluded.next_look_at, fault_code = null, fault_message = null, updated_at = now()
          where payment.order_id = excluded.order_id or payment.captured_amount = 0",
     )
@@ -89,6 +94,7 @@ pub(crate) async fn confirmed(
     .bind(output.receipt_url.as_deref().map(storable))
     .bind(instant(output.approved_at.as_deref()))
     .bind(asked.virtual_account)
+    .bind(secret.as_deref().map(storable))
     .bind(deposit::look::PAUSE_SECONDS)
     .execute(&mut *tx)
     .await?;
@@ -190,6 +196,55 @@ pub(crate) async fn follow(
     Ok(followed.map(|(saga, _)| saga))
 }
 
+/// What a row says, as far as the vendor can change it.
+#[derive(sqlx::FromRow)]
+pub(crate) struct Record {
+    payment_key: String,
+    pub(crate) order_id: String,
+    pub(crate) saga: Uuid,
+    status: String,
+    captured_amount: i64,
+    refunded_amount: i64,
+    approved_at: Option<DateTime<Utc>>,
+    secret: Option<String>,
+}
+
+impl Record {
+    /// Whether following this would leave the row as it is; see [`follow`].
+    pub(crate) fn says(&self, truth: &toss::Payment) -> bool {
+        let approved_at = instant(truth.approved_at.as_deref());
+        self.order_id == truth.order_id
+            && self.status == truth.status.as_str()
+            && self.captured_amount == truth.captured_amount()
+            && self.refunded_amount >= truth.refunded_amount()
+            && (approved_at.is_none() || approved_at == self.approved_at)
+    }
+
+    /// Whether this is the secret that the vendor has given us; not if we have none.
+    pub(crate) fn knows(&self, secret: Option<&str>) -> bool {
+        self.secret.is_some() && self.secret.as_deref() == secret
+    }
+}
+
+/// What is recorded under these keys.
+pub(crate) async fn records(
+    pool: &PgPool,
+    payment_keys: impl Iterator<Item = &str>,
+) -> Result<HashMap<String, Record>, sqlx::Error> {
+    let keys: Vec<String> = payment_keys.map(storable).collect();
+    if keys.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let records: Vec<Record> = sqlx::query_as(
+        "select payment_key, order_id, saga, status, captured_amount, refunded_amount, approved_at, secret
+         from amends_payment.payment where payment_key = any($1)",
+    )
+    .bind(keys)
+    .fetch_all(pool)
+    .await?;
+    Ok(records.into_iter().map(|it| (it.payment_key.clone(), it)).collect())
+}
+
 /// What was captured for an order, whatever was given back of it since; the oldest first.
 ///
 /// # Errors
@@ -231,7 +286,7 @@ pub async fn of_order(pool: &PgPool, order_id: &input::OrderId) -> Result<Vec<Pa
 }
 
 /// Text that Postgres takes: the vendor's words may hold anything that JSON can spell.
-fn storable(text: &str) -> String {
+pub(crate) fn storable(text: &str) -> String {
     text.chars().filter(|it| *it != '\0').take(1_000).collect()
 }
 

@@ -31,12 +31,12 @@ pub async fn run(pool: PgPool, toss: toss::Client, engine: Option<Engine>, shutd
     }
     let looking = async {
         while !shutdown.is_cancelled() {
-            poll::rest("open virtual accounts", look::pass(&pool, &toss).await, &shutdown).await;
+            poll::rest("open virtual accounts", look::pass(&pool, &toss).await, 1, &shutdown).await;
         }
     };
     let telling = async {
         while !shutdown.is_cancelled() {
-            poll::rest("deposits", tell::pass(&pool, engine.as_ref()).await, &shutdown).await;
+            poll::rest("deposits", tell::pass(&pool, engine.as_ref()).await, 1, &shutdown).await;
         }
     };
     // Neither waits for the other: an engine that does not answer keeps nobody from asking the vendor.

@@ -182,9 +182,9 @@ impl Payment {
         if captured { self.total_amount } else { 0 }
     }
 
-    /// Money that was given back.
+    /// Money that was given back. Webhooks claim whatever their sender likes, amounts that none can be among it.
     pub fn refunded_amount(&self) -> i64 {
-        (self.total_amount - self.balance_amount).clamp(0, self.captured_amount())
+        self.total_amount.saturating_sub(self.balance_amount).clamp(0, self.captured_amount().max(0))
     }
 }
 

@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::toss;
+
 /// What a webhook is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
@@ -40,6 +42,13 @@ struct Data {
     secret: Option<String>,
 }
 
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Claim {
+    event_type: String,
+    data: toss::Payment,
+}
+
 impl Notice {
     /// Reads a webhook's body; `None` when it is nothing that the vendor sends.
     pub fn read(body: &str) -> Option<Self> {
@@ -58,6 +67,12 @@ impl Notice {
             (Some(kind), _) => Some(Self::Other(kind.chars().take(80).collect())),
             (None, Some(_)) => None,
         }
+    }
+
+    /// The payment as a `PAYMENT_STATUS_CHANGED` shows it, if it shows one whole.
+    pub fn claim(body: &str) -> Option<toss::Payment> {
+        let claim: Claim = serde_json::from_str(body).ok()?;
+        (claim.event_type == "PAYMENT_STATUS_CHANGED").then_some(claim.data)
     }
 
     /// The secret that it carries.
@@ -96,5 +111,18 @@ mod tests {
         ] {
             assert_eq!(Notice::read(body), expected, "{body}");
         }
+    }
+
+    #[test]
+    fn only_a_whole_payment_is_a_claim() {
+        let claim = |kind: &str, data: &str| {
+            let body = format!(r#"{{"eventType":"{kind}","data":{{"paymentKey":"k","orderId":"o"{data}}}}}"#);
+            Notice::claim(&body).map(|it| (it.payment_key, it.total_amount))
+        };
+        let whole = r#","totalAmount":100,"balanceAmount":60,"new":1"#;
+        assert_eq!(claim("PAYMENT_STATUS_CHANGED", whole), Some(("k".to_owned(), 100)));
+        assert_eq!(claim("PAYMENT_STATUS_CHANGED", r#","totalAmount":100"#), None);
+        assert_eq!(claim("DEPOSIT_CALLBACK", whole), None);
+        assert_eq!(Notice::claim(r#"{"orderId":"order-1","secret":"s","status":"DONE"}"#), None);
     }
 }

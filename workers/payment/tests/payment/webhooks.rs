@@ -1,11 +1,13 @@
 //! Webhooks over real HTTP: kept first, believed never, followed by what the vendor says when asked.
 //! And the read API beside them.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 
+use futures::future::join_all;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use sqlx::{PgPool, Row};
+use sqlx::{AssertSqlSafe, PgPool, Row};
 use test_support::eventually;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -61,6 +63,30 @@ impl Site {
         request.send().await.unwrap().status()
     }
 
+    /// The newest webhook that the vendor itself has sent, once it is kept.
+    async fn newest(&self, status: &str) -> Value {
+        let newest = "select body from amends_payment.webhook where body::jsonb -> 'data' ->> 'status' = $1
+            order by received_at desc limit 1";
+        let mut body = None;
+        eventually("the vendor's webhook", 20_000, async || {
+            let kept = sqlx::query_scalar(newest).bind(status).fetch_optional(&self.shop.pool);
+            body = kept.await.unwrap().map(|it: String| serde_json::from_str(&it).unwrap());
+            body.is_some()
+        })
+        .await;
+        body.unwrap()
+    }
+
+    async fn cancel(&self, input: &Value, amount: i64) {
+        let by_hand = CancelRequest {
+            cancel_reason: "by hand".to_owned(),
+            cancel_amount: Some(amount),
+            ..CancelRequest::default()
+        };
+        let key = input["payment_key"].as_str().unwrap();
+        self.shop.toss.client.cancel(key, &by_hand, &order(), || true).await.unwrap();
+    }
+
     async fn get(&self, path: &str) -> (u16, Value) {
         let answer = self.http.get(format!("{}{path}", self.base)).send().await.unwrap();
         (answer.status().as_u16(), answer.json().await.unwrap())
@@ -94,6 +120,21 @@ async fn outcome(pool: &PgPool, id: &str) -> Option<String> {
         .unwrap()
 }
 
+/// From now on the database refuses what the condition is true for, as it does what breaks a constraint.
+async fn refuse(pool: &PgPool, table: &str, condition: &str) {
+    for statement in [
+        "create or replace function refuse() returns trigger language plpgsql as
+         $$ begin raise exception 'refused' using errcode = 'check_violation'; end $$"
+            .to_owned(),
+        format!(
+            "create trigger refuse before insert or update on amends_payment.{table}
+             for each row when ({condition}) execute function refuse()"
+        ),
+    ] {
+        sqlx::query(AssertSqlSafe(statement)).execute(pool).await.unwrap();
+    }
+}
+
 async fn count(pool: &PgPool) -> i64 {
     sqlx::query_scalar("select count(*) from amends_payment.webhook").fetch_one(pool).await.unwrap()
 }
@@ -104,12 +145,7 @@ async fn what_somebody_cancels_at_the_vendor_reaches_the_shops_record() {
     let _looking = site.look();
     let input = site.paid("ok").await;
     let payment_key = input["payment_key"].as_str().unwrap();
-    let by_hand = CancelRequest {
-        cancel_reason: "by hand".to_owned(),
-        cancel_amount: Some(40),
-        ..CancelRequest::default()
-    };
-    site.shop.toss.client.cancel(payment_key, &by_hand, "hand", || true).await.unwrap();
+    site.cancel(&input, 40).await;
     eventually("the record follows", 20_000, async || {
         let row = site.shop.row(&input).await.unwrap();
         (row.refunded_amount, row.status.as_str()) == (40, "PARTIAL_CANCELED")
@@ -126,6 +162,86 @@ async fn what_somebody_cancels_at_the_vendor_reaches_the_shops_record() {
         applied.fetch_one(&site.shop.pool).await.unwrap().get::<i64, _>(0) == 2
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_tells_what_is_recorded_asks_nobody() {
+    let site = Site::open().await;
+    let (execute, undo) = commands(&input(&key("ok"), &order(), 100));
+    let (_, output) = site.shop.settle(&execute).await;
+    assert!(output.get("secret").is_none(), "{output}");
+    site.newest("DONE").await;
+    site.shop.toss.refuse("inquire", "COMMON_ERROR").await;
+    site.look_now().await;
+    site.shop.settle(&undo).await;
+    site.newest("CANCELED").await;
+    site.look_now().await;
+    let applied: i64 = sqlx::query_scalar(
+        "select count(*) from amends_payment.webhook where outcome = 'applied' and saga = $1 and payment_key = $2",
+    )
+    .bind(execute.saga.0)
+    .bind(output["payment_key"].as_str().unwrap())
+    .fetch_one(&site.shop.pool)
+    .await
+    .unwrap();
+    assert_eq!(applied, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_tells_more_or_is_not_known_to_be_the_vendors_is_asked_about() {
+    let site = Site::open().await;
+    let input = site.paid("ok").await;
+    let told = site.newest("DONE").await;
+    site.look_now().await;
+    let but = |changes: &[(&str, Value)]| {
+        let mut told = told.clone();
+        for (name, value) in changes {
+            told["data"][name] = value.clone();
+        }
+        told.to_string()
+    };
+    let cases = [
+        ("secret", but(&[("secret", json!("guess"))])),
+        ("no secret", but(&[("secret", Value::Null)])),
+        ("status", but(&[("status", json!("CANCELED"))])),
+        ("new status", but(&[("status", json!("TOMORROW"))])),
+        ("balance", but(&[("balanceAmount", json!(60))])),
+        ("no balance", but(&[("balanceAmount", Value::Null)])),
+        ("below nothing", but(&[("totalAmount", json!(-1))])),
+        ("beyond", but(&[("balanceAmount", json!(i64::MIN))])),
+        ("instant", but(&[("approvedAt", json!("2020-01-01T00:00:00+09:00"))])),
+        ("order", but(&[("orderId", json!("claimed"))])),
+    ];
+    site.shop.toss.refuse("inquire", "COMMON_ERROR").await;
+    for (id, body) in &cases {
+        assert_eq!(site.send(Some(id), body).await, 200);
+    }
+    site.look_now().await;
+    for (id, _) in &cases {
+        assert_eq!(outcome(&site.shop.pool, id).await, None, "{id}");
+    }
+    site.shop.toss.clear_faults().await;
+    site.look_now().await;
+    for (id, _) in &cases {
+        let expected = if id.contains("secret") { "forged" } else { "applied" };
+        assert_eq!(outcome(&site.shop.pool, id).await.as_deref(), Some(expected), "{id}");
+    }
+    // The status stays, and the money does not.
+    for (amount, refunded) in [(40, 40), (30, 70)] {
+        site.cancel(&input, amount).await;
+        eventually("the record follows", 20_000, async || {
+            site.look_now().await;
+            site.shop.row(&input).await.unwrap().refunded_amount == refunded
+        })
+        .await;
+    }
+    // A row of before secrets were kept.
+    sqlx::query("update amends_payment.payment set secret = null").execute(&site.shop.pool).await.unwrap();
+    let told = site.newest("PARTIAL_CANCELED").await.to_string();
+    site.shop.toss.refuse("inquire", "COMMON_ERROR").await;
+    assert_eq!(site.send(Some("unknown"), &told).await, 200);
+    site.look_now().await;
+    assert_eq!(outcome(&site.shop.pool, "unknown").await, None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -212,6 +328,142 @@ async fn a_webhook_is_answered_while_the_vendor_cannot_be_asked_and_looked_into_
     site.shop.toss.clear_faults().await;
     site.look_now().await;
     assert_eq!(outcome(&site.shop.pool, "t1").await.as_deref(), Some("applied"));
+}
+
+/// Webhooks about two payments that were given back at the vendor's, and a forged one between them: `bad` is refused.
+async fn refused_among_others(table: &str, refused: impl Fn(&Value) -> String) {
+    let site = Site::open().await;
+    let (bad, good) = (site.paid("ok").await, site.paid("ok").await);
+    refuse(&site.shop.pool, table, &refused(&bad)).await;
+    assert_eq!(site.send(Some("forged"), &changed(&good["payment_key"], "guess", "DONE")).await, 200);
+    for (id, input) in [("bad", &bad), ("good", &good)] {
+        site.cancel(input, 100).await;
+        let body = changed(&input["payment_key"], &site.secret(input).await, "CANCELED");
+        assert_eq!(site.send(Some(id), &body).await, 200);
+    }
+    site.look_now().await;
+    let refunded = async |input: &Value| site.shop.row(input).await.unwrap().refunded_amount;
+    for (id, expected) in [("bad", None), ("good", Some("applied")), ("forged", Some("forged"))] {
+        assert_eq!(outcome(&site.shop.pool, id).await.as_deref(), expected, "{id}");
+    }
+    assert_eq!((refunded(&bad).await, refunded(&good).await), (0, 100), "followed and finished, or neither");
+    let why: Option<String> =
+        sqlx::query_scalar("select detail from amends_payment.webhook where transmission_id = 'bad'")
+            .fetch_one(&site.shop.pool)
+            .await
+            .unwrap();
+    assert!(why.as_ref().is_some_and(|it| it.contains("refused")), "{why:?}");
+    sqlx::query("drop function refuse cascade").execute(&site.shop.pool).await.unwrap();
+    site.look_now().await;
+    assert_eq!(outcome(&site.shop.pool, "bad").await.as_deref(), Some("applied"));
+    assert_eq!(refunded(&bad).await, 100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_cannot_be_followed_holds_up_no_other() {
+    refused_among_others("payment", |bad| {
+        format!("new.payment_key = '{}'", bad["payment_key"].as_str().unwrap())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_cannot_be_finished_is_not_followed_and_holds_up_no_other() {
+    refused_among_others("webhook", |bad| {
+        format!("new.outcome = 'applied' and new.payment_key = '{}'", bad["payment_key"].as_str().unwrap())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn webhooks_are_finished_one_by_one_when_they_cannot_be_together() {
+    let site = Site::open().await;
+    let input = site.paid("ok").await;
+    let body = changed(&input["payment_key"], &site.secret(&input).await, "DONE");
+    for id in ["bad", "good"] {
+        assert_eq!(site.send(Some(id), &body).await, 200);
+    }
+    refuse(&site.shop.pool, "webhook", "new.transmission_id = 'bad' and new.outcome = 'applied'").await;
+    site.look_now().await;
+    assert_eq!(outcome(&site.shop.pool, "good").await.as_deref(), Some("applied"));
+    assert_eq!(outcome(&site.shop.pool, "bad").await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_whose_payment_cannot_be_asked_for_holds_up_no_other() {
+    let site = Site::open().await;
+    let (silent, good) = (site.paid("ok").await, site.paid("ok").await);
+    for (id, input) in [("silent", &silent), ("good", &good)] {
+        let body = changed(&input["payment_key"], &site.secret(input).await, "DONE");
+        assert_eq!(site.send(Some(id), &body).await, 200);
+    }
+    let fault = json!({ "lost": "request", "hang": true });
+    let rule = json!({ "payment_key": silent["payment_key"], "operation": "inquire", "fault": fault });
+    site.shop.toss.fault(rule).await;
+    let good_is_finished = eventually("the good one is finished", 20_000, async || {
+        outcome(&site.shop.pool, "good").await.as_deref() == Some("applied")
+    });
+    tokio::select! {
+        () = site.look_now() => panic!("the pass has not heard of the silent one"),
+        () = good_is_finished => {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_recorded_already_is_not_written_again() {
+    let site = Site::open().await;
+    let input = site.paid("ok").await;
+    let before = site.shop.row(&input).await.unwrap();
+    let body = changed(&input["payment_key"], &site.secret(&input).await, "DONE");
+    assert_eq!(site.send(Some("t1"), &body).await, 200);
+    site.look_now().await;
+    assert_eq!(outcome(&site.shop.pool, "t1").await.as_deref(), Some("applied"));
+    assert_eq!(site.shop.row(&input).await.unwrap(), before);
+}
+
+/// Delivers these at once: whoever comes first waits for a lock, and the others for it.
+async fn deliver_together(site: &Site, ids: impl Iterator<Item = String>) -> Vec<(String, StatusCode)> {
+    let mut lock = site.shop.pool.begin().await.unwrap();
+    sqlx::query("lock table amends_payment.webhook in exclusive mode").execute(&mut *lock).await.unwrap();
+    let body = r#"{"orderId":"order-1","secret":"s"}"#;
+    let sending = ids.map(async |id| (site.send(Some(&id), body).await, id));
+    let releasing = async {
+        eventually("somebody waits", 20_000, async || {
+            let waiting = "select count(*) from pg_locks where not granted and relation = 'amends_payment.webhook'::regclass";
+            sqlx::query_scalar(waiting).fetch_one(&site.shop.pool).await.is_ok_and(|count: i64| count > 0)
+        })
+        .await;
+        lock.commit().await.unwrap();
+    };
+    let (answers, ()) = tokio::join!(join_all(sending), releasing);
+    answers.into_iter().map(|(status, id)| (id, status)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deliveries_that_come_together_are_kept_together_each_once() {
+    let site = Site::open().await;
+    for (id, status) in deliver_together(&site, (0..60).map(|it| format!("t{}", it % 20))).await {
+        assert_eq!(status, 200, "{id}");
+    }
+    let kept: Vec<(i32, String)> =
+        sqlx::query_as("select deliveries, xmin::text from amends_payment.webhook")
+            .fetch_all(&site.shop.pool)
+            .await
+            .unwrap();
+    assert_eq!(kept.len(), 20);
+    assert!(kept.iter().all(|(deliveries, _)| *deliveries == 3), "{kept:?}");
+    let commits: HashSet<&String> = kept.iter().map(|(_, transaction)| transaction).collect();
+    assert!(commits.len() < 20, "{kept:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_that_cannot_be_kept_holds_up_no_other() {
+    let site = Site::open().await;
+    refuse(&site.shop.pool, "webhook", "new.transmission_id = 't7'").await;
+    for (id, status) in deliver_together(&site, (0..20).map(|it| format!("t{it}"))).await {
+        assert_eq!(status, if id == "t7" { 503 } else { 200 }, "{id}");
+    }
+    assert_eq!(count(&site.shop.pool).await, 19);
 }
 
 #[tokio::test(flavor = "multi_thread")]
