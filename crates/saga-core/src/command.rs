@@ -118,25 +118,47 @@ pub fn input_of(
     payloads: &Payloads,
     at: CellRef,
 ) -> Result<Arc<Value>, BuildError> {
-    let cell = state.cell(at.step, at.item).ok_or(BuildError::NoTrack)?;
-    // An operator may have edited the input of the compensation alone.
-    let edited =
-        cell.undo.as_ref().filter(|undo| at.direction == Direction::Compensate && undo.input.is_some());
-    let track = edited.unwrap_or(&cell.execute);
-    if let Some(revision) = track.input {
-        return payloads
-            .inputs
-            .get(&(revision, at.input_key()))
-            .cloned()
-            .ok_or(BuildError::NoPayload(revision));
+    if let Some(kept) = kept_input(state, payloads, at)? {
+        return Ok(Arc::clone(kept));
     }
     let step = definition.step(at.step).ok_or(BuildError::NoTrack)?;
     Ok(resolve(&step.input, definition, saga, state, payloads, None)?)
 }
 
+/// The same, spelled.
+fn spelled_input(
+    definition: &Definition,
+    saga: SagaId,
+    state: &State,
+    payloads: &Payloads,
+    at: CellRef,
+) -> Result<Input, BuildError> {
+    if let Some(kept) = kept_input(state, payloads, at)? {
+        return Ok(Input::of(kept));
+    }
+    let step = definition.step(at.step).ok_or(BuildError::NoTrack)?;
+    let spelled = with_scope(definition, saga, state, payloads, None, |scope| step.input.spell(scope));
+    Ok(Input(spelled?))
+}
+
+/// The input of a track's round that stands in a history row, if it does.
+fn kept_input<'p>(
+    state: &State,
+    payloads: &'p Payloads,
+    at: CellRef,
+) -> Result<Option<&'p Arc<Value>>, BuildError> {
+    let cell = state.cell(at.step, at.item).ok_or(BuildError::NoTrack)?;
+    // An operator may have edited the input of the compensation alone.
+    let edited =
+        cell.undo.as_ref().filter(|undo| at.direction == Direction::Compensate && undo.input.is_some());
+    let Some(revision) = edited.unwrap_or(&cell.execute).input else { return Ok(None) };
+    let kept = payloads.inputs.get(&(revision, at.input_key()));
+    kept.map(Some).ok_or(BuildError::NoPayload(revision))
+}
+
 /// A round's input, as its commands carry it.
 #[derive(Clone, Debug)]
-pub struct Input(Box<RawValue>);
+pub struct Input(pub(crate) Box<RawValue>);
 
 impl Input {
     /// Spells it.
@@ -173,12 +195,13 @@ pub fn build(
     payloads: &Payloads,
     at: CellRef,
 ) -> Result<Command, BuildError> {
-    let track = state.track(at).ok_or(BuildError::NoTrack)?;
-    let input = Input::of(&*input_of(definition, saga, state, payloads, at)?);
-    if track.input_hash.is_some_and(|hash| hash != input.hash()) {
-        return Err(BuildError::OtherInput);
-    }
-    build_with(definition, saga, state, payloads, at, input)
+    assemble(definition, saga, state, payloads, at, |track| {
+        let input = spelled_input(definition, saga, state, payloads, at)?;
+        match track.input_hash {
+            Some(hash) if hash != input.hash() => Err(BuildError::OtherInput),
+            _ => Ok(input),
+        }
+    })
 }
 
 /// The same, with the input that the transition has just resolved.
@@ -191,7 +214,18 @@ pub fn build_with(
     state: &State,
     payloads: &Payloads,
     at: CellRef,
-    Input(input): Input,
+    input: Input,
+) -> Result<Command, BuildError> {
+    assemble(definition, saga, state, payloads, at, |_| Ok(input))
+}
+
+fn assemble(
+    definition: &Definition,
+    saga: SagaId,
+    state: &State,
+    payloads: &Payloads,
+    at: CellRef,
+    input: impl FnOnce(&Track) -> Result<Input, BuildError>,
 ) -> Result<Command, BuildError> {
     let cell = state.cell(at.step, at.item).ok_or(BuildError::NoTrack)?;
     let track = state.track(at).ok_or(BuildError::NoTrack)?;
@@ -204,6 +238,7 @@ pub fn build_with(
     let (Some(first_sent_at), Some(sent_at)) = (track.first_sent_at, track.sent_at) else {
         return Err(BuildError::NeverSent);
     };
+    let Input(input) = input(track)?;
     let undoes = (at.direction == Direction::Compensate)
         .then(|| Undoes { round: cell.execute.round, succeeded: cell.execute.run == Run::Succeeded });
     let output = undoes.and(cell.execute.output).map(|revision| {

@@ -123,7 +123,10 @@ fn what_is_read_is_known() {
 fn templates_keep_types_and_interpolate() {
     let resolve = |value: Value| {
         let template = Template::parse(&value).unwrap();
-        with_scope(|scope| template.resolve(scope)).map(Arc::unwrap_or_clone)
+        let spelled = with_scope(|scope| template.spell(scope)).map(|spelled| spelled.get().to_owned());
+        let resolved = with_scope(|scope| template.resolve(scope)).map(Arc::unwrap_or_clone);
+        assert_eq!(spelled, resolved.clone().map(|value| value.to_string()));
+        resolved
     };
     let filled = resolve(json!({
         "whole": "${input.items[0]}", "number": "${input.total}", "text": "no. ${input.total}/${ input.order_id }!",
@@ -445,6 +448,21 @@ proptest! {
                 expression.resolve(&scope)
             };
             prop_assert_eq!(run(), run());
+        }
+    }
+
+    #[test]
+    fn a_template_is_spelled_as_what_it_resolves_to(text in some_cel(), literal in some_json(), input in some_json()) {
+        let path = if input.is_object() { "input.a" } else { "input" };
+        let value = json!({
+            "path": format!("${{{path}}}"), "computed": format!("${{{text}}}"), "text": format!("it is ${{{text}}}!"),
+            "list": [escape(&literal), "${saga.id}", {"\"key\" ${": "${item[1]}"}],
+        });
+        if let Ok(template) = Template::parse(&value) {
+            let item = Some((0, Arc::new(json!([1, "a\u{7}\""]))));
+            let scope = Scope { input: &input, steps: &|_| None, item, saga: SagaId(uuid::Uuid::nil()) };
+            let resolved = template.resolve(&scope).map(|value| value.to_string());
+            prop_assert_eq!(template.spell(&scope).map(|spelled| spelled.get().to_owned()), resolved);
         }
     }
 

@@ -182,6 +182,14 @@ impl Expression {
         }
     }
 
+    /// Its value where it lies, when it is a path into the input.
+    pub(super) fn within<'v>(&self, scope: &Scope<'v>) -> Option<&'v Value> {
+        match &self.kind {
+            Kind::Plain(Read::Input(path)) => path.follow(scope.input),
+            _ => None,
+        }
+    }
+
     /// Its value as a yes or no.
     ///
     /// # Errors

@@ -3,8 +3,11 @@
 //! A string that is one expression keeps the expression's type; expressions within a longer string are
 //! interpolated; `$${` stands for `${`.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::expression::{EvalError, Expression, ExpressionError, Read, Scope, end_of, kind_of, whole};
@@ -65,6 +68,16 @@ impl Template {
             Node::Whole(expression) => expression.resolve(scope),
             node => fill(node, scope).map(Arc::new),
         }
+    }
+
+    /// The same value, spelled. What a path leads to is not copied on the way.
+    ///
+    /// # Errors
+    /// At the first expression without a value.
+    pub fn spell(&self, scope: &Scope<'_>) -> Result<Box<RawValue>, EvalError> {
+        let failed = RefCell::new(None);
+        let spelled = serde_json::value::to_raw_value(&Filled { node: &self.0, scope, failed: &failed });
+        spelled.map_err(|_| failed.into_inner().expect("JSON in memory fails only for want of a value"))
     }
 
     /// Whether it holds only literals and plain paths into what is held anyway, so that its value can always be
@@ -174,16 +187,7 @@ fn fill(node: &Node, scope: &Scope<'_>) -> Result<Value, EvalError> {
     match node {
         Node::Literal(value) => Ok(Value::clone(value)),
         Node::Whole(expression) => Ok(Arc::unwrap_or_clone(expression.resolve(scope)?)),
-        Node::Text(pieces) => {
-            let mut text = String::new();
-            for piece in pieces {
-                match piece {
-                    Piece::Literal(literal) => text.push_str(literal),
-                    Piece::Expression(expression) => interpolate(expression, scope, &mut text)?,
-                }
-            }
-            Ok(Value::String(text))
-        }
+        Node::Text(pieces) => text_of(pieces, scope).map(Value::String),
         Node::List(nodes) => {
             nodes.iter().map(|node| fill(node, scope)).collect::<Result<_, _>>().map(Value::Array)
         }
@@ -192,6 +196,52 @@ fn fill(node: &Node, scope: &Scope<'_>) -> Result<Value, EvalError> {
             filled.collect::<Result<Map<_, _>, EvalError>>().map(Value::Object)
         }
     }
+}
+
+/// A node as it is filled in while it is spelled.
+struct Filled<'a> {
+    node: &'a Node,
+    scope: &'a Scope<'a>,
+    /// Why it has no value; the serializer's own errors carry nothing but text.
+    failed: &'a RefCell<Option<EvalError>>,
+}
+
+impl Filled<'_> {
+    fn check<T, E: serde::ser::Error>(&self, value: Result<T, EvalError>) -> Result<T, E> {
+        value.map_err(|error| {
+            self.failed.replace(Some(error));
+            E::custom("there is no value")
+        })
+    }
+}
+
+impl Serialize for Filled<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let below = |node| Filled { node, ..*self };
+        match self.node {
+            Node::Literal(value) => value.serialize(serializer),
+            Node::Whole(expression) => match expression.within(self.scope) {
+                Some(value) => value.serialize(serializer),
+                None => self.check(expression.resolve(self.scope))?.serialize(serializer),
+            },
+            Node::Text(pieces) => self.check(text_of(pieces, self.scope))?.serialize(serializer),
+            Node::List(nodes) => serializer.collect_seq(nodes.iter().map(below)),
+            Node::Object(members) => {
+                serializer.collect_map(members.iter().map(|(key, node)| (key, below(node))))
+            }
+        }
+    }
+}
+
+fn text_of(pieces: &[Piece], scope: &Scope<'_>) -> Result<String, EvalError> {
+    let mut text = String::new();
+    for piece in pieces {
+        match piece {
+            Piece::Literal(literal) => text.push_str(literal),
+            Piece::Expression(expression) => interpolate(expression, scope, &mut text)?,
+        }
+    }
+    Ok(text)
 }
 
 fn interpolate(expression: &Expression, scope: &Scope<'_>, text: &mut String) -> Result<(), EvalError> {

@@ -21,6 +21,12 @@ impl Draft<'_> {
         self.scoped(item, |scope| template.resolve(scope)).map_err(|error| BadExpression(error.to_string()))
     }
 
+    /// The same value, spelled.
+    pub(super) fn spell(&self, template: &Template, item: Item) -> Result<command::Input, BadExpression> {
+        let spelled = self.scoped(item, |scope| template.spell(scope));
+        spelled.map(command::Input).map_err(|error| BadExpression(error.to_string()))
+    }
+
     pub(super) fn truth(&self, expression: &Expression) -> Result<bool, BadExpression> {
         self.scoped(None, |scope| expression.truth(scope)).map_err(|error| BadExpression(error.to_string()))
     }

@@ -32,10 +32,13 @@ pub(super) enum Plan {
 }
 
 /// A round's input.
-pub(super) struct Input {
-    value: Arc<Value>,
-    /// It cannot be resolved again from what is held anyway.
-    keep: bool,
+pub(super) enum Input {
+    /// It can be resolved again from what is held anyway.
+    Plain(command::Input),
+    /// It cannot: the history row keeps it.
+    Kept(Arc<Value>),
+    /// A wait has none.
+    None,
 }
 
 /// Decides what a step does with the data at hand.
@@ -46,11 +49,13 @@ pub(super) fn plan(draft: &Draft<'_>, step: &Step) -> Result<Plan, BadExpression
         return Ok(Plan::Skip);
     }
     let input = |item| {
-        let value = match step.work {
-            Work::Action { .. } | Work::Child { .. } => draft.resolve(&step.input, item)?,
-            Work::Sleep { .. } | Work::Signal { .. } => Arc::new(Value::Null),
-        };
-        Ok(Input { value, keep: !step.input.is_plain() })
+        Ok(match step.work {
+            Work::Action { .. } | Work::Child { .. } if step.input.is_plain() => {
+                Input::Plain(draft.spell(&step.input, item)?)
+            }
+            Work::Action { .. } | Work::Child { .. } => Input::Kept(draft.resolve(&step.input, item)?),
+            Work::Sleep { .. } | Work::Signal { .. } => Input::None,
+        })
     };
     let Some(foreach) = &step.foreach else { return input(None).map(Plan::One) };
     let items = draft.list(foreach)?;
@@ -90,17 +95,24 @@ pub(super) fn touch(draft: &mut Draft<'_>, ix: StepIx, run: Run) {
 
 /// Begins a step with an input that an operator wrote.
 pub(super) fn begin_edited(draft: &mut Draft<'_>, ix: StepIx, value: Arc<Value>) -> Result<(), Illegal> {
-    begin(draft, ix, None, Input { value, keep: true })
+    begin(draft, ix, None, Input::Kept(value))
 }
 
 fn begin(draft: &mut Draft<'_>, ix: StepIx, item: Option<u32>, input: Input) -> Result<(), Illegal> {
     let at = CellRef { step: ix, item, direction: Direction::Execute };
     let mut execute = Track::held(1);
-    if matches!(draft.step(ix)?.work, Work::Action { .. } | Work::Child { .. }) {
-        let text = command::Input::of(&input.value);
-        execute.input_hash = Some(text.hash());
-        draft.resolved(at, text);
-        execute.input = input.keep.then(|| draft.keep_input(at, input.value));
+    let spelled = match input {
+        Input::None => None,
+        Input::Plain(spelled) => Some(spelled),
+        Input::Kept(value) => {
+            let spelled = command::Input::of(&value);
+            execute.input = Some(draft.keep_input(at, value));
+            Some(spelled)
+        }
+    };
+    if let Some(spelled) = spelled {
+        execute.input_hash = Some(spelled.hash());
+        draft.resolved(at, spelled);
     }
     draft.insert(Cell { step: ix, item, execute, undo: None });
     open_round(draft, at)
