@@ -228,7 +228,7 @@ impl Record {
 
 /// What is recorded under these keys.
 pub(crate) async fn records(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     payment_keys: impl Iterator<Item = &str>,
 ) -> Result<HashMap<String, Record>, sqlx::Error> {
     let keys: Vec<String> = payment_keys.map(storable).collect();
@@ -240,7 +240,7 @@ pub(crate) async fn records(
          from amends_payment.payment where payment_key = any($1)",
     )
     .bind(keys)
-    .fetch_all(pool)
+    .fetch_all(connection)
     .await?;
     Ok(records.into_iter().map(|it| (it.payment_key.clone(), it)).collect())
 }

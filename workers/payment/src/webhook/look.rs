@@ -96,9 +96,7 @@ pub async fn run(pool: PgPool, toss: Client, shutdown: CancellationToken) {
 /// # Errors
 /// When the database does not answer.
 pub async fn pass(pool: &PgPool, toss: &Client) -> Result<usize, sqlx::Error> {
-    let taken = take(pool).await?;
-    let count = taken.len();
-    let open = finish_known(pool, taken).await?;
+    let (count, open) = take(pool).await?;
     let asked = stream::iter(open).map(async |kept| (ask(toss, &kept).await, kept));
     let mut asked = pin!(asked.buffer_unordered(AT_ONCE));
     while !asked.is_terminated() {
@@ -108,32 +106,68 @@ pub async fn pass(pool: &PgPool, toss: &Client) -> Result<usize, sqlx::Error> {
     Ok(count)
 }
 
-async fn take(pool: &PgPool) -> Result<Vec<Kept>, sqlx::Error> {
-    sqlx::query_as(
-        "update amends_payment.webhook set tries = tries + 1,
-             next_try_at = now() + make_interval(secs => least($2 * 2 ^ tries, 3600))
-         where transmission_id in (
-             select transmission_id from amends_payment.webhook
-             where outcome is null and next_try_at <= now()
-             order by next_try_at limit $1 for update skip locked)
-         returning transmission_id, body, tries",
+/// Finishes what is due and tells nothing new, and leases the others; answers how many were due, and the leased ones.
+async fn take(pool: &PgPool) -> Result<(usize, Vec<Kept>), sqlx::Error> {
+    let mut tx = pool.begin().await?;
+    let due: Vec<Kept> = sqlx::query_as(
+        "select transmission_id, body, tries + 1 as tries from amends_payment.webhook
+         where outcome is null and next_try_at <= now()
+         order by next_try_at limit $1 for update skip locked",
     )
     .bind(i64::try_from(TAKEN_MAX).expect("a small number"))
-    .bind(LEASE_SECONDS)
-    .fetch_all(pool)
-    .await
+    .fetch_all(&mut *tx)
+    .await?;
+    let count = due.len();
+    let (known, open) = known(&mut tx, due).await?;
+    lease(&mut tx, open.iter().map(|it| it.transmission_id.as_str())).await?;
+    match finish(&mut tx, &known).await {
+        Ok(()) => {
+            tx.commit().await?;
+            known.iter().for_each(tell);
+        }
+        Err(error) if is_of_data(&error) => {
+            tx.rollback().await?;
+            let all =
+                open.iter().map(|it| &it.transmission_id).chain(known.iter().map(|it| &it.transmission_id));
+            lease(&mut *pool.acquire().await?, all.map(String::as_str)).await?;
+            finish_all(pool, &known).await?;
+        }
+        Err(error) => return Err(error),
+    }
+    Ok((count, open))
 }
 
-/// Finishes what tells nothing new, and answers the others.
+async fn lease(connection: &mut PgConnection, ids: impl Iterator<Item = &str>) -> Result<(), sqlx::Error> {
+    let mut ids: Vec<&str> = ids.collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    ids.sort_unstable();
+    sqlx::query(
+        "update amends_payment.webhook as webhook set tries = tries + 1,
+             next_try_at = now() + make_interval(secs => least($2 * 2 ^ tries, 3600))
+         from unnest($1::text[]) as it (transmission_id) where webhook.transmission_id = it.transmission_id",
+    )
+    .bind(ids)
+    .bind(LEASE_SECONDS)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Tells what says nothing new from the others.
 ///
 /// The vendor wants to be asked before a webhook is acted on. Where the payment's row, which follows the vendor's
 /// answers to us, says the same already, there is nothing to act on, whoever has sent it; a later change has a webhook
 /// of its own. Without the secret of those answers it may be forged, which the vendor is asked to tell, as it is about
 /// a status that we do not know.
-async fn finish_known(pool: &PgPool, taken: Vec<Kept>) -> Result<Vec<Kept>, sqlx::Error> {
-    let claimed: Vec<_> = taken.into_iter().map(|kept| (Notice::claim(&kept.body), kept)).collect();
+async fn known(
+    connection: &mut PgConnection,
+    due: Vec<Kept>,
+) -> Result<(Vec<Ended>, Vec<Kept>), sqlx::Error> {
+    let claimed: Vec<_> = due.into_iter().map(|kept| (Notice::claim(&kept.body), kept)).collect();
     let keys = claimed.iter().filter_map(|(claim, _)| Some(claim.as_ref()?.payment_key.as_str()));
-    let records = store::records(pool, keys).await?;
+    let records = store::records(connection, keys).await?;
     let (mut known, mut open) = (Vec::new(), Vec::new());
     for (claim, kept) in claimed {
         let told = claim.as_ref().and_then(|claim| {
@@ -146,8 +180,7 @@ async fn finish_known(pool: &PgPool, taken: Vec<Kept>) -> Result<Vec<Kept>, sqlx
             None => open.push(kept),
         }
     }
-    finish_all(pool, &known).await?;
-    Ok(open)
+    Ok((known, open))
 }
 
 async fn ask(toss: &Client, kept: &Kept) -> Found {
@@ -178,7 +211,9 @@ async fn settle(pool: &PgPool, answered: Vec<(Found, Kept)>) -> Result<(), sqlx:
         Found::Truth(truth) => Some(truth),
         Found::End(_) => None,
     });
-    let records = store::records(pool, truths.map(|it| it.payment_key.as_str())).await?;
+    let mut connection = pool.acquire().await?;
+    let records = store::records(&mut connection, truths.map(|it| it.payment_key.as_str())).await?;
+    drop(connection);
     let (mut ended, mut changed) = (Vec::new(), Vec::new());
     for (found, kept) in answered {
         match found {
@@ -260,6 +295,9 @@ async fn finish(connection: &mut PgConnection, ended: &[Ended]) -> Result<(), sq
     }
     let (mut ids, mut names, mut details) = (Vec::new(), Vec::new(), Vec::new());
     let (mut keys, mut orders, mut sagas) = (Vec::new(), Vec::new(), Vec::new());
+    // Locked in the order in which repeats are counted.
+    let mut ended: Vec<&Ended> = ended.iter().collect();
+    ended.sort_unstable_by_key(|it| &it.transmission_id);
     for Ended { transmission_id, outcome } in ended {
         let (payment_key, order_id, saga) = outcome.payment();
         ids.push(transmission_id.as_str());
@@ -269,19 +307,19 @@ async fn finish(connection: &mut PgConnection, ended: &[Ended]) -> Result<(), sq
         orders.push(order_id.map(store::storable));
         sagas.push(saga);
     }
-    // Locked in the order in which repeats are counted.
+    // Whether they are open is asked of what was found by their keys: the index of what is open is full of what was.
     sqlx::query(
-        "with it as (
-             select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::uuid[])
-                 as it (transmission_id, outcome, detail, payment_key, order_id, saga)),
-         open as (
-             select transmission_id from amends_payment.webhook
-             where transmission_id = any($1) and outcome is null
-             order by transmission_id collate \"C\" for update)
+        "with it as materialized (
+             select it.*, webhook.outcome as before
+             from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::uuid[])
+                 as it (transmission_id, outcome, detail, payment_key, order_id, saga)
+             cross join lateral (
+                 select outcome from amends_payment.webhook
+                 where webhook.transmission_id = it.transmission_id for update) as webhook)
          update amends_payment.webhook as webhook set outcome = it.outcome, detail = it.detail,
              payment_key = it.payment_key, order_id = it.order_id, saga = it.saga,
              finished_at = case when it.outcome is null then null else now() end
-         from it join open using (transmission_id) where webhook.transmission_id = it.transmission_id",
+         from it where webhook.transmission_id = it.transmission_id and it.before is null",
     )
     .bind(ids)
     .bind(names)
