@@ -1,12 +1,15 @@
 //! The engine in simulated worlds; `amends torture` looks for more. What a seed finds gets a test of its own: the world
 //! of a seed is another one as soon as the engine takes another way, and reaches what it had found no more.
 
-use amends::torture::{self, Outcome};
+use amends::torture::{self, Outcome, Summary};
 
 /// Worlds of one run. The same each time: a change is judged by what it breaks, not by the dice.
 const WORLDS: u64 = 500;
 
-fn say(outcome: &Outcome) {
+fn say(_: &Summary, outcome: &Outcome) {
+    if outcome.broken.is_empty() {
+        return;
+    }
     eprintln!("seed {}: amends torture --from {} --seeds 1", outcome.seed, outcome.seed);
     outcome.broken.iter().for_each(|it| eprintln!("  {it}"));
 }

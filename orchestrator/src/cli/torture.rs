@@ -1,14 +1,18 @@
 //! `amends torture`: the engine in simulated worlds where everything goes wrong.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Args;
+use parking_lot::Mutex;
 use serde_json::json;
 
 use super::exit::{Code, Failure};
 use super::{Output, say};
 use crate::torture::{self, Outcome};
+
+/// How often it is said how far it is.
+const SAID_EVERY: Duration = Duration::from_secs(10);
 
 /// Runs the engine in simulated worlds where everything goes wrong
 ///
@@ -35,7 +39,17 @@ pub struct TortureArgs {
 pub fn run(args: &TortureArgs, output: Output) -> Result<Code, Failure> {
     let first = args.from.unwrap_or_else(|| u64::from(rand::random::<u32>()));
     let began = Instant::now();
-    let summary = torture::run_many(first, args.seeds, args.failures.max(1), |outcome| tell(outcome, output));
+    let said = Mutex::new(began);
+    let summary = torture::run_many(first, args.seeds, args.failures.max(1), |so_far, outcome| {
+        if !outcome.broken.is_empty() {
+            tell(outcome, output);
+        }
+        let mut said = said.lock();
+        if said.elapsed() >= SAID_EVERY {
+            *said = Instant::now();
+            eprintln!("{}", progress(so_far.seeds, args.seeds, began.elapsed()));
+        }
+    });
     let took_s = began.elapsed().as_secs_f64();
     let words: BTreeMap<&str, u64> =
         summary.sagas.iter().map(|(status, count)| (word(*status), *count)).collect();
@@ -57,6 +71,12 @@ pub fn run(args: &TortureArgs, output: Output) -> Result<Code, Failure> {
         ));
     }
     Ok(if summary.failed.is_empty() { Code::Ok } else { Code::Failed })
+}
+
+/// How far it is, and how long the rest will take at this pace.
+fn progress(done: u64, all: u64, took: Duration) -> String {
+    let left = took.as_secs().saturating_mul(all.saturating_sub(done)) / done.max(1);
+    format!("{done} of {all} worlds; about {} min {} s are left", left / 60, left % 60)
 }
 
 fn tell(outcome: &Outcome, output: Output) {

@@ -232,12 +232,12 @@ fn run_with(seed: u64, definitions: &Arc<Definitions>) -> Outcome {
     Outcome { seed, sagas: end.sagas, commits: end.commits, trace: end.trace, broken: end.broken }
 }
 
-/// Runs `count` seeds from `first` on, on as many threads as there are cores; `saw` hears of each that failed, and
-/// `stop_at` ends it after so many of them.
+/// Runs `count` seeds from `first` on, on as many threads as there are cores; `saw` hears of each, with what there was so
+/// far, and `stop_at` ends it after so many that failed.
 ///
 /// # Panics
 /// When a thread does.
-pub fn run_many(first: u64, count: u64, stop_at: usize, saw: impl Fn(&Outcome) + Sync) -> Summary {
+pub fn run_many(first: u64, count: u64, stop_at: usize, saw: impl Fn(&Summary, &Outcome) + Sync) -> Summary {
     let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let (next, stop, summary) = (AtomicU64::new(0), AtomicBool::new(false), Mutex::new(Summary::default()));
     std::thread::scope(|scope| {
@@ -257,8 +257,8 @@ pub fn run_many(first: u64, count: u64, stop_at: usize, saw: impl Fn(&Outcome) +
                     for (status, sagas) in &outcome.sagas {
                         *summary.sagas.entry(*status).or_default() += sagas;
                     }
+                    saw(&summary, &outcome);
                     if !outcome.broken.is_empty() {
-                        saw(&outcome);
                         summary.failed.push(outcome);
                         stop.store(summary.failed.len() >= stop_at, Ordering::Relaxed);
                     }
