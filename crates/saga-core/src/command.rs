@@ -1,5 +1,6 @@
-//! Rebuilds a command's bytes from definition, state and payloads: live sending, the sweep and recovery all
-//! go through here, so that every attempt of a round carries the same input.
+//! Builds a command's bytes from definition, state and payloads: live sending, the sweep and recovery all
+//! go through here, so that every attempt of a round carries the same input. A first sending carries the very bytes of
+//! which the state keeps a hash; later ones are compared with it.
 //!
 //! Owns how an input is resolved. It must not decide anything about the saga.
 
@@ -132,13 +133,13 @@ fn spelled_input(
     state: &State,
     payloads: &Payloads,
     at: CellRef,
-) -> Result<Input, BuildError> {
+) -> Result<Spelled, BuildError> {
     if let Some(kept) = kept_input(state, payloads, at)? {
-        return Ok(Input::of(kept));
+        return Ok(Spelled::of(kept));
     }
     let step = definition.step(at.step).ok_or(BuildError::NoTrack)?;
     let spelled = with_scope(definition, saga, state, payloads, None, |scope| step.input.spell(scope));
-    Ok(Input(spelled?))
+    Ok(Spelled(spelled?))
 }
 
 /// The input of a track's round that stands in a history row, if it does.
@@ -158,9 +159,9 @@ fn kept_input<'p>(
 
 /// A round's input, as its commands carry it.
 #[derive(Clone, Debug)]
-pub struct Input(pub(crate) Box<RawValue>);
+pub struct Spelled(pub(crate) Box<RawValue>);
 
-impl Input {
+impl Spelled {
     /// Spells it.
     pub fn of(value: &Value) -> Self {
         Self(raw(value))
@@ -173,15 +174,15 @@ impl Input {
     }
 }
 
-impl PartialEq for Input {
+impl PartialEq for Spelled {
     fn eq(&self, other: &Self) -> bool {
         self.0.get() == other.0.get()
     }
 }
 
-/// The [`Input::hash`] of a value.
+/// The [`Spelled::hash`] of a value.
 pub fn input_hash(input: &Value) -> u32 {
-    Input::of(input).hash()
+    Spelled::of(input).hash()
 }
 
 /// Rebuilds the command of a track's newest attempt.
@@ -214,7 +215,7 @@ pub fn build_with(
     state: &State,
     payloads: &Payloads,
     at: CellRef,
-    input: Input,
+    input: Spelled,
 ) -> Result<Command, BuildError> {
     assemble(definition, saga, state, payloads, at, |_| Ok(input))
 }
@@ -225,7 +226,7 @@ fn assemble(
     state: &State,
     payloads: &Payloads,
     at: CellRef,
-    input: impl FnOnce(&Track) -> Result<Input, BuildError>,
+    input: impl FnOnce(&Track) -> Result<Spelled, BuildError>,
 ) -> Result<Command, BuildError> {
     let cell = state.cell(at.step, at.item).ok_or(BuildError::NoTrack)?;
     let track = state.track(at).ok_or(BuildError::NoTrack)?;
@@ -238,7 +239,7 @@ fn assemble(
     let (Some(first_sent_at), Some(sent_at)) = (track.first_sent_at, track.sent_at) else {
         return Err(BuildError::NeverSent);
     };
-    let Input(input) = input(track)?;
+    let Spelled(input) = input(track)?;
     let undoes = (at.direction == Direction::Compensate)
         .then(|| Undoes { round: cell.execute.round, succeeded: cell.execute.run == Run::Succeeded });
     let output = undoes.and(cell.execute.output).map(|revision| {

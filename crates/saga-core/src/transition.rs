@@ -6,7 +6,7 @@ use std::sync::Arc;
 use saga_protocol::SagaId;
 use serde_json::Value;
 
-use crate::command::Input;
+use crate::command::Spelled;
 use crate::event::ChildEnded;
 use crate::state::{CellRef, State};
 
@@ -25,7 +25,7 @@ pub struct Transition {
     pub inputs: BTreeMap<String, Arc<Value>>,
     /// Inputs of rounds that begin now, as they were resolved: for whoever builds their commands, so that it is not
     /// done again. Never stored.
-    pub resolved: Vec<(CellRef, Input)>,
+    pub resolved: Vec<(CellRef, Spelled)>,
     /// What a human should read in the history beside the event: why an expression has no value, that an
     /// optional step failed.
     pub notes: Vec<String>,

@@ -7,7 +7,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use saga_bus::{Bus, Outgoing, Pace, RECORD_BYTES_MAX};
-use saga_core::command::{self, Input};
+use saga_core::command::{self, Spelled};
 use saga_core::{CellRef, Definition, Effect, Payloads, State, StepIx};
 use saga_protocol::{Direction, ReplyTo, SagaId, Topics};
 use tokio::sync::mpsc;
@@ -97,8 +97,7 @@ impl Outbox {
         Self { partitions: Partitions::new(Arc::clone(&bus)), bus, topics, inbox }
     }
 
-    /// Builds the newest attempt of the track at `cell`; `resolved` has the inputs that the transition before has just
-    /// resolved.
+    /// Builds the newest attempt of the track at `cell`; with its `input` when that has just been resolved.
     ///
     /// # Errors
     /// When state, payloads and definition do not yield the command that was decided: our own bug, or a
@@ -109,10 +108,9 @@ impl Outbox {
         shard: i32,
         (saga, state, payloads): (SagaId, &State, &Payloads),
         cell: CellRef,
-        resolved: &mut Vec<(CellRef, Input)>,
+        input: Option<Spelled>,
     ) -> Result<Ready, String> {
-        let known = resolved.iter().position(|(at, _)| *at == cell).map(|at| resolved.swap_remove(at).1);
-        let command = match known {
+        let command = match input {
             Some(input) => command::build_with(definition, saga, state, payloads, cell, input),
             None => command::build(definition, saga, state, payloads, cell),
         };

@@ -303,7 +303,7 @@ impl Lane {
         match current {
             Some((cell, saga)) => {
                 let of = (id, &saga.state, &saga.payloads);
-                match self.outbox.ready(&saga.definition.definition, shard, of, cell, &mut Vec::new()) {
+                match self.outbox.ready(&saga.definition.definition, shard, of, cell, None) {
                     Ok(ready) => {
                         metrics::counter!("amends_outbox_swept_total").increment(1);
                         decision.ready.push(ready);
@@ -374,13 +374,13 @@ impl Lane {
             decision.batch.history.push(history_row(shard, id, event, &transition));
         }
         saga.state = transition.state;
-        let mut resolved = transition.resolved;
+        let mut resolved: HashMap<_, _> = transition.resolved.into_iter().collect();
         let mut children = Vec::new();
         for effect in transition.effects {
             match effect {
                 Effect::Send { cell, round, attempt } => {
                     let of = (id, &saga.state, &saga.payloads);
-                    let key = match self.outbox.ready(definition, shard, of, cell, &mut resolved) {
+                    let key = match self.outbox.ready(definition, shard, of, cell, resolved.remove(&cell)) {
                         Ok(ready) => {
                             let key = Arc::clone(&ready.row.key);
                             decision.ready.push(ready);

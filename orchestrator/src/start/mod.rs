@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use saga_bus::{Bus, Outgoing, Pace};
-use saga_core::command::Input;
+use saga_core::command::Spelled;
 use saga_core::state::Parent;
 use saga_core::{CellRef, Effect, Event, Payloads, State, Transition, What};
 use saga_protocol::{InboxRecord, SagaEvents, SagaId, Topics};
@@ -119,7 +119,7 @@ pub(crate) struct First {
     pub(crate) saga: Saga,
     pub(crate) effects: Vec<Effect>,
     /// Its commands' inputs.
-    resolved: Vec<(CellRef, Input)>,
+    resolved: Vec<(CellRef, Spelled)>,
 }
 
 impl First {
@@ -296,11 +296,12 @@ impl Starter {
         let first =
             First::of(&published, id, shard, &input, None, &self.holds).map_err(StartError::BadInput)?;
         let mut ready = Vec::new();
-        let First { mut row, saga, effects, mut resolved } = first;
+        let First { mut row, saga, effects, resolved } = first;
+        let mut resolved: HashMap<_, _> = resolved.into_iter().collect();
         for effect in effects {
             if let Effect::Send { cell, .. } = effect {
                 let of = (id, &saga.state, &saga.payloads);
-                let built = self.outbox.ready(&published.definition, shard, of, cell, &mut resolved);
+                let built = self.outbox.ready(&published.definition, shard, of, cell, resolved.remove(&cell));
                 ready.push(built.map_err(StartError::BadInput)?);
             }
         }

@@ -52,7 +52,7 @@ impl External for Payments {
         let Ok(asked) = parse(call) else { return Ok(()) };
         match (call.command.direction, answer) {
             (Direction::Execute, Answer::Succeeded(output)) => {
-                let secret = self.secrets.take(&asked.payment_key);
+                let secret = self.secrets.of(&asked.payment_key);
                 store::confirmed(tx, &call.command, &asked, output_of(output.as_deref())?, secret).await?;
             }
             (Direction::Execute, Answer::Rejected(fault)) => {

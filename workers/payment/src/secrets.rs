@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use crate::input::PaymentKey;
 use crate::toss::Payment;
 
-/// More than calls can be in the air; what is left of calls that were recorded elsewhere goes when it is reached.
+/// Far more than calls can be in the air; when it is reached all go.
 const HELD_MAX: usize = 10_000;
 
 /// By payment key. Cloning it shares them; they do not show themselves in logs.
@@ -30,9 +30,9 @@ impl Secrets {
         held.insert(payment.payment_key.clone(), secret.clone());
     }
 
-    /// The secret to record, if it is held.
-    pub(crate) fn take(&self, payment_key: &PaymentKey) -> Option<String> {
-        self.0.lock().remove(payment_key.as_str())
+    /// The secret to record, if it is held. It stays: what records it may be rolled back and done again.
+    pub(crate) fn of(&self, payment_key: &PaymentKey) -> Option<String> {
+        self.0.lock().get(payment_key.as_str()).cloned()
     }
 }
 

@@ -170,17 +170,18 @@ pub(crate) async fn refund_refused(
     Ok(())
 }
 
-/// Brings a row, and what is to be told of it, up to what the vendor was just heard to say; answers its saga, or
-/// `None` when there is no such row.
+/// Brings a row, and what is to be told of it, up to what the vendor was heard to say; answers its saga. `None` when
+/// there is no such row, or when it has changed since `asked_after`: then it may know better.
 pub(crate) async fn follow(
     tx: &mut PgConnection,
     truth: &toss::Payment,
+    asked_after: DateTime<Utc>,
 ) -> Result<Option<Uuid>, sqlx::Error> {
     let followed: Option<(Uuid, bool)> = sqlx::query_as(
         "update amends_payment.payment set status = $2, captured_amount = $3,
              refunded_amount = least($3, greatest(refunded_amount, $4)),
-             approved_at = coalesce($5, approved_at), updated_at = now()
-         where payment_key = $1 and order_id = $6 returning saga, virtual_account",
+             approved_at = coalesce($5, approved_at), secret = coalesce(secret, $7), updated_at = now()
+         where payment_key = $1 and order_id = $6 and updated_at < $8 returning saga, virtual_account",
     )
     .bind(&truth.payment_key)
     .bind(truth.status.as_str())
@@ -188,6 +189,8 @@ pub(crate) async fn follow(
     .bind(truth.refunded_amount())
     .bind(instant(truth.approved_at.as_deref()))
     .bind(&truth.order_id)
+    .bind(truth.secret.as_deref().map(storable))
+    .bind(asked_after)
     .fetch_optional(&mut *tx)
     .await?;
     if let Some((_, true)) = followed {

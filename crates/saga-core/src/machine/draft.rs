@@ -11,7 +11,7 @@ use saga_protocol::{Direction, Outcome};
 use serde_json::Value;
 
 use super::{Taken, retry};
-use crate::command::Input;
+use crate::command::Spelled;
 use crate::definition::{Definition, RetryPolicy, Step, StepIx, Turn};
 use crate::event::{ChildEnded, Event};
 use crate::payloads::Payloads;
@@ -29,7 +29,7 @@ pub(super) struct Draft<'a> {
     effects: Vec<Effect>,
     payload: Option<Arc<Value>>,
     inputs: BTreeMap<String, Arc<Value>>,
-    resolved: Vec<(CellRef, Input)>,
+    resolved: Vec<(CellRef, Spelled)>,
     notes: Vec<String>,
 }
 
@@ -237,7 +237,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Hands out an input as it was resolved.
-    pub(super) fn resolved(&mut self, at: CellRef, input: Input) {
+    pub(super) fn resolved(&mut self, at: CellRef, input: Spelled) {
         self.resolved.push((at, input));
     }
 

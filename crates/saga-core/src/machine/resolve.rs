@@ -22,9 +22,9 @@ impl Draft<'_> {
     }
 
     /// The same value, spelled.
-    pub(super) fn spell(&self, template: &Template, item: Item) -> Result<command::Input, BadExpression> {
+    pub(super) fn spell(&self, template: &Template, item: Item) -> Result<command::Spelled, BadExpression> {
         let spelled = self.scoped(item, |scope| template.spell(scope));
-        spelled.map(command::Input).map_err(|error| BadExpression(error.to_string()))
+        spelled.map(command::Spelled).map_err(|error| BadExpression(error.to_string()))
     }
 
     pub(super) fn truth(&self, expression: &Expression) -> Result<bool, BadExpression> {

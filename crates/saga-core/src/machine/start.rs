@@ -34,7 +34,7 @@ pub(super) enum Plan {
 /// A round's input.
 pub(super) enum Input {
     /// It can be resolved again from what is held anyway.
-    Plain(command::Input),
+    Plain(command::Spelled),
     /// It cannot: the history row keeps it.
     Kept(Arc<Value>),
     /// A wait has none.
@@ -105,7 +105,7 @@ fn begin(draft: &mut Draft<'_>, ix: StepIx, item: Option<u32>, input: Input) -> 
         Input::None => None,
         Input::Plain(spelled) => Some(spelled),
         Input::Kept(value) => {
-            let spelled = command::Input::of(&value);
+            let spelled = command::Spelled::of(&value);
             execute.input = Some(draft.keep_input(at, value));
             Some(spelled)
         }

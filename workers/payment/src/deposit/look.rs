@@ -1,5 +1,6 @@
 //! Asks the vendor about virtual accounts that wait for their deposit: a webhook that got lost is only a delay.
 
+use chrono::{DateTime, Utc};
 use futures::{StreamExt, stream};
 use sqlx::PgPool;
 
@@ -19,7 +20,7 @@ const OPEN_DAYS_MAX: i32 = 90;
 /// # Errors
 /// When the database does not answer.
 pub async fn pass(pool: &PgPool, toss: &toss::Client) -> Result<usize, sqlx::Error> {
-    let due: Vec<String> = sqlx::query_scalar(
+    let due: Vec<(String, DateTime<Utc>)> = sqlx::query_as(
         "update amends_payment.payment set looks = looks + 1,
              next_look_at = now() + make_interval(secs => least($2 * 2 ^ least(looks, 16), $3))
          where payment_key in (
@@ -27,7 +28,7 @@ pub async fn pass(pool: &PgPool, toss: &toss::Client) -> Result<usize, sqlx::Err
              where virtual_account and status = 'WAITING_FOR_DEPOSIT' and next_look_at <= now()
                  and created_at > now() - make_interval(days => $4)
              order by next_look_at limit $1 for update skip locked)
-         returning payment_key",
+         returning payment_key, now()",
     )
     .bind(TAKEN_MAX)
     .bind(PAUSE_SECONDS)
@@ -36,13 +37,21 @@ pub async fn pass(pool: &PgPool, toss: &toss::Client) -> Result<usize, sqlx::Err
     .fetch_all(pool)
     .await?;
     let count = due.len();
-    let results: Vec<_> =
-        stream::iter(due).map(|key| look_at(pool, toss, key)).buffer_unordered(AT_ONCE).collect().await;
+    let results: Vec<_> = stream::iter(due)
+        .map(|(key, at)| look_at(pool, toss, key, at))
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
     results.into_iter().collect::<Result<(), sqlx::Error>>()?;
     Ok(count)
 }
 
-async fn look_at(pool: &PgPool, toss: &toss::Client, payment_key: String) -> Result<(), sqlx::Error> {
+async fn look_at(
+    pool: &PgPool,
+    toss: &toss::Client,
+    payment_key: String,
+    taken_at: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
     match toss.payment(&payment_key).await {
         Ok(Some(truth)) => {
             let changed = truth.status != toss::Status::WaitingForDeposit;
@@ -50,7 +59,7 @@ async fn look_at(pool: &PgPool, toss: &toss::Client, payment_key: String) -> Res
                 .increment(1);
             if changed {
                 let mut tx = pool.begin().await?;
-                store::follow(&mut tx, &truth).await?;
+                store::follow(&mut tx, &truth, taken_at).await?;
                 tx.commit().await?;
             }
         }

@@ -10,6 +10,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use futures::stream::FusedStream;
 use futures::{StreamExt, stream};
 use sqlx::{PgConnection, PgPool};
@@ -23,9 +24,9 @@ use crate::{poll, store};
 
 /// How many are taken at once.
 const TAKEN_MAX: usize = 128;
-/// How many inquiries are in the air at once.
+/// How many of them the vendor is asked about, all at once: the others stay due.
 const AT_ONCE: usize = 32;
-/// What is answered within this time is finished together; whoever is answered later holds up nobody.
+/// What is answered within this time is finished together; it does not wait for those that are answered later.
 const TOGETHER: Duration = Duration::from_millis(500);
 /// How many payments are changed at once, each on a connection of its own.
 const CHANGED_AT_ONCE: usize = 4;
@@ -42,6 +43,8 @@ struct Kept {
     transmission_id: String,
     body: String,
     tries: i32,
+    /// What the vendor says is asked for after this instant of the database's clock.
+    taken_at: DateTime<Utc>,
 }
 
 /// What came of looking.
@@ -101,16 +104,18 @@ pub async fn pass(pool: &PgPool, toss: &Client) -> Result<usize, sqlx::Error> {
     let mut asked = pin!(asked.buffer_unordered(AT_ONCE));
     while !asked.is_terminated() {
         let answered: Vec<_> = asked.as_mut().take_until(tokio::time::sleep(TOGETHER)).collect().await;
-        settle(pool, answered).await?;
+        if !answered.is_empty() {
+            settle(pool, answered).await?;
+        }
     }
     Ok(count)
 }
 
-/// Finishes what is due and tells nothing new, and leases the others; answers how many were due, and the leased ones.
+/// Finishes what is due and tells nothing new, and leases others; answers how many were due, and the leased ones.
 async fn take(pool: &PgPool) -> Result<(usize, Vec<Kept>), sqlx::Error> {
     let mut tx = pool.begin().await?;
     let due: Vec<Kept> = sqlx::query_as(
-        "select transmission_id, body, tries + 1 as tries from amends_payment.webhook
+        "select transmission_id, body, tries + 1 as tries, now() as taken_at from amends_payment.webhook
          where outcome is null and next_try_at <= now()
          order by next_try_at limit $1 for update skip locked",
     )
@@ -118,7 +123,8 @@ async fn take(pool: &PgPool) -> Result<(usize, Vec<Kept>), sqlx::Error> {
     .fetch_all(&mut *tx)
     .await?;
     let count = due.len();
-    let (known, open) = known(&mut tx, due).await?;
+    let (known, mut open) = known(&mut tx, due).await?;
+    open.truncate(AT_ONCE);
     lease(&mut tx, open.iter().map(|it| it.transmission_id.as_str())).await?;
     match finish(&mut tx, &known).await {
         Ok(()) => {
@@ -237,8 +243,19 @@ async fn settle(pool: &PgPool, answered: Vec<(Found, Kept)>) -> Result<(), sqlx:
 async fn change(pool: &PgPool, kept: Kept, truth: toss::Payment) -> Result<(), sqlx::Error> {
     let both = async {
         let mut tx = pool.begin().await?;
-        let saga = store::follow(&mut tx, &truth).await?;
-        let ended = kept.end(followed(&kept, &truth, saga));
+        let mut saga = store::follow(&mut tx, &truth, kept.taken_at).await?;
+        if saga.is_none() {
+            // Another webhook may have told the same.
+            let mut records = store::records(&mut tx, std::iter::once(truth.payment_key.as_str())).await?;
+            let record = records.remove(&truth.payment_key).filter(|it| it.says(&truth));
+            saga = record.map(|it| it.saga);
+        }
+        let (payment_key, order_id) = (truth.payment_key.clone(), truth.order_id.clone());
+        let outcome = match saga {
+            Some(saga) => Outcome::Applied { payment_key, order_id, saga },
+            None => later(kept.tries, "the payment has changed meanwhile".to_owned()),
+        };
+        let ended = kept.end(outcome);
         finish(&mut tx, std::slice::from_ref(&ended)).await?;
         tx.commit().await?;
         Ok(ended)

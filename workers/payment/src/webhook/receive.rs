@@ -57,8 +57,8 @@ async fn receive(State(queue): State<mpsc::Sender<Delivery>>, headers: HeaderMap
     let (kept, answered) = oneshot::channel();
     let delivery =
         Delivery { transmission_id: transmission_id(&headers, &body), body: text.to_owned(), kept };
-    if queue.try_send(delivery).is_err() {
-        tracing::warn!("a webhook is refused, as {QUEUE_MAX} wait to be kept; the vendor will repeat it");
+    if let Err(error) = queue.try_send(delivery) {
+        tracing::warn!(%error, waiting_max = QUEUE_MAX, "a webhook is refused; the vendor will repeat it");
         return StatusCode::SERVICE_UNAVAILABLE;
     }
     if answered.await.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
@@ -69,6 +69,10 @@ async fn keep(pool: PgPool, mut deliveries: mpsc::Receiver<Delivery>) {
     let mut group = Vec::new();
     while deliveries.recv_many(&mut group, GROUP_MAX).await > 0 {
         let mut failed = insert(&pool, &group).await.err();
+        if failed.as_ref().is_some_and(|error| !is_of_data(error)) {
+            // A connection that has died since it was used last, most likely.
+            failed = insert(&pool, &group).await.err();
+        }
         let alone = group.len() > 1 && failed.as_ref().is_some_and(is_of_data);
         for one in group.drain(..) {
             if alone {

@@ -410,6 +410,29 @@ async fn a_webhook_whose_payment_cannot_be_asked_for_holds_up_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_does_not_overwrite_what_was_recorded_since_it_was_asked_for() {
+    let site = Site::open().await;
+    let input = site.paid("ok").await;
+    site.cancel(&input, 40).await;
+    let body = changed(&input["payment_key"], &site.secret(&input).await, "PARTIAL_CANCELED");
+    assert_eq!(site.send(Some("t1"), &body).await, 200);
+    let recorded = async |when: &str| {
+        let set = format!("update amends_payment.payment set updated_at = now() + interval '{when}'");
+        sqlx::query(AssertSqlSafe(set)).execute(&site.shop.pool).await.unwrap();
+    };
+    recorded("1 hour").await;
+    site.look_now().await;
+    assert_eq!(
+        (outcome(&site.shop.pool, "t1").await, site.shop.row(&input).await.unwrap().refunded_amount),
+        (None, 0)
+    );
+    recorded("-1 s").await;
+    site.look_now().await;
+    assert_eq!(outcome(&site.shop.pool, "t1").await.as_deref(), Some("applied"));
+    assert_eq!(site.shop.row(&input).await.unwrap().refunded_amount, 40);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_recorded_already_is_not_written_again() {
     let site = Site::open().await;
     let input = site.paid("ok").await;
